@@ -1,0 +1,118 @@
+"""Frozen dataclasses that are their own config: to a dictionary and back."""
+
+import dataclasses
+import difflib
+import hashlib
+import inspect
+import sys
+import types
+import typing
+from typing import Any, Self
+
+
+class Component:
+  """A frozen dataclass whose fields are its whole configuration.
+
+  `to_dict` names the class; `from_dict` finds it again among the subclasses
+  of the class it is called on, so a user's own class needs no registration.
+
+  >>> from posexp import schemes
+  >>> schemes.ALiBi().to_dict()
+  {'type': 'ALiBi'}
+  >>> schemes.Scheme.from_dict({'type': 'ALiBi'}) == schemes.ALiBi()
+  True
+  """
+
+  def to_dict(self) -> dict[str, Any]:
+    """This component as plain JSON values, its class under 'type'."""
+    out: dict[str, Any] = {'type': type_name(type(self))}
+    for field in dataclasses.fields(self):  # type: ignore[arg-type]
+      out[field.name] = _plain(getattr(self, field.name))
+    if not is_ours(type(self)):
+      out['source'] = _source_digest(type(self))
+    return out
+
+  @classmethod
+  def from_dict(cls, values: dict[str, Any]) -> Self:
+    """The component that `to_dict` wrote.
+
+    Raises:
+      ValueError: if no subclass of this class has the name under 'type', or a
+        field is unknown; the sentence names the nearest.
+    """
+    values = dict(values)
+    name = values.pop('type')
+    values.pop('source', None)
+    found = {type_name(c): c for c in _subclasses(cls)}
+    if name not in found:
+      raise ValueError(
+        f'no {cls.__name__} is called {name!r}{nearest(name, found)}: import '
+        'the file that defines it first'
+      )
+    kind = found[name]
+    hints = typing.get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+      if key not in known:
+        raise ValueError(f'{name} has no field {key!r}{nearest(key, known)}')
+    return kind(**{k: restore(hints[k], v) for k, v in values.items()})
+
+
+def type_name(kind: type) -> str:
+  """The name under which a class is written: short for posexp's own."""
+  if is_ours(kind):
+    return kind.__qualname__
+  return f'{kind.__module__}.{kind.__qualname__}'
+
+
+def is_ours(kind: type) -> bool:
+  """Whether a class is part of this package and not a user's own."""
+  return kind.__module__.split('.')[0] == 'posexp'
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+  """', did you mean ...?' with the close matches, or the list of all."""
+  known = sorted(known)
+  close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+  if close:
+    return f', did you mean {" or ".join(close)}?'
+  return f' (known: {", ".join(known)})' if known else ''
+
+
+def restore(hint: Any, value: Any) -> Any:
+  """A JSON value as the type that a field's annotation asks for."""
+  if isinstance(value, dict) and 'type' in value:
+    return _component_class(hint).from_dict(value)
+  if isinstance(value, list):
+    args = [a for a in typing.get_args(hint) if a is not Ellipsis]
+    return tuple(restore(args[0] if args else Any, v) for v in value)
+  return value
+
+
+def _component_class(hint: Any) -> type[Component]:
+  for option in (hint, *typing.get_args(hint)):
+    if isinstance(option, type) and issubclass(option, Component):
+      return option
+  return Component
+
+
+def _plain(value: Any) -> Any:
+  if isinstance(value, Component):
+    return value.to_dict()
+  if isinstance(value, list | tuple):
+    return [_plain(v) for v in value]
+  return value
+
+
+def _subclasses(kind: type) -> list[type]:
+  return [kind] + [s for c in kind.__subclasses__() for s in _subclasses(c)]
+
+
+def _source_digest(kind: type) -> str:
+  """What tells two versions of a user's class apart in a digest."""
+  module = sys.modules.get(kind.__module__, types.ModuleType('none'))
+  try:
+    text = inspect.getsource(kind)
+  except (OSError, TypeError):
+    text = repr(module)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]

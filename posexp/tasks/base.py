@@ -1,0 +1,59 @@
+"""What a task is: sequences, which tokens are asked for, and the foils."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import jax
+
+from posexp import component
+
+
+class Batch(NamedTuple):
+  """A batch of sequences with what is asked of a model in them.
+
+  Every array is aligned with `tokens`: an entry at [b, t] speaks of the token
+  at [b, t], which is to be predicted from tokens[b, :t] alone.
+
+  Attributes:
+    tokens_BxL: int32 token ids, answers included.
+    targets_BxL: bool, where the token is an answer that is scored.
+    ends_BxL: bool, the targets that are an end-of-sequence token; scored apart.
+    foils_BxLxC: int32 tokens that a mistake of order would produce, -1 where
+      there is none.
+    strata: int32 B x L arrays by name (gap, distance, ...), -1 off target.
+  """
+
+  tokens_BxL: jax.Array
+  targets_BxL: jax.Array
+  ends_BxL: jax.Array
+  foils_BxLxC: jax.Array
+  strata: Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(component.Component, abc.ABC):
+  """A family of sequences of any length.
+
+  A subclass is a frozen dataclass whose fields are its whole configuration.
+  `length` is always the number of tokens in the whole sequence.
+  """
+
+  capability: ClassVar[str] = ''
+
+  @property
+  @abc.abstractmethod
+  def vocabulary(self) -> int:
+    """The number of token ids, special ones included."""
+
+  @abc.abstractmethod
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> Batch:
+    """A batch as a pure function of (key, length, batch); runs under jit."""
+
+  @abc.abstractmethod
+  def chance(self, length: int) -> float:
+    """The expected token accuracy of the best answerer that sees no body."""
+
+  def check(self, length: int) -> None:  # noqa: B027
+    """Raises a ValueError, in one sentence, if the length cannot be had."""
