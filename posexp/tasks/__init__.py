@@ -2,3 +2,5 @@
 
 from posexp.tasks.base import Batch as Batch
 from posexp.tasks.base import Task as Task
+from posexp.tasks.events import Ordering as Ordering
+from posexp.tasks.events import Presence as Presence

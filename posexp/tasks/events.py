@@ -1,0 +1,286 @@
+"""Ordering and its retrieval twin Presence: two questions about one body."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.tasks import base, draw, fields, pairs
+
+SEP, ASK, YES, NO = range(4)
+_SPECIAL = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Ordering(base.Task):
+  """Which of two events came first?
+
+  ```
+  body of N = length - 1 - 3 * queries slots, SEP, (a b answer) * queries
+  ```
+
+  The answer is whichever of a and b stands first in the body. Ids are 0 SEP,
+  1 ASK, 2 YES, 3 NO (the last three are Presence's), then `symbols` events,
+  then `filler` filler tokens. Without filler the body is dense: every slot
+  holds an event of its own, asked about or not. With filler the body holds
+  the 2 * queries events that are asked about and nothing else but filler, so
+  that the number of events stays while the length grows.
+
+  What is balanced, and why:
+
+  * The gap between the two events is uniform in 1, ..., N // 2, and the slot
+    of the later one is uniform in N // 2, ..., N - 1, independently: a curve
+    by gap is not a curve by distance.
+  * Every event is asked about at most once. Otherwise an event that was an
+    earlier answer would be the likelier answer, without looking.
+  * Which of a and b is the answer is a fair coin, independent of the other
+    questions: if coins were balanced within a sequence, the last could be
+    worked out from the others.
+
+  A model that knows only in which half of the body an event lies is right
+  about three times in four, all of them at large gaps: read the curve at
+  small gaps for precision, at large gaps for the sense of order itself.
+
+  Foils (C = 1): the other event of the pair; a wrong answer that is not the
+  foil was not found at all.
+
+  Strata: `gap` in slots; `distance` from the answer back to the later event;
+  `mention`, 0 if the answer is a and 1 if it is b; `query`, the number of the
+  question.
+
+  Args:
+    symbols: the number of event tokens.
+    queries: questions per sequence.
+    filler: the number of filler tokens; 0 makes the body dense.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short for the questions or too long for the symbols.
+
+  >>> import jax
+  >>> batch = Ordering(symbols=8, queries=1).sample(
+  ...   jax.random.key(0), length=8, batch=1)
+  """
+
+  capability: ClassVar[str] = 'O'
+
+  symbols: int = 64
+  queries: int = 8
+  filler: int = 0
+
+  def __post_init__(self) -> None:
+    _check_fields(self)
+
+  @property
+  def vocabulary(self) -> int:
+    return _SPECIAL + self.symbols + self.filler
+
+  def check(self, length: int) -> None:
+    _check_length(self, length, absent=0)
+
+  def chance(self, length: int) -> float:
+    """One half: one of the two events named, without having seen either."""
+    return 0.5
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    return draw.per_example(
+      lambda key: self._one(key, _slots(self, length)), key, batch
+    )
+
+  def _one(self, key: jax.Array, slots: int) -> base.Batch:
+    story, key = _tell(self, key, slots)
+    first_Q, second_Q = (
+      story.body_N[story.earlier_Q],
+      story.body_N[story.later_Q],
+    )
+    mention_Q = draw.coins(key, self.queries)
+    a_Q = jnp.where(mention_Q == 0, first_Q, second_Q)
+    b_Q = jnp.where(mention_Q == 0, second_Q, first_Q)
+    strata_Q = {
+      'gap': story.later_Q - story.earlier_Q,
+      'distance': _answer_at(self, slots) - story.later_Q,
+      'mention': mention_Q,
+    }
+    return _compose(story.body_N, (a_Q, b_Q, first_Q), second_Q, strata_Q)
+
+
+@dataclasses.dataclass(frozen=True)
+class Presence(base.Task):
+  """Was this event there? The retrieval twin of Ordering.
+
+  ```
+  body of N = length - 1 - 3 * queries slots, SEP, (ASK x YES|NO) * queries
+  ```
+
+  For the same fields, key and length the body is Ordering's, token for token,
+  and x is one of the two events that Ordering asks about in the same
+  question, either with the same probability, or, just as often, an event
+  that is not in the body. So what a model loses on Ordering and not here, it
+  lost to order.
+
+  No event is asked about twice, and whether x is there is a fair coin,
+  independent of the other questions, for the reasons given at Ordering.
+
+  Foils (C = 1): none, always -1; any wrong answer is an error of retrieval.
+
+  Strata: `distance` from the answer back to the event, -1 if it is absent;
+  `present`, 0 or 1; `query`, the number of the question.
+
+  Args:
+    symbols: the number of event tokens.
+    queries: questions per sequence.
+    filler: the number of filler tokens; 0 makes the body dense.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short for the questions or too long for the symbols.
+  """
+
+  capability: ClassVar[str] = 'C'
+
+  symbols: int = 64
+  queries: int = 8
+  filler: int = 0
+
+  def __post_init__(self) -> None:
+    _check_fields(self)
+
+  @property
+  def vocabulary(self) -> int:
+    return _SPECIAL + self.symbols + self.filler
+
+  def check(self, length: int) -> None:
+    _check_length(self, length, absent=self.queries)
+
+  def chance(self, length: int) -> float:
+    """One half: as many events are there as are not."""
+    return 0.5
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    return draw.per_example(
+      lambda key: self._one(key, _slots(self, length)), key, batch
+    )
+
+  def _one(self, key: jax.Array, slots: int) -> base.Batch:
+    story, key = _tell(self, key, slots)
+    key_present, key_side = jax.random.split(key)
+    present_Q = draw.coins(key_present, self.queries)
+    side_Q = draw.coins(key_side, self.queries)
+    slot_Q = jnp.where(side_Q == 0, story.earlier_Q, story.later_Q)
+    there_Q = present_Q == 1
+    x_Q = jnp.where(there_Q, story.body_N[slot_Q], story.absent_Q)
+    distance_Q = jnp.where(there_Q, _answer_at(self, slots) - slot_Q, -1)
+    ask_Q, foil_Q = jnp.full_like(x_Q, ASK), jnp.full_like(x_Q, -1)
+    answer_Q = jnp.where(there_Q, YES, NO).astype(jnp.int32)
+    strata_Q = {'distance': distance_Q, 'present': present_Q}
+    return _compose(story.body_N, (ask_Q, x_Q, answer_Q), foil_Q, strata_Q)
+
+
+class _Story(NamedTuple):
+  body_N: jax.Array
+  earlier_Q: jax.Array  # slots
+  later_Q: jax.Array
+  absent_Q: jax.Array  # event tokens that are not in the body
+
+
+def _tell(
+  task: Ordering | Presence, key: jax.Array, slots: int
+) -> tuple[_Story, jax.Array]:
+  """The body and its pairs, and a key for what the twins do not share."""
+  key_pairs, key_events, key_filler, key_rest = jax.random.split(key, 4)
+  earlier_Q, later_Q = pairs.draw_pairs(
+    key_pairs, slots=slots, pairs=task.queries
+  )
+  event_S = _SPECIAL + draw.shuffled(key_events, task.symbols)
+  used = _events(task, slots)
+  if task.filler:
+    low = _SPECIAL + task.symbols
+    body_N = draw.integers(key_filler, (slots,), low, low + task.filler)
+    body_N = body_N.at[earlier_Q].set(event_S[: task.queries])
+    body_N = body_N.at[later_Q].set(event_S[task.queries : used])
+  else:
+    body_N = event_S[:used]
+  absent_Q = event_S[used : used + task.queries]
+  return _Story(body_N, earlier_Q, later_Q, absent_Q), key_rest
+
+
+def _compose(
+  body_N: jax.Array,
+  question_3xQ: tuple[jax.Array, jax.Array, jax.Array],
+  foil_Q: jax.Array,
+  strata_Q: dict[str, jax.Array],
+) -> base.Batch:
+  """One sequence with its targets, foils and strata (no batch axis yet)."""
+  lead = body_N.shape[0] + 1
+  none_Q = jnp.full_like(foil_Q, -1)
+
+  def on_answers(value_Q: jax.Array) -> jax.Array:
+    value_3Q = jnp.stack((none_Q, none_Q, value_Q), axis=1).reshape(-1)
+    return jnp.concatenate((jnp.full(lead, -1, jnp.int32), value_3Q))
+
+  index_Q = jnp.arange(foil_Q.shape[0], dtype=jnp.int32)
+  strata_L = {k: on_answers(v) for k, v in strata_Q.items()}
+  strata_L['query'] = on_answers(index_Q)
+  question_3Q = jnp.stack(question_3xQ, axis=1).reshape(-1)
+  tokens_L = jnp.concatenate((body_N, jnp.full(1, SEP, jnp.int32), question_3Q))
+  targets_L = strata_L['query'] >= 0
+  return base.Batch(
+    tokens_BxL=tokens_L,
+    targets_BxL=targets_L,
+    ends_BxL=jnp.zeros_like(targets_L),
+    foils_BxLxC=on_answers(foil_Q)[:, None],
+    strata=strata_L,
+  )
+
+
+def _slots(task: Ordering | Presence, length: int) -> int:
+  return length - 1 - 3 * task.queries
+
+
+def _events(task: Ordering | Presence, slots: int) -> int:
+  """How many event tokens the body holds."""
+  return 2 * task.queries if task.filler else slots
+
+
+def _answer_at(task: Ordering | Presence, slots: int) -> np.ndarray:
+  """The position of each answer in the sequence."""
+  return slots + 3 * np.arange(1, task.queries + 1, dtype=np.int32)
+
+
+def _check_fields(task: Ordering | Presence) -> None:
+  fields.at_least(
+    'queries', task.queries, 1, 'ask one question or more per sequence'
+  )
+  fields.at_least(
+    'symbols',
+    task.symbols,
+    2 * task.queries,
+    f'{task.queries} queries ask about two distinct events each; raise '
+    'symbols or lower queries',
+  )
+  fields.at_least('filler', task.filler, 0, 'use 0 for a dense body')
+
+
+def _check_length(
+  task: Ordering | Presence, length: int, *, absent: int
+) -> None:
+  shortest = 1 + (3 + pairs.ROOM) * task.queries
+  if length < shortest:
+    raise ValueError(
+      f'length must be at least {shortest} for {task.queries} queries, got '
+      f'{length}: each takes 3 tokens and {pairs.ROOM} slots of the body; use '
+      'longer sequences or fewer queries'
+    )
+  needed = _events(task, _slots(task, length)) + absent
+  if needed > task.symbols:
+    raise ValueError(
+      f'symbols must be at least {needed} at length {length}, got '
+      f'{task.symbols}: the events of a sequence are distinct'
+      f'{f", {absent} absent ones included" if absent else ""}; use '
+      f'symbols={needed} or more'
+      f'{"" if task.filler else ", or filler tokens between fewer events"}'
+    )

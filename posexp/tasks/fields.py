@@ -1,0 +1,22 @@
+"""Checks of fields, so that a mistake is a sentence at construction."""
+
+
+def at_least(name: str, value: int, minimum: int, remedy: str) -> None:
+  """Raises a ValueError unless `value` is an int of at least `minimum`."""
+  if type(value) is not int:
+    raise ValueError(
+      f'{name} must be an int, got {value!r} ({type(value).__name__}): write '
+      'a whole number, so that the config can be saved and compared'
+    )
+  if value < minimum:
+    raise ValueError(
+      f'{name} must be at least {minimum}, got {value}: {remedy}'
+    )
+
+
+def is_bool(name: str, value: bool) -> None:
+  """Raises a ValueError unless `value` is True or False."""
+  if type(value) is not bool:
+    raise ValueError(
+      f'{name} must be True or False, got {value!r}: write one of the two'
+    )

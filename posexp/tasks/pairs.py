@@ -1,0 +1,75 @@
+"""Which slots of a body hold the two events of each question."""
+
+import jax
+import jax.numpy as jnp
+
+from posexp.tasks import draw
+
+# Slots of the body per question, so that there is room to draw freely. At this
+# minimum gap and later slot correlate by about -.05, and the correlation
+# falls with the length; at half of it, by +.4.
+ROOM = 4
+
+# Candidates per question. With ROOM slots per question fewer than one question
+# in a thousand runs out of them.
+_CANDIDATES = 32
+
+
+def reach(slots: int) -> int:
+  """The largest gap: later slots from there on have room for every gap."""
+  return slots // 2
+
+
+def draw_pairs(
+  key: jax.Array, *, slots: int, pairs: int
+) -> tuple[jax.Array, jax.Array]:
+  """The earlier and the later slot of each pair, all of them distinct.
+
+  The gap is uniform in 1, ..., reach and the later slot, independently of
+  it, uniform in reach, ..., slots - 1. Pairs are placed one by one, each at
+  the first of its candidates whose two slots are free, and then shuffled, so
+  that the number of a question says nothing about when it was placed.
+  """
+  key_gap, key_later, key_start, key_order = jax.random.split(key, 4)
+  far = reach(slots)
+  shape = (pairs, _CANDIDATES)
+  gap_QxC = draw.integers(key_gap, shape, 1, far + 1)
+  later_QxC = draw.integers(key_later, shape, far, slots)
+  start_Q = draw.integers(key_start, (pairs,), 0, slots)
+  free_N, earlier_Q, later_Q = _place_all(
+    jnp.ones(slots, bool), later_QxC - gap_QxC, later_QxC, start_Q
+  )
+  del free_N
+  order_Q = draw.shuffled(key_order, pairs)
+  return earlier_Q[order_Q], later_Q[order_Q]
+
+
+def _place_all(free_N, earlier_QxC, later_QxC, start_Q):
+  def place(free_N, candidates):
+    earlier_C, later_C, start = candidates
+    fits_C = free_N[earlier_C] & free_N[later_C]
+    pick = jnp.argmax(fits_C)
+    spare = _two_free(free_N, start, 2 * len(start_Q))
+    earlier = jnp.where(fits_C[pick], earlier_C[pick], spare[0])
+    later = jnp.where(fits_C[pick], later_C[pick], spare[1])
+    free_N = free_N.at[earlier].set(False).at[later].set(False)
+    return free_N, (earlier, later)
+
+  free_N, (earlier_Q, later_Q) = jax.lax.scan(
+    place, free_N, (earlier_QxC, later_QxC, start_Q)
+  )
+  return free_N, earlier_Q, later_Q
+
+
+def _two_free(free_N, start, width):
+  """The first two free slots from `start` on, around the end if need be.
+
+  With at most width - 2 slots taken, a window of `width` slots has two.
+  """
+  slot_W = (start + jnp.arange(width, dtype=jnp.int32)) % free_N.shape[0]
+  rank_W = jnp.cumsum(free_N[slot_W], dtype=jnp.int32)
+  first, second = (
+    slot_W[jnp.argmax(rank_W == 1)],
+    slot_W[jnp.argmax(rank_W == 2)],
+  )
+  return jnp.minimum(first, second), jnp.maximum(first, second)
