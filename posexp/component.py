@@ -51,7 +51,7 @@ class Component:
       )
     kind = found[name]
     hints = typing.get_type_hints(kind)
-    known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    known = [f.name for f in dataclasses.fields(kind)]
     for key in values:
       if key not in known:
         raise ValueError(f'{name} has no field {key!r}{nearest(key, known)}')
@@ -105,7 +105,8 @@ def _plain(value: Any) -> Any:
 
 
 def _subclasses(kind: type) -> list[type]:
-  return [kind] + [s for c in kind.__subclasses__() for s in _subclasses(c)]
+  below: list[type] = kind.__subclasses__()
+  return [kind] + [s for c in below for s in _subclasses(c)]
 
 
 def _source_digest(kind: type) -> str:

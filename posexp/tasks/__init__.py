@@ -2,5 +2,7 @@
 
 from posexp.tasks.base import Batch as Batch
 from posexp.tasks.base import Task as Task
+from posexp.tasks.copying import Copy as Copy
+from posexp.tasks.copying import Reverse as Reverse
 from posexp.tasks.events import Ordering as Ordering
 from posexp.tasks.events import Presence as Presence

@@ -55,5 +55,5 @@ class Task(component.Component, abc.ABC):
   def chance(self, length: int) -> float:
     """The expected token accuracy of the best answerer that sees no body."""
 
-  def check(self, length: int) -> None:  # noqa: B027
+  def check(self, length: int) -> None:
     """Raises a ValueError, in one sentence, if the length cannot be had."""

@@ -10,9 +10,9 @@ from posexp.tasks import draw
 # falls with the length; at half of it, by +.4.
 ROOM = 4
 
-# Candidates per question. With ROOM slots per question fewer than one question
-# in a thousand runs out of them.
-_CANDIDATES = 32
+# Candidates per question. At ROOM slots per question about one question in a
+# hundred runs out of them, at twice the room one in 100,000.
+_CANDIDATES = 16
 
 
 def reach(slots: int) -> int:
@@ -36,40 +36,42 @@ def draw_pairs(
   gap_QxC = draw.integers(key_gap, shape, 1, far + 1)
   later_QxC = draw.integers(key_later, shape, far, slots)
   start_Q = draw.integers(key_start, (pairs,), 0, slots)
-  free_N, earlier_Q, later_Q = _place_all(
-    jnp.ones(slots, bool), later_QxC - gap_QxC, later_QxC, start_Q
-  )
-  del free_N
+  earlier_Q, later_Q = _place(later_QxC - gap_QxC, later_QxC, start_Q, slots)
   order_Q = draw.shuffled(key_order, pairs)
   return earlier_Q[order_Q], later_Q[order_Q]
 
 
-def _place_all(free_N, earlier_QxC, later_QxC, start_Q):
-  def place(free_N, candidates):
+def _place(
+  earlier_QxC: jax.Array, later_QxC: jax.Array, start_Q: jax.Array, slots: int
+) -> tuple[jax.Array, jax.Array]:
+  """The first candidate of each pair that is free, or two slots that are."""
+  window = 2 * start_Q.shape[0]
+
+  def step(
+    free_N: jax.Array, candidates: tuple[jax.Array, jax.Array, jax.Array]
+  ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     earlier_C, later_C, start = candidates
     fits_C = free_N[earlier_C] & free_N[later_C]
     pick = jnp.argmax(fits_C)
-    spare = _two_free(free_N, start, 2 * len(start_Q))
-    earlier = jnp.where(fits_C[pick], earlier_C[pick], spare[0])
-    later = jnp.where(fits_C[pick], later_C[pick], spare[1])
+    low, high = _two_free(free_N, start, window)
+    earlier = jnp.where(fits_C[pick], earlier_C[pick], low)
+    later = jnp.where(fits_C[pick], later_C[pick], high)
     free_N = free_N.at[earlier].set(False).at[later].set(False)
     return free_N, (earlier, later)
 
-  free_N, (earlier_Q, later_Q) = jax.lax.scan(
-    place, free_N, (earlier_QxC, later_QxC, start_Q)
-  )
-  return free_N, earlier_Q, later_Q
+  draws = (earlier_QxC, later_QxC, start_Q)
+  _, (earlier_Q, later_Q) = jax.lax.scan(step, jnp.ones(slots, bool), draws)
+  return earlier_Q, later_Q
 
 
-def _two_free(free_N, start, width):
+def _two_free(
+  free_N: jax.Array, start: jax.Array, window: int
+) -> tuple[jax.Array, jax.Array]:
   """The first two free slots from `start` on, around the end if need be.
 
-  With at most width - 2 slots taken, a window of `width` slots has two.
+  With at most window - 2 slots taken, a window of that many slots has two.
   """
-  slot_W = (start + jnp.arange(width, dtype=jnp.int32)) % free_N.shape[0]
+  slot_W = (start + jnp.arange(window, dtype=jnp.int32)) % free_N.shape[0]
   rank_W = jnp.cumsum(free_N[slot_W], dtype=jnp.int32)
-  first, second = (
-    slot_W[jnp.argmax(rank_W == 1)],
-    slot_W[jnp.argmax(rank_W == 2)],
-  )
-  return jnp.minimum(first, second), jnp.maximum(first, second)
+  one, two = slot_W[jnp.argmax(rank_W == 1)], slot_W[jnp.argmax(rank_W == 2)]
+  return jnp.minimum(one, two), jnp.maximum(one, two)

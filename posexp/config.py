@@ -1,0 +1,240 @@
+"""What a run is: frozen dataclasses that are complete, hashed and saved."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from posexp import component, schemes, tasks
+
+ACTIVATIONS = ('relu', 'gelu', 'relu2', 'swiglu')
+COMPUTE = ('float32', 'bfloat16')
+
+# Part of every digest: raise it when the same config gives other numbers.
+REVISION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model(component.Component):
+  """A decoder-only transformer with pre-RMSNorm.
+
+  Attributes:
+    layers: number of blocks.
+    width: model width D; heads must divide it.
+    heads: attention heads H.
+    feedforward: width F of the MLP; None is 4 D.
+    activation: 'relu', 'gelu', 'relu2' (squared ReLU) or 'swiglu'.
+    tied: whether the output projection is the embedding table.
+    bos: whether a learned token is put before every sequence.
+    share_position: whether all layers share one set of positional parameters.
+    compute: 'float32' or 'bfloat16'; softmax and norms are float32 in both.
+
+  >>> Model(width=64, heads=4).head_width
+  16
+  """
+
+  layers: int = 3
+  width: int = 64
+  heads: int = 4
+  feedforward: int | None = None
+  activation: str = 'relu'
+  tied: bool = False
+  bos: bool = True
+  share_position: bool = False
+  compute: str = 'float32'
+
+  def __post_init__(self):
+    for name in ('layers', 'width', 'heads', 'feedforward'):
+      at_least(f'{name} of Model', getattr(self, name), 1)
+    one_of('activation of Model', self.activation, ACTIVATIONS)
+    one_of('compute of Model', self.compute, COMPUTE)
+    if self.width % self.heads:
+      wider = self.heads * (self.width // self.heads + 1)
+      raise ValueError(
+        f'width must be divisible by heads, got width={self.width} and '
+        f'heads={self.heads}: try width={wider}'
+      )
+
+  @property
+  def head_width(self) -> int:
+    return self.width // self.heads
+
+  @property
+  def dims(self) -> schemes.Dims:
+    return schemes.Dims(self.width, self.heads, self.head_width)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train(component.Component):
+  """How a run is trained: AdamW, linear warm-up, cosine decay, clipping.
+
+  Attributes:
+    length: tokens in a training sequence, the context.
+    steps: optimiser steps; 0 evaluates a parent's weights as they are.
+    batch: sequences in a step, for each seed.
+    learning_rate: the peak.
+    warmup: steps of linear warm-up.
+    decay: weight decay, on matrices only.
+    beta2: AdamW's second moment rate.
+    clip: the largest global norm of a gradient.
+    checkpoint_every: steps between checkpoints; also the longest stretch that
+      an interruption can cost.
+  """
+
+  length: int = 64
+  steps: int = 2000
+  batch: int = 64
+  learning_rate: float = 1e-3
+  warmup: int = 100
+  decay: float = 0.01
+  beta2: float = 0.98
+  clip: float = 1.0
+  checkpoint_every: int = 500
+
+  def __post_init__(self):
+    at_least('length of Train', self.length, 2)
+    for name in ('steps', 'warmup', 'decay'):
+      at_least(f'{name} of Train', getattr(self, name), 0)
+    for name in ('batch', 'checkpoint_every'):
+      at_least(f'{name} of Train', getattr(self, name), 1)
+    for name in ('learning_rate', 'clip'):
+      if not getattr(self, name) > 0:
+        raise ValueError(
+          f'{name} of Train must be above 0, got {getattr(self, name)}'
+        )
+    if not 0 < self.beta2 < 1:
+      raise ValueError(
+        f'beta2 of Train must lie between 0 and 1, got {self.beta2}'
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate(component.Component):
+  """Where a run is evaluated, on examples that are the same for every scheme.
+
+  Attributes:
+    lengths: tokens in the evaluated sequences, shortest first.
+    examples: sequences at each length.
+  """
+
+  lengths: tuple[int, ...] = (64, 128, 256)
+  examples: int = 512
+
+  def __post_init__(self):
+    object.__setattr__(self, 'lengths', tuple(sorted(set(self.lengths))))
+    if not self.lengths:
+      raise ValueError('lengths of Evaluate is empty: give at least one length')
+    for length in self.lengths:
+      at_least('lengths of Evaluate', length, 2)
+    at_least('examples of Evaluate', self.examples, 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(component.Component):
+  """One cell of an experiment: a task, a scheme and the seeds it is run with.
+
+  With a parent, the weights are the parent's and the scheme is what they are
+  evaluated under: a retrofit. Everything is checked here, before any compute.
+
+  Attributes:
+    task: what is asked of the model.
+    scheme: what position does to it.
+    model: its shape.
+    train: how it is trained; with a parent, how it is adapted (0 steps).
+    evaluate: where it is evaluated.
+    seeds: each fixes initialisation and training data; paired across runs.
+    parent: the run whose trained weights this one takes over.
+
+  >>> from posexp import schemes, tasks
+  >>> run = Run(task=tasks.Ordering(), scheme=schemes.RoPE())
+  >>> print(run.retrofit(schemes.RoPE(schemes.NTK(4))).name)
+  Ordering: RoPE() -> RoPE(NTK(4))
+  """
+
+  task: tasks.Task
+  scheme: schemes.Scheme
+  model: Model = Model()
+  train: Train = Train()
+  evaluate: Evaluate = Evaluate()
+  seeds: tuple[int, ...] = (0, 1, 2)
+  parent: 'Run | None' = None
+
+  def __post_init__(self):
+    object.__setattr__(self, 'seeds', tuple(self.seeds))
+    if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+      raise ValueError(
+        f'seeds of Run must be one or more different numbers, got {self.seeds}'
+      )
+    for seed in self.seeds:
+      at_least('seeds of Run', seed, 0)
+    for length in {self.train.length, *self.evaluate.lengths}:
+      self.task.check(length)
+    self.scheme.check(self.model.dims, self.longest)
+    self._check_parent()
+
+  def _check_parent(self):
+    if self.parent is None:
+      if self.train.steps == 0:
+        raise ValueError(
+          'steps of Train is 0 but the run has no parent: train it, or give '
+          'the run whose weights it takes over'
+        )
+      return
+    for name in ('model', 'seeds', 'task'):
+      mine, theirs = getattr(self, name), getattr(self.parent, name)
+      if mine != theirs:
+        raise ValueError(
+          f"a retrofit keeps its parent's {name}, got {mine} where the "
+          f'parent has {theirs}'
+        )
+    if self.train.steps:
+      raise ValueError(
+        f'a retrofit is zero-shot, got {self.train.steps} steps: use '
+        'Train(steps=0)'
+      )
+
+  @property
+  def longest(self) -> int:
+    """The most positions that are asked of the scheme, BOS included."""
+    longest = max(*self.evaluate.lengths, self.train.length)
+    return longest - 1 + self.model.bos
+
+  @property
+  def name(self) -> str:
+    """The run in a few words, for tables and progress."""
+    trail = [str(self.scheme)]
+    ancestor = self.parent
+    while ancestor is not None:
+      trail.insert(0, str(ancestor.scheme))
+      ancestor = ancestor.parent
+    return f'{type(self.task).__name__}: {" -> ".join(trail)}'
+
+  @property
+  def digest(self) -> str:
+    """Sixteen hexadecimal digits that name this whole configuration."""
+    return digest(self.to_dict())
+
+  def retrofit(self, scheme: schemes.Scheme, **changes: Any) -> 'Run':
+    """This run's trained weights under another scheme, zero-shot."""
+    changes.setdefault('train', dataclasses.replace(self.train, steps=0))
+    return dataclasses.replace(self, scheme=scheme, parent=self, **changes)
+
+
+def digest(config: dict[str, Any]) -> str:
+  """The name of a configuration given as plain values."""
+  text = json.dumps([REVISION, config], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def at_least(name: str, value: float | None, least: float) -> None:
+  """Raises unless a number is at least so large; None passes."""
+  if value is not None and not value >= least:
+    raise ValueError(f'{name} must be at least {least}, got {value}')
+
+
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+  """Raises unless a name is known; the sentence offers the nearest."""
+  if value not in known:
+    raise ValueError(
+      f'{name} cannot be {value!r}{component.nearest(value, known)}'
+    )

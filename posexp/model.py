@@ -1,0 +1,195 @@
+"""The transformer. The only file that imports flax."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from posexp import attention, config, schemes
+
+Array = jax.Array
+
+_ACTIVATIONS = {
+  'relu': nn.relu,
+  'gelu': nn.gelu,
+  'relu2': lambda x: jnp.square(nn.relu(x)),
+}
+
+
+class Transformer(nn.Module):
+  """A decoder-only transformer under a positional scheme.
+
+  Attributes:
+    shape: layers, widths and options.
+    scheme: what position does.
+    vocabulary: number of token ids of the task; BOS, if any, is one more.
+  """
+
+  shape: config.Model
+  scheme: schemes.Scheme
+  vocabulary: int
+
+  @nn.compact
+  def __call__(
+    self,
+    tokens_BxL: Array,
+    cache: tuple[attention.Cache, ...] | None = None,
+    start: Array | int = 0,
+    key: Array | None = None,
+  ) -> tuple[Array, tuple[attention.Cache, ...] | None]:
+    """Logits for the token after each token, B x L x V, float32.
+
+    Args:
+      tokens_BxL: token ids.
+      cache: one `attention.Cache` a layer, to decode from; None attends within
+        the tokens alone.
+      start: the index of the first token.
+      key: for schemes that draw their positions.
+
+    Returns:
+      The logits and the extended cache (None without one).
+    """
+    shape, scheme = self.shape, self.scheme
+    length = tokens_BxL.shape[1]
+    scheme.check(shape.dims, length if cache is None else slots(cache))
+    rows = self.vocabulary + shape.bos
+    table = self.param(
+      'embedding', nn.initializers.normal(1.0), (rows, shape.width)
+    )
+    dtype = jnp.dtype(shape.compute)
+    x_BxLxD = table.astype(dtype)[tokens_BxL]
+    index_1xL = start + jnp.arange(length, dtype=jnp.int32)[None]
+    at = scheme.remap(index_1xL, key)
+    x_BxLxD = scheme.embed(
+      self._positional('position_input', scheme.init_input), x_BxLxD, at
+    )
+    shared = (
+      self._positional('position', scheme.init_layer)
+      if shape.share_position
+      else None
+    )
+    caches = []
+    for n in range(shape.layers):
+      block = Block(shape, scheme, name=f'block_{n}')
+      x_BxLxD, one = block(
+        x_BxLxD, at, index_1xL, shared, None if cache is None else cache[n]
+      )
+      caches.append(one)
+    x_BxLxD = RMSNorm(name='norm')(x_BxLxD)
+    if shape.tied:
+      unembed = table[: self.vocabulary].T / math.sqrt(shape.width)
+    else:
+      unembed = self.param(
+        'unembedding', _normal(1.0), (shape.width, self.vocabulary)
+      )
+    logits_BxLxV = jnp.einsum(
+      'bld,dv->blv',
+      x_BxLxD,
+      unembed.astype(dtype),
+      preferred_element_type=jnp.float32,
+    )
+    return logits_BxLxV, None if cache is None else tuple(caches)
+
+  def _positional(self, name: str, init: Any) -> schemes.Params:
+    return positional(self, name, init, self.shape.dims)
+
+
+class Block(nn.Module):
+  """Attention and an MLP, each behind an RMSNorm and added to the stream."""
+
+  shape: config.Model
+  scheme: schemes.Scheme
+
+  @nn.compact
+  def __call__(self, x_BxLxD, at, index_1xL, params, cache):
+    shape, scheme = self.shape, self.scheme
+    if params is None:
+      params = positional(self, 'position', scheme.init_layer, shape.dims)
+    h_BxLxD = RMSNorm(name='norm_attention')(x_BxLxD)
+    at = scheme.locate(params, h_BxLxD, at)
+    q, k, v = (
+      _heads(_Linear(shape.width, name=name)(h_BxLxD), shape.heads)
+      for name in ('query', 'key', 'value')
+    )
+    q = scheme.rotate(params, q, at, 'q')
+    k = scheme.rotate(params, k, at, 'k')
+    k_at, k_index_1xK = at, index_1xL
+    if cache is not None:
+      cache = attention.extend(cache, k, v, at, index_1xL)
+      k, v, k_at, k_index_1xK = cache
+    mixed_BxLxHxE = attention.core(
+      scheme,
+      params,
+      q,
+      k,
+      v,
+      at,
+      k_at,
+      index_1xL,
+      k_index_1xK,
+      1 / math.sqrt(shape.head_width),
+    )
+    # Residual branches start small, so that depth does not scale the stream.
+    gain = 1 / (2 * shape.layers)
+    out = _Linear(shape.width, gain, name='out')
+    x_BxLxD = x_BxLxD + out(mixed_BxLxHxE.reshape(x_BxLxD.shape))
+    h_BxLxD = RMSNorm(name='norm_mlp')(x_BxLxD)
+    h_BxLxF = self._hidden(h_BxLxD)
+    return x_BxLxD + _Linear(shape.width, gain, name='down')(h_BxLxF), cache
+
+  def _hidden(self, h_BxLxD):
+    hidden = self.shape.feedforward or 4 * self.shape.width
+    up_BxLxF = _Linear(hidden, name='up')(h_BxLxD)
+    if self.shape.activation == 'swiglu':
+      return nn.silu(_Linear(hidden, name='gate')(h_BxLxD)) * up_BxLxF
+    return _ACTIVATIONS[self.shape.activation](up_BxLxF)
+
+
+class RMSNorm(nn.Module):
+  """x / sqrt(mean(x^2) + 1e-6) * g, in float32, over the last axis."""
+
+  @nn.compact
+  def __call__(self, x):
+    gain_D = self.param('scale', nn.initializers.ones, (x.shape[-1],))
+    wide = x.astype(jnp.float32)
+    mean = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+    gain = gain_D.reshape((1,) * (x.ndim - 1) + (-1,))
+    return (wide * jax.lax.rsqrt(mean + 1e-6) * gain).astype(x.dtype)
+
+
+class _Linear(nn.Module):
+  """A matrix product without bias, in the dtype of its input."""
+
+  width: int
+  gain: float = 1.0
+
+  @nn.compact
+  def __call__(self, x):
+    kernel = self.param('kernel', _normal(self.gain), (x.shape[-1], self.width))
+    return jnp.einsum('...d,de->...e', x, kernel.astype(x.dtype))
+
+
+def positional(
+  module: nn.Module, name: str, init: Any, dims: schemes.Dims
+) -> schemes.Params:
+  """A scheme's parameters, kept only where it learns some."""
+  # Shapes alone decide, so that a scheme without parameters leaves no trace
+  # and all schemes share the initialisation of everything else.
+  if not jax.tree.leaves(jax.eval_shape(init, jax.random.key(0), dims)):
+    return {}
+  return module.param(name, init, dims)
+
+
+def _normal(gain: float) -> Any:
+  return nn.initializers.variance_scaling(gain, 'fan_in', 'normal')
+
+
+def _heads(x_BxLxD: Array, heads: int) -> Array:
+  return x_BxLxD.reshape(*x_BxLxD.shape[:2], heads, -1)
+
+
+def slots(cache: tuple[attention.Cache, ...]) -> int:
+  """How many tokens a cache can hold."""
+  return cache[0].index_1xM.shape[1]

@@ -1,0 +1,252 @@
+"""Copy and Reverse: repeat a source, at a fixed offset or a changing one."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.tasks import base, draw, fields
+
+PAD, SEP, EOS = range(3)
+_SPECIAL = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy(base.Task):
+  """Say a source of n tokens again.
+
+  ```
+  [PAD] x_1 ... x_n SEP x_1 ... x_n [EOS]
+  ```
+
+  Ids are 0 PAD, 1 SEP, 2 EOS, then `symbols` source tokens. A PAD leads where
+  the length would otherwise not come out, so n = (length - 1 - eos) // 2.
+
+  Each answer is the same offset away, n + 1 back, which makes this a test of
+  the precision of relative position. With distinct tokens it can be solved
+  without any offset, by finding the last answer in the source and taking
+  what follows (induction). With repeats that rule is ambiguous, and
+  `ambiguity` says where.
+
+  Foils (C = 2): the source token one place behind the right one and the one
+  ahead of it, -1 where there is none or where it is the same token. The EOS
+  has none.
+
+  Strata: `index`, the place in the answer from 0, EOS included; `distance`
+  from the answer back to its source; `ambiguity`, how many other source
+  places have the same token before them, so that induction would do as well
+  with any of them; 0 for the first place, which has SEP before its answer
+  and is not found by induction. The EOS has neither distance nor ambiguity.
+
+  Args:
+    symbols: the number of source tokens to choose from.
+    distinct: whether the tokens of a source differ; otherwise each is drawn
+      independently of the others.
+    eos: whether the answer closes with an EOS, which is scored apart, because
+      where to stop is a question of counting.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short, or too long for distinct tokens.
+
+  >>> import jax
+  >>> batch = Copy(symbols=6).sample(jax.random.key(0), length=9, batch=1)
+  """
+
+  capability: ClassVar[str] = 'CR'
+
+  symbols: int = 64
+  distinct: bool = True
+  eos: bool = True
+
+  def __post_init__(self) -> None:
+    _check_fields(self)
+
+  @property
+  def vocabulary(self) -> int:
+    return _SPECIAL + self.symbols
+
+  def check(self, length: int) -> None:
+    _check_length(self, length)
+
+  def chance(self, length: int) -> float:
+    """A guess among the tokens that may still come; EOS is not counted.
+
+    Independent tokens: 1 / symbols. Distinct tokens: those already said are
+    out, so the mean of 1 / (symbols - i) over the places i.
+    """
+    return _chance(self, length)
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    count = _count(self, length)
+    distance_N = np.full(count, count + 1, np.int32)
+
+    def one(key: jax.Array) -> base.Batch:
+      source_N = _source(self, key, count)
+      return _compose(self, length, source_N, source_N, distance_N)
+
+    return draw.per_example(one, key, batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reverse(base.Task):
+  """Say a source of n tokens backwards.
+
+  ```
+  [PAD] x_1 ... x_n SEP x_n ... x_1 [EOS]
+  ```
+
+  Ids, n, fields and errors are those of Copy. The offset back to the source
+  grows with every answer, 2, 4, ..., 2n, so that no single relative offset
+  solves it, and at twice the length half of the offsets are new: read
+  accuracy by `distance`.
+
+  Foils (C = 2): the source token that was due one answer ago and the one due
+  next, -1 where there is none or where it is the same token. The EOS has
+  none.
+
+  Strata: `index`, the place in the answer from 0, EOS included; `distance`
+  from the answer back to its source; `ambiguity`, how many other source
+  places have the same token after them: the last answer's token is found in
+  the source and what *precedes* it is wanted, so the successor is the cue
+  here that the predecessor is in Copy; 0 for the first place. The EOS has
+  neither distance nor ambiguity.
+
+  Args:
+    symbols: the number of source tokens to choose from.
+    distinct: whether the tokens of a source differ; otherwise each is drawn
+      independently of the others.
+    eos: whether the answer closes with an EOS, which is scored apart.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short, or too long for distinct tokens.
+
+  >>> import jax
+  >>> batch = Reverse(symbols=6).sample(jax.random.key(0), length=9, batch=1)
+  """
+
+  capability: ClassVar[str] = 'AR'
+
+  symbols: int = 64
+  distinct: bool = True
+  eos: bool = True
+
+  def __post_init__(self) -> None:
+    _check_fields(self)
+
+  @property
+  def vocabulary(self) -> int:
+    return _SPECIAL + self.symbols
+
+  def check(self, length: int) -> None:
+    _check_length(self, length)
+
+  def chance(self, length: int) -> float:
+    """A guess among the tokens that may still come, as for Copy."""
+    return _chance(self, length)
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    count = _count(self, length)
+    distance_N = 2 * np.arange(1, count + 1, dtype=np.int32)
+
+    def one(key: jax.Array) -> base.Batch:
+      source_N = _source(self, key, count)
+      return _compose(self, length, source_N, source_N[::-1], distance_N)
+
+    return draw.per_example(one, key, batch)
+
+
+def _source(task: Copy | Reverse, key: jax.Array, count: int) -> jax.Array:
+  if task.distinct:
+    return _SPECIAL + draw.shuffled(key, task.symbols)[:count]
+  return draw.integers(key, (count,), _SPECIAL, task.vocabulary)
+
+
+def _compose(
+  task: Copy | Reverse,
+  length: int,
+  source_N: jax.Array,
+  answer_N: jax.Array,
+  distance_N: np.ndarray,
+) -> base.Batch:
+  """One sequence with its targets, foils and strata (no batch axis yet).
+
+  Neighbours in the source are neighbours in the answer, so foils and
+  ambiguity are read off the answer, in either direction.
+  """
+  count = answer_N.shape[0]
+  lead, tail = length - count - task.eos, int(task.eos)
+  pad = jnp.full(lead - 1 - count, PAD, jnp.int32)
+  sep, eos = jnp.full(1, SEP, jnp.int32), jnp.full(tail, EOS, jnp.int32)
+
+  def on_answers(value_N: jax.Array | np.ndarray) -> jax.Array:
+    return jnp.pad(value_N, (lead, tail), constant_values=-1)
+
+  behind_N = jnp.pad(answer_N[:-1], (1, 0), constant_values=-1)
+  ahead_N = jnp.pad(answer_N[1:], (0, 1), constant_values=-1)
+  foils_2xL = [
+    on_answers(jnp.where(foil_N == answer_N, -1, foil_N))
+    for foil_N in (behind_N, ahead_N)
+  ]
+  place_L = np.arange(length, dtype=np.int32)
+  return base.Batch(
+    tokens_BxL=jnp.concatenate((pad, source_N, sep, answer_N, eos)),
+    targets_BxL=jnp.asarray(place_L >= lead),
+    ends_BxL=jnp.asarray(place_L >= lead + count),
+    foils_BxLxC=jnp.stack(foils_2xL, axis=1),
+    strata={
+      'index': jnp.asarray(np.maximum(place_L - lead, -1)),
+      'distance': on_answers(distance_N),
+      'ambiguity': on_answers(_ambiguity(task, answer_N)),
+    },
+  )
+
+
+def _ambiguity(task: Copy | Reverse, answer_N: jax.Array) -> jax.Array:
+  """How often else the token answered last was a cue, by counting tokens."""
+  if task.distinct:
+    return jnp.zeros_like(answer_N)
+  cue_N = answer_N[:-1]  # of the places from the second on
+  count_V = jnp.zeros(task.vocabulary, jnp.int32).at[cue_N].add(1)
+  return jnp.pad(count_V[cue_N] - 1, (1, 0))
+
+
+def _count(task: Copy | Reverse, length: int) -> int:
+  return (length - 1 - task.eos) // 2
+
+
+def _chance(task: Copy | Reverse, length: int) -> float:
+  task.check(length)
+  if not task.distinct:
+    return 1 / task.symbols
+  left_N = task.symbols - np.arange(_count(task, length))
+  return float(np.mean(1 / left_N))
+
+
+def _check_fields(task: Copy | Reverse) -> None:
+  fields.at_least(
+    'symbols', task.symbols, 2, 'with one symbol every answer is right'
+  )
+  fields.is_bool('distinct', task.distinct)
+  fields.is_bool('eos', task.eos)
+
+
+def _check_length(task: Copy | Reverse, length: int) -> None:
+  shortest = 3 + task.eos
+  if length < shortest:
+    raise ValueError(
+      f'length must be at least {shortest}, got {length}: a source token, '
+      f'SEP, its answer{" and EOS" if task.eos else ""} must fit'
+    )
+  needed = _count(task, length)
+  if task.distinct and needed > task.symbols:
+    raise ValueError(
+      f'symbols must be at least {needed} at length {length}, got '
+      f'{task.symbols}: the tokens of a source are distinct; use '
+      f'symbols={needed} or more, or distinct=False'
+    )
