@@ -1,0 +1,25 @@
+"""Tests run strictly: what is merely tolerated elsewhere is an error here."""
+
+import jax
+import pytest
+
+# Before any backend starts: two devices, so that sharding is really exercised.
+jax.config.update('jax_num_cpu_devices', 2)
+# No silent broadcasting of ranks and no silent promotion of dtypes.
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+jax.config.update('jax_numpy_dtype_promotion', 'strict')
+
+# Warnings are errors, but for those that no change of ours can silence.
+THIRD_PARTY = (
+  # A library's own use of something that it or its dependency retires.
+  'ignore::DeprecationWarning:(flax|optax|orbax|tensorflow|etils)',
+  'ignore::PendingDeprecationWarning',
+  # Threads of a checkpoint writer and of XLA outlive a fork in subprocesses.
+  'ignore:os.fork:RuntimeWarning',
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  config.addinivalue_line('filterwarnings', 'error')
+  for line in THIRD_PARTY:
+    config.addinivalue_line('filterwarnings', line)
