@@ -16,7 +16,9 @@ class ALiBi(base.Scheme):
 
   For a number of heads H that is a power of two, m_h = 2^(-8h/H), h = 1..H;
   otherwise the slopes of c = 2^floor(log2 H) heads are followed by every
-  second slope of 2c heads. Source: Press et al. 2021, arXiv 2108.12409.
+  second slope of 2c heads. Units are nats of the logit a token of distance.
+  Source: Press et al. 2021, arXiv 2108.12409, section 3, and the authors'
+  `get_slopes` for other numbers of heads.
 
   >>> ALiBi().slopes(4)
   array([0.25      , 0.0625    , 0.015625  , 0.00390625])
@@ -77,17 +79,36 @@ class T5(base.Scheme):
       )
 
   def edges(self) -> np.ndarray:
-    """The distance from which each bucket but the first begins, float64."""
+    """The distance from which each bucket but the first begins, float64.
+
+    buckets - 1 values: 1..E, then E (max_distance / E)^(m / (buckets - E)).
+
+    >>> T5(buckets=4, max_distance=8).edges().tolist()
+    [1.0, 2.0, 4.0]
+    """
     exact = self.buckets // 2
     share = np.arange(1, self.buckets - exact) / (self.buckets - exact)
     far = exact * (self.max_distance / exact) ** share
-    # An edge that is a whole number must include it, in float32 too.
-    return np.concatenate([np.arange(1.0, exact + 1), far * (1 - 1e-6)])
+    # A power that ought to be whole must not miss by its last bits.
+    whole = np.isclose(far, far.round(), rtol=1e-12, atol=0)
+    far = np.where(whole, far.round(), far)
+    return np.concatenate([np.arange(1.0, exact + 1), far])
 
   def bucket(self, distance: jax.Array | np.ndarray) -> jax.Array:
-    """The bucket of each distance; a distance below 0 is in bucket 0."""
+    """The bucket of each distance; a distance below 0 is in bucket 0.
+
+    Args:
+      distance: i - j in tokens, of any shape, whole or not.
+
+    Returns:
+      int32, of the same shape.
+    """
     distance = jnp.maximum(jnp.asarray(distance).astype(jnp.float32), 0.0)
-    edges = jnp.asarray(self.edges(), jnp.float32)
+    # Rounded up, an edge compares with a float32 exactly as in float64.
+    exact = self.edges()
+    near = exact.astype(np.float32)
+    up = np.nextafter(near, np.float32(np.inf))
+    edges = jnp.asarray(np.where(near < exact, up, near))
     reached = distance[..., None] >= edges.reshape(*(1,) * distance.ndim, -1)
     return jnp.sum(reached, axis=-1, dtype=jnp.int32)
 

@@ -77,8 +77,8 @@ class NTK(Law):
 
   Pair 0 is unchanged and the period of the last pair is stretched by exactly
   s, the period-matching constraint; the pairs between are stretched by
-  s^(2k / (d - 2)). Source: bloc97 2023, as restated in YaRN, arXiv 2309.00071,
-  section 3.1.
+  s^(2k / (d - 2)). A width d below 4 is refused. Source: bloc97 2023, as
+  restated in YaRN, arXiv 2309.00071, section 3.1, definition 1.
 
   Attributes:
     factor: s, target length over trained length; above 0.

@@ -20,6 +20,10 @@ class RoPE(base_lib.Scheme):
   two halves of the head (dimension k with k + E/2). Scaling is a frequency
   law, e.g. `RoPE(NTK(4))`; its temperature tau multiplies the content logits.
 
+  (a, b) -> (a cos - b sin, b cos + a sin) at the angle i * theta_k radians,
+  on arrays B x L x H x E. Angles are float32, off by at most 1.2e-7 of
+  themselves: 0.004 radians at position 32,768. An odd head width is refused.
+
   Source: Su et al. 2021, arXiv 2104.09864, equation 34 (there with
   interleaved pairs, a permutation of these).
 

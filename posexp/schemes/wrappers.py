@@ -14,7 +14,8 @@ class Interpolate(base.Scheme):
 
   `Interpolate(RoPE(), 4) + ALiBi()` scales the rotation only and
   `Interpolate(RoPE() + ALiBi(), 4)` scales both. For a rotation it is the same
-  as the frequency law `Linear(4)`. Source: Chen et al. 2023, arXiv 2306.15595.
+  as the frequency law `Linear(4)`. Positions are float32, in units of tokens
+  of the trained length. Source: Chen et al. 2023, arXiv 2306.15595, equation 4.
 
   Attributes:
     scheme: what is interpolated.
