@@ -52,7 +52,16 @@ class Copy(base.Task):
       length too short, or too long for distinct tokens.
 
   >>> import jax
-  >>> batch = Copy(symbols=6).sample(jax.random.key(0), length=9, batch=1)
+  >>> task = Copy(symbols=3, distinct=False)
+  >>> batch = task.sample(jax.random.key(1), length=12, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [3, 5, 5, 4, 4, 1, 3, 5, 5, 4, 4, 2]
+  >>> batch.foils_BxLxC[0, -6:].tolist()
+  [[-1, 5], [3, -1], [-1, 4], [5, -1], [-1, -1], [-1, -1]]
+  >>> batch.strata['distance'][0, -6:].tolist()
+  [6, 6, 6, 6, 6, -1]
+  >>> batch.strata['ambiguity'][0, -6:].tolist()
+  [0, 0, 1, 1, 0, -1]
   """
 
   capability: ClassVar[str] = 'CR'
@@ -126,7 +135,16 @@ class Reverse(base.Task):
       length too short, or too long for distinct tokens.
 
   >>> import jax
-  >>> batch = Reverse(symbols=6).sample(jax.random.key(0), length=9, batch=1)
+  >>> task = Reverse(symbols=3, distinct=False)
+  >>> batch = task.sample(jax.random.key(1), length=12, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [3, 5, 5, 4, 4, 1, 4, 4, 5, 5, 3, 2]
+  >>> batch.foils_BxLxC[0, -6:].tolist()
+  [[-1, -1], [-1, 5], [4, -1], [-1, 3], [5, -1], [-1, -1]]
+  >>> batch.strata['distance'][0, -6:].tolist()
+  [2, 4, 6, 8, 10, -1]
+  >>> batch.strata['ambiguity'][0, -6:].tolist()
+  [0, 1, 1, 1, 1, -1]
   """
 
   capability: ClassVar[str] = 'AR'

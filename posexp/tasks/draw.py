@@ -44,7 +44,7 @@ def shuffled(key: jax.Array, count: int) -> jax.Array:
 
   Few items are packed into the low bits of what is sorted, since sorting one
   array is four times faster than sorting a pair of them. Bits that draw
-  equal keep their order: for any two items less often than once in 2**24
+  equal keep their order: for any two items once in 2**24
   shuffles up to 256 items, and once in 2**32 above.
   """
   bits_N = jax.random.bits(key, (count,), jnp.uint32)

@@ -5,7 +5,6 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from posexp.tasks import base, draw, fields, pairs
 
@@ -60,8 +59,14 @@ class Ordering(base.Task):
       length too short for the questions or too long for the symbols.
 
   >>> import jax
-  >>> batch = Ordering(symbols=8, queries=1).sample(
-  ...   jax.random.key(0), length=8, batch=1)
+  >>> task = Ordering(symbols=8, queries=1)
+  >>> batch = task.sample(jax.random.key(4), length=11, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [5, 4, 9, 6, 10, 7, 8, 0, 7, 9, 9]
+  >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
+  {'distance': 5, 'gap': 3, 'mention': 1, 'query': 0}
+  >>> batch.foils_BxLxC[0, -1].tolist()
+  [7]
   """
 
   capability: ClassVar[str] = 'O'
@@ -137,6 +142,14 @@ class Presence(base.Task):
   Raises:
     ValueError: for a field out of range, and from `check` and `sample` for a
       length too short for the questions or too long for the symbols.
+
+  >>> import jax
+  >>> task = Presence(symbols=8, queries=1)
+  >>> batch = task.sample(jax.random.key(4), length=11, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [5, 4, 9, 6, 10, 7, 8, 0, 1, 9, 2]
+  >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
+  {'distance': 8, 'present': 1, 'query': 0}
   """
 
   capability: ClassVar[str] = 'C'
@@ -246,9 +259,9 @@ def _events(task: Ordering | Presence, slots: int) -> int:
   return 2 * task.queries if task.filler else slots
 
 
-def _answer_at(task: Ordering | Presence, slots: int) -> np.ndarray:
+def _answer_at(task: Ordering | Presence, slots: int) -> jax.Array:
   """The position of each answer in the sequence."""
-  return slots + 3 * np.arange(1, task.queries + 1, dtype=np.int32)
+  return slots + 3 * jnp.arange(1, task.queries + 1, dtype=jnp.int32)
 
 
 def _check_fields(task: Ordering | Presence) -> None:
@@ -277,10 +290,10 @@ def _check_length(
     )
   needed = _events(task, _slots(task, length)) + absent
   if needed > task.symbols:
+    also = f' and the {absent} absent ones' if absent else ''
+    instead = '' if task.filler else ', or filler between fewer events'
     raise ValueError(
       f'symbols must be at least {needed} at length {length}, got '
-      f'{task.symbols}: the events of a sequence are distinct'
-      f'{f", {absent} absent ones included" if absent else ""}; use '
-      f'symbols={needed} or more'
-      f'{"" if task.filler else ", or filler tokens between fewer events"}'
+      f'{task.symbols}: the events{also} of a sequence are distinct; use '
+      f'symbols={needed} or more{instead}'
     )
