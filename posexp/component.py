@@ -79,6 +79,18 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
   return f' (known: {", ".join(known)})' if known else ''
 
 
+def at_least(name: str, value: float | None, least: float) -> None:
+  """Raises unless a number is at least so large; None passes."""
+  if value is not None and not value >= least:
+    raise ValueError(f'{name} must be at least {least}, got {value}')
+
+
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+  """Raises unless a name is known; the sentence offers the nearest."""
+  if value not in known:
+    raise ValueError(f'{name} cannot be {value!r}{nearest(value, known)}')
+
+
 def restore(hint: Any, value: Any) -> Any:
   """A JSON value as the type that a field's annotation asks for."""
   if isinstance(value, dict) and 'type' in value:

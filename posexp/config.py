@@ -45,9 +45,9 @@ class Model(component.Component):
 
   def __post_init__(self):
     for name in ('layers', 'width', 'heads', 'feedforward'):
-      at_least(f'{name} of Model', getattr(self, name), 1)
-    one_of('activation of Model', self.activation, ACTIVATIONS)
-    one_of('compute of Model', self.compute, COMPUTE)
+      component.at_least(f'{name} of Model', getattr(self, name), 1)
+    component.one_of('activation of Model', self.activation, ACTIVATIONS)
+    component.one_of('compute of Model', self.compute, COMPUTE)
     if self.width % self.heads:
       wider = self.heads * (self.width // self.heads + 1)
       raise ValueError(
@@ -92,11 +92,11 @@ class Train(component.Component):
   checkpoint_every: int = 500
 
   def __post_init__(self):
-    at_least('length of Train', self.length, 2)
+    component.at_least('length of Train', self.length, 2)
     for name in ('steps', 'warmup', 'decay'):
-      at_least(f'{name} of Train', getattr(self, name), 0)
+      component.at_least(f'{name} of Train', getattr(self, name), 0)
     for name in ('batch', 'checkpoint_every'):
-      at_least(f'{name} of Train', getattr(self, name), 1)
+      component.at_least(f'{name} of Train', getattr(self, name), 1)
     for name in ('learning_rate', 'clip'):
       if not getattr(self, name) > 0:
         raise ValueError(
@@ -125,8 +125,8 @@ class Evaluate(component.Component):
     if not self.lengths:
       raise ValueError('lengths of Evaluate is empty: give at least one length')
     for length in self.lengths:
-      at_least('lengths of Evaluate', length, 2)
-    at_least('examples of Evaluate', self.examples, 1)
+      component.at_least('lengths of Evaluate', length, 2)
+    component.at_least('examples of Evaluate', self.examples, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ class Run(component.Component):
         f'seeds of Run must be one or more different numbers, got {self.seeds}'
       )
     for seed in self.seeds:
-      at_least('seeds of Run', seed, 0)
+      component.at_least('seeds of Run', seed, 0)
     for length in {self.train.length, *self.evaluate.lengths}:
       self.task.check(length)
     self.scheme.check(self.model.dims, self.longest)
@@ -224,17 +224,3 @@ def digest(config: dict[str, Any]) -> str:
   """The name of a configuration given as plain values."""
   text = json.dumps([REVISION, config], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def at_least(name: str, value: float | None, least: float) -> None:
-  """Raises unless a number is at least so large; None passes."""
-  if value is not None and not value >= least:
-    raise ValueError(f'{name} must be at least {least}, got {value}')
-
-
-def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-  """Raises unless a name is known; the sentence offers the nearest."""
-  if value not in known:
-    raise ValueError(
-      f'{name} cannot be {value!r}{component.nearest(value, known)}'
-    )

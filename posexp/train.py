@@ -1,0 +1,185 @@
+"""Training: one jitted program for all seeds of a run."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import PartitionSpec
+
+from posexp import config, model, sharding, tasks
+
+Array = jax.Array
+Params = Any
+
+# Steps in one call of the program: how often progress is told, and nothing
+# else, since a call does the same arithmetic whatever its length.
+CHUNK = 50
+INITIAL, DATA = 0, 1
+
+
+class State(NamedTuple):
+  """What training carries, with the seeds S as first axis of every leaf.
+
+  Attributes:
+    params: the model's parameters.
+    optimiser: optax's state.
+    diverged_S: the first step whose loss was not finite, -1 if none.
+  """
+
+  params: Params
+  optimiser: Any
+  diverged_S: Array
+
+
+def transformer(run: config.Run) -> model.Transformer:
+  """The model of a run."""
+  return model.Transformer(run.model, run.scheme, run.task.vocabulary)
+
+
+def initial_params(run: config.Run, seed: Array) -> Params:
+  """The initial parameters of one seed."""
+  key = jax.random.fold_in(jax.random.key(seed), INITIAL)
+  tokens = jnp.zeros((1, 2), jnp.int32)
+  return transformer(run).init(key, tokens)['params']
+
+
+def optimiser(train: config.Train) -> optax.GradientTransformation:
+  """AdamW with warm-up, cosine decay to a tenth, and clipping."""
+  rate = optax.warmup_cosine_decay_schedule(
+    init_value=0.0,
+    peak_value=train.learning_rate,
+    warmup_steps=train.warmup,
+    decay_steps=max(train.steps, train.warmup + 1),
+    end_value=0.1 * train.learning_rate,
+  )
+  return optax.chain(
+    optax.clip_by_global_norm(train.clip),
+    optax.adamw(
+      rate,
+      b2=train.beta2,
+      weight_decay=train.decay,
+      mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+    ),
+  )
+
+
+def predict(
+  net: model.Transformer, params: Params, tokens_BxL: Array
+) -> Array:
+  """Logits B x L-1 x V of tokens[:, 1:], each from the tokens before it."""
+  if not net.shape.bos:
+    return net.apply({'params': params}, tokens_BxL[:, :-1])[0]
+  bos_Bx1 = jnp.full((tokens_BxL.shape[0], 1), net.vocabulary, jnp.int32)
+  inputs_BxL = jnp.concatenate([bos_Bx1, tokens_BxL[:, :-1]], axis=1)
+  return net.apply({'params': params}, inputs_BxL)[0][:, 1:]
+
+
+def loss(
+  net: model.Transformer, params: Params, batch: tasks.Batch
+) -> tuple[Array, Array]:
+  """The summed cross-entropy of the targets, in nats, and their number."""
+  logits_BxTxV = predict(net, params, batch.tokens_BxL)
+  targets_BxT = batch.targets_BxL[:, 1:]
+  cross_BxT = optax.softmax_cross_entropy_with_integer_labels(
+    logits_BxTxV, batch.tokens_BxL[:, 1:]
+  )
+  total = jnp.sum(jnp.where(targets_BxT, cross_BxT, 0.0))
+  return total, jnp.sum(targets_BxT).astype(jnp.float32)
+
+
+def step(
+  run: config.Run, state: State, seed: Array, number: Array, shards: int
+) -> tuple[State, Array]:
+  """One optimiser step of one seed on this device's part of its batch."""
+  net, train = transformer(run), run.train
+  key = jax.random.fold_in(jax.random.key(seed), DATA)
+  # Every device samples the whole batch and keeps its part, so that the data
+  # are the same on any number of devices.
+  batch = run.task.sample(
+    jax.random.fold_in(key, number), length=train.length, batch=train.batch
+  )
+  part = train.batch // shards
+  first = jax.lax.axis_index(sharding.DATA) * part
+  batch = jax.tree.map(
+    lambda x: jax.lax.dynamic_slice_in_dim(x, first, part), batch
+  )
+  objective = lambda params: loss(net, params, batch)
+  (total, count), grads = jax.value_and_grad(objective, has_aux=True)(
+    state.params
+  )
+  if shards > 1:
+    flat, unflatten = jax.flatten_util.ravel_pytree((total, count, grads))
+    total, count, grads = unflatten(jax.lax.psum(flat, sharding.DATA))
+  mean = total / count
+  grads = jax.tree.map(lambda g: g / count, grads)
+  updates, optimiser_state = optimiser(train).update(
+    grads, state.optimiser, state.params
+  )
+  params = optax.apply_updates(state.params, updates)
+  first_bad = (state.diverged_S < 0) & ~jnp.isfinite(mean)
+  diverged = jnp.where(first_bad, number, state.diverged_S)
+  return State(params, optimiser_state, diverged), mean
+
+
+def programs(
+  run: config.Run, on: jax.sharding.Mesh
+) -> tuple[Callable[..., State], Callable[..., tuple[State, Array]]]:
+  """The two jitted programs of a run: start, and advance by CHUNK steps.
+
+  `start(seeds_S)` gives the initial state. `advance(state, seeds_S, first)`
+  donates the state and does the steps first .. first + CHUNK - 1 that the run
+  still has, returning the state and the losses S x CHUNK, NaN past the end.
+  """
+  shards = on.shape[sharding.DATA]
+  seeded = PartitionSpec(sharding.SEED)
+  shard_map = functools.partial(jax.shard_map, mesh=on, check_vma=False)
+
+  def start_one(seed):
+    params = initial_params(run, seed)
+    return State(params, optimiser(run.train).init(params), jnp.int32(-1))
+
+  def advance_one(state, seed, first):
+    def body(state, number):
+      return jax.lax.cond(
+        number < run.train.steps,
+        lambda s: step(run, s, seed, number, shards),
+        lambda s: (s, jnp.float32(jnp.nan)),
+        state,
+      )
+
+    return jax.lax.scan(body, state, first + jnp.arange(CHUNK))
+
+  def advance(state, seeds_S, first):
+    one = lambda pair: advance_one(*pair, first)
+    # On a CPU the seeds of a device run one after another, which keeps each
+    # in cache; an accelerator wants them all at once.
+    if on.devices.flat[0].platform == 'cpu':
+      return jax.lax.map(one, (state, seeds_S))
+    return jax.vmap(lambda s, seed: one((s, seed)))(state, seeds_S)
+
+  seed_sharding = sharding.over_seeds(on)
+  start = jax.jit(
+    shard_map(jax.vmap(start_one), in_specs=seeded, out_specs=seeded),
+    in_shardings=seed_sharding,
+    out_shardings=seed_sharding,
+  )
+  advance_jit = jax.jit(
+    shard_map(
+      advance,
+      in_specs=(seeded, seeded, PartitionSpec()),
+      out_specs=(seeded, seeded),
+    ),
+    in_shardings=(seed_sharding, seed_sharding, sharding.replicated(on)),
+    out_shardings=(seed_sharding, seed_sharding),
+    donate_argnums=0,
+  )
+  return start, advance_jit
+
+
+def seeds_array(run: config.Run) -> np.ndarray:
+  return np.asarray(run.seeds, np.uint32)
