@@ -167,7 +167,7 @@ class Run(component.Component):
       )
     for seed in self.seeds:
       component.at_least('seeds of Run', seed, 0)
-    for length in {self.train.length, *self.evaluate.lengths}:
+    for length in self.lengths:
       self.task.check(length)
     self.scheme.check(self.model.dims, self.longest)
     self._check_parent()
@@ -194,10 +194,14 @@ class Run(component.Component):
       )
 
   @property
+  def lengths(self) -> tuple[int, ...]:
+    """Where the run is evaluated: always at the trained length too."""
+    return tuple(sorted({self.train.length, *self.evaluate.lengths}))
+
+  @property
   def longest(self) -> int:
     """The most positions that are asked of the scheme, BOS included."""
-    longest = max(*self.evaluate.lengths, self.train.length)
-    return longest - 1 + self.model.bos
+    return max(self.lengths) - 1 + self.model.bos
 
   @property
   def name(self) -> str:

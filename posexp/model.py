@@ -193,3 +193,27 @@ def _heads(x_BxLxD: Array, heads: int) -> Array:
 def slots(cache: tuple[attention.Cache, ...]) -> int:
   """How many tokens a cache can hold."""
   return cache[0].index_1xM.shape[1]
+
+
+def inputs(net: Transformer, tokens_BxL: Array) -> Array:
+  """What the model reads to predict the tokens: BOS, if any, and no last."""
+  if not net.shape.bos:
+    return tokens_BxL[:, :-1]
+  bos_Bx1 = jnp.full((tokens_BxL.shape[0], 1), net.vocabulary, jnp.int32)
+  return jnp.concatenate([bos_Bx1, tokens_BxL[:, :-1]], axis=1)
+
+
+def predict(net: Transformer, params: Any, tokens_BxL: Array) -> Array:
+  """Logits B x L-1 x V of tokens[:, 1:], each from the tokens before it."""
+  logits_BxLxV, _ = net.apply({'params': params}, inputs(net, tokens_BxL))
+  return logits_BxLxV[:, int(net.shape.bos) :]
+
+
+def empty_cache(
+  net: Transformer, batch: int, length: int
+) -> tuple[attention.Cache, ...]:
+  """A cache for `length` tokens, one `attention.Cache` a layer."""
+  shape = net.shape
+  size = (batch, length, shape.heads, shape.head_width)
+  one = attention.empty_cache(net.scheme, size, jnp.dtype(shape.compute))
+  return (one,) * shape.layers

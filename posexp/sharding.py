@@ -35,9 +35,7 @@ def mesh(seeds: int, batch: int) -> Mesh:
   along_seed = math.gcd(seeds, len(devices))
   along_data = math.gcd(batch, len(devices) // along_seed)
   used = devices[: along_seed * along_data]
-  return Mesh(
-    np.asarray(used).reshape(along_seed, along_data), (SEED, DATA)
-  )
+  return Mesh(np.asarray(used).reshape(along_seed, along_data), (SEED, DATA))
 
 
 def over_seeds(on: Mesh) -> NamedSharding:

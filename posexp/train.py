@@ -68,22 +68,11 @@ def optimiser(train: config.Train) -> optax.GradientTransformation:
   )
 
 
-def predict(
-  net: model.Transformer, params: Params, tokens_BxL: Array
-) -> Array:
-  """Logits B x L-1 x V of tokens[:, 1:], each from the tokens before it."""
-  if not net.shape.bos:
-    return net.apply({'params': params}, tokens_BxL[:, :-1])[0]
-  bos_Bx1 = jnp.full((tokens_BxL.shape[0], 1), net.vocabulary, jnp.int32)
-  inputs_BxL = jnp.concatenate([bos_Bx1, tokens_BxL[:, :-1]], axis=1)
-  return net.apply({'params': params}, inputs_BxL)[0][:, 1:]
-
-
 def loss(
   net: model.Transformer, params: Params, batch: tasks.Batch
 ) -> tuple[Array, Array]:
   """The summed cross-entropy of the targets, in nats, and their number."""
-  logits_BxTxV = predict(net, params, batch.tokens_BxL)
+  logits_BxTxV = model.predict(net, params, batch.tokens_BxL)
   targets_BxT = batch.targets_BxL[:, 1:]
   cross_BxT = optax.softmax_cross_entropy_with_integer_labels(
     logits_BxTxV, batch.tokens_BxL[:, 1:]
@@ -155,7 +144,7 @@ def programs(
     return jax.lax.scan(body, state, first + jnp.arange(CHUNK))
 
   def advance(state, seeds_S, first):
-    one = lambda pair: advance_one(*pair, first)
+    one = lambda pair: advance_one(pair[0], pair[1], first)
     # On a CPU the seeds of a device run one after another, which keeps each
     # in cache; an accelerator wants them all at once.
     if on.devices.flat[0].platform == 'cpu':

@@ -135,24 +135,19 @@ class Scheme(component.Component):
     """The terms of the sum that this scheme is; itself alone for most."""
     return (self,)
 
-  def named_parts(self) -> dict[str, 'Scheme']:
-    """The terms by the name under which their parameters are kept."""
-    names: dict[str, Scheme] = {}
-    for part in self.parts:
-      name = type(part).__name__
-      again = sum(key.split('_')[0] == name for key in names)
-      names[f'{name}_{again}' if again else name] = part
-    return names
+  @property
+  def atoms(self) -> tuple['Scheme', ...]:
+    """The schemes inside all sums and wrappers, left to right."""
+    return (self,)
 
-  def part_params(self, params: Params) -> dict[str, Params]:
-    """The parameters of each named part, {} where a part learns nothing."""
-    (name,) = self.named_parts()
-    return {name: params}
+  def flatten(self, params: Params) -> tuple[Params, ...]:
+    """The parameters of each of `atoms`, {} where one learns nothing."""
+    return (params,)
 
-  def from_part_params(self, params: dict[str, Params]) -> Params:
-    """The inverse of `part_params`."""
-    (name,) = self.named_parts()
-    return params[name]
+  def unflatten(self, params: tuple[Params, ...]) -> Params:
+    """The inverse of `flatten`."""
+    (only,) = params
+    return only
 
   def __add__(self, other: 'Scheme') -> 'Scheme':
     if not isinstance(other, Scheme):
@@ -211,11 +206,36 @@ class Sum(Scheme):
   def parts(self) -> tuple[Scheme, ...]:
     return self.terms
 
-  def part_params(self, params: Params) -> dict[str, Params]:
-    return {name: params.get(name, {}) for name in self.named_parts()}
+  @property
+  def atoms(self) -> tuple[Scheme, ...]:
+    return tuple(atom for term in self.terms for atom in term.atoms)
 
-  def from_part_params(self, params: dict[str, Params]) -> Params:
-    return {name: p for name, p in params.items() if p}
+  def flatten(self, params):
+    return tuple(
+      flat
+      for term, own in zip(self.terms, self._own(params))
+      for flat in term.flatten(own)
+    )
+
+  def unflatten(self, params):
+    own, rest = [], list(params)
+    for term in self.terms:
+      number = len(term.atoms)
+      own.append(term.unflatten(tuple(rest[:number])))
+      rest = rest[number:]
+    return self._join(own)
+
+  def _names(self) -> list[str]:
+    """The names under which the terms keep their parameters."""
+    kinds = [type(term).__name__ for term in self.terms]
+    again = [kinds[:n].count(kind) for n, kind in enumerate(kinds)]
+    return [f'{k}_{n}' if n else k for k, n in zip(kinds, again)]
+
+  def _own(self, params: Params) -> list[Params]:
+    return [params.get(name, {}) for name in self._names()]
+
+  def _join(self, own: list[Params]) -> Params:
+    return {name: p for name, p in zip(self._names(), own) if p}
 
   def _split(self, key: jax.Array | None) -> list[Any]:
     if key is None:
@@ -223,57 +243,49 @@ class Sum(Scheme):
     return list(jax.random.split(key, len(self.terms)))
 
   def init_input(self, key, dims):
-    named = self.named_parts()
     keys = self._split(key)
-    return self.from_part_params(
-      {n: t.init_input(k, dims) for k, (n, t) in zip(keys, named.items())}
-    )
+    return self._join([t.init_input(k, dims) for t, k in zip(self.terms, keys)])
 
   def init_layer(self, key, dims):
-    named = self.named_parts()
     keys = self._split(key)
-    return self.from_part_params(
-      {n: t.init_layer(k, dims) for k, (n, t) in zip(keys, named.items())}
-    )
+    return self._join([t.init_layer(k, dims) for t, k in zip(self.terms, keys)])
 
   def neutral(self, params):
-    own = self.part_params(params)
-    return self.from_part_params(
-      {n: t.neutral(own[n]) for n, t in self.named_parts().items()}
-    )
+    own = self._own(params)
+    return self._join([t.neutral(p) for t, p in zip(self.terms, own)])
 
   def remap(self, index_BxL, key):
     keys = self._split(key)
     return tuple(t.remap(index_BxL, k) for t, k in zip(self.terms, keys))
 
   def embed(self, params, x_BxLxD, at):
-    own = self.part_params(params).values()
+    own = self._own(params)
     for term, p, a in zip(self.terms, own, at, strict=True):
       x_BxLxD = term.embed(p, x_BxLxD, a)
     return x_BxLxD
 
   def locate(self, params, x_BxLxD, at):
-    own = self.part_params(params).values()
+    own = self._own(params)
     return tuple(
       t.locate(p, x_BxLxD, a)
       for t, p, a in zip(self.terms, own, at, strict=True)
     )
 
   def rotate(self, params, x_BxLxHxE, at, side):
-    own = self.part_params(params).values()
+    own = self._own(params)
     for term, p, a in zip(self.terms, own, at, strict=True):
       x_BxLxHxE = term.rotate(p, x_BxLxHxE, a, side)
     return x_BxLxHxE
 
   def bias(self, params, head, q_at, k_at):
-    own = self.part_params(params).values()
+    own = self._own(params)
     total: jax.Array | float = 0.0
     for term, p, q, k in zip(self.terms, own, q_at, k_at, strict=True):
       total = total + term.bias(p, head, q, k)
     return total
 
   def rescore(self, params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at):
-    own = self.part_params(params).values()
+    own = self._own(params)
     for term, p, q, k in zip(self.terms, own, q_at, k_at, strict=True):
       logits_BxHxQxK = term.rescore(p, logits_BxHxQxK, q_BxQxHxE, q, k)
     return logits_BxHxQxK

@@ -40,6 +40,16 @@ class Interpolate(base.Scheme):
   def blockwise(self) -> bool:  # type: ignore[override]
     return self.scheme.blockwise
 
+  @property
+  def atoms(self):
+    return self.scheme.atoms
+
+  def flatten(self, params):
+    return self.scheme.flatten(params)
+
+  def unflatten(self, params):
+    return self.scheme.unflatten(params)
+
   def remap(self, index_BxL, key):
     scaled = index_BxL.astype(jnp.float32) / jnp.float32(self.factor)
     return self.scheme.remap(scaled, key)

@@ -1,0 +1,110 @@
+"""Checkpoints of a run: written whole or not at all, by orbax."""
+
+import logging
+import pathlib
+import re
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+# Orbax tells every array it writes; a run has thousands of lines of its own.
+logging.getLogger('absl').setLevel(logging.WARNING)
+
+
+class Checkpoints:
+  """The checkpoints of one run, each in a directory named by its step.
+
+  A checkpoint that cannot be read, or that another configuration wrote, is
+  reported, left where it is and passed over for the one before it.
+
+  Attributes:
+    directory: where they lie; made when the first is saved.
+    digest: of the configuration; saved with each and compared on reading.
+    report: called with one sentence for each checkpoint that is passed over.
+  """
+
+  def __init__(
+    self,
+    directory: pathlib.Path,
+    *,
+    digest: str,
+    report: Callable[[str], None],
+  ):
+    self.directory = directory.resolve()
+    self.digest = digest
+    self.report = report
+
+  def steps(self) -> list[int]:
+    """The steps that have a complete checkpoint, the newest first."""
+    found = [
+      int(path.name.removeprefix('step_'))
+      for path in self.directory.glob('step_*')
+      if re.fullmatch(r'step_\d+', path.name)
+    ]
+    return sorted(found, reverse=True)
+
+  def save(self, step: int, tree: Any) -> None:
+    """Writes a checkpoint and then removes all but it and the one before."""
+    path = self._path(step)
+    if path.exists():  # One that was passed over; it must not block the run.
+      path.rename(path.with_name(f'{path.name}.unreadable'))
+    self.directory.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+      checkpointer.save(path, {'tree': tree, 'digest': self._mark()})
+    for old in self.steps()[2:]:
+      shutil.rmtree(self._path(old), ignore_errors=True)
+
+  def latest(self, like: Any) -> tuple[int, Any] | None:
+    """The newest readable checkpoint, placed and sharded like `like`.
+
+    Args:
+      like: a tree of jax.ShapeDtypeStruct (with shardings) or of arrays.
+
+    Returns:
+      The step and the tree, None where there is none.
+    """
+    for step in self.steps():
+      tree = self._read(step, like)
+      if tree is not None:
+        return step, tree
+    return None
+
+  def _read(self, step: int, like: Any) -> Any | None:
+    path = self._path(step)
+    wanted = {'tree': like, 'digest': self._mark()}
+    try:
+      with ocp.StandardCheckpointer() as checkpointer:
+        found = checkpointer.restore(path, wanted)
+    # Whatever orbax and its storage raise on a damaged file means the same.
+    except Exception as error:
+      self.report(
+        f'checkpoint {path} cannot be read '
+        f'({type(error).__name__}: {str(error).splitlines()[0][:120]}): it is '
+        'left there and an earlier one, or the start, is used'
+      )
+      return None
+    if not np.array_equal(found['digest'], self._mark()):
+      self.report(
+        f'checkpoint {path} belongs to another configuration than '
+        f'{self.digest}: it is left there and an earlier one, or the start, '
+        'is used'
+      )
+      return None
+    return found['tree']
+
+  def _mark(self) -> np.ndarray:
+    return np.frombuffer(self.digest.encode(), np.uint8)
+
+  def _path(self, step: int) -> pathlib.Path:
+    return self.directory / f'step_{step:08d}'
+
+
+def shapes(tree: Any, placed: Any) -> Any:
+  """The tree's shapes and types, each with the sharding `placed`."""
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), tree
+  )

@@ -1,0 +1,229 @@
+"""Evaluation: correct, order error or retrieval error, at every length."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from posexp import config, model, sharding, tasks
+
+Array = jax.Array
+
+# What became of a target.
+CORRECT, ORDER_ERROR, RETRIEVAL_ERROR = 0, 1, 2
+
+# The root of all evaluation keys; training keys come from seeds, which are
+# unsigned, by another path (`train.DATA`), so that the folds never meet.
+FOLD = 0x0E7A1
+# Examples drawn with one key: part of what defines the examples.
+DRAW = 64
+# The largest logits array that a device may hold at once, in bytes.
+BUDGET = 2**28
+
+
+class Outcomes(NamedTuple):
+  """What became of every target at one length.
+
+  Attributes:
+    length: tokens in a sequence.
+    kind_SxT: int8, CORRECT, ORDER_ERROR or RETRIEVAL_ERROR; T counts the
+      targets of all examples that are not an end of sequence.
+    example_T: the example that a target belongs to, ascending.
+    strata: int32 arrays over T, by name.
+    ends_SxN: for each end-of-sequence target, whether it was right.
+  """
+
+  length: int
+  kind_SxT: np.ndarray
+  example_T: np.ndarray
+  strata: dict[str, np.ndarray]
+  ends_SxN: np.ndarray
+
+
+@functools.lru_cache(maxsize=32)
+def examples(task: tasks.Task, length: int, number: int) -> tasks.Batch:
+  """The evaluation examples of a task at a length, the same for every run.
+
+  A pure function of its arguments: no scheme, seed or machine enters, and the
+  first n examples are the same however many are asked for.
+  """
+  name = json.dumps(task.to_dict(), sort_keys=True)
+  word = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
+  key = jax.random.key(FOLD)
+  for part in (word, length):
+    key = jax.random.fold_in(key, np.uint32(part))
+  draw = jax.jit(task.sample, static_argnames=('length', 'batch'))
+  batches = [
+    jax.device_get(draw(jax.random.fold_in(key, n), length=length, batch=DRAW))
+    for n in range(-(-number // DRAW))
+  ]
+  return jax.tree.map(lambda *x: np.concatenate(x)[:number], *batches)
+
+
+def greedy(
+  net: model.Transformer, params: Any, tokens_BxL: Array, targets_BxL: Array
+) -> Array:
+  """Free-running greedy decoding, token by token from a KV cache.
+
+  Targets are replaced by what the model itself said; all else is given.
+
+  Returns:
+    The predictions of tokens[:, 1:], B x L-1.
+  """
+  batch, length = tokens_BxL.shape
+  bos = int(net.shape.bos)
+  caches = model.empty_cache(net, batch, length - 1 + bos)
+  first = model.inputs(net, tokens_BxL)[:, :1]
+
+  def one(carry, t):
+    cache, token_Bx1 = carry
+    logits, cache = net.apply(
+      {'params': params}, token_Bx1, cache=cache, start=t
+    )
+    said_B = jnp.argmax(logits[:, 0], axis=-1).astype(jnp.int32)
+    following = t + 1 - bos
+    given_B = jnp.take(tokens_BxL, following, axis=1)
+    free_B = jnp.take(targets_BxL, following, axis=1)
+    return (cache, jnp.where(free_B, said_B, given_B)[:, None]), said_B
+
+  steps = jnp.arange(length - 1 + bos)
+  _, said_LxB = jax.lax.scan(one, (caches, first), steps)
+  return said_LxB.T[:, bos:]
+
+
+class Evaluator:
+  """Teacher-forced predictions of all seeds, with few compilations.
+
+  A length is padded up to the next of 4, 5, 6 or 7 times a power of two, so
+  that a long list of lengths needs few programs; padding comes last and a
+  causal model does not see it. Each program is compiled once for all seeds.
+  """
+
+  def __init__(self, run: config.Run, on: jax.sharding.Mesh):
+    self.run, self.on = run, on
+    self._programs: dict[Any, Callable[..., Array]] = {}
+
+  @property
+  def compilations(self) -> int:
+    return sum(p._cache_size() for p in self._programs.values())  # type: ignore[attr-defined]
+
+  def outcomes(self, params: Any, length: int) -> Outcomes:
+    """What became of every target at a length, for every seed."""
+    batch = examples(self.run.task, length, self.run.evaluate.examples)
+    said_SxBxL = self.said(params, np.asarray(batch.tokens_BxL))
+    return judge(said_SxBxL, batch, length)
+
+  def said(self, params: Any, tokens_BxL: np.ndarray) -> np.ndarray:
+    """The most likely token at each place, S x B x L; the first is 0."""
+    number, length = tokens_BxL.shape
+    padded = min(ladder(length), max(self.run.lengths))
+    program = self._program(length, padded)
+    shards = self.on.shape[sharding.DATA]
+    rows = -(-DRAW // shards) * shards
+    said = []
+    for start in range(0, number, rows):
+      part = tokens_BxL[start : start + rows]
+      grow = ((0, rows - part.shape[0]), (0, padded - length))
+      said.append(np.asarray(program(params, np.pad(part, grow))))
+    said_SxBxT = np.concatenate(said, axis=1)[
+      : len(self.run.seeds), :number, : length - 1
+    ]
+    return np.pad(said_SxBxT, ((0, 0), (0, 0), (1, 0)))
+
+  def _program(self, length: int, padded: int) -> Callable[..., Array]:
+    scheme = self.run.scheme.for_length(length)
+    if (scheme, padded) not in self._programs:
+      net = model.Transformer(self.run.model, scheme, self.run.task.vocabulary)
+      self._programs[scheme, padded] = predictor(net, self.on, padded)
+    return self._programs[scheme, padded]
+
+
+def predictor(
+  net: model.Transformer, on: jax.sharding.Mesh, length: int
+) -> Callable[..., Array]:
+  """The jitted (params of S seeds, tokens B x L) -> predictions S x B x L-1."""
+  rows = max(1, BUDGET // (4 * net.shape.heads * length**2))
+
+  def one_seed(params, tokens_BxL):
+    say = lambda tokens_L: jnp.argmax(
+      model.predict(net, params, tokens_L[None])[0], axis=-1
+    ).astype(jnp.int32)
+    return jax.lax.map(say, tokens_BxL, batch_size=rows)
+
+  def all_seeds(params, tokens_BxL):
+    return jax.lax.map(lambda p: one_seed(p, tokens_BxL), params)
+
+  seeds, data = PartitionSpec(sharding.SEED), PartitionSpec(sharding.DATA)
+  return jax.jit(
+    jax.shard_map(
+      all_seeds,
+      mesh=on,
+      in_specs=(seeds, data),
+      out_specs=PartitionSpec(sharding.SEED, sharding.DATA),
+      check_vma=False,
+    )
+  )
+
+
+def judge(said_SxBxL: np.ndarray, batch: tasks.Batch, length: int) -> Outcomes:
+  """Tells correct answers, order errors and retrieval errors apart."""
+  tokens, foils = np.asarray(batch.tokens_BxL), np.asarray(batch.foils_BxLxC)
+  right = said_SxBxL == tokens
+  foiled = (said_SxBxL[..., None] == foils).any(-1)
+  kind = np.where(
+    right, CORRECT, np.where(foiled, ORDER_ERROR, RETRIEVAL_ERROR)
+  ).astype(np.int8)
+  ends = np.asarray(batch.targets_BxL & batch.ends_BxL)
+  scored = np.asarray(batch.targets_BxL & ~batch.ends_BxL)
+  return Outcomes(
+    length=length,
+    kind_SxT=kind[:, scored],
+    example_T=np.nonzero(scored)[0].astype(np.int32),
+    strata={k: np.asarray(v)[scored] for k, v in batch.strata.items()},
+    ends_SxN=right[:, ends],
+  )
+
+
+def ladder(length: int) -> int:
+  """The least of 4, 5, 6, 7 times a power of two that is no smaller."""
+  power = max(0, (length - 1).bit_length() - 3)
+  return -(-length // 2**power) * 2**power
+
+
+def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
+  """One row of results a seed.
+
+  Keys: `token`, `order`, `retrieval` are shares of all targets and sum to 1;
+  `exact` is the share of sequences with every target right; `first_error` the
+  mean place among its targets of a sequence's first error, their number where
+  there is none; `end` the share of end-of-sequence tokens that were right,
+  None where the task has none.
+  """
+  rows = []
+  starts = np.nonzero(np.diff(outcomes.example_T, prepend=-1))[0]
+  counts = np.diff(np.append(starts, outcomes.example_T.size))
+  place_T = np.arange(outcomes.example_T.size) - np.repeat(starts, counts)
+  for seed, kind_T, ends_N in zip(seeds, outcomes.kind_SxT, outcomes.ends_SxN):
+    wrong_T = kind_T != CORRECT
+    free = np.repeat(counts, counts)
+    first = np.minimum.reduceat(np.where(wrong_T, place_T, free), starts)
+    rows.append(
+      {
+        'seed': seed,
+        'length': outcomes.length,
+        'exact': float(np.mean(first == counts)),
+        'token': float(np.mean(kind_T == CORRECT)),
+        'order': float(np.mean(kind_T == ORDER_ERROR)),
+        'retrieval': float(np.mean(kind_T == RETRIEVAL_ERROR)),
+        'first_error': float(np.mean(first)),
+        'end': float(np.mean(ends_N)) if ends_N.size else None,
+        'targets': int(kind_T.size),
+      }
+    )
+  return rows
