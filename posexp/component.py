@@ -32,6 +32,17 @@ class Component:
       out['source'] = _source_digest(type(self))
     return out
 
+  def __str__(self) -> str:
+    """The component as one would write it, with only what is not a default."""
+    shown = []
+    for field in dataclasses.fields(self):  # type: ignore[arg-type]
+      value = getattr(self, field.name)
+      if value != field.default:
+        inner = isinstance(value, Component)
+        text = f'{value:g}' if isinstance(value, float) else str(value)
+        shown.append(text if inner else f'{field.name}={text}')
+    return f'{type(self).__name__}({", ".join(shown)})'
+
   @classmethod
   def from_dict(cls, values: dict[str, Any]) -> Self:
     """The component that `to_dict` wrote.

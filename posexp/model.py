@@ -11,6 +11,10 @@ from posexp import attention, config, schemes
 
 Array = jax.Array
 
+# The names under which a scheme's parameters are kept: those of a layer (or
+# shared by all), and those of the input.
+POSITION, POSITION_INPUT = 'position', 'position_input'
+
 _ACTIVATIONS = {
   'relu': nn.relu,
   'gelu': nn.gelu,
@@ -63,10 +67,10 @@ class Transformer(nn.Module):
     index_1xL = start + jnp.arange(length, dtype=jnp.int32)[None]
     at = scheme.remap(index_1xL, key)
     x_BxLxD = scheme.embed(
-      self._positional('position_input', scheme.init_input), x_BxLxD, at
+      self._positional(POSITION_INPUT, scheme.init_input), x_BxLxD, at
     )
     shared = (
-      self._positional('position', scheme.init_layer)
+      self._positional(POSITION, scheme.init_layer)
       if shape.share_position
       else None
     )
@@ -106,7 +110,7 @@ class Block(nn.Module):
   def __call__(self, x_BxLxD, at, index_1xL, params, cache):
     shape, scheme = self.shape, self.scheme
     if params is None:
-      params = positional(self, 'position', scheme.init_layer, shape.dims)
+      params = positional(self, POSITION, scheme.init_layer, shape.dims)
     h_BxLxD = RMSNorm(name='norm_attention')(x_BxLxD)
     at = scheme.locate(params, h_BxLxD, at)
     q, k, v = (
@@ -217,3 +221,14 @@ def empty_cache(
   size = (batch, length, shape.heads, shape.head_width)
   one = attention.empty_cache(net.scheme, size, jnp.dtype(shape.compute))
   return (one,) * shape.layers
+
+
+def of(run: config.Run) -> Transformer:
+  """The model of a run."""
+  return Transformer(run.model, run.scheme, run.task.vocabulary)
+
+
+def shapes(net: Transformer) -> Any:
+  """The shapes of one seed's parameters, without computing any."""
+  tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+  return jax.eval_shape(net.init, jax.random.key(0), tokens)['params']

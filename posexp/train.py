@@ -36,16 +36,11 @@ class State(NamedTuple):
   diverged_S: Array
 
 
-def transformer(run: config.Run) -> model.Transformer:
-  """The model of a run."""
-  return model.Transformer(run.model, run.scheme, run.task.vocabulary)
-
-
 def initial_params(run: config.Run, seed: Array) -> Params:
   """The initial parameters of one seed."""
   key = jax.random.fold_in(jax.random.key(seed), INITIAL)
   tokens = jnp.zeros((1, 2), jnp.int32)
-  return transformer(run).init(key, tokens)['params']
+  return model.of(run).init(key, tokens)['params']
 
 
 def optimiser(train: config.Train) -> optax.GradientTransformation:
@@ -85,7 +80,7 @@ def step(
   run: config.Run, state: State, seed: Array, number: Array, shards: int
 ) -> tuple[State, Array]:
   """One optimiser step of one seed on this device's part of its batch."""
-  net, train = transformer(run), run.train
+  net, train = model.of(run), run.train
   key = jax.random.fold_in(jax.random.key(seed), DATA)
   # Every device samples the whole batch and keeps its part, so that the data
   # are the same on any number of devices.

@@ -159,17 +159,6 @@ class Scheme(component.Component):
       return terms[0] if terms else NoPE()
     return Sum(terms)
 
-  def __str__(self) -> str:
-    """The scheme as one would write it, with only what is not a default."""
-    shown = []
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if value != field.default:
-        positional = isinstance(value, component.Component)
-        text = str(value)
-        shown.append(text if positional else f'{field.name}={text}')
-    return f'{type(self).__name__}({", ".join(shown)})'
-
 
 @dataclasses.dataclass(frozen=True)
 class NoPE(Scheme):

@@ -1,0 +1,188 @@
+"""Experiment files: loading them, changing fields, ordering their runs."""
+
+import ast
+import dataclasses
+import fnmatch
+import importlib.util
+import pathlib
+import sys
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from posexp import component, config
+
+
+class Experiment(typing.NamedTuple):
+  """An experiment file, imported.
+
+  Attributes:
+    module: the file as a module; it may define `figure(results, directory)`.
+    runs: what its `grid()` yields, parents before their retrofits.
+  """
+
+  module: types.ModuleType
+  runs: tuple[config.Run, ...]
+
+
+def load(path: str) -> Experiment:
+  """Imports an experiment file and plans the runs of its `grid()`.
+
+  Raises:
+    ValueError: a sentence, if there is no such file (naming the nearest), no
+      `grid`, or something else than runs in it.
+  """
+  module = _import(pathlib.Path(path))
+  if not callable(getattr(module, 'grid', None)):
+    raise ValueError(
+      f'{path} has no function grid(): define one that yields posexp.Run(...)'
+    )
+  runs = list(module.grid())
+  for run in runs:
+    if not isinstance(run, config.Run):
+      raise ValueError(
+        f'grid() of {path} must yield posexp.Run objects, got {run!r}'
+      )
+  if not runs:
+    raise ValueError(f'grid() of {path} yields no runs: give at least one')
+  return Experiment(module, plan(runs))
+
+
+def plan(runs: Iterable[config.Run]) -> tuple[config.Run, ...]:
+  """The runs and all their parents, each once, parents first."""
+  ordered: dict[config.Run, None] = {}
+  for run in runs:
+    line = [run]
+    while line[-1].parent is not None:
+      line.append(line[-1].parent)
+    for one in reversed(line):
+      ordered.setdefault(one)
+  return tuple(ordered)
+
+
+def select(runs: Iterable[config.Run], pattern: str) -> tuple[config.Run, ...]:
+  """The runs whose name contains the text, or matches it as a glob.
+
+  Raises:
+    ValueError: if none does; the sentence lists the names.
+  """
+  runs = tuple(runs)
+  chosen = [
+    run
+    for run in runs
+    if pattern.lower() in run.name.lower()
+    or fnmatch.fnmatch(run.name.lower(), pattern.lower())
+  ]
+  if not chosen:
+    names = '; '.join(run.name for run in runs)
+    raise ValueError(f'--only={pattern!r} matches no run (there are: {names})')
+  return plan(chosen)
+
+
+def change(
+  runs: Iterable[config.Run], assignments: Iterable[str]
+) -> tuple[config.Run, ...]:
+  """The runs with fields changed, e.g. 'train.learning_rate=3e-4'.
+
+  The same change is made in every run and its parents, so that a grid stays
+  a controlled comparison; the steps of a zero-shot retrofit stay 0.
+
+  Raises:
+    ValueError: a sentence, for an unknown field (naming the nearest), or a
+      value of another type than the field's.
+  """
+  runs = tuple(runs)
+  for assignment in assignments:
+    path, equals, text = assignment.partition('=')
+    if not equals:
+      raise ValueError(
+        f'--set={assignment!r} must be FIELD=VALUE, e.g. train.steps=500'
+      )
+    runs = tuple(_changed(run, path.strip(), text.strip()) for run in runs)
+  return plan(runs)
+
+
+def _changed(run: config.Run, path: str, text: str) -> config.Run:
+  parent = run.parent and _changed(run.parent, path, text)
+  names = path.split('.')
+  skip = parent is not None and path == 'train.steps'
+  fields = {} if skip else _fields(run, names, text, path)
+  return dataclasses.replace(run, parent=parent, **fields)
+
+
+def _fields(
+  owner: Any, names: list[str], text: str, path: str
+) -> dict[str, Any]:
+  """The one field to replace in `owner`, rebuilt from the inside out."""
+  name, *rest = names
+  known = [f.name for f in dataclasses.fields(owner)]
+  if name not in known or name == 'parent':
+    offered = [k for k in known if k != 'parent']
+    raise ValueError(
+      f'--set: {type(owner).__name__} has no field {name!r} to set (in '
+      f'{path}){component.nearest(name, offered)}'
+    )
+  value = getattr(owner, name)
+  if rest:
+    if not dataclasses.is_dataclass(value):
+      raise ValueError(
+        f'--set: {name!r} in {path} is a plain value with no field '
+        f'{rest[0]!r}: set {name} itself'
+      )
+    inner = _fields(value, rest, text, path)
+    return {name: dataclasses.replace(value, **inner)}  # type: ignore[type-var]
+  hint = typing.get_type_hints(type(owner))[name]
+  return {name: _parse(text, hint, path)}
+
+
+def _parse(text: str, hint: Any, path: str) -> Any:
+  try:
+    value = ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    value = text
+  args = typing.get_args(hint)
+  if typing.get_origin(hint) is tuple:
+    item = args[0]
+    values = value if isinstance(value, tuple | list) else (value,)
+    return tuple(_typed(v, (item,), text, path) for v in values)
+  return _typed(value, args or (hint,), text, path)
+
+
+def _typed(value: Any, kinds: tuple[Any, ...], text: str, path: str) -> Any:
+  if float in kinds and type(value) is int:
+    return float(value)
+  if type(value) in kinds:
+    return value
+  names = ' or '.join(getattr(k, '__name__', str(k)) for k in kinds)
+  raise ValueError(
+    f'--set: {path} must be of type {names}, got {text!r} '
+    f'({type(value).__name__})'
+  )
+
+
+def _import(path: pathlib.Path) -> types.ModuleType:
+  if not path.is_file():
+    folder = path.parent
+    files = [str(p) for p in folder.glob('*.py')] if folder.is_dir() else []
+    raise ValueError(
+      f'no experiment file {str(path)!r}'
+      f'{component.nearest(str(path), files)}: give the path of a Python '
+      'file with a grid()'
+    )
+  # The stem is the module's name, so that the classes a user defines in the
+  # file have one name on every machine; it must not hide another module.
+  name = path.stem
+  known = sys.modules.get(name)
+  if known and getattr(known, '__file__', None) != str(path.resolve()):
+    name = f'{name}_experiment'
+  spec = importlib.util.spec_from_file_location(name, path.resolve())
+  assert spec is not None and spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  sys.modules[name] = module
+  sys.path.insert(0, str(path.parent.resolve()))
+  try:
+    spec.loader.exec_module(module)
+  finally:
+    sys.path.pop(0)
+  return module

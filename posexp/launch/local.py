@@ -1,0 +1,283 @@
+"""Executing runs one after another in this process."""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from posexp import (
+  checkpoint,
+  config,
+  evaluate,
+  measure,
+  records,
+  retrofit,
+  sharding,
+  train,
+  version,
+)
+from posexp.launch import progress
+
+Failures = dict[str, str]
+
+
+class Trained(NamedTuple):
+  """The parameters of a run, how they came about, and what it took."""
+
+  params: Any
+  losses_SxC: np.ndarray
+  diverged_S: np.ndarray
+  transfer: dict[str, Any] | None
+  seconds: dict[str, float]
+
+
+def execute(
+  runs: Iterable[config.Run], workdir: pathlib.Path, tell: progress.Progress
+) -> Failures:
+  """Computes what is missing of a planned grid; a failure stops nothing else.
+
+  Returns:
+    One sentence for each run that failed, by digest.
+  """
+  failures: Failures = {}
+  for run in runs:
+    work = measure.run_flops(run)
+    try:
+      if records.read(workdir, run.digest) is not None:
+        tell.skip(work)
+        continue
+      if run.parent is not None and run.parent.digest in failures:
+        raise records.Damaged(f'its parent failed: {run.parent.name}')
+      _one(run, workdir, tell)
+    except KeyboardInterrupt:
+      raise
+    except Exception as error:
+      sentence = str(error).strip() or type(error).__name__
+      failures[run.digest] = sentence
+      tell.skip(work)
+      tell.note(f'failed  {run.name}: {sentence}')
+      if not isinstance(error, ValueError):
+        path = records.run_directory(workdir, run.digest) / 'failure.txt'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc())
+        tell.note(f'        the traceback is in {path}')
+  return failures
+
+
+def _one(
+  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
+) -> None:
+  start = time.monotonic()
+  on = sharding.mesh(len(run.seeds), run.train.batch)
+  directory = records.run_directory(workdir, run.digest)
+  directory.mkdir(parents=True, exist_ok=True)
+  (directory / 'config.json').write_text(json.dumps(run.to_dict(), indent=1))
+  if run.parent is None:
+    trained = _train(run, workdir, on, tell)
+  else:
+    trained = _retrofit(run, workdir, on, tell)
+  begun = time.monotonic()
+  results, outcomes = _evaluate(run, trained.params, on, tell)
+  trained.seconds['evaluate'] = time.monotonic() - begun
+  trained.seconds['total'] = time.monotonic() - start
+  record = _record(run, workdir, on, trained, results)
+  records.write(workdir, record, outcomes)
+  inside = [r['token'] for r in results if r['length'] == run.train.length]
+  tell.note(
+    f'done    {run.name}: '
+    f'{min(inside):.3f} to {max(inside):.3f} right at {run.train.length} '
+    f'({progress.duration(trained.seconds["total"])})'
+  )
+
+
+def _train(
+  run: config.Run,
+  workdir: pathlib.Path,
+  on: jax.sharding.Mesh,
+  tell: progress.Progress,
+) -> Trained:
+  """Trains from the newest checkpoint, or from the start."""
+  start, advance = train.programs(run, on)
+  seeds_S = train.seeds_array(run)
+  begun = first = time.monotonic()
+  step, saved = _resume(run, workdir, on, tell)
+  if step:
+    tell.note(f'resumed {run.name} at step {step} of {run.train.steps}')
+  else:
+    saved['state'] = start(seeds_S)
+  state, losses = saved['state'], np.array(saved['losses'])
+  work = measure.train_flops(run) * len(run.seeds)
+  tell.skip(work * step)
+  store = _store(run, workdir, tell)
+  while step < run.train.steps:
+    done = min(train.CHUNK, run.train.steps - step)
+    state, loss_SxC = advance(state, seeds_S, np.int32(step))
+    losses[:, step // train.CHUNK] = np.mean(loss_SxC[:, :done], axis=1)
+    first = time.monotonic() if first == begun else first
+    step += done
+    tell.advance(work * done, run.name)
+    every = run.train.checkpoint_every
+    if step // every > (step - done) // every or step == run.train.steps:
+      store.save(step, {'state': state, 'losses': losses})
+  seconds = {'first_chunk': first - begun, 'train': time.monotonic() - begun}
+  diverged_S = np.asarray(state.diverged_S)
+  return Trained(state.params, losses, diverged_S, None, seconds)
+
+
+def _retrofit(
+  run: config.Run,
+  workdir: pathlib.Path,
+  on: jax.sharding.Mesh,
+  tell: progress.Progress,
+) -> Trained:
+  """The weights of the run at the root, moved from scheme to scheme."""
+  if run.parent is None:
+    step, saved = _resume(run, workdir, on, tell)
+    if step != run.train.steps:
+      raise ValueError(
+        f'the last checkpoint of {run.name} cannot be read in '
+        f'{records.run_directory(workdir, run.digest)}: move that directory '
+        'away to train it again'
+      )
+    state = saved['state']
+    return Trained(
+      state.params, saved['losses'], np.asarray(state.diverged_S), None, {}
+    )
+  root = _retrofit(run.parent, workdir, on, tell)
+  moved = retrofit.transfer(run.parent, run, root.params)
+  return root._replace(
+    params=moved.params,
+    losses_SxC=root.losses_SxC[:, :0],
+    transfer=moved.to_dict(),
+    seconds={'first_chunk': 0.0, 'train': 0.0},
+  )
+
+
+def _store(
+  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
+) -> checkpoint.Checkpoints:
+  return checkpoint.Checkpoints(
+    records.run_directory(workdir, run.digest) / 'checkpoints',
+    digest=run.digest,
+    report=tell.note,
+  )
+
+
+def _resume(
+  run: config.Run,
+  workdir: pathlib.Path,
+  on: jax.sharding.Mesh,
+  tell: progress.Progress,
+) -> tuple[int, dict[str, Any]]:
+  """The newest step and what was saved there; step 0 if there is none."""
+  start, _ = train.programs(run, on)
+  shapes = jax.eval_shape(start, train.seeds_array(run))
+  chunks = -(-run.train.steps // train.CHUNK)
+  empty = {
+    'state': checkpoint.shapes(shapes, sharding.over_seeds(on)),
+    'losses': np.full((len(run.seeds), chunks), np.nan, np.float32),
+  }
+  return _store(run, workdir, tell).latest(empty) or (0, empty)
+
+
+def _evaluate(
+  run: config.Run,
+  params: Any,
+  on: jax.sharding.Mesh,
+  tell: progress.Progress,
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+  """Result rows, and the outcome of every target as named arrays."""
+  evaluator = evaluate.Evaluator(run, on)
+  rows: list[dict[str, Any]] = []
+  arrays: dict[str, np.ndarray] = {}
+  for length in run.lengths:
+    found = evaluator.outcomes(params, length)
+    rows += evaluate.summary(found, run.seeds)
+    arrays[f'{length}/kind'] = found.kind_SxT
+    arrays[f'{length}/example'] = found.example_T
+    for name, values in found.strata.items():
+      arrays[f'{length}/strata/{name}'] = values
+    work = measure.evaluate_flops(run, length) * len(run.seeds)
+    tell.advance(work, f'{run.name} at {length}')
+  return rows, arrays
+
+
+def _record(
+  run: config.Run,
+  workdir: pathlib.Path,
+  on: jax.sharding.Mesh,
+  trained: Trained,
+  results: list[dict[str, Any]],
+) -> dict[str, Any]:
+  """All that is kept of a run, as plain JSON values."""
+  parent = run.parent
+  if parent is None:
+    learned = {
+      str(r['seed']): r['token']
+      for r in results
+      if r['length'] == run.train.length
+    }
+  else:
+    record = records.read(workdir, parent.digest)
+    assert record is not None
+    learned = record['learned']
+  return {
+    'digest': run.digest,
+    'name': run.name,
+    'task': str(run.task),
+    'scheme': str(run.scheme),
+    'parent': str(parent.scheme) if parent else None,
+    'parent_digest': parent.digest if parent else None,
+    'trained_length': run.train.length,
+    'config': run.to_dict(),
+    'versions': versions(),
+    'device': device(on),
+    'seconds': {k: round(v, 3) for k, v in trained.seconds.items()},
+    'parameters': measure.parameters(run),
+    'transfer': trained.transfer,
+    'losses': _finite(trained.losses_SxC),
+    'loss_every': train.CHUNK,
+    'diverged': _by_seed(run, trained.diverged_S.tolist()),
+    'learned': learned,
+    'chance': {str(n): run.task.chance(n) for n in run.lengths},
+    'results': results,
+  }
+
+
+def _by_seed(run: config.Run, values: list[Any]) -> dict[str, Any]:
+  return {str(s): v for s, v in zip(run.seeds, values, strict=True)}
+
+
+def _finite(array: np.ndarray) -> list[Any]:
+  """Nested lists with None where a number is not finite: plain JSON."""
+  wide = array.astype(object)
+  wide[~np.isfinite(array)] = None
+  return wide.tolist()
+
+
+def versions() -> dict[str, str]:
+  """The versions behind a number."""
+  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+  return {
+    'posexp': version.VERSION,
+    'python': platform.python_version(),
+    **{name: importlib.metadata.version(name) for name in packages},
+  }
+
+
+def device(on: jax.sharding.Mesh) -> dict[str, Any]:
+  """The devices behind a number."""
+  first = on.devices.flat[0]
+  return {
+    'platform': first.platform,
+    'kind': first.device_kind,
+    'mesh': dict(on.shape),
+    'machine': platform.machine(),
+  }

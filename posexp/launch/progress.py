@@ -1,0 +1,104 @@
+"""Progress with an estimate: a bar for people, lines in a log file."""
+
+import datetime
+import pathlib
+import sys
+import time
+from typing import Self
+
+import tqdm.auto
+
+# Seconds between two lines of a log.
+EVERY = 15.0
+
+
+class Progress:
+  """How far a grid is, in units of arithmetic, shown wherever it is read.
+
+  In a terminal and in a notebook a bar with the time that remains; in a log
+  file, and on a terminal's behalf when output is redirected, a line from time
+  to time.
+
+  Attributes:
+    path: the log file, appended to.
+  """
+
+  def __init__(self, total: float, path: pathlib.Path):
+    self.path = path
+    self.total = max(total, 1.0)
+    self.done = 0.0
+    self._computed = 0.0  # Without what was skipped; what the rate is of.
+    self._start = time.monotonic()
+    self._last = 0.0
+    self._label = ''
+    self._live = sys.stderr.isatty() or 'ipykernel' in sys.modules
+    self._bar = tqdm.auto.tqdm(
+      total=100.0,
+      disable=not self._live,
+      bar_format='{l_bar}{bar:24}| {postfix}',
+      dynamic_ncols=True,
+    )
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self._bar.close()
+
+  def note(self, text: str) -> None:
+    """One line for people and for the log."""
+    if self._live:
+      self._bar.write(text, file=sys.stderr)
+    else:
+      print(text, file=sys.stderr, flush=True)
+    self._log(text)
+
+  def skip(self, work: float) -> None:
+    """Counts work that was found done."""
+    self.done += work
+
+  def advance(self, work: float, label: str) -> None:
+    """Counts work that was done, and says on what."""
+    self.done += work
+    self._computed += work
+    self._label = label
+    if self._live:
+      self._bar.n = min(100.0, 100 * self.done / self.total)
+      self._bar.set_description(label[:48], refresh=False)
+      self._bar.set_postfix_str(f'{self.remaining()} left')
+    elif time.monotonic() - self._last > EVERY:
+      self._last = time.monotonic()
+      print(self.line(), file=sys.stderr, flush=True)
+      self._log(self.line())
+
+  def line(self) -> str:
+    """The state in one line."""
+    share = 100 * min(1.0, self.done / self.total)
+    return f'{share:5.1f} %  {self.remaining():>9} left  {self._label}'
+
+  def remaining(self) -> str:
+    """The time that is left, from the rate so far."""
+    if not self._computed:
+      return '?'
+    elapsed = time.monotonic() - self._start
+    left = max(self.total - self.done, 0.0) * elapsed / self._computed
+    return duration(left)
+
+  def _log(self, text: str) -> None:
+    stamp = datetime.datetime.now().isoformat(timespec='seconds')
+    with self.path.open('a') as file:
+      file.write(f'{stamp}  {text}\n')
+
+
+def duration(seconds: float) -> str:
+  """Seconds as people say them.
+
+  >>> duration(8), duration(75), duration(7500)
+  ('8 s', '1 min 15 s', '2 h 5 min')
+  """
+  whole = round(seconds)
+  if whole < 60:
+    return f'{whole} s'
+  if whole < 3600:
+    return f'{whole // 60} min {whole % 60} s'
+  return f'{whole // 3600} h {whole % 3600 // 60} min'

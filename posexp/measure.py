@@ -1,0 +1,74 @@
+"""What a run costs: arithmetic on paper, and the machine's own rate."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+
+from posexp import config, model
+
+# The share of the machine's matmul rate that training small models reaches;
+# only for the estimate that `--dry_run` prints. `posexp bench` measures it.
+TYPICAL_SHARE = 0.25
+
+
+def parameters(run: config.Run) -> dict[str, int]:
+  """How many parameters one seed of a run has: total and positional."""
+  leaves = jax.tree_util.tree_leaves_with_path(model.shapes(model.of(run)))
+  sizes = {'total': 0, 'positional': 0}
+  for path, leaf in leaves:
+    names = {str(getattr(entry, 'key', '')) for entry in path}
+    sizes['total'] += leaf.size
+    if names & {model.POSITION, model.POSITION_INPUT}:
+      sizes['positional'] += leaf.size
+  return sizes
+
+
+def forward_flops(run: config.Run, length: int) -> float:
+  """Multiplications and additions of one sequence's forward pass.
+
+  2 (4 D^2 + c D F) L N for the layers, c = 2 or 3 matrices in the MLP, plus
+  4 D L^2 N for attention (dense, mask not subtracted) and 2 D V L at the end.
+  """
+  shape = run.model
+  hidden = shape.feedforward or 4 * shape.width
+  matrices = 3 if shape.activation == 'swiglu' else 2
+  layer = 2 * length * (4 * shape.width**2 + matrices * shape.width * hidden)
+  layer += 4 * shape.width * length**2
+  return shape.layers * layer + 2 * shape.width * run.task.vocabulary * length
+
+
+def train_flops(run: config.Run) -> float:
+  """Of one optimiser step of one seed: three times a forward pass."""
+  return 3 * run.train.batch * forward_flops(run, run.train.length)
+
+
+def evaluate_flops(run: config.Run, length: int) -> float:
+  """Of evaluating one seed at a length."""
+  return run.evaluate.examples * forward_flops(run, length)
+
+
+def run_flops(run: config.Run) -> float:
+  """Of a whole run: all steps and all lengths, all seeds."""
+  one = run.train.steps * train_flops(run)
+  one += sum(evaluate_flops(run, length) for length in run.lengths)
+  return one * len(run.seeds)
+
+
+def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
+  """The float32 matmul rate of the default devices together, in FLOP/s.
+
+  The best of a few timings of a square product on every device at once.
+  """
+  devices = jax.devices()
+  multiply = jax.jit(lambda x: x @ x)
+  blocks = [
+    jax.device_put(jnp.ones((size, size), jnp.float32), d) for d in devices
+  ]
+  jax.block_until_ready([multiply(x) for x in blocks])
+  best = float('inf')
+  for _ in range(repeats):
+    start = time.perf_counter()
+    jax.block_until_ready([multiply(x) for x in blocks])
+    best = min(best, time.perf_counter() - start)
+  return len(devices) * 2.0 * size**3 / best
