@@ -55,13 +55,13 @@ class Copy(base.Task):
   >>> task = Copy(symbols=3, distinct=False)
   >>> batch = task.sample(jax.random.key(1), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
-  [3, 5, 5, 4, 4, 1, 3, 5, 5, 4, 4, 2]
+  [4, 5, 4, 3, 3, 1, 4, 5, 4, 3, 3, 2]
   >>> batch.foils_BxLxC[0, -6:].tolist()
-  [[-1, 5], [3, -1], [-1, 4], [5, -1], [-1, -1], [-1, -1]]
+  [[-1, 5], [4, 4], [5, 3], [4, -1], [-1, -1], [-1, -1]]
   >>> batch.strata['distance'][0, -6:].tolist()
   [6, 6, 6, 6, 6, -1]
   >>> batch.strata['ambiguity'][0, -6:].tolist()
-  [0, 0, 1, 1, 0, -1]
+  [0, 1, 0, 1, 0, -1]
   """
 
   capability: ClassVar[str] = 'CR'
@@ -138,13 +138,13 @@ class Reverse(base.Task):
   >>> task = Reverse(symbols=3, distinct=False)
   >>> batch = task.sample(jax.random.key(1), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
-  [3, 5, 5, 4, 4, 1, 4, 4, 5, 5, 3, 2]
+  [4, 5, 4, 3, 3, 1, 3, 3, 4, 5, 4, 2]
   >>> batch.foils_BxLxC[0, -6:].tolist()
-  [[-1, -1], [-1, 5], [4, -1], [-1, 3], [5, -1], [-1, -1]]
+  [[-1, -1], [-1, 4], [3, 5], [4, 4], [5, -1], [-1, -1]]
   >>> batch.strata['distance'][0, -6:].tolist()
   [2, 4, 6, 8, 10, -1]
   >>> batch.strata['ambiguity'][0, -6:].tolist()
-  [0, 1, 1, 1, 1, -1]
+  [0, 1, 1, 0, 0, -1]
   """
 
   capability: ClassVar[str] = 'AR'
@@ -181,8 +181,10 @@ class Reverse(base.Task):
 
 def _source(task: Copy | Reverse, key: jax.Array, count: int) -> jax.Array:
   if task.distinct:
-    return _SPECIAL + draw.shuffled(key, task.symbols)[:count]
-  return draw.integers(key, (count,), _SPECIAL, task.vocabulary)
+    (word_S,) = draw.words(key, task.symbols)
+    return _SPECIAL + draw.shuffled(word_S)[:count]
+  (word_N,) = draw.words(key, count)
+  return draw.integers(word_N, _SPECIAL, task.vocabulary)
 
 
 def _compose(

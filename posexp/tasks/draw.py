@@ -1,13 +1,16 @@
-"""How tasks draw: one key per example, integers only.
+"""How tasks draw: one key per example, random words once, integers only.
 
 Integer arithmetic is the same under jit, eagerly, and on every device, so a
-sequence is its key and nothing else.
+sequence is its key and nothing else. An example draws all of its words in one
+call, because each call to the generator takes a CPU a third of a second to
+compile.
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posexp.tasks import base
 
@@ -23,33 +26,42 @@ def per_example(
   return jax.vmap(lambda i: one(jax.random.fold_in(key, i)))(index_B)
 
 
-def integers(
-  key: jax.Array, shape: tuple[int, ...], low: int, high: int
-) -> jax.Array:
-  """int32 in low, ..., high - 1, whatever the precision jax is set to."""
-  return jax.random.randint(key, shape, low, high, dtype=jnp.int32)
+def words(key: jax.Array, *sizes: int) -> list[jax.Array]:
+  """Blocks of independent random uint32 words, one block per size."""
+  word_W = jax.random.bits(key, (sum(sizes),), jnp.uint32)
+  ends = np.cumsum(sizes)
+  return [word_W[end - size : end] for end, size in zip(ends, sizes)]
 
 
-def coins(key: jax.Array, count: int) -> jax.Array:
-  """`count` independent fair coins, 0 or 1.
+def integers(word_X: jax.Array, low: int, high: int) -> jax.Array:
+  """A word each as an int32 in low, ..., high - 1.
+
+  By remainder, so that some values are likelier than others by a share of
+  (high - low) / 2**32, or 1e-5 at a length of 32,768.
+  """
+  return low + (word_X % jnp.uint32(high - low)).astype(jnp.int32)
+
+
+def coins(word_X: jax.Array) -> jax.Array:
+  """A fair coin for each word, 0 or 1, independent of the others.
 
   Independent on purpose: coins balanced within a sequence could be counted
   like cards, and the last of them would be known without looking.
   """
-  return integers(key, (count,), 0, 2)
+  return integers(word_X, 0, 2)
 
 
-def shuffled(key: jax.Array, count: int) -> jax.Array:
-  """0, ..., count - 1 in random order, by sorting random bits.
+def shuffled(word_N: jax.Array) -> jax.Array:
+  """0, ..., N - 1 in random order, by sorting N random words.
 
   Few items are packed into the low bits of what is sorted, since sorting one
-  array is four times faster than sorting a pair of them. Bits that draw
-  equal keep their order: for any two items once in 2**24
+  array is four times faster than sorting a pair of them. Words that are equal
+  in the other bits keep their order: for any two items once in 2**24
   shuffles up to 256 items, and once in 2**32 above.
   """
-  bits_N = jax.random.bits(key, (count,), jnp.uint32)
-  index_N = jnp.arange(count, dtype=jnp.uint32)
-  if count > 256:
-    return jax.lax.sort((bits_N, index_N), num_keys=1)[1].astype(jnp.int32)
+  index_N = jnp.arange(word_N.shape[0], dtype=jnp.uint32)
+  if word_N.shape[0] > 256:
+    _, order_N = jax.lax.sort((word_N, index_N), num_keys=1)
+    return order_N.astype(jnp.int32)
   low = jnp.uint32(255)
-  return (jax.lax.sort(bits_N & ~low | index_N) & low).astype(jnp.int32)
+  return (jax.lax.sort(word_N & ~low | index_N) & low).astype(jnp.int32)

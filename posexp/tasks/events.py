@@ -62,9 +62,9 @@ class Ordering(base.Task):
   >>> task = Ordering(symbols=8, queries=1)
   >>> batch = task.sample(jax.random.key(4), length=11, batch=1)
   >>> batch.tokens_BxL[0].tolist()
-  [5, 4, 9, 6, 10, 7, 8, 0, 7, 9, 9]
+  [4, 11, 6, 8, 9, 10, 7, 0, 7, 8, 8]
   >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
-  {'distance': 5, 'gap': 3, 'mention': 1, 'query': 0}
+  {'distance': 4, 'gap': 3, 'mention': 1, 'query': 0}
   >>> batch.foils_BxLxC[0, -1].tolist()
   [7]
   """
@@ -96,12 +96,12 @@ class Ordering(base.Task):
     )
 
   def _one(self, key: jax.Array, slots: int) -> base.Batch:
-    story, key = _tell(self, key, slots)
+    story = _tell(self, key, slots)
     first_Q, second_Q = (
       story.body_N[story.earlier_Q],
       story.body_N[story.later_Q],
     )
-    mention_Q = draw.coins(key, self.queries)
+    mention_Q, _ = story.coin_2xQ
     a_Q = jnp.where(mention_Q == 0, first_Q, second_Q)
     b_Q = jnp.where(mention_Q == 0, second_Q, first_Q)
     strata_Q = {
@@ -147,9 +147,9 @@ class Presence(base.Task):
   >>> task = Presence(symbols=8, queries=1)
   >>> batch = task.sample(jax.random.key(4), length=11, batch=1)
   >>> batch.tokens_BxL[0].tolist()
-  [5, 4, 9, 6, 10, 7, 8, 0, 1, 9, 2]
+  [4, 11, 6, 8, 9, 10, 7, 0, 1, 8, 2]
   >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
-  {'distance': 8, 'present': 1, 'query': 0}
+  {'distance': 7, 'present': 1, 'query': 0}
   """
 
   capability: ClassVar[str] = 'C'
@@ -179,10 +179,8 @@ class Presence(base.Task):
     )
 
   def _one(self, key: jax.Array, slots: int) -> base.Batch:
-    story, key = _tell(self, key, slots)
-    key_present, key_side = jax.random.split(key)
-    present_Q = draw.coins(key_present, self.queries)
-    side_Q = draw.coins(key_side, self.queries)
+    story = _tell(self, key, slots)
+    present_Q, side_Q = story.coin_2xQ
     slot_Q = jnp.where(side_Q == 0, story.earlier_Q, story.later_Q)
     there_Q = present_Q == 1
     x_Q = jnp.where(there_Q, story.body_N[slot_Q], story.absent_Q)
@@ -198,27 +196,33 @@ class _Story(NamedTuple):
   earlier_Q: jax.Array  # slots
   later_Q: jax.Array
   absent_Q: jax.Array  # event tokens that are not in the body
+  coin_2xQ: jax.Array  # each twin's own
 
 
-def _tell(
-  task: Ordering | Presence, key: jax.Array, slots: int
-) -> tuple[_Story, jax.Array]:
-  """The body and its pairs, and a key for what the twins do not share."""
-  key_pairs, key_events, key_filler, key_rest = jax.random.split(key, 4)
-  earlier_Q, later_Q = pairs.draw_pairs(
-    key_pairs, slots=slots, pairs=task.queries
+def _tell(task: Ordering | Presence, key: jax.Array, slots: int) -> _Story:
+  """The body and its pairs, which the twins have in common."""
+  queries, used = task.queries, _events(task, slots)
+  pair_W, event_S, filler_N, own_2Q = draw.words(
+    key,
+    queries * pairs.WORDS,
+    task.symbols,
+    slots if task.filler else 0,
+    2 * queries,
   )
-  event_S = _SPECIAL + draw.shuffled(key_events, task.symbols)
-  used = _events(task, slots)
+  earlier_Q, later_Q = pairs.draw_pairs(
+    pair_W.reshape(queries, pairs.WORDS), slots=slots
+  )
+  event_S = _SPECIAL + draw.shuffled(event_S)
   if task.filler:
     low = _SPECIAL + task.symbols
-    body_N = draw.integers(key_filler, (slots,), low, low + task.filler)
-    body_N = body_N.at[earlier_Q].set(event_S[: task.queries])
-    body_N = body_N.at[later_Q].set(event_S[task.queries : used])
+    body_N = draw.integers(filler_N, low, low + task.filler)
+    body_N = body_N.at[earlier_Q].set(event_S[:queries])
+    body_N = body_N.at[later_Q].set(event_S[queries:used])
   else:
     body_N = event_S[:used]
-  absent_Q = event_S[used : used + task.queries]
-  return _Story(body_N, earlier_Q, later_Q, absent_Q), key_rest
+  absent_Q = event_S[used : used + queries]
+  coin_2xQ = draw.coins(own_2Q.reshape(2, queries))
+  return _Story(body_N, earlier_Q, later_Q, absent_Q, coin_2xQ)
 
 
 def _compose(

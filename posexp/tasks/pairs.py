@@ -14,6 +14,10 @@ ROOM = 4
 # hundred runs out of them, at twice the room one in 100,000.
 _CANDIDATES = 16
 
+# Random words per question: a gap and a later slot for each candidate, where
+# to look for free slots, and the place in the shuffled order.
+WORDS = 2 * _CANDIDATES + 2
+
 
 def reach(slots: int) -> int:
   """The largest gap: later slots from there on have room for every gap."""
@@ -21,7 +25,7 @@ def reach(slots: int) -> int:
 
 
 def draw_pairs(
-  key: jax.Array, *, slots: int, pairs: int
+  word_QxW: jax.Array, *, slots: int
 ) -> tuple[jax.Array, jax.Array]:
   """The earlier and the later slot of each pair, all of them distinct.
 
@@ -29,15 +33,19 @@ def draw_pairs(
   it, uniform in reach, ..., slots - 1. Pairs are placed one by one, each at
   the first of its candidates whose two slots are free, and then shuffled, so
   that the number of a question says nothing about when it was placed.
+
+  Args:
+    word_QxW: WORDS random words for each pair.
+    slots: how many slots there are, two per pair or more.
   """
-  key_gap, key_later, key_start, key_order = jax.random.split(key, 4)
-  far = reach(slots)
-  shape = (pairs, _CANDIDATES)
-  gap_QxC = draw.integers(key_gap, shape, 1, far + 1)
-  later_QxC = draw.integers(key_later, shape, far, slots)
-  start_Q = draw.integers(key_start, (pairs,), 0, slots)
+  gap_QxC, later_QxC, rest_Qx2 = jnp.split(
+    word_QxW, (_CANDIDATES, 2 * _CANDIDATES), axis=1
+  )
+  gap_QxC = draw.integers(gap_QxC, 1, reach(slots) + 1)
+  later_QxC = draw.integers(later_QxC, reach(slots), slots)
+  start_Q = draw.integers(rest_Qx2[:, 0], 0, slots)
   earlier_Q, later_Q = _place(later_QxC - gap_QxC, later_QxC, start_Q, slots)
-  order_Q = draw.shuffled(key_order, pairs)
+  order_Q = draw.shuffled(rest_Qx2[:, 1])
   return earlier_Q[order_Q], later_Q[order_Q]
 
 

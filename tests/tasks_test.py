@@ -1,0 +1,332 @@
+"""Laws that every task keeps, over a table: to add a task, add its line."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from posexp import tasks
+
+# (task, length): odd and even lengths, dense and sparse, with and without EOS.
+TABLE = {
+  'ordering': (tasks.Ordering(symbols=32, queries=4), 32),
+  'ordering spread': (tasks.Ordering(symbols=12, queries=4, filler=5), 32),
+  'ordering single': (tasks.Ordering(symbols=4, queries=1), 8),
+  'presence': (tasks.Presence(symbols=32, queries=4), 32),
+  'presence spread': (tasks.Presence(symbols=12, queries=4, filler=5), 32),
+  'copy': (tasks.Copy(symbols=16), 32),
+  'copy repeats': (tasks.Copy(symbols=4, distinct=False), 31),
+  'copy no eos': (tasks.Copy(symbols=16, eos=False), 32),
+  'reverse': (tasks.Reverse(symbols=16), 32),
+  'reverse repeats': (tasks.Reverse(symbols=4, distinct=False, eos=False), 31),
+}
+each = pytest.mark.parametrize('task, length', TABLE.values(), ids=TABLE.keys())
+
+
+@pytest.fixture(autouse=True)
+def strict():
+  with (
+    jax.numpy_rank_promotion('raise'),
+    jax.numpy_dtype_promotion('strict'),
+  ):
+    yield
+
+
+# Integers do not change with the optimizer; unoptimized they compile sooner.
+QUICK = {'xla_backend_optimization_level': 0}
+
+
+@functools.cache
+def jitted(task):
+  return jax.jit(
+    task.sample, static_argnames=('length', 'batch'), compiler_options=QUICK
+  )
+
+
+def draw(task, length, batch=64, seed=0):
+  drawn = jitted(task)(jax.random.key(seed), length=length, batch=batch)
+  return jax.tree.map(np.asarray, drawn)
+
+
+def assert_equal(one, other):
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@each
+def test_shapes_and_dtypes(task, length):
+  batch = draw(task, length)
+  assert batch.tokens_BxL.shape == (64, length)
+  assert batch.tokens_BxL.dtype == np.int32
+  for marks in (batch.targets_BxL, batch.ends_BxL):
+    assert marks.shape == (64, length) and marks.dtype == bool
+  assert batch.foils_BxLxC.shape[:2] == (64, length)
+  assert batch.foils_BxLxC.dtype == np.int32
+  assert batch.strata
+  for value_BxL in batch.strata.values():
+    assert value_BxL.shape == (64, length) and value_BxL.dtype == np.int32
+
+
+@each
+def test_pure_function_of_the_key(task, length):
+  once, again = draw(task, length), draw(task, length)
+  other = draw(task, length, seed=1)
+  assert_equal(once, again)
+  same_B = (once.tokens_BxL == other.tokens_BxL).all(axis=1)
+  # Two short sources may agree by chance; half of them cannot.
+  assert same_B.mean() < 0.5
+
+
+@pytest.mark.parametrize(
+  'name', ['ordering', 'presence spread', 'copy repeats', 'reverse']
+)
+def test_jit_is_eager(name):
+  task, length = TABLE[name]
+  eager = task.sample(jax.random.key(0), length=length, batch=64)
+  assert_equal(draw(task, length), jax.tree.map(np.asarray, eager))
+
+
+@each
+def test_neither_batch_size_nor_vmap_changes_an_example(task, length):
+  keys_S = jax.vmap(jax.random.key)(np.arange(3))
+  sample = functools.partial(task.sample, length=length, batch=5)
+  few = jax.jit(jax.vmap(sample), compiler_options=QUICK)(keys_S)
+  many = draw(task, length)
+  assert_equal(
+    jax.tree.map(lambda x: x[:5], many), jax.tree.map(lambda x: x[0], few)
+  )
+  assert len({tuple(tokens_L) for tokens_L in many.tokens_BxL}) > 1
+  assert (few.tokens_BxL[1] != few.tokens_BxL[0]).any()
+
+
+@each
+def test_tokens_are_in_the_vocabulary(task, length):
+  batch = draw(task, length)
+  assert batch.tokens_BxL.min() >= 0
+  assert batch.tokens_BxL.max() < task.vocabulary
+  # The last id is used: the vocabulary is not larger than it need be.
+  assert batch.tokens_BxL.max() == task.vocabulary - 1
+
+
+@each
+def test_targets_ends_and_strata(task, length):
+  batch = draw(task, length)
+  assert batch.targets_BxL.any(axis=1).all()
+  assert not batch.targets_BxL[:, 0].any()
+  assert not (batch.ends_BxL & ~batch.targets_BxL).any()
+  assert batch.ends_BxL.sum(axis=1).max() == getattr(task, 'eos', False)
+  for name, value_BxL in batch.strata.items():
+    assert (value_BxL[~batch.targets_BxL] == -1).all(), name
+    assert value_BxL.max() >= 0, name
+
+
+@each
+def test_foils_are_other_tokens(task, length):
+  batch = draw(task, length)
+  assert (batch.foils_BxLxC != batch.tokens_BxL[..., None]).all()
+  assert batch.foils_BxLxC.min() >= -1
+  assert batch.foils_BxLxC.max() < task.vocabulary
+  scored_BxL = batch.targets_BxL & ~batch.ends_BxL
+  assert (batch.foils_BxLxC[~scored_BxL] == -1).all()
+
+
+@each
+def test_dictionary_round_trip(task, length):
+  del length
+  assert tasks.Task.from_dict(task.to_dict()) == task
+  assert hash(tasks.Task.from_dict(task.to_dict())) == hash(task)
+
+
+@each
+def test_chance_is_a_probability(task, length):
+  assert 0 < task.chance(length) < 1
+
+
+@pytest.mark.parametrize(
+  'task',
+  [
+    tasks.Ordering(filler=8),
+    tasks.Presence(filler=8),
+    tasks.Ordering(symbols=40_000),
+    tasks.Copy(distinct=False),
+    tasks.Reverse(symbols=20_000),
+  ],
+  ids=str,
+)
+def test_long_sequences_need_no_square(task):
+  length = 32_768
+  traced = jax.make_jaxpr(lambda k: task.sample(k, length=length, batch=1))
+  sizes = list(_sizes(traced(jax.random.key(0)).jaxpr))
+  assert length <= max(sizes) <= 4 * length
+
+
+def _sizes(jaxpr):
+  for equation in jaxpr.eqns:
+    for out in equation.outvars:
+      yield math.prod(out.aval.shape)
+    for value in equation.params.values():
+      inner = getattr(value, 'jaxpr', value)
+      if hasattr(inner, 'eqns'):
+        yield from _sizes(inner)
+
+
+def test_defaults_fit_the_usual_length():
+  for kind in (tasks.Ordering, tasks.Presence, tasks.Copy, tasks.Reverse):
+    kind().check(64)
+
+
+def accuracy(batch, guess_BxL):
+  scored_BxL = batch.targets_BxL & ~batch.ends_BxL
+  hit = (guess_BxL == batch.tokens_BxL)[scored_BxL]
+  return hit.mean(), 0.5 / math.sqrt(hit.size)  # sigma is at most this
+
+
+@pytest.mark.parametrize('filler', [0, 8])
+def test_ordering_without_looking_is_chance(filler):
+  task, length = tasks.Ordering(symbols=64, queries=8, filler=filler), 64
+  batch = draw(task, length, 1024)
+  a_BxL = np.roll(batch.tokens_BxL, 2, axis=1)
+  b_BxL = np.roll(batch.tokens_BxL, 1, axis=1)
+  # Count the answers so far and bet on the side that is behind: it wins if
+  # the coins of a sequence are balanced.
+  lead_BxL = np.cumsum(np.where(batch.strata['mention'] == 1, 1, 0), axis=1)
+  lead_BxL -= np.cumsum(np.where(batch.strata['mention'] == 0, 1, 0), axis=1)
+  behind_BxL = np.where(np.roll(lead_BxL, 1, axis=1) > 0, a_BxL, b_BxL)
+  for guess_BxL in (a_BxL, b_BxL, np.minimum(a_BxL, b_BxL), behind_BxL):
+    mean, sigma = accuracy(batch, guess_BxL)
+    assert abs(mean - task.chance(length)) < 5 * sigma
+
+
+@pytest.mark.parametrize('filler', [0, 8])
+def test_presence_without_looking_is_chance(filler):
+  task, length = tasks.Presence(symbols=64, queries=8, filler=filler), 64
+  batch = draw(task, length, 1024)
+  yes_BxL = np.full_like(batch.tokens_BxL, 2)
+  lead_BxL = np.cumsum(np.where(batch.strata['present'] == 1, 1, 0), axis=1)
+  lead_BxL -= np.cumsum(np.where(batch.strata['present'] == 0, 1, 0), axis=1)
+  behind_BxL = np.where(np.roll(lead_BxL, 1, axis=1) > 0, 3, 2)
+  x_BxL = np.roll(batch.tokens_BxL, 1, axis=1)
+  by_id_BxL = np.where(x_BxL < 4 + 32, 2, 3)
+  for guess_BxL in (yes_BxL, behind_BxL, by_id_BxL):
+    mean, sigma = accuracy(batch, guess_BxL)
+    assert abs(mean - task.chance(length)) < 5 * sigma
+
+
+@pytest.mark.parametrize('kind', [tasks.Copy, tasks.Reverse])
+@pytest.mark.parametrize('distinct', [True, False])
+def test_copying_without_looking_is_chance(kind, distinct):
+  task, length = kind(symbols=8, distinct=distinct), 16
+  batch = draw(task, length, 1024)
+  guess_BxL = np.full_like(batch.tokens_BxL, -1)
+  for b, t in np.argwhere(batch.targets_BxL & ~batch.ends_BxL):
+    start = t - batch.strata['index'][b, t]
+    said = set(batch.tokens_BxL[b, start:t]) if distinct else set()
+    guess_BxL[b, t] = min(set(range(3, task.vocabulary)) - said)
+  mean, sigma = accuracy(batch, guess_BxL)
+  assert abs(mean - task.chance(length)) < 5 * sigma
+
+
+def test_chance_by_hand():
+  assert tasks.Copy(symbols=4).chance(8) == pytest.approx(
+    (1 / 4 + 1 / 3 + 1 / 2) / 3
+  )
+  assert tasks.Reverse(symbols=4, distinct=False).chance(8) == 1 / 4
+  assert tasks.Ordering().chance(64) == tasks.Presence().chance(64) == 0.5
+
+
+BAD_FIELDS = [
+  (tasks.Ordering, {'queries': 0}, 'queries must be at least 1, got 0: ask'),
+  (
+    tasks.Presence,
+    {'symbols': 15},
+    'symbols must be at least 16, got 15: 8 queries ask about two distinct',
+  ),
+  (tasks.Ordering, {'filler': -1}, 'filler must be at least 0, got -1: use 0'),
+  (tasks.Ordering, {'queries': 2.0}, r'queries must be an int, got 2\.0'),
+  (tasks.Presence, {'filler': True}, r'filler must be an int, got True \(bool'),
+  (tasks.Copy, {'symbols': 1}, 'symbols must be at least 2, got 1: with one'),
+  (tasks.Reverse, {'symbols': '9'}, "symbols must be an int, got '9'"),
+  (tasks.Copy, {'distinct': 1}, 'distinct must be True or False, got 1:'),
+  (tasks.Reverse, {'eos': None}, 'eos must be True or False, got None:'),
+]
+
+
+@pytest.mark.parametrize('kind, values, sentence', BAD_FIELDS)
+def test_bad_fields(kind, values, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    kind(**values)
+
+
+BAD_LENGTHS = [
+  (
+    tasks.Ordering(),
+    56,
+    'length must be at least 57 for 8 queries, got 56: .* fewer queries',
+  ),
+  (tasks.Presence(queries=2), 14, 'length must be at least 15 for 2 queries'),
+  (
+    tasks.Ordering(symbols=64),
+    90,
+    'symbols must be at least 65 at length 90, got 64: the events of a '
+    'sequence are distinct; use symbols=65 or more, or filler',
+  ),
+  (
+    tasks.Presence(symbols=46),
+    64,
+    'symbols must be at least 47 at length 64, got 46: the events and the 8 '
+    'absent ones',
+  ),
+  (
+    tasks.Presence(symbols=23, filler=4),
+    64,
+    'symbols must be at least 24 at length 64, got 23: .* symbols=24 or more$',
+  ),
+  (tasks.Copy(), 3, 'length must be at least 4, got 3: .* and EOS must fit'),
+  (tasks.Reverse(eos=False), 2, 'length must be at least 3, got 2: '),
+  (
+    tasks.Copy(symbols=64),
+    132,
+    'symbols must be at least 65 at length 132, got 64: .* distinct=False',
+  ),
+]
+
+
+@pytest.mark.parametrize('task, length, sentence', BAD_LENGTHS)
+def test_bad_lengths(task, length, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    task.check(length)
+  with pytest.raises(ValueError, match=sentence):
+    task.sample(jax.random.key(0), length=length, batch=1)
+
+
+SHORTEST = [
+  (tasks.Ordering(), 57),
+  (tasks.Ordering(symbols=64), 89),
+  (tasks.Presence(symbols=47), 64),
+  (tasks.Presence(symbols=24, filler=4), 64),
+  (tasks.Ordering(symbols=2, queries=1, filler=1), 8),
+  (tasks.Copy(symbols=2), 4),
+  (tasks.Reverse(symbols=2, distinct=False, eos=False), 3),
+  (tasks.Copy(symbols=64), 131),
+]
+
+
+@pytest.mark.parametrize('task, length', SHORTEST)
+def test_the_lengths_that_the_sentences_name_do_work(task, length):
+  task.check(length)
+  shapes = jax.eval_shape(
+    lambda key: task.sample(key, length=length, batch=2), jax.random.key(0)
+  )
+  assert shapes.tokens_BxL.shape == (2, length)
+  assert shapes.tokens_BxL.dtype == jnp.int32
+
+
+def test_unknown_field_is_named():
+  with pytest.raises(ValueError, match='Ordering has no field'):
+    tasks.Task.from_dict({'type': 'Ordering', 'querys': 3})
+  assert [f.name for f in dataclasses.fields(tasks.Presence)] == [
+    f.name for f in dataclasses.fields(tasks.Ordering)
+  ]
