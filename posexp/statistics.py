@@ -1,0 +1,167 @@
+"""Statistics over seeds: intervals, and the rule of what is averaged.
+
+The rule: a run's numbers are averaged over its admitted seeds, those that
+learned the task at the trained length, and over no others; a seed is never
+picked for how it did, so there is no maximum over seeds anywhere.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+# Shares of targets (or of sequences) that are averaged over seeds.
+MEASURES = ('token', 'exact', 'order', 'retrieval')
+
+# Of the table that `summarize` gives, in this order; each measure is followed
+# by the ends of its interval.
+COLUMNS = (
+  'digest',
+  'label',
+  'name',
+  'scheme',
+  'parent',
+  'task',
+  'trained_length',
+  'length',
+  'ratio',
+  'n_seeds',
+  'n_admitted',
+  'chance',
+  'in_distribution',
+  *(f'{m}{end}' for m in MEASURES for end in ('', '_low', '_high')),
+)
+
+# The two ends of a share, for `interval`.
+SHARE = (0.0, 1.0)
+
+
+class Interval(NamedTuple):
+  """A mean, the ends of its confidence interval and the values behind it."""
+
+  mean: float
+  low: float
+  high: float
+  n: int
+
+
+def interval(
+  values: Iterable[float],
+  confidence: float = 0.95,
+  *,
+  within: tuple[float, float] | None = None,
+) -> Interval:
+  """Student's t interval for a mean over independent seeds.
+
+    mean ± t_{(1 + confidence) / 2, n - 1} · s / √n,
+
+  s² the variance over seeds with n - 1 below. It assumes that seeds are drawn
+  independently and that their values are about normal. Outcomes that fall in
+  two heaps (some seeds extrapolate, some do not) are not normal: show every
+  seed beside the interval. The noise of a finite evaluation set is part of s
+  where it differs by seed; what all seeds share of it is not.
+
+  Args:
+    values: one number a seed. A NaN is not dropped in silence: all is NaN.
+    confidence: the share of such intervals that cover the true mean.
+    within: ends that the quantity cannot pass, such as `SHARE`; the interval
+      is cut there, and then no longer symmetric.
+
+  Returns:
+    The interval; low and high are NaN for one value, the mean too for none.
+
+  >>> mean, low, high, n = interval([0.80, 0.90, 0.85])
+  >>> print(f'{mean:.3f} [{low:.3f}, {high:.3f}] from {n}')
+  0.850 [0.726, 0.974] from 3
+  >>> interval([0.90, 1.0], within=SHARE).high
+  1.0
+  >>> interval([0.9])
+  Interval(mean=0.9, low=nan, high=nan, n=1)
+  """
+  if not 0 < confidence < 1:
+    raise ValueError(
+      f'confidence must lie between 0 and 1, got {confidence}: 0.95 is 95 %'
+    )
+  array = np.asarray(list(values), np.float64)
+  n = array.size
+  if n == 0:
+    return Interval(math.nan, math.nan, math.nan, 0)
+  mean = float(array.mean())
+  if n == 1:
+    return Interval(mean, math.nan, math.nan, 1)
+  quantile = float(special.stdtrit(n - 1, (1 + confidence) / 2))
+  half = quantile * float(array.std(ddof=1)) / math.sqrt(n)
+  low, high = mean - half, mean + half
+  if within is not None:
+    low, high = max(low, within[0]), min(high, within[1])
+  return Interval(mean, low, high, n)
+
+
+def summarize(results: pd.DataFrame) -> pd.DataFrame:
+  """Means and 95 % intervals over the admitted seeds of each run and length.
+
+  Args:
+    results: a table as `records.load` gives it.
+
+  Returns:
+    One row a (digest, length), runs in the order of their first row and
+    lengths ascending, with `COLUMNS`: for each of token, exact, order and
+    retrieval the mean and the ends `_low` and `_high` of its interval over
+    the admitted seeds only, NaN where none is admitted; `in_distribution`,
+    the mean token accuracy of *all* seeds at the trained length, which says
+    how far a run came that was not admitted; `label`, the run in a table of
+    its task.
+  """
+  names = labels(results)
+  rows = []
+  for digest, run in results.groupby('digest', sort=False):
+    inside = run.loc[run['length'] == run['trained_length'], 'token']
+    for _, cell in run.groupby('length'):
+      rows.append(
+        {
+          'label': names[str(digest)],
+          'in_distribution': inside.mean() if len(inside) else math.nan,
+          **_cell(cell),
+        }
+      )
+  return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _cell(cell: pd.DataFrame) -> dict[str, Any]:
+  """A run at one length."""
+  admitted = cell[cell['admitted'].astype(bool)]
+  row = {name: cell[name].iloc[0] for name in COLUMNS if name in cell}
+  row |= {'n_seeds': len(cell), 'n_admitted': len(admitted)}
+  for measure in MEASURES:
+    found = interval(admitted[measure], within=SHARE)
+    row[measure] = found.mean
+    row[f'{measure}_low'], row[f'{measure}_high'] = found.low, found.high
+  return row
+
+
+def labels(results: pd.DataFrame) -> dict[str, str]:
+  """What each run is called beside the others of its task, by digest.
+
+  The schemes, as in `RoPE() -> RoPE(NTK(4))`; runs of the same schemes are
+  told apart by their steps or their parameters, else by their digests.
+  """
+  runs = results.drop_duplicates('digest')
+  found = {}
+  for _, group in runs.groupby(['task', 'trained_length'], sort=False):
+    base = group['name'].str.split(': ', n=1).str[-1]
+    for label, twins in group.groupby(base, sort=False):
+      endings = [''] if len(twins) == 1 else _differences(twins)
+      for digest, ending in zip(twins['digest'], endings, strict=True):
+        found[str(digest)] = f'{label}{ending}'
+  return {digest: found[digest] for digest in runs['digest']}
+
+
+def _differences(twins: pd.DataFrame) -> list[str]:
+  """An ending for each of several runs that have the same schemes."""
+  for column in ('steps', 'parameters'):
+    if twins[column].is_unique:
+      return [f' [{value:,} {column}]' for value in twins[column]]
+  return [f' [{digest}]' for digest in twins['digest']]

@@ -1,0 +1,158 @@
+"""Results as text for a terminal: accuracy by length, then kinds of error."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+
+from posexp import records, statistics
+
+# Columns of a terminal that a table keeps to.
+WIDTH = 100
+# A longer label gets a line of its own.
+LABEL = 40
+
+ACCURACY = 'accuracy, %'
+ERRORS = 'order / retrieval errors, %'
+
+EMPTY = (
+  'no results yet: `posexp run FILE` trains the runs of an experiment file '
+  'and records them under its work directory'
+)
+LEGEND = (
+  f'Mean over the seeds that learned the task (at least {records.GATE:.0%} at '
+  'the trained length), ± 95% t interval.'
+)
+
+
+def text(results: pd.DataFrame) -> str:
+  """The results of `records.load` as a table for a terminal.
+
+  One block a task and trained length: the accuracy of every run at every
+  length, in percent with half of its interval, then what the errors were. A
+  run that no seed learned shows how far it came and nothing beyond.
+  """
+  if results.empty:
+    return EMPTY
+  summary = statistics.summarize(results)
+  blocks = []
+  for _, group in summary.groupby(['task', 'trained_length'], sort=False):
+    rows = results[results['digest'].isin(group['digest'])]
+    blocks.append('\n'.join(_block(group, rows)))
+  return '\n\n\n'.join([*blocks, LEGEND])
+
+
+def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:
+  """The lines of one task."""
+  runs = [run for _, run in group.groupby('digest', sort=False)]
+  titles = {run['digest'].iloc[0]: _title(run) for run in runs}
+  wide = min(LABEL, max(len(t) for t in (*titles.values(), ERRORS))) + 2
+  yield _header(group)
+  lengths = sorted(group['length'].unique())
+  ratios = group.drop_duplicates('length').set_index('length')['ratio']
+  heads = {n: _head(n, ratios[n]) for n in lengths}
+  cell = max(13, 1 + max(len(h) for h in heads.values()))
+  fit = max(1, (WIDTH - wide) // cell)
+  for name, show in ((ACCURACY, _accuracy), (ERRORS, _errors)):
+    for start in range(0, len(lengths), fit):
+      shown = lengths[start : start + fit]
+      yield ''
+      yield _row(name, wide, (heads[n] for n in shown), cell)
+      for run in runs:
+        title = titles[run['digest'].iloc[0]]
+        yield from _lines(title, wide, cell, run, shown, show)
+      if show is _accuracy:
+        chance = group.drop_duplicates('length').set_index('length')['chance']
+        cells = (_percent(chance[n]) for n in shown)
+        yield _row('(chance)', wide, cells, cell)
+  yield from _diverged(results)
+
+
+def _header(group: pd.DataFrame) -> str:
+  """What all numbers of a block have in common."""
+  least, most = group['n_seeds'].min(), group['n_seeds'].max()
+  seeds = _seeds(most) if least == most else f'{least} to {_seeds(most)}'
+  task, length = group[['task', 'trained_length']].iloc[0]
+  alone = ', so no interval' if most == 1 else ''
+  return f'{task}, trained at {length} tokens, {seeds}{alone}'
+
+
+def _seeds(number: int) -> str:
+  return '1 seed' if number == 1 else f'{number} seeds'
+
+
+def _head(length: int, ratio: float) -> str:
+  return f'{length:>5}' if ratio == 1 else f'{length:>5} ({ratio:.3g}x)'
+
+
+def _title(run: pd.DataFrame) -> str:
+  """A run's label, with the seeds that count if not all do."""
+  admitted, seeds = run['n_admitted'].max(), run['n_seeds'].max()
+  label = run['label'].iloc[0]
+  if 0 < admitted < seeds:
+    return f'{label} [{admitted} of {seeds} seeds]'
+  return label
+
+
+def _lines(
+  title: str,
+  wide: int,
+  cell: int,
+  run: pd.DataFrame,
+  lengths: list[int],
+  show: Callable[[pd.Series], str],
+) -> Iterable[str]:
+  """A run's line, after one for its label where that is long."""
+  if run['n_admitted'].max() > 0:
+    by_length = {row['length']: show(row) for _, row in run.iterrows()}
+    cells = [by_length.get(n, '    -') for n in lengths]
+  elif show is _accuracy:
+    cells = [not_admitted(run)]
+  else:
+    return
+  if len(title) > wide - 2:
+    yield title
+    title = ''
+  yield _row(title, wide, cells, cell)
+
+
+def not_admitted(run: pd.DataFrame) -> str:
+  """Why there are no numbers of a run, given its rows of a summary."""
+  inside, seeds = run['in_distribution'].iloc[0], run['n_seeds'].max()
+  whose = ' of its parent' if run['parent'].iloc[0] else ''
+  found = f'{_percent(inside)} at the trained length; '
+  return (
+    f'{"" if math.isnan(inside) else found}not admitted (0 of '
+    f'{_seeds(seeds)}{whose} reached {records.GATE:.0%})'
+  )
+
+
+def _accuracy(row: pd.Series) -> str:
+  mean = _percent(row['token'])
+  # A cut interval has one short side; the other is the half-width.
+  half = max(row['token'] - row['token_low'], row['token_high'] - row['token'])
+  return mean if math.isnan(half) else f'{mean} ±{100 * half:.1f}'
+
+
+def _errors(row: pd.Series) -> str:
+  return f'{_percent(row["order"])} /{_percent(row["retrieval"])}'
+
+
+def _percent(share: float) -> str:
+  return f'{100 * share:5.1f}'
+
+
+def _row(title: str, wide: int, cells: Iterable[str], cell: int) -> str:
+  return (f'{title:<{wide}}' + ''.join(f'{c:<{cell}}' for c in cells)).rstrip()
+
+
+def _diverged(results: pd.DataFrame) -> Iterable[str]:
+  """A line for each seed whose training diverged, not for its retrofits."""
+  names = statistics.labels(results)
+  seeds = results.drop_duplicates(['digest', 'seed'])
+  own = ~seeds['parent_digest'].isin(seeds['digest'])
+  for _, row in seeds[own & (seeds['diverged'] >= 0)].iterrows():
+    yield (
+      f'diverged: {names[row["digest"]]}, seed {row["seed"]}, at step '
+      f'{row["diverged"]}'
+    )
