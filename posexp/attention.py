@@ -12,8 +12,8 @@ Array = jax.Array
 
 # What block='auto' means. Measured on two shared cores with jax 0.10 and 4
 # heads x 16, forward and backward, blocks of 128 against dense in one process:
-# 1.8 times slower at 128 tokens, 1.5 to 1.8 times faster at 256, 2.1 to 3.0 at
-# 512, 4.3 to 6.4 at 2,048 (first RoPE() + T5(), then ALiBi()).
+# 1.8 to 2.0 times slower at 128 tokens, 1.5 to 1.8 faster at 256, 2.1 to 3.0 at
+# 512, 4.3 to 6.4 at 2,048: RoPE() + T5() and ALiBi(), batches of 16 down to 1.
 BLOCK = 128
 DENSE_UP_TO = 128
 

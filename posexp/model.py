@@ -181,7 +181,7 @@ def positional(
   """A scheme's parameters, kept only where it learns some."""
   # Shapes alone decide, so that a scheme without parameters leaves no trace
   # and all schemes share the initialisation of everything else.
-  if not jax.tree.leaves(jax.eval_shape(init, jax.random.key(0), dims)):
+  if not jax.tree.leaves(jax.eval_shape(lambda: init(jax.random.key(0), dims))):
     return {}
   return module.param(name, init, dims)
 

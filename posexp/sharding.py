@@ -46,3 +46,17 @@ def over_seeds(on: Mesh) -> NamedSharding:
 def replicated(on: Mesh) -> NamedSharding:
   """The sharding of an array that every device holds whole."""
   return NamedSharding(on, PartitionSpec())
+
+
+def cache_compilations() -> None:
+  """Keeps compiled programs on disk, so that a second run starts at once.
+
+  Under the user's cache directory, unless JAX_COMPILATION_CACHE_DIR says
+  where, or it is set to nothing to have none.
+  """
+  if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
+    return
+  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  jax.config.update(
+    'jax_compilation_cache_dir', os.path.join(home, 'posexp', 'jax')
+  )

@@ -111,13 +111,13 @@ def step(
 
 
 def programs(
-  run: config.Run, on: jax.sharding.Mesh
+  run: config.Run, on: jax.sharding.Mesh, chunk: int = CHUNK
 ) -> tuple[Callable[..., State], Callable[..., tuple[State, Array]]]:
-  """The two jitted programs of a run: start, and advance by CHUNK steps.
+  """The two jitted programs of a run: start, and advance by a chunk of steps.
 
   `start(seeds_S)` gives the initial state. `advance(state, seeds_S, first)`
-  donates the state and does the steps first .. first + CHUNK - 1 that the run
-  still has, returning the state and the losses S x CHUNK, NaN past the end.
+  donates the state and does the steps first .. first + chunk - 1 that the run
+  still has, returning the state and the losses S x chunk, NaN past the end.
   """
   shards = on.shape[sharding.DATA]
   seeded = PartitionSpec(sharding.SEED)
@@ -136,7 +136,7 @@ def programs(
         state,
       )
 
-    return jax.lax.scan(body, state, first + jnp.arange(CHUNK))
+    return jax.lax.scan(body, state, first + jnp.arange(chunk))
 
   def advance(state, seeds_S, first):
     one = lambda pair: advance_one(pair[0], pair[1], first)

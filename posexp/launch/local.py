@@ -48,10 +48,10 @@ def execute(
   """
   failures: Failures = {}
   for run in runs:
-    work = measure.run_flops(run)
+    effort = work(run)
     try:
       if records.read(workdir, run.digest) is not None:
-        tell.skip(work)
+        tell.skip(effort)
         continue
       if run.parent is not None and run.parent.digest in failures:
         raise records.Damaged(f'its parent failed: {run.parent.name}')
@@ -61,7 +61,7 @@ def execute(
     except Exception as error:
       sentence = str(error).strip() or type(error).__name__
       failures[run.digest] = sentence
-      tell.skip(work)
+      tell.skip(effort)
       tell.note(f'failed  {run.name}: {sentence}')
       if not isinstance(error, ValueError):
         path = records.run_directory(workdir, run.digest) / 'failure.txt'
@@ -69,6 +69,11 @@ def execute(
         path.write_text(traceback.format_exc())
         tell.note(f'        the traceback is in {path}')
   return failures
+
+
+def work(run: config.Run) -> float:
+  """What a run counts for in the progress of a grid."""
+  return measure.run_flops(run)
 
 
 def _one(
@@ -113,8 +118,8 @@ def _train(
   else:
     saved['state'] = start(seeds_S)
   state, losses = saved['state'], np.array(saved['losses'])
-  work = measure.train_flops(run) * len(run.seeds)
-  tell.skip(work * step)
+  per_step = measure.train_flops(run) * len(run.seeds)
+  tell.skip(per_step * step)
   store = _store(run, workdir, tell)
   while step < run.train.steps:
     done = min(train.CHUNK, run.train.steps - step)
@@ -122,7 +127,7 @@ def _train(
     losses[:, step // train.CHUNK] = np.mean(loss_SxC[:, :done], axis=1)
     first = time.monotonic() if first == begun else first
     step += done
-    tell.advance(work * done, run.name)
+    tell.advance(per_step * done, run.name)
     every = run.train.checkpoint_every
     if step // every > (step - done) // every or step == run.train.steps:
       store.save(step, {'state': state, 'losses': losses})
@@ -204,8 +209,8 @@ def _evaluate(
     arrays[f'{length}/example'] = found.example_T
     for name, values in found.strata.items():
       arrays[f'{length}/strata/{name}'] = values
-    work = measure.evaluate_flops(run, length) * len(run.seeds)
-    tell.advance(work, f'{run.name} at {length}')
+    effort = measure.evaluate_flops(run, length) * len(run.seeds)
+    tell.advance(effort, f'{run.name} at {length}')
   return rows, arrays
 
 

@@ -14,6 +14,10 @@ At = Any  # An opaque pytree with leaves B x L or B x L x H.
 Side = Literal['q', 'k']
 
 
+# Where attention meets position, in the order in which it happens.
+HOOKS = ('remap', 'embed', 'locate', 'rotate', 'bias', 'rescore')
+
+
 class Dims(NamedTuple):
   """The sizes that learned positional parameters may depend on."""
 
@@ -130,6 +134,17 @@ class Scheme(component.Component):
     length they will ask for.
     """
 
+  def hooks(self) -> tuple[str, ...]:
+    """The names of the hooks that the scheme overrides."""
+    kind = type(self)
+    return tuple(h for h in HOOKS if getattr(kind, h) != getattr(Scheme, h))
+
+  def learns(self) -> bool:
+    """Whether the scheme has parameters."""
+    key, dims = jax.random.key(0), Dims(4, 2, 2)
+    init = lambda: (self.init_input(key, dims), self.init_layer(key, dims))
+    return bool(jax.tree.leaves(jax.eval_shape(init)))
+
   @property
   def parts(self) -> tuple['Scheme', ...]:
     """The terms of the sum that this scheme is; itself alone for most."""
@@ -190,6 +205,10 @@ class Sum(Scheme):
   @property
   def blockwise(self) -> bool:  # type: ignore[override]
     return all(t.blockwise for t in self.terms)
+
+  def hooks(self):
+    used = {hook for term in self.terms for hook in term.hooks()}
+    return tuple(h for h in HOOKS if h in used)
 
   @property
   def parts(self) -> tuple[Scheme, ...]:

@@ -40,6 +40,9 @@ class Interpolate(base.Scheme):
   def blockwise(self) -> bool:  # type: ignore[override]
     return self.scheme.blockwise
 
+  def hooks(self):
+    return ('remap', *(h for h in self.scheme.hooks() if h != 'remap'))
+
   @property
   def atoms(self):
     return self.scheme.atoms

@@ -1,0 +1,48 @@
+# Every target sets itself up: Python 3.11 or later and make are enough.
+PYTHON ?= python3
+WORKDIR ?= runs/quickstart
+RUN = .venv/bin
+PEERS = .venv-peers/bin
+
+.PHONY: quickstart test bench bench-peers test-oldest clean
+
+quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
+	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
+
+test: .setup/dev  ## lint, types, doctests, tests
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/python -m pytest
+
+bench: .setup/user  ## tokens/s of a training step of each scheme
+	$(RUN)/posexp bench
+
+bench-peers: .setup/peers  ## posexp against x-transformers, alternating
+	$(PEERS)/python experiments/bench_peers.py
+
+# The tests under the oldest dependencies that setup.cfg admits.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install -q -c tests/oldest.txt -e '.[dev]'
+	.venv-oldest/bin/python -m pytest
+
+.setup/user: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "posexp needs Python 3.11 or later, this is " + sys.version.split()[0] \
+	  + ": run make PYTHON=/path/to/python3.11")'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	$(RUN)/pip install -q --disable-pip-version-check -e .
+	mkdir -p .setup && touch $@
+
+.setup/dev: .setup/user
+	$(RUN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+.setup/peers: .setup/user
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	$(PEERS)/pip install -q --disable-pip-version-check -e '.[peers]'
+	touch $@
+
+clean:  ## everything that was set up or computed here
+	rm -rf .venv .venv-peers .venv-oldest .setup runs build *.egg-info

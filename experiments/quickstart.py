@@ -1,0 +1,44 @@
+"""Does a model that was trained short still know what came first, far beyond?
+
+Question: NoPE, RoPE, ALiBi and T5 learn to say which of two events came first
+at one length. What is left of it at 1.5, 2 and 4 times that length? And if the
+RoPE models are stretched without further training, by interpolating positions
+(Linear) or by scaling the base (NTK), which errors do they make: are events
+lost, or found and mis-ordered?
+
+Command: posexp run experiments/quickstart.py
+"""
+
+import posexp
+from posexp import figures, schemes, tasks
+
+TRAINED = 32
+LENGTHS = (32, 48, 64, 128)
+
+
+def grid():
+  """Four schemes trained, and two retrofits of the RoPE models."""
+  task = tasks.Ordering(symbols=128, queries=4)
+  train = posexp.Train(length=TRAINED, steps=1500, learning_rate=3e-3)
+  for scheme in (
+    schemes.NoPE(),
+    schemes.RoPE(),
+    schemes.ALiBi(),
+    schemes.T5(buckets=16, max_distance=TRAINED - 1),
+  ):
+    run = posexp.Run(
+      task=task,
+      scheme=scheme,
+      train=train,
+      evaluate=posexp.Evaluate(lengths=LENGTHS, examples=512),
+      seeds=(0, 1, 2),
+    )
+    yield run
+    if scheme == schemes.RoPE():
+      yield run.retrofit(schemes.RoPE(schemes.Linear(4)))
+      yield run.retrofit(schemes.RoPE(schemes.NTK(4)))
+
+
+def figure(results, directory):
+  """Accuracy by length, and the errors split into order and retrieval."""
+  return figures.overview(results, directory, name='quickstart')

@@ -1,0 +1,85 @@
+"""The speed of a training step, scheme by scheme, against the machine's own."""
+
+import statistics
+import sys
+import time
+
+import jax
+import numpy as np
+import tqdm
+
+from posexp import config, measure, schemes, sharding, tasks, train
+
+# A step of this many tokens: four seeds of 64 sequences of 41.
+SEEDS, BATCH, LENGTH = (0, 1, 2, 3), 64, 41
+CHUNK, ROUNDS = 10, 7
+
+
+def step_run(scheme: schemes.Scheme) -> config.Run:
+  """The run whose training step is timed."""
+  return config.Run(
+    task=tasks.Copy(symbols=64),
+    scheme=scheme,
+    model=config.Model(),
+    train=config.Train(length=LENGTH, steps=10**6, batch=BATCH),
+    evaluate=config.Evaluate(lengths=(LENGTH,)),
+    seeds=SEEDS,
+  )
+
+
+class Timed:
+  """A compiled training program that does a chunk of steps when called."""
+
+  def __init__(self, run: config.Run):
+    self.run = run
+    self._on = sharding.mesh(len(run.seeds), run.train.batch)
+    start, self._advance = train.programs(run, self._on, CHUNK)
+    self._seeds_S = train.seeds_array(run)
+    self._state = start(self._seeds_S)
+    self()
+
+  def __call__(self) -> float:
+    """Tokens per second of a chunk."""
+    begun = time.perf_counter()
+    self._state, losses = self._advance(self._state, self._seeds_S, np.int32(0))
+    jax.block_until_ready(losses)
+    train_config = self.run.train
+    tokens = len(self.run.seeds) * train_config.batch * train_config.length
+    return CHUNK * tokens / (time.perf_counter() - begun)
+
+
+def table(catalogue: tuple[schemes.Scheme, ...] = schemes.CATALOGUE) -> str:
+  """Interleaved timings: every round times each scheme and the matmul once.
+
+  Medians over rounds; the ratio is to NoPE in the same round, with the least
+  and the greatest of the rounds; the share is of the float32 matmul rate.
+  """
+  sharding.use_all_cores()
+  timed = [
+    Timed(step_run(s))
+    for s in tqdm.tqdm(catalogue, desc='compiling', file=sys.stderr)
+  ]
+  speeds: list[list[float]] = []
+  rates: list[float] = []
+  for _ in tqdm.trange(ROUNDS, desc='timing', file=sys.stderr):
+    rates.append(measure.matmul_rate(1024, repeats=3))
+    speeds.append([one() for one in timed])
+  rate = statistics.median(rates)
+  lines = [
+    f'training step: {len(SEEDS)} seeds, batch {BATCH}, {LENGTH} tokens, '
+    f'3 layers of width 64, on {len(jax.devices())} x '
+    f'{jax.devices()[0].device_kind}; matmul rate {rate / 1e9:.0f} GFLOP/s',
+    f'{"scheme":34}{"tokens/s":>10}{"of matmul":>11}  ratio to '
+    f'{catalogue[0]} (least, greatest of {ROUNDS} rounds)',
+  ]
+  for n, scheme in enumerate(catalogue):
+    mine = [row[n] for row in speeds]
+    ratios = [row[n] / row[0] for row in speeds]
+    speed = statistics.median(mine)
+    flops = measure.train_flops(timed[n].run) / (BATCH * LENGTH)
+    lines.append(
+      f'{scheme!s:34}{speed:>10,.0f}{speed * flops / rate:>11.1%}'
+      f'  {statistics.median(ratios):.2f} ({min(ratios):.2f}, '
+      f'{max(ratios):.2f})'
+    )
+  return '\n'.join(lines)

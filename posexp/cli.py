@@ -1,0 +1,291 @@
+"""The command line: `posexp COMMAND`."""
+
+import inspect
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from posexp import component
+
+HELP = """posexp: controlled experiments on position in transformers.
+
+  posexp run FILE        train, retrofit and evaluate what is missing of a grid
+  posexp show WORKDIR    the results under a work directory, as a table
+  posexp bench           tokens per second of a training step, scheme by scheme
+  posexp schemes         the positional schemes, and what each one does
+  posexp tasks           the tasks, and what each one isolates
+
+Flags of run:
+  --workdir=DIR     where records go (default: runs/<name of FILE>)
+  --only=TEXT       only runs whose name contains TEXT or matches it as a glob
+  --set=FIELD=VALUE change a field in every run, e.g. --set=train.steps=500
+                    (may be given several times)
+  --seeds=0,1,2     other seeds than the file's, for every run
+  --dry_run         print the runs, their sizes and an estimate; compute nothing
+
+A run that is finished is never computed again; one that was interrupted goes
+on from its last checkpoint when the same command is given again.
+
+  posexp run experiments/quickstart.py --dry_run
+  posexp run my_file.py --only=ALiBi --set=train.steps=200 --seeds=0,1
+"""
+
+FLAGS = flags.FlagValues()
+FLAGS.set_gnu_getopt(True)
+flags.DEFINE_string('workdir', None, 'where records go', flag_values=FLAGS)
+flags.DEFINE_string('only', None, 'which runs', flag_values=FLAGS)
+flags.DEFINE_multi_string('set', [], 'FIELD=VALUE', flag_values=FLAGS)
+flags.DEFINE_list('seeds', None, 'other seeds', flag_values=FLAGS)
+flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)
+flags.DEFINE_bool('help', False, 'this text', short_name='h', flag_values=FLAGS)
+
+# Exit codes: a mistake in what was asked, a run that failed, an interruption.
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+
+def entry_point() -> None:
+  """What the `posexp` command calls."""
+  sys.exit(main(sys.argv))
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs a command; returns the exit code.
+
+  >>> main(['posexp', 'shwo'])  # The sentence goes to stderr.
+  2
+  """
+  FLAGS.unparse_flags()
+  for name in FLAGS:
+    FLAGS[name].unparse()
+  try:
+    words = FLAGS(list(argv))[1:]
+    if FLAGS.help or not words or words[0] == 'help':
+      print(HELP)
+      return 0
+    command, *rest = words
+    if command not in COMMANDS:
+      raise ValueError(
+        f'no command {command!r}{component.nearest(command, COMMANDS)}: '
+        '`posexp --help` lists them'
+      )
+    return COMMANDS[command](rest)
+  except (ValueError, flags.Error) as error:
+    print(f'posexp: {error}', file=sys.stderr)
+    return BAD_INPUT
+  except BrokenPipeError:  # `posexp schemes | head`
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def run(words: list[str]) -> int:
+  """Trains, retrofits and evaluates the grid of an experiment file."""
+  from posexp import sharding
+  from posexp.launch import grid, local, progress
+
+  (file,) = _exactly(words, ['FILE'], 'run')
+  experiment = _load(file)
+  runs = experiment.runs
+  changes = list(FLAGS.set)
+  if FLAGS.seeds is not None:
+    changes.append(f'seeds={_seeds()}')
+  runs = grid.change(runs, changes)
+  if FLAGS.only:
+    runs = grid.select(runs, FLAGS.only)
+  sharding.use_all_cores()
+  if FLAGS.dry_run:
+    print(_plan(runs))
+    return 0
+  workdir = pathlib.Path(FLAGS.workdir or f'runs/{pathlib.Path(file).stem}')
+  _writable(workdir)
+  sharding.cache_compilations()
+  total = sum(local.work(r) for r in runs)
+  with progress.Progress(total, workdir / 'log.txt') as tell:
+    try:
+      failures = local.execute(runs, workdir, tell)
+    except KeyboardInterrupt:
+      tell.note(
+        'interrupted: what is finished is kept; the same command goes on from '
+        'the last checkpoint'
+      )
+      return INTERRUPTED
+  _present(experiment.module, runs, workdir)
+  return FAILED if failures else 0
+
+
+def show(words: list[str]) -> int:
+  """Prints the results under a work directory."""
+  from posexp import records, tables
+
+  (workdir,) = _exactly(words, ['WORKDIR'], 'show')
+  print(tables.text(records.load(workdir)))
+  return 0
+
+
+def bench(words: list[str]) -> int:
+  """Prints the speed of a training step of each scheme."""
+  from posexp import bench as bench_lib
+
+  _exactly(words, [], 'bench')
+  print(bench_lib.table())
+  return 0
+
+
+def list_schemes(words: list[str]) -> int:
+  """Prints the catalogue of schemes."""
+  from posexp import schemes
+
+  _exactly(words, [], 'schemes')
+  rows = [('scheme', 'acts on', 'learned', 'relative', 'what it is')]
+  for scheme in schemes.CATALOGUE:
+    rows.append(
+      (
+        str(scheme),
+        ', '.join(scheme.hooks()) or 'nothing',
+        'yes' if scheme.learns() else 'no',
+        'yes' if scheme.relative else 'no',
+        _summary(type(scheme)),
+      )
+    )
+  print(_columns(rows))
+  print(
+    '\nCompose with +, e.g. RoPE(NTK(4)) + ALiBi(); Interpolate(s, 4) is s at '
+    'a quarter of the positions.'
+  )
+  return 0
+
+
+def list_tasks(words: list[str]) -> int:
+  """Prints the tasks."""
+  from posexp import tasks
+
+  _exactly(words, [], 'tasks')
+  rows = [('task', 'isolates', 'what it asks')]
+  for task in tasks.CATALOGUE:
+    rows.append((str(task), task.capability, _summary(type(task))))
+  print(_columns(rows))
+  print(
+    '\nC content retrieval, R relative offsets, A absolute index, O order, '
+    'K counting, S state.'
+  )
+  return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+  'run': run,
+  'show': show,
+  'bench': bench,
+  'schemes': list_schemes,
+  'tasks': list_tasks,
+}
+
+
+def _load(file: str):
+  """The experiment, or a sentence that says where its file went wrong."""
+  from posexp.launch import grid
+
+  try:
+    return grid.load(file)
+  except Exception as error:
+    frames = [
+      f
+      for f in traceback.extract_tb(error.__traceback__)
+      if pathlib.Path(f.filename) == pathlib.Path(file).resolve()
+    ]
+    if not frames and isinstance(error, ValueError):
+      raise
+    if isinstance(error, SyntaxError):
+      raise ValueError(f'{file}:{error.lineno}: {error.msg}') from error
+    kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+    line = frames[-1].lineno if frames else '?'
+    raise ValueError(f'{file}:{line}: {kind}{error}') from error
+
+
+def _plan(runs) -> str:
+  """The table of `--dry_run`."""
+  from posexp import measure
+  from posexp.launch import progress
+
+  rate = measure.TYPICAL_SHARE * measure.matmul_rate(1024)
+  rows = [('run', 'parameters', 'positional', 'seeds', 'TFLOP', 'about')]
+  total = 0.0
+  for one in runs:
+    sizes, flops = measure.parameters(one), measure.run_flops(one)
+    total += flops
+    rows.append(
+      (
+        one.name,
+        f'{sizes["total"]:,}',
+        f'{sizes["positional"]:,}',
+        ','.join(map(str, one.seeds)),
+        f'{flops / 1e12:.2f}',
+        progress.duration(flops / rate),
+      )
+    )
+  return (
+    f'{_columns(rows)}\n\n{len(runs)} runs, {total / 1e12:.1f} TFLOP, about '
+    f'{progress.duration(total / rate)} on this machine, at '
+    f'{measure.TYPICAL_SHARE:.0%} of its matmul rate of '
+    f'{rate / measure.TYPICAL_SHARE / 1e9:.0f} GFLOP/s measured just now '
+    '(compilation not counted). Nothing was computed.'
+  )
+
+
+def _present(module, runs, workdir: pathlib.Path) -> None:
+  """The table, and the figures of the experiment file if it draws some."""
+  from posexp import records, tables
+
+  results = records.load(workdir, [r.digest for r in runs])
+  print(tables.text(results))
+  if callable(getattr(module, 'figure', None)) and len(results):
+    for path in module.figure(results, workdir) or ():
+      print(f'figure: {path}')
+  print(f'records: {workdir}/runs  (posexp show {workdir})')
+
+
+def _writable(workdir: pathlib.Path) -> None:
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    probe = workdir / f'.probe.{os.getpid()}'
+    probe.touch()
+    probe.unlink()
+  except OSError as error:
+    raise ValueError(
+      f'cannot write to the work directory {workdir} ({error.strerror}): give '
+      'another with --workdir'
+    ) from None
+
+
+def _seeds() -> tuple[int, ...]:
+  try:
+    return tuple(int(seed) for seed in FLAGS.seeds)
+  except ValueError:
+    raise ValueError(
+      f'--seeds must be whole numbers such as 0,1,2, got '
+      f'{",".join(FLAGS.seeds)!r}'
+    ) from None
+
+
+def _exactly(words: list[str], names: list[str], command: str) -> list[str]:
+  if len(words) != len(names):
+    raise ValueError(
+      f'`posexp {command}` takes {" ".join(names) or "no argument"}, got '
+      f'{len(words)} arguments: {" ".join(words) or "none"}'
+    )
+  return words
+
+
+def _summary(kind: type) -> str:
+  return (inspect.getdoc(kind) or '').splitlines()[0].rstrip('.')
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+  widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+  lines = [
+    '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+    for row in rows
+  ]
+  return '\n'.join([lines[0], '-' * min(100, sum(widths)), *lines[1:]])
