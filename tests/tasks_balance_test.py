@@ -113,9 +113,7 @@ def test_coins_are_fair_and_independent(task, name):
   assert (np.abs(count - 2048 * binomial) < 5 * np.sqrt(2048 * binomial)).all()
 
 
-@pytest.mark.parametrize(
-  'count, slots', [(1, 2), (1, 3), (8, 16), (8, 17), (8, 24)]
-)
+@pytest.mark.parametrize('count, slots', [(1, 3), (8, 16), (8, 24)])
 def test_pairs_are_always_valid(count, slots):
   # Far below the room that tasks ask for, so that the fallback is taken.
   place = functools.partial(pairs.draw_pairs, slots=slots)

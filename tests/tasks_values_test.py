@@ -84,13 +84,11 @@ def copy(tokens):
 CASES = [
   (tasks.Ordering(symbols=64, queries=4), 45, ordering),
   (tasks.Ordering(symbols=64, queries=4, filler=5), 45, ordering),
-  (tasks.Ordering(symbols=64, queries=8), 57, ordering),
   (tasks.Ordering(symbols=5, queries=1, filler=1), 9, ordering),
   (tasks.Presence(symbols=64, queries=4), 45, presence),
   (tasks.Presence(symbols=64, queries=4, filler=5), 45, presence),
   (tasks.Copy(symbols=16), 33, copy),
   (tasks.Copy(symbols=16, distinct=False), 33, copy),
-  (tasks.Copy(symbols=130, eos=False), 260, copy),
   (tasks.Copy(symbols=2, distinct=False, eos=False), 3, copy),
   (tasks.Reverse(symbols=16), 33, reverse),
   (tasks.Reverse(symbols=16, distinct=False), 33, reverse),

@@ -31,7 +31,11 @@ class Ordering(base.Task):
 
   * The gap between the two events is uniform in 1, ..., N // 2, and the slot
     of the later one is uniform in N // 2, ..., N - 1, independently: a curve
-    by gap is not a curve by distance.
+    by gap is not a curve by distance. As no slot is used twice, the two
+    correlate by -.04 at the default fields and length 64, and by less than
+    -.02 from 128 on; where a sequence is so full that no draw fits (one
+    question in a hundred at the shortest length), two free slots are taken
+    at any gap.
   * Every event is asked about at most once. Otherwise an event that was an
     earlier answer would be the likelier answer, without looking.
   * Which of a and b is the answer is a fair coin, independent of the other
@@ -39,8 +43,8 @@ class Ordering(base.Task):
     worked out from the others.
 
   A model that knows only in which half of the body an event lies is right
-  about three times in four, all of them at large gaps: read the curve at
-  small gaps for precision, at large gaps for the sense of order itself.
+  about three times in four, mostly at large gaps: read the curve at small
+  gaps for precision and at large gaps for any sense of order at all.
 
   Foils (C = 1): the other event of the pair; a wrong answer that is not the
   foil was not found at all.
@@ -97,10 +101,8 @@ class Ordering(base.Task):
 
   def _one(self, key: jax.Array, slots: int) -> base.Batch:
     story = _tell(self, key, slots)
-    first_Q, second_Q = (
-      story.body_N[story.earlier_Q],
-      story.body_N[story.later_Q],
-    )
+    first_Q = story.body_N[story.earlier_Q]
+    second_Q = story.body_N[story.later_Q]
     mention_Q, _ = story.coin_2xQ
     a_Q = jnp.where(mention_Q == 0, first_Q, second_Q)
     b_Q = jnp.where(mention_Q == 0, second_Q, first_Q)

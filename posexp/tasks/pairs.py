@@ -5,9 +5,9 @@ import jax.numpy as jnp
 
 from posexp.tasks import draw
 
-# Slots of the body per question, so that there is room to draw freely. At this
-# minimum gap and later slot correlate by about -.05, and the correlation
-# falls with the length; at half of it, by +.4.
+# Slots of the body per question, so that there is room to draw freely. From
+# here on gap and later slot correlate by -.05 at most, and ever less as the
+# length grows; with half of this room, by +.4.
 ROOM = 4
 
 # Candidates per question. At ROOM slots per question about one question in a
