@@ -34,7 +34,7 @@ class Timed:
     self.run = run
     self._on = sharding.mesh(len(run.seeds), run.train.batch)
     start, self._advance = train.programs(run, self._on, CHUNK)
-    self._seeds_S = train.seeds_array(run)
+    self._seeds_S = train.seeds_array(run, self._on)
     self._state = start(self._seeds_S)
     self()
 

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -59,10 +58,10 @@ class Checkpoints:
       shutil.rmtree(self._path(old), ignore_errors=True)
 
   def latest(self, like: Any) -> tuple[int, Any] | None:
-    """The newest readable checkpoint, placed and sharded like `like`.
+    """The newest readable checkpoint.
 
     Args:
-      like: a tree of jax.ShapeDtypeStruct (with shardings) or of arrays.
+      like: a tree of arrays of the same shapes and types.
 
     Returns:
       The step and the tree, None where there is none.
@@ -101,10 +100,3 @@ class Checkpoints:
 
   def _path(self, step: int) -> pathlib.Path:
     return self.directory / f'step_{step:08d}'
-
-
-def shapes(tree: Any, placed: Any) -> Any:
-  """The tree's shapes and types, each with the sharding `placed`."""
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), tree
-  )

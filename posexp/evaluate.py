@@ -140,12 +140,14 @@ class Evaluator:
     scheme = self.run.scheme.for_length(length)
     if (scheme, padded) not in self._programs:
       net = model.Transformer(self.run.model, scheme, self.run.task.vocabulary)
-      self._programs[scheme, padded] = predictor(net, self.on, padded)
+      self._programs[scheme, padded] = predictor(
+        net, self.on, padded, len(self.run.seeds)
+      )
     return self._programs[scheme, padded]
 
 
 def predictor(
-  net: model.Transformer, on: jax.sharding.Mesh, length: int
+  net: model.Transformer, on: jax.sharding.Mesh, length: int, seeds: int
 ) -> Callable[..., Array]:
   """The jitted (params of S seeds, tokens B x L) -> predictions S x B x L-1."""
   rows = max(1, BUDGET // (4 * net.shape.heads * length**2))
@@ -157,14 +159,17 @@ def predictor(
     return jax.lax.map(say, tokens_BxL, batch_size=rows)
 
   def all_seeds(params, tokens_BxL):
-    return jax.lax.map(lambda p: one_seed(p, tokens_BxL), params)
+    one = lambda p: one_seed(p, tokens_BxL)
+    return sharding.each_seed(one, on, seeds, params)
 
-  seeds, data = PartitionSpec(sharding.SEED), PartitionSpec(sharding.DATA)
   return jax.jit(
     jax.shard_map(
       all_seeds,
       mesh=on,
-      in_specs=(seeds, data),
+      in_specs=(
+        PartitionSpec(sharding.SEED),
+        PartitionSpec(sharding.DATA),
+      ),
       out_specs=PartitionSpec(sharding.SEED, sharding.DATA),
       check_vma=False,
     )

@@ -7,66 +7,66 @@ state; the same table gives the same bytes.
 import os
 import pathlib
 import textwrap
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import axes, figure, lines, patches, ticker
+from matplotlib import axes, colors, figure, lines, patches, ticker
 from matplotlib.backends import backend_agg
 
 from posexp import statistics
 
 # The width of a page's text, in inches: figures are read at this size.
 WIDTH = 17 / 2.54
+DPI = 200
 
 STYLE: dict[Any, Any] = {
   'axes.axisbelow': True,
-  'axes.labelsize': 7.5,
   'axes.linewidth': 0.6,
-  'axes.spines.right': False,
-  'axes.spines.top': False,
+  **dict.fromkeys(('axes.spines.right', 'axes.spines.top'), False),
+  'figure.dpi': DPI,
+  'savefig.dpi': 'figure',
   'font.family': 'DejaVu Sans',  # comes with matplotlib: the same everywhere
-  'font.size': 7.5,
+  'font.size': 7,
+  'axes.titlesize': 7,
+  **dict.fromkeys(('xtick.labelsize', 'ytick.labelsize'), 7),
+  **dict.fromkeys(('legend.fontsize', 'legend.title_fontsize'), 7),
   'grid.color': '0.9',
-  'grid.linewidth': 0.6,
   'hatch.linewidth': 0.5,
-  'legend.fontsize': 7,
+  'legend.borderaxespad': 0,
   'legend.frameon': False,
   'lines.linewidth': 1.3,
   'lines.markersize': 4.2,
   'pdf.fonttype': 42,  # text that journals accept and editors can change
-  'xtick.labelsize': 7,
-  'xtick.major.width': 0.6,
-  'xtick.minor.size': 0,
-  'ytick.labelsize': 7,
-  'ytick.major.width': 0.6,
 }
+GREY = '0.45'
+# With no, one and several admitted seeds in a run.
+SHOWN = ('no run learned it', 'one seed a run', 'mean, 95% t interval, seeds')
 
-# Okabe and Ito's palette without its yellow, which is faint on paper.
-COLORS = (
-  '#0072B2',
-  '#D55E00',
-  '#009E73',
-  '#CC79A7',
-  '#000000',
-  '#E69F00',
-  '#56B4E9',
-)
+# Okabe and Ito's palette without its yellow, which is faint on paper, then two
+# of Paul Tol's. Markers differ too, so that colour is never needed.
+COLORS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#000000', '#E69F00']
+COLORS += ['#56B4E9', '#332288', '#999933']
 MARKERS = 'osD^vPX<>ph*'
 # A retrofit has its parent's colour, darker or lighter, and never a full line.
-SHADES = (('black', 0.35), ('white', 0.35), ('black', 0.6), ('white', 0.55))
-DASHES = ((0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
-GREY = '0.45'
+SHADES = (('black', 0.4), ('white', 0.3), ('black', 0.65), ('white', 0.5))
+DASHES = ((0, (4, 1.5)), (0, (2, 0.9)), (0, (5, 1.2, 1.2, 1.2)))
 
-# What became of a target: correct, order error, retrieval error. Light, dark
-# and middle, so that they differ in grey as well.
+# What became of a target. Light, dark and hatched: they differ in grey as well.
 KINDS = (
   ('token', 'correct', '#E3E3E3', ''),
   ('order', 'order error', '#882255', ''),
   ('retrieval', 'retrieval error', '#44AA99', '/////'),
 )
+
+# In inches: edges, the title, the space for a legend, for ticks and their
+# label, for the key to the bars, a row of bars and the gap below it.
+EDGE, LEFT, TITLE, LEGEND = 0.1, 0.55, 0.42, 2.15
+TICKS, KEY, BARS, GAP = 0.55, 0.3, 0.85, 0.32
+LINE, LETTER = 0.125, 0.0625
+
+Runs = dict[Any, pd.DataFrame]  # the rows of a summary, by digest
 
 
 class Look(NamedTuple):
@@ -74,279 +74,204 @@ class Look(NamedTuple):
 
   color: Any
   marker: str
-  dash: Any
-  face: Any
+  linestyle: Any
+  markerfacecolor: Any
+
+
+Looks = dict[Any, Look]  # by digest
+
+
+class _Size(NamedTuple):
+  """The parts of a block that depend on what is in it, in inches."""
+
+  columns: int
+  panel: float
+  curves: float
+  names: list[float]
+  height: float
 
 
 def overview(
   results: pd.DataFrame, directory: str | os.PathLike, name: str = 'overview'
 ) -> list[pathlib.Path]:
-  """Writes a figure of the results as PNG (200 dpi) and PDF.
+  """Writes a figure of the results as PNG (200 dpi) and PDF: their paths.
 
   Args:
     results: a table as `records.load` gives it.
     directory: where to write; made if it is not there.
     name: of the files, without an ending.
-
-  Returns:
-    The two paths, PNG first.
   """
+  drawn = draw(results)
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
-  drawn = draw(results)
-  nothing = {
-    'png': {'Software': None},
-    'pdf': {'CreationDate': None, 'Creator': None, 'Producer': None},
-  }
-  paths = []
-  # A style is looked up again when a figure is rendered.
+  png, pdf = (directory / f'{name}.{ending}' for ending in ('png', 'pdf'))
+  # No dates and no versions, so that an unchanged figure is an unchanged file.
   with matplotlib.rc_context(STYLE):
-    for ending, metadata in nothing.items():
-      paths.append(directory / f'{name}.{ending}')
-      drawn.savefig(paths[-1], dpi=200, metadata=metadata)
-  return paths
+    drawn.savefig(png, metadata={'Software': None})
+    unsaid = dict.fromkeys(('CreationDate', 'Creator', 'Producer'))
+    drawn.savefig(pdf, metadata=unsaid)
+  return [png, pdf]
 
 
 def draw(results: pd.DataFrame) -> figure.Figure:
   """The figure of `overview`, unsaved: one block a task and trained length.
 
-  Above, accuracy by length: a line through the means over admitted seeds with
-  95 % intervals, and every admitted seed as a point, runs side by side at each
-  length. Below, for each run, what became of its targets.
-
-  Raises:
-    ValueError: if there are no results.
+  Above, accuracy by length: means over admitted seeds with 95 % intervals, and
+  every admitted seed, runs side by side; below, what became of the targets.
   """
   if results.empty:
     raise ValueError('no results to draw: the table of results is empty')
-  summary = statistics.summarize(results)
   styles = looks(results)
+  summary = statistics.summarize(results)
+  tasks = summary.groupby(['task', 'trained_length'], sort=False)
+  groups = [dict(list(g.groupby('digest', sort=False))) for _, g in tasks]
+  heights = [_size(runs).height for runs in groups]
   with matplotlib.rc_context(STYLE):
-    groups = summary.groupby(['task', 'trained_length'], sort=False)
-    blocks = [
-      _Block(group, results[results['digest'].isin(group['digest'])], styles)
-      for _, group in groups
-    ]
-    drawn = figure.Figure((WIDTH, sum(block.height for block in blocks)))
+    drawn = figure.Figure((WIDTH, sum(heights)))
     backend_agg.FigureCanvasAgg(drawn)
-    top = 0.0
-    for block in blocks:
-      block.draw(drawn, top)
-      top += block.height
+    blocks = drawn.subfigures(len(groups), squeeze=False, height_ratios=heights)
+    for block, runs in zip(blocks[:, 0], groups):
+      _block(block, runs, results[results['digest'].isin(runs)], styles)
   return drawn
 
 
-def looks(results: pd.DataFrame) -> dict[str, Look]:
-  """How each run is drawn, by digest; the same scheme alike in every task."""
+def looks(results: pd.DataFrame) -> Looks:
+  """How each run is drawn, by digest; the same schemes alike in every task."""
   names = statistics.labels(results)
-  runs = results.drop_duplicates('digest').set_index('digest')
-  by_name: dict[str, Look] = {}
-  colors: dict[str, str] = {}
-  retrofits: dict[str, int] = {}
+  parents = dict(zip(results['digest'], results['parent_digest']))
+  found: dict[str, Look] = {}
+  families: dict[str, int] = {}
   for digest, name in names.items():
-    root, parent = digest, runs['parent_digest'][digest]
-    while parent:
-      root, parent = parent, runs['parent_digest'].get(parent, '')
+    root = digest
+    while parents.get(root):
+      root = parents[root]
     family = names.get(root, root)
-    color = colors.setdefault(family, COLORS[len(colors) % len(COLORS)])
-    if name in by_name:
+    number = families.setdefault(family, 0)
+    if name in found:
       continue
-    marker = MARKERS[len(by_name) % len(MARKERS)]
-    if not runs['parent_digest'][digest]:
-      by_name[name] = Look(color, marker, '-', color)
-      continue
-    index = retrofits.setdefault(family, 0)
-    retrofits[family] += 1
-    shade = _blend(color, *SHADES[index % len(SHADES)])
-    by_name[name] = Look(shade, marker, DASHES[index % len(DASHES)], 'white')
-  return {digest: by_name[name] for digest, name in names.items()}
+    color = COLORS[list(families).index(family) % len(COLORS)]
+    marker = MARKERS[len(found) % len(MARKERS)]
+    found[name] = Look(color, marker, '-', color)
+    if root != digest:
+      shade = _blend(color, *SHADES[number % len(SHADES)])
+      dash = DASHES[number % len(DASHES)]
+      found[name] = Look(shade, marker, dash, 'white')
+      families[family] += 1
+  return {digest: found[name] for digest, name in names.items()}
 
 
 def _blend(color: str, other: str, share: float) -> tuple[float, ...]:
-  one, two = (np.array(matplotlib.colors.to_rgb(c)) for c in (color, other))
+  one, two = (np.array(colors.to_rgb(c)) for c in (color, other))
   return tuple((1 - share) * one + share * two)
 
 
-class _Block:
-  """One task: its height in inches is known before it is drawn."""
-
-  TITLE, LEFT, TICKS, LEGEND, LINE = 0.42, 0.55, 0.5, 2.15, 0.125
-
-  def __init__(
-    self, group: pd.DataFrame, results: pd.DataFrame, styles: dict[str, Look]
-  ):
-    self.results, self.styles = results, styles
-    self.runs = {
-      str(run['digest'].iloc[0]): run
-      for _, run in group.groupby('digest', sort=False)
-    }
-    self.entries = [_entry(run) for run in self.runs.values()]
-    text = sum(1.25 + entry.count('\n') for entry in self.entries)
-    self.curves = max(2.3, self.LINE * text + 0.1)
-    number = len(self.runs)
-    self.columns = 3 if number in (5, 6) else min(number, 4)
-    self.rows = -(-number // self.columns)
-    titles = [_wrap(label, 28).count('\n') for label in group['label']]
-    self.name = 0.12 * (1 + max(titles)) + 0.06
-    self.bars, self.gap = 0.85, 0.32
-    self.height = (
-      self.TITLE
-      + self.curves
-      + self.TICKS
-      + 0.3
-      + self.rows * (self.name + self.bars + self.gap)
-      + 0.1
-    )
-
-  def draw(self, on: figure.Figure, top: float) -> None:
-    first = next(iter(self.runs.values()))
-    task, length = first[['task', 'trained_length']].iloc[0]
-    y = 1 - (top + 0.16) / on.get_figheight()
-    title = _literal(f'{task}, trained at {length} tokens')
-    on.text(0.1 / WIDTH, y, title, size=9, weight='bold', va='center')
-    top += self.TITLE
-    wide = WIDTH - self.LEFT - self.LEGEND
-    panel = _place(on, self.LEFT, top, wide, self.curves)
-    curves(panel, self.runs, self.results, self.styles)
-    self._legend(panel)
-    top += self.curves + self.TICKS
-    self._kinds(on, top)
-    top += 0.3
-    gap = 0.16
-    wide = (WIDTH - self.LEFT - 0.1 + gap) / self.columns
-    for index, run in enumerate(self.runs.values()):
-      row, column = divmod(index, self.columns)
-      down = top + row * (self.name + self.bars + self.gap) + self.name
-      panel = _place(on, self.LEFT + column * wide, down, wide - gap, self.bars)
-      errors(panel, run)
-      panel.tick_params(labelleft=column == 0)
-      if column == 0:
-        panel.set_ylabel('% of targets')
-
-  def _legend(self, panel: axes.Axes) -> None:
-    handles = [_handle(run, self.styles) for run in self.runs.values()]
-    legend = panel.legend(
-      handles,
-      map(str, range(len(handles))),
-      loc='upper left',
-      bbox_to_anchor=(1.03, 1.02),
-      borderaxespad=0,
-      handlelength=2.6,
-      labelspacing=0.45,
-    )
-    # Set afterwards: a legend leaves out what starts with an underscore.
-    runs = self.runs.values()
-    for text, entry, run in zip(legend.get_texts(), self.entries, runs):
-      text.set_text(entry)
-      text.set_color('black' if run['n_admitted'].max() else GREY)
-
-  def _kinds(self, on: figure.Figure, top: float) -> None:
-    y = 1 - (top + 0.12) / on.get_figheight()
-    on.text(
-      self.LEFT / WIDTH,
-      y,
-      'What became of the targets, by sequence length (tokens)',
-      va='center',
-    )
-    on.legend(
-      [
-        patches.Patch(facecolor=c, hatch=h, edgecolor='white', linewidth=0)
-        for _, _, c, h in KINDS
-      ],
-      [label for _, label, _, _ in KINDS],
-      loc='center right',
-      bbox_to_anchor=(1 - 0.1 / WIDTH, y),
-      ncols=3,
-      borderaxespad=0,
-      columnspacing=1.2,
-      handlelength=1.4,
-    )
+def _size(runs: Runs) -> _Size:
+  """How much room a task needs."""
+  columns = 3 if len(runs) in (5, 6) else min(len(runs), 4)
+  panel = (WIDTH - LEFT - EDGE + 0.16) / columns - 0.16
+  legend = sum(1.3 + _entry(run).count('\n') for run in runs.values())
+  curves = max(2.3, LINE * (legend + 2))
+  lines = [
+    1 + _wrap(run['label'].iloc[0], panel).count('\n') for run in runs.values()
+  ]
+  starts = range(0, len(lines), columns)
+  names = [LINE * max(lines[i : i + columns]) + 0.06 for i in starts]
+  bars = sum(names) + len(names) * (BARS + GAP)
+  height = TITLE + curves + TICKS + KEY + bars + EDGE
+  return _Size(columns, panel, curves, names, height)
 
 
-def _place(
-  on: figure.Figure, left: float, top: float, wide: float, high: float
-) -> axes.Axes:
-  """Axes at a place given in inches from the upper left corner."""
-  x, y = on.get_figwidth(), on.get_figheight()
-  return on.add_axes((left / x, 1 - (top + high) / y, wide / x, high / y))
+def _block(
+  on: figure.SubFigure, runs: Runs, results: pd.DataFrame, styles: Looks
+) -> None:
+  """One task: its title, its curves and a panel of bars a run."""
+  size = _size(runs)
+
+  def place(left: float, top: float, wide: float, high: float) -> axes.Axes:
+    down = 1 - (top + high) / size.height
+    return on.add_axes((left / WIDTH, down, wide / WIDTH, high / size.height))
+
+  task, trained = results[['task', 'trained_length']].iloc[0]
+  title = _wrap(f'{task}, trained at {trained} tokens', 0.75 * WIDTH, 1)
+  y = 1 - 0.16 / size.height
+  on.text(EDGE / WIDTH, y, title, size=9, weight='bold', va='center')
+  panel = place(LEFT, TITLE, WIDTH - LEFT - LEGEND, size.curves)
+  curves(panel, runs, results, styles)
+  _legend(panel, runs, styles)
+  top = TITLE + size.curves + TICKS
+  _key(on, 1 - (top + 0.1) / size.height)
+  for index, run in enumerate(runs.values()):
+    row, column = divmod(index, size.columns)
+    down = top + KEY + sum(size.names[: row + 1]) + row * (BARS + GAP)
+    panel = place(LEFT + column * (size.panel + 0.16), down, size.panel, BARS)
+    errors(panel, run)
+    panel.set_ylabel('' if column else '% of targets')
+    panel.tick_params(labelleft=column == 0)
+
+
+def _legend(panel: axes.Axes, runs: Runs, styles: Looks) -> None:
+  handles = [lines.Line2D([], [], **styles[run]._asdict()) for run in runs]
+  admitted = [run['n_admitted'].max() for run in runs.values()]
+  for handle, number in zip(handles, admitted):
+    handle.set_visible(number > 0)
+  legend = panel.legend(
+    handles,
+    map(str, range(len(handles))),
+    title=SHOWN[min(2, max(admitted))],
+    alignment='left',
+    loc='upper left',
+    bbox_to_anchor=(1.03, 1.02),
+    handlelength=2.6,
+  )
+  # Set afterwards: a legend leaves out what starts with an underscore.
+  for text, run, number in zip(legend.get_texts(), runs.values(), admitted):
+    text.set(text=_entry(run), color='black' if number else GREY)
 
 
 def _entry(run: pd.DataFrame) -> str:
   """A run's entry in the legend."""
   admitted, seeds = run['n_admitted'].max(), run['n_seeds'].max()
-  label = _wrap(run['label'].iloc[0], 30)
+  label = _wrap(run['label'].iloc[0], LEGEND - 0.3)
   if admitted == 0:
-    return f'{label}\n{_wrap(not_admitted(run), 34)}'
+    return f'{label}\n{_wrap(statistics.not_admitted(run), LEGEND - 0.3, 4)}'
   return label if admitted == seeds else f'{label}\n{admitted} of {seeds} seeds'
 
 
-def not_admitted(run: pd.DataFrame) -> str:
-  """Why a run has no line, given its rows of a summary."""
-  seeds, inside = run['n_seeds'].max(), run['in_distribution'].iloc[0]
-  whose = " of its parent's" if run['parent'].iloc[0] else ' of'
-  found = '' if np.isnan(inside) else f' (in distribution: {inside:.0%})'
-  return f'not admitted: 0{whose} {seeds} seeds learned the task{found}'
-
-
-def _handle(run: pd.DataFrame, styles: dict[str, Look]) -> lines.Line2D:
-  look = styles[str(run['digest'].iloc[0])]
-  if run['n_admitted'].max() == 0:
-    return lines.Line2D([], [], linestyle='none')
-  return lines.Line2D([], [], **_drawn_as(look))
-
-
-def _drawn_as(look: Look) -> dict[str, Any]:
-  return {
-    'color': look.color,
-    'linestyle': look.dash,
-    'marker': look.marker,
-    'markerfacecolor': look.face,
-  }
+def _key(on: figure.SubFigure, y: float) -> None:
+  """What the bars are, and a legend of their parts."""
+  title = 'What became of the targets, by sequence length (tokens)'
+  on.text(LEFT / WIDTH, y, title, va='center')
+  bars = [
+    patches.Patch(facecolor=color, hatch=hatch, edgecolor='white', linewidth=0)
+    for _, _, color, hatch in KINDS
+  ]
+  names, corner = [kind[1] for kind in KINDS], (1 - EDGE / WIDTH, y)
+  on.legend(bars, names, loc='center right', bbox_to_anchor=corner, ncols=3)
 
 
 def curves(
-  panel: axes.Axes,
-  runs: dict[str, pd.DataFrame],
-  results: pd.DataFrame,
-  styles: dict[str, Look],
+  panel: axes.Axes, runs: Runs, results: pd.DataFrame, styles: Looks
 ) -> None:
   """Accuracy by length of every admitted run."""
   _scales(panel, results)
+  runs = {digest: r for digest, r in runs.items() if r['n_admitted'].max()}
   admitted = results[results['admitted'].astype(bool)]
-  shown = {k: run for k, run in runs.items() if run['n_admitted'].max()}
-  shifts = _shifts(len(shown), results['length'].unique())
-  for shift, (digest, run) in zip(shifts, shown.items()):
-    look = styles[digest]
-    run = run[run['n_admitted'] > 0]
+  octaves = np.diff(np.log2(np.sort(results['length'].unique())))
+  # Side by side, within half of the way to the next length.
+  step = min([0.06, *(octaves / (2 * max(1, len(runs))))])
+  for index, (digest, run) in enumerate(runs.items()):
+    look, shift = styles[digest], 2 ** (step * (index - (len(runs) - 1) / 2))
     x = run['length'].to_numpy() * shift
-    y = run['token'].to_numpy()
-    ends = run[['token_low', 'token_high']].to_numpy()
-    panel.vlines(
-      x, *ends.T, color=look.color, linewidth=0.9, gid=f'interval:{digest}'
-    )
-    panel.plot(x, y, **_drawn_as(look), gid=f'mean:{digest}', zorder=3)
+    low, high = run['token_low'].to_numpy(), run['token_high'].to_numpy()
+    bars = panel.vlines(x, low, high, look.color, lw=2.4, alpha=0.35)
+    bars.set_gid(f'interval:{digest}')
     seeds = admitted[admitted['digest'] == digest]
-    panel.plot(
-      seeds['length'] * shift,
-      seeds['token'],
-      linestyle='none',
-      marker='.',
-      markersize=3.6,
-      markeredgewidth=0.3,
-      markeredgecolor='white',
-      color=look.color,
-      gid=f'seeds:{digest}',
-      zorder=4,
-    )
+    points = look._replace(marker='o', linestyle='none')._asdict()
+    at, each = seeds['length'] * shift, seeds['token']
+    panel.plot(at, each, **points, markersize=2, gid=f'seeds:{digest}')
+    mean = run['token'].to_numpy()
+    panel.plot(x, mean, **look._asdict(), gid=f'mean:{digest}', zorder=3)
   _marks(panel, results)
-
-
-def _shifts(number: int, lengths: Iterable[int]) -> np.ndarray:
-  """Factors on the length that put runs side by side, about 1."""
-  octaves = np.diff(np.log2(np.sort(np.asarray(list(lengths), float))))
-  room = 0.5 * octaves.min() if octaves.size else 0.5
-  step = min(0.06, room / max(1, number))
-  return 2 ** (step * (np.arange(number) - (number - 1) / 2))
 
 
 def _scales(panel: axes.Axes, results: pd.DataFrame) -> None:
@@ -355,89 +280,72 @@ def _scales(panel: axes.Axes, results: pd.DataFrame) -> None:
   trained = results['trained_length'].iloc[0]
   panel.set_xscale('log', base=2)
   panel.set_xlim(lengths[0] / 2**0.3, lengths[-1] * 2**0.3)
-  panel.xaxis.set_major_locator(ticker.FixedLocator(lengths.tolist()))
   panel.xaxis.set_minor_locator(ticker.NullLocator())
-  panel.set_xticklabels([f'{n}\n{n / trained:.3g}×' for n in lengths])
+  _ticks(panel, lengths, [f'{n}\n{n / trained:.3g}×' for n in lengths])
   panel.set_xlabel('sequence length (tokens, and times the trained length)')
   panel.yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=''))
   panel.set_ylabel('accuracy (% of targets answered right)')
   panel.grid(axis='y')
 
 
+def _ticks(panel: axes.Axes, places: Any, names: list[str]) -> None:
+  """A tick at every place, named where there is room, the ends first."""
+  across = panel.transData.transform([(x, 1) for x in places])[:, 0]
+  letters = max(len(line) for name in names for line in name.split('\n'))
+  need = (letters + 0.7) * LETTER * DPI
+  kept: list[int] = []
+  for i in (0, len(names) - 1, *range(len(names))):
+    if all(abs(across[i] - across[k]) >= need for k in kept):
+      kept.append(i)
+  panel.set_xticks(
+    places, [name if i in kept else '' for i, name in enumerate(names)]
+  )
+
+
 def _marks(panel: axes.Axes, results: pd.DataFrame) -> None:
   """The trained length and chance, each with its name."""
   trained = results['trained_length'].iloc[0]
-  panel.axvline(trained, color=GREY, linewidth=0.8, gid='trained', zorder=1)
-  panel.annotate(
-    f'trained at {trained} tokens',
-    (trained, 1),
-    (2, 3),
-    xycoords=('data', 'axes fraction'),
-    textcoords='offset points',
-    color=GREY,
-    size=7,
-  )
+  left, right = panel.get_xlim()
+  panel.axvline(trained, color=GREY, lw=0.8, gid='trained', zorder=1)
+  where: dict[str, Any] = {'transform': panel.get_xaxis_transform()}
+  name = f'trained at {trained} tokens'
+  panel.text(trained, 1.01, name, color=GREY, ha='center', **where)
   chance = results.drop_duplicates('length').sort_values('length')
   x, y = chance['length'].to_numpy(), chance['chance'].to_numpy()
-  ends = np.array(panel.get_xlim())
-  x, y = np.r_[ends[0], x, ends[1]], np.r_[y[0], y, y[-1]]
-  panel.plot(x, y, ':', color=GREY, linewidth=1, gid='chance', zorder=1)
-  panel.annotate(
-    'chance',
-    (ends[0], y[0]),
-    (2, 2),
-    textcoords='offset points',
-    color=GREY,
-    size=7,
-  )
+  x, y = np.r_[left, x, right], np.r_[y[0], y, y[-1]]
+  panel.plot(x, y, ':', color=GREY, lw=1, gid='chance', zorder=1)
+  panel.text(left, y[0], ' chance', va='bottom', color=GREY)
   low, _ = panel.get_ylim()
   panel.set_ylim(max(0, np.floor(10 * min(low, y.min() - 0.02)) / 10), 1.02)
 
 
 def errors(panel: axes.Axes, run: pd.DataFrame) -> None:
   """Stacked shares of correct, order error and retrieval error by length."""
-  panel.set_title(_wrap(run['label'].iloc[0], 28), size=7.5, loc='left', pad=3)
+  inches = panel.bbox.width / DPI
+  panel.set_title(_wrap(run['label'].iloc[0], inches), loc='left', pad=3)
   panel.set_xlim(-0.6, len(run) - 0.4)
   panel.set_ylim(0, 1)
-  panel.set_xticks(range(len(run)), run['length'])
+  _ticks(panel, range(len(run)), [str(n) for n in run['length']])
   panel.yaxis.set_major_locator(ticker.FixedLocator([0, 0.5, 1]))
   panel.yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=''))
   if run['n_admitted'].max() == 0:
     panel.set_facecolor('0.93')
-    text = _wrap(not_admitted(run), 26)
-    panel.text(
-      0.5,
-      0.5,
-      text,
-      transform=panel.transAxes,
-      ha='center',
-      va='center',
-      color=GREY,
-      size=7,
-    )
+    why = _wrap(statistics.not_admitted(run), inches, lines=5)
+    middle = (sum(panel.get_xlim()) / 2, 0.5)
+    panel.text(*middle, why, ha='center', va='center', color=GREY)
     return
   bottom = np.zeros(len(run))
   for column, label, color, hatch in KINDS:
-    panel.bar(
-      range(len(run)),
-      run[column],
-      0.78,
-      bottom,
-      color=color,
-      hatch=hatch,
-      edgecolor='white',
-      linewidth=0.4,
-      label=label,
-    )
-    bottom = bottom + run[column].to_numpy()
+    share = run[column].to_numpy()
+    for bar in panel.bar(range(len(run)), share, 0.78, bottom, label=label):
+      bar.set(facecolor=color, hatch=hatch, edgecolor='white', linewidth=0.4)
+    bottom = bottom + share
 
 
-def _wrap(text: str, width: int) -> str:
+def _wrap(text: str, inches: float, lines: int = 3) -> str:
   """A label in a figure: without empty brackets, broken at spaces."""
   text = text.replace('()', '').replace('->', '→')
-  return _literal('\n'.join(textwrap.wrap(text, width, max_lines=3)))
-
-
-def _literal(text: str) -> str:
-  """Text whose dollar signs do not start mathematics."""
-  return text.replace('$', r'\$')
+  width = max(8, int(inches / LETTER))
+  parts = textwrap.wrap(text, width, max_lines=lines, placeholder=' …')
+  # A dollar sign would start mathematics.
+  return '\n'.join(parts).replace('$', r'\$')

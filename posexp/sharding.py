@@ -3,8 +3,11 @@
 import contextlib
 import math
 import os
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -26,16 +29,69 @@ def use_all_cores() -> None:
 
 
 def mesh(seeds: int, batch: int) -> Mesh:
-  """A mesh ('seed', 'data') over as many devices as divide the work evenly.
+  """A mesh ('seed', 'data') over the devices that the work can use.
 
-  Seeds come first, since they need no communication; the devices left over
-  split the batch. Three seeds on two devices split each batch of 64 in two.
+  On a CPU every device takes whole seeds, as many rounds as it needs: a seed
+  then gives the same bits whatever other seeds are in the run, and splitting
+  the small batches of small models was no faster. On accelerators the seeds
+  are spread as far as they divide, and the devices left over split the batch.
   """
   devices = jax.devices()
-  along_seed = math.gcd(seeds, len(devices))
-  along_data = math.gcd(batch, len(devices) // along_seed)
+  if on_cpu(devices[0]):
+    along_seed, along_data = min(seeds, len(devices)), 1
+  else:
+    along_seed = math.gcd(seeds, len(devices))
+    along_data = math.gcd(batch, len(devices) // along_seed)
   used = devices[: along_seed * along_data]
   return Mesh(np.asarray(used).reshape(along_seed, along_data), (SEED, DATA))
+
+
+def on_cpu(device: jax.Device) -> bool:
+  """Whether a device is a CPU, where programs are shaped differently."""
+  return device.platform == 'cpu'
+
+
+def rounds(on: Mesh, seeds: int) -> int:
+  """The seeds rounded up to what the mesh divides; the rest are idle."""
+  along = on.shape[SEED]
+  return -(-seeds // along) * along
+
+
+def pad_seeds(tree: Any, on: Mesh, seeds: int) -> Any:
+  """The tree on the mesh, idle seeds appended as copies of the first."""
+  more = rounds(on, seeds) - seeds
+  pad = lambda x: np.concatenate([x, np.repeat(x[:1], more, axis=0)])
+  return jax.device_put(
+    jax.tree.map(lambda x: pad(np.asarray(x)), tree), over_seeds(on)
+  )
+
+
+def each_seed(
+  one: Callable[..., Any], on: Mesh, seeds: int, *trees: Any
+) -> Any:
+  """`one` for each of a device's seeds; call it inside a `shard_map`.
+
+  On a CPU they run one after another, which keeps each in cache and lets the
+  idle ones cost nothing; an accelerator wants them all at once.
+
+  Args:
+    one: a function of one seed's entries of the trees.
+    on: the mesh.
+    seeds: how many seeds are not idle.
+    *trees: with the device's seeds as first axis.
+  """
+  if not on_cpu(on.devices.flat[0]):
+    return jax.vmap(one)(*trees)
+  here = jax.tree.leaves(trees)[0].shape[0]
+  number_S = jax.lax.axis_index(SEED) * here + jnp.arange(here)
+
+  def busy_or_idle(entry):
+    number, mine = entry
+    like = jax.eval_shape(one, *mine)
+    idle = lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+    return jax.lax.cond(number < seeds, one, idle, *mine)
+
+  return jax.lax.map(busy_or_idle, (number_S, trees))
 
 
 def over_seeds(on: Mesh) -> NamedSharding:

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from posexp import records
+
 # Shares of targets (or of sequences) that are averaged over seeds.
 MEASURES = ('token', 'exact', 'order', 'retrieval')
 
@@ -140,6 +142,20 @@ def _cell(cell: pd.DataFrame) -> dict[str, Any]:
     row[measure] = found.mean
     row[f'{measure}_low'], row[f'{measure}_high'] = found.low, found.high
   return row
+
+
+def not_admitted(run: pd.DataFrame) -> str:
+  """Why a run has no numbers, given its rows of a summary."""
+  seeds, inside = run['n_seeds'].max(), run['in_distribution'].iloc[0]
+  some = f'{seeds} seed' if seeds == 1 else f'{seeds} seeds'
+  whose, found = '', '' if math.isnan(inside) else f' (mean {inside:.1%})'
+  if run['parent'].iloc[0]:
+    # What was learned is the parent's, and so is the number that counts.
+    whose, found = ' of its parent', ''
+  return (
+    f'not admitted: 0 of {some}{whose} reached {records.GATE:.0%} in '
+    f'distribution{found}'
+  )
 
 
 def labels(results: pd.DataFrame) -> dict[str, str]:

@@ -107,24 +107,13 @@ def _lines(
     by_length = {row['length']: show(row) for _, row in run.iterrows()}
     cells = [by_length.get(n, '    -') for n in lengths]
   elif show is _accuracy:
-    cells = [not_admitted(run)]
+    cells = [f' {statistics.not_admitted(run)}']
   else:
     return
-  if len(title) > wide - 2:
+  if len(title) > wide - 2 or wide + len(cells[0]) > WIDTH:
     yield title
     title = ''
   yield _row(title, wide, cells, cell)
-
-
-def not_admitted(run: pd.DataFrame) -> str:
-  """Why there are no numbers of a run, given its rows of a summary."""
-  inside, seeds = run['in_distribution'].iloc[0], run['n_seeds'].max()
-  whose = ' of its parent' if run['parent'].iloc[0] else ''
-  found = f'{_percent(inside)} at the trained length; '
-  return (
-    f'{"" if math.isnan(inside) else found}not admitted (0 of '
-    f'{_seeds(seeds)}{whose} reached {records.GATE:.0%})'
-  )
 
 
 def _accuracy(row: pd.Series) -> str:

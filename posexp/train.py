@@ -116,8 +116,9 @@ def programs(
   """The two jitted programs of a run: start, and advance by a chunk of steps.
 
   `start(seeds_S)` gives the initial state. `advance(state, seeds_S, first)`
-  donates the state and does the steps first .. first + chunk - 1 that the run
-  still has, returning the state and the losses S x chunk, NaN past the end.
+  donates it and does the steps first .. first + chunk - 1 that the run still
+  has, returning the state and the losses S x chunk, NaN past the end. Idle
+  seeds (see `sharding.mesh`) are included; `busy` leaves them out.
   """
   shards = on.shape[sharding.DATA]
   seeded = PartitionSpec(sharding.SEED)
@@ -139,12 +140,8 @@ def programs(
     return jax.lax.scan(body, state, first + jnp.arange(chunk))
 
   def advance(state, seeds_S, first):
-    one = lambda pair: advance_one(pair[0], pair[1], first)
-    # On a CPU the seeds of a device run one after another, which keeps each
-    # in cache; an accelerator wants them all at once.
-    if on.devices.flat[0].platform == 'cpu':
-      return jax.lax.map(one, (state, seeds_S))
-    return jax.vmap(lambda s, seed: one((s, seed)))(state, seeds_S)
+    one = lambda state, seed: advance_one(state, seed, first)
+    return sharding.each_seed(one, on, len(run.seeds), state, seeds_S)
 
   seed_sharding = sharding.over_seeds(on)
   start = jax.jit(
@@ -165,5 +162,12 @@ def programs(
   return start, advance_jit
 
 
-def seeds_array(run: config.Run) -> np.ndarray:
-  return np.asarray(run.seeds, np.uint32)
+def seeds_array(run: config.Run, on: jax.sharding.Mesh) -> Array:
+  """The seeds of a run on a mesh, idle ones included."""
+  seeds_S = np.asarray(run.seeds, np.uint32)
+  return sharding.pad_seeds(seeds_S, on, len(run.seeds))
+
+
+def busy(run: config.Run, tree: Any) -> Any:
+  """What belongs to the seeds of a run, on the host, idle ones left out."""
+  return jax.tree.map(lambda x: np.asarray(x)[: len(run.seeds)], tree)

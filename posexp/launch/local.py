@@ -110,30 +110,32 @@ def _train(
 ) -> Trained:
   """Trains from the newest checkpoint, or from the start."""
   start, advance = train.programs(run, on)
-  seeds_S = train.seeds_array(run)
+  seeds_S = train.seeds_array(run, on)
   begun = first = time.monotonic()
   step, saved = _resume(run, workdir, on, tell)
   if step:
     tell.note(f'resumed {run.name} at step {step} of {run.train.steps}')
+    state = sharding.pad_seeds(saved['state'], on, len(run.seeds))
   else:
-    saved['state'] = start(seeds_S)
-  state, losses = saved['state'], np.array(saved['losses'])
+    state = start(seeds_S)
+  losses = np.array(saved['losses'])
   per_step = measure.train_flops(run) * len(run.seeds)
   tell.skip(per_step * step)
   store = _store(run, workdir, tell)
   while step < run.train.steps:
     done = min(train.CHUNK, run.train.steps - step)
     state, loss_SxC = advance(state, seeds_S, np.int32(step))
-    losses[:, step // train.CHUNK] = np.mean(loss_SxC[:, :done], axis=1)
+    loss_SxC = train.busy(run, loss_SxC)[:, :done]
+    losses[:, step // train.CHUNK] = np.mean(loss_SxC, axis=1)
     first = time.monotonic() if first == begun else first
     step += done
     tell.advance(per_step * done, run.name)
     every = run.train.checkpoint_every
     if step // every > (step - done) // every or step == run.train.steps:
-      store.save(step, {'state': state, 'losses': losses})
+      store.save(step, {'state': train.busy(run, state), 'losses': losses})
   seconds = {'first_chunk': first - begun, 'train': time.monotonic() - begun}
-  diverged_S = np.asarray(state.diverged_S)
-  return Trained(state.params, losses, diverged_S, None, seconds)
+  state = train.busy(run, state)
+  return Trained(state.params, losses, state.diverged_S, None, seconds)
 
 
 def _retrofit(
@@ -152,9 +154,7 @@ def _retrofit(
         'away to train it again'
       )
     state = saved['state']
-    return Trained(
-      state.params, saved['losses'], np.asarray(state.diverged_S), None, {}
-    )
+    return Trained(state.params, saved['losses'], state.diverged_S, None, {})
   root = _retrofit(run.parent, workdir, on, tell)
   moved = retrofit.transfer(run.parent, run, root.params)
   return root._replace(
@@ -183,10 +183,12 @@ def _resume(
 ) -> tuple[int, dict[str, Any]]:
   """The newest step and what was saved there; step 0 if there is none."""
   start, _ = train.programs(run, on)
-  shapes = jax.eval_shape(start, train.seeds_array(run))
+  shapes = jax.eval_shape(start, train.seeds_array(run, on))
   chunks = -(-run.train.steps // train.CHUNK)
   empty = {
-    'state': checkpoint.shapes(shapes, sharding.over_seeds(on)),
+    'state': jax.tree.map(
+      lambda x: np.zeros((len(run.seeds), *x.shape[1:]), x.dtype), shapes
+    ),
     'losses': np.full((len(run.seeds), chunks), np.nan, np.float32),
   }
   return _store(run, workdir, tell).latest(empty) or (0, empty)
@@ -200,6 +202,7 @@ def _evaluate(
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
   """Result rows, and the outcome of every target as named arrays."""
   evaluator = evaluate.Evaluator(run, on)
+  params = sharding.pad_seeds(params, on, len(run.seeds))
   rows: list[dict[str, Any]] = []
   arrays: dict[str, np.ndarray] = {}
   for length in run.lengths:
