@@ -279,7 +279,8 @@ def _scales(panel: axes.Axes, results: pd.DataFrame) -> None:
   lengths = np.sort(results['length'].unique())
   trained = results['trained_length'].iloc[0]
   panel.set_xscale('log', base=2)
-  panel.set_xlim(lengths[0] / 2**0.3, lengths[-1] * 2**0.3)
+  ends = min(lengths[0], trained), max(lengths[-1], trained)
+  panel.set_xlim(ends[0] / 2**0.3, ends[1] * 2**0.3)
   panel.xaxis.set_minor_locator(ticker.NullLocator())
   _ticks(panel, lengths, [f'{n}\n{n / trained:.3g}×' for n in lengths])
   panel.set_xlabel('sequence length (tokens, and times the trained length)')
@@ -297,9 +298,7 @@ def _ticks(panel: axes.Axes, places: Any, names: list[str]) -> None:
   for i in (0, len(names) - 1, *range(len(names))):
     if all(abs(across[i] - across[k]) >= need for k in kept):
       kept.append(i)
-  panel.set_xticks(
-    places, [name if i in kept else '' for i, name in enumerate(names)]
-  )
+  panel.set_xticks(places, [n * (i in kept) for i, n in enumerate(names)])
 
 
 def _marks(panel: axes.Axes, results: pd.DataFrame) -> None:
@@ -315,8 +314,8 @@ def _marks(panel: axes.Axes, results: pd.DataFrame) -> None:
   x, y = np.r_[left, x, right], np.r_[y[0], y, y[-1]]
   panel.plot(x, y, ':', color=GREY, lw=1, gid='chance', zorder=1)
   panel.text(left, y[0], ' chance', va='bottom', color=GREY)
-  low, _ = panel.get_ylim()
-  panel.set_ylim(max(0, np.floor(10 * min(low, y.min() - 0.02)) / 10), 1.02)
+  low = min(panel.get_ylim()[0], y.min() - 0.02)
+  panel.set_ylim(max(0, np.floor(10 * low) / 10), 1.02)
 
 
 def errors(panel: axes.Axes, run: pd.DataFrame) -> None:
@@ -330,7 +329,7 @@ def errors(panel: axes.Axes, run: pd.DataFrame) -> None:
   panel.yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=''))
   if run['n_admitted'].max() == 0:
     panel.set_facecolor('0.93')
-    why = _wrap(statistics.not_admitted(run), inches, lines=5)
+    why = _wrap(statistics.not_admitted(run), inches, 5)
     middle = (sum(panel.get_xlim()) / 2, 0.5)
     panel.text(*middle, why, ha='center', va='center', color=GREY)
     return
@@ -342,10 +341,10 @@ def errors(panel: axes.Axes, run: pd.DataFrame) -> None:
     bottom = bottom + share
 
 
-def _wrap(text: str, inches: float, lines: int = 3) -> str:
+def _wrap(text: str, inches: float, most: int = 3) -> str:
   """A label in a figure: without empty brackets, broken at spaces."""
   text = text.replace('()', '').replace('->', '→')
   width = max(8, int(inches / LETTER))
-  parts = textwrap.wrap(text, width, max_lines=lines, placeholder=' …')
+  parts = textwrap.wrap(text, width, max_lines=most, placeholder=' …')
   # A dollar sign would start mathematics.
   return '\n'.join(parts).replace('$', r'\$')
