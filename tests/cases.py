@@ -1,0 +1,104 @@
+"""What the laws run over: schemes, sizes and random parameters.
+
+The laws run without jit where they can: operations on tiny arrays compile
+once for all schemes, a whole model would compile once for each.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import posexp
+from posexp import blockwise, model, schemes
+
+CASES = (
+  *schemes.CATALOGUE,
+  schemes.RoPE(schemes.NTK(4)) + schemes.ALiBi(),
+  schemes.RoPE(schemes.NTK(4)) + schemes.T5(),
+  schemes.Interpolate(schemes.RoPE(), 4) + schemes.ALiBi(),
+  schemes.Interpolate(schemes.RoPE() + schemes.ALiBi(), 4),
+)
+# Longer than T5's exact buckets and a multiple of no block size used here.
+LENGTH = 23
+SHAPE = posexp.Model(layers=2, width=16, heads=2, feedforward=16)
+DIMS = SHAPE.dims
+
+every_scheme = pytest.mark.parametrize('scheme', CASES, ids=str)
+
+
+def normal(seed, *shape):
+  return jax.random.normal(jax.random.key(seed), shape)
+
+
+def randomised(params, seed=1):
+  """The same tree with every leaf drawn from a normal distribution."""
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(jax.random.key(seed), len(leaves) + 1)
+  drawn = [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)]
+  return jax.tree.unflatten(tree, drawn)
+
+
+def layer_params(scheme, seed=1):
+  return randomised(scheme.init_layer(jax.random.key(0), DIMS), seed)
+
+
+def input_params(scheme, seed=2):
+  return randomised(scheme.init_input(jax.random.key(0), DIMS), seed)
+
+
+def tokens_at(scheme, index=None):
+  """Positions of tokens with random content."""
+  index = jnp.arange(LENGTH)[None] if index is None else index
+  at = scheme.remap(index, jax.random.key(3))
+  content = normal(4, 1, index.shape[1], DIMS.width)
+  return scheme.locate(layer_params(scheme), content, at)
+
+
+def queries(count=3):
+  """So many arrays of random numbers, B x L x H x E."""
+  shape = (2, LENGTH, DIMS.heads, DIMS.head_width)
+  return tuple(normal(n, *shape) for n in range(count))
+
+
+def stream():
+  """A random input, B x L x D."""
+  return normal(6, 2, LENGTH, DIMS.width)
+
+
+def float64(tree):
+  return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+
+def take(at, order):
+  return jax.tree.map(lambda x: x[:, jnp.asarray(order)], at)
+
+
+def bias_of(scheme, params, q_at, k_at, index=None):
+  """The bias for all pairs and the heads asked for, B x H x Q x K."""
+  index = jnp.arange(DIMS.heads) if index is None else jnp.asarray(index)
+  q_at, k_at = jax.tree.map(blockwise.heads_first, (q_at, k_at))
+  pick = lambda x: x if x.shape[1] == 1 else x[:, index]
+  q_at, k_at = jax.tree.map(pick, (q_at, k_at))
+  shape = [jax.tree.leaves(at)[0].shape[2] for at in (q_at, k_at)]
+  k_at = jax.tree.map(lambda x: x.swapaxes(2, 3), k_at)
+  head = schemes.Head(index.reshape(1, -1, 1, 1), DIMS.heads)
+  bias = scheme.bias(params, head, q_at, k_at)
+  return np.broadcast_to(np.asarray(bias), (1, len(index), *shape))
+
+
+@functools.cache
+def transformer(scheme):
+  """A tiny model and its variables, with random positional parameters."""
+  net = model.Transformer(SHAPE, scheme, vocabulary=LENGTH)
+  tokens = jnp.arange(LENGTH)[None]
+  params = dict(net.init(jax.random.key(0), tokens)['params'])
+  for name, value in params.items():
+    if name == model.POSITION_INPUT:
+      params[name] = randomised(value)
+    elif model.POSITION in getattr(value, 'keys', tuple)():
+      drawn = randomised(value[model.POSITION])
+      params[name] = {**value, model.POSITION: drawn}
+  return net, {'params': params}

@@ -1,0 +1,189 @@
+"""Laws 1 to 6 and 10 of the twelve, over the catalogue and compositions.
+
+A scheme that is added to `schemes.CATALOGUE` goes through all of them.
+Learned parameters are random, never the zeros that some of them start from.
+"""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import posexp
+from posexp import blockwise, schemes
+from tests import cases, references
+
+
+@cases.every_scheme
+def test_1_elementwise(scheme):
+  params, at = cases.layer_params(scheme), cases.tokens_at(scheme)
+  whole = cases.bias_of(scheme, params, at, at)
+  # Blocks of one, of a few, and in an order that no length could explain.
+  for rows, columns in (([7], [3]), ([22, 0, 5], [8, 8, 21, 1])):
+    some = cases.take(at, rows), cases.take(at, columns)
+    block = cases.bias_of(scheme, params, *some)
+    np.testing.assert_array_equal(block, whole[:, :, rows][..., columns])
+  one_head = cases.bias_of(scheme, params, at, at, index=[1])
+  np.testing.assert_array_equal(one_head, whole[:, [1]])
+
+
+@cases.every_scheme
+def test_2_token_local(scheme):
+  at, order = cases.tokens_at(scheme), jnp.array([9, 2, 2, 17])
+  params, (x,) = cases.layer_params(scheme), cases.queries(1)
+  # Rounding may differ with the shape: 1e-6 is a few units in the last place.
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
+  for side in ('q', 'k'):
+    whole = scheme.rotate(params, x, at, side)
+    some = scheme.rotate(params, x[:, order], cases.take(at, order), side)
+    close(some, whole[:, order])
+  params, x = cases.input_params(scheme), cases.stream()
+  at = scheme.remap(jnp.arange(cases.LENGTH)[None], jax.random.key(3))
+  whole = scheme.embed(params, x, at)
+  some = scheme.embed(params, x[:, order], cases.take(at, order))
+  close(some, whole[:, order])
+
+
+@cases.every_scheme
+def test_3_finite_everywhere(scheme):
+  # All pairs, so keys after the query too, near and a long way off.
+  index = jnp.array([[0, 1, 2, 15, 16, 17, 128, 4096, 100_000]])
+  at = cases.tokens_at(scheme, index)
+  at = jax.tree.map(lambda x: x.astype(jnp.float32), at)
+  head = schemes.Head(jnp.arange(2).reshape(1, 2, 1, 1), 2)
+
+  def total(params, q_at, k_at, q, inputs, x):
+    rows, columns = jax.tree.map(blockwise.heads_first, (q_at, k_at))
+    columns = jax.tree.map(lambda x: x.swapaxes(2, 3), columns)
+    bias = jnp.asarray(scheme.bias(params, head, rows, columns))
+    rotated = scheme.rotate(params, q, q_at, 'q')
+    # A table ends; its far positions are law 11's.
+    x = scheme.embed(
+      inputs, x, scheme.remap(jnp.arange(cases.LENGTH)[None], None)
+    )
+    return jnp.sum(bias) + jnp.sum(rotated) + jnp.sum(x)
+
+  params, q = cases.layer_params(scheme), cases.normal(5, 1, 9, 2, 8)
+  args = params, at, at, q, cases.input_params(scheme), cases.stream()
+  out = jax.value_and_grad(total, argnums=tuple(range(6)))(*args)
+  for leaf in jax.tree.leaves(out):
+    assert np.isfinite(leaf).all()
+
+
+@cases.every_scheme
+def test_3_attention_is_finite_where_logits_are_large(scheme):
+  q, k, v = (100 * x for x in cases.queries())
+  loss = lambda *args: jnp.sum(posexp.attend(scheme, *args))
+  grad = jax.value_and_grad(loss, argnums=(0, 1, 2, 3))
+  for leaf in jax.tree.leaves(grad(cases.layer_params(scheme), q, k, v)):
+    assert np.isfinite(leaf).all()
+
+
+@cases.every_scheme
+def test_4_monoid(scheme):
+  assert schemes.NoPE() + scheme == scheme == scheme + schemes.NoPE()
+  for a in cases.CASES:
+    for b in (schemes.ALiBi(), schemes.NoPE(), schemes.T5() + schemes.RoPE()):
+      assert (scheme + a) + b == scheme + (a + b)
+
+
+def joined(both, terms, params):
+  """The parameters of a sum, from those of its terms."""
+  flat = [
+    own
+    for term, tree in zip(terms, params)
+    for atom, own in zip(term.atoms, term.flatten(tree))
+    if atom != schemes.NoPE()  # The unit leaves a sum.
+  ]
+  return both.unflatten(tuple(flat))
+
+
+@cases.every_scheme
+@pytest.mark.parametrize(
+  'other',
+  [schemes.T5(buckets=8, max_distance=20), schemes.RoPE(), schemes.Learned(64)],
+  ids=str,
+)
+def test_4_composition_applies_both(scheme, other):
+  both, index = scheme + other, jnp.arange(cases.LENGTH)[None]
+  params = cases.layer_params(scheme, 1), cases.layer_params(other, 2)
+  joint = joined(both, (scheme, other), params)
+  at, first, second = (cases.tokens_at(s) for s in (both, scheme, other))
+  np.testing.assert_array_equal(
+    cases.bias_of(both, joint, at, at),
+    cases.bias_of(scheme, params[0], first, first)
+    + cases.bias_of(other, params[1], second, second),
+  )
+  (q,) = cases.queries(1)
+  inner = scheme.rotate(params[0], q, first, 'q')
+  np.testing.assert_array_equal(
+    both.rotate(joint, q, at, 'q'), other.rotate(params[1], inner, second, 'q')
+  )
+  inputs = cases.input_params(scheme, 1), cases.input_params(other, 2)
+  joint = joined(both, (scheme, other), inputs)
+  x, at = cases.stream(), both.remap(index, None)
+  inner = scheme.embed(inputs[0], x, scheme.remap(index, None))
+  np.testing.assert_array_equal(
+    both.embed(joint, x, at),
+    other.embed(inputs[1], inner, other.remap(index, None)),
+  )
+
+
+@cases.every_scheme
+def test_5_stateless(scheme):
+  before = repr(vars(scheme))
+  written = json.loads(json.dumps(scheme.to_dict()))
+  again = schemes.Scheme.from_dict(written)
+  assert again == scheme and hash(again) == hash(scheme)
+  assert again.to_dict() == scheme.to_dict()
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    scheme.anything = 1
+  params, (q, k, v) = cases.layer_params(scheme), cases.queries()
+  whole = posexp.attend(scheme, params, q, k, v)
+  assert repr(vars(scheme)) == before
+  # Nothing is read off the length: a shorter sequence is the same, shorter.
+  short = posexp.attend(again, params, q[:, :9], k[:, :9], v[:, :9])
+  np.testing.assert_allclose(short, whole[:, :9], rtol=0, atol=2e-6)
+
+
+@cases.every_scheme
+def test_6_reference(scheme):
+  args = cases.layer_params(scheme), *cases.queries()
+  expected = references.attend(scheme, *cases.float64(args))
+  # Float32 rounding of logits of a few units, weighing values of unit size.
+  close = functools.partial(np.testing.assert_allclose, rtol=0, atol=5e-6)
+  close(posexp.attend(scheme, *args), expected)
+  args = cases.input_params(scheme), cases.stream()
+  at = scheme.remap(jnp.arange(cases.LENGTH)[None], None)
+  expected = references.embed(scheme, *cases.float64(args))
+  close(scheme.embed(*args, at), expected)
+
+
+def test_6_a_scheme_without_a_reference_is_told_so():
+  @dataclasses.dataclass(frozen=True)
+  class Unheard(schemes.Scheme):
+    pass
+
+  with pytest.raises(LookupError, match='scheme Unheard: transcribe it'):
+    references.attend(Unheard(), {}, *(np.zeros((1, 2, 2, 4)),) * 3)
+
+
+@cases.every_scheme
+def test_10_blockwise_equals_dense(scheme):
+  if not scheme.blockwise:
+    pytest.skip('the scheme changes whole rows of logits')
+  params, (q, k, v, w) = cases.layer_params(scheme), cases.queries(4)
+
+  def value_and_grads(block):
+    out = lambda *args: posexp.attend(scheme, *args, block=block)
+    loss = lambda *args: jnp.sum(w * out(*args))
+    grad = jax.grad(loss, argnums=(0, 1, 2, 3))
+    return jax.jit(lambda *args: (out(*args), grad(*args)))(params, q, k, v)
+
+  # The same float32 sums in another order; a gradient of a bias sums 46 rows.
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+  jax.tree.map(close, value_and_grads(5), value_and_grads(None))

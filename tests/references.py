@@ -1,0 +1,248 @@
+"""Each scheme again: float64 loops over i and j, transcribed from the papers.
+
+Nothing here comes from posexp's formulas; only a scheme's fields are read. A
+scheme is named by its type, so a new one in the catalogue fails every law
+that needs a reference until it is transcribed here.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Vector = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+  """What one scheme does to a token or a pair; every default is NoPE.
+
+  Attributes:
+    embed: (params, x of D numbers, p) to x.
+    rotate: (params, q or k of E numbers, p, 'q' or 'k') to the same.
+    bias: (params, h from 0, H, p_i, p_j) to a number.
+  """
+
+  embed: Callable[[dict, Vector, float], Vector] = lambda params, x, p: x
+  rotate: Callable[[dict, Vector, float, str], Vector] = (
+    lambda params, x, p, side: x
+  )
+  bias: Callable[[dict, int, int, float, float], float] = (
+    lambda params, h, heads, i, j: 0.0
+  )
+
+
+def no_position(scheme) -> Reference:
+  """arXiv 1706.03762, equation 1: softmax(q.k / sqrt(d)), causal, no more."""
+  del scheme
+  return Reference()
+
+
+def sinusoidal(scheme) -> Reference:
+  """arXiv 1706.03762, section 3.5: PE(pos, 2i) and PE(pos, 2i + 1)."""
+  del scheme
+
+  def embed(params, x, p):
+    del params
+    out, width = np.array(x), len(x)
+    for i in range(width // 2):
+      angle = p / 10000.0 ** (2 * i / width)
+      # All sines, then all cosines: a permutation of the paper's layout.
+      out[i] += math.sin(angle)
+      out[width // 2 + i] += math.cos(angle)
+    return out
+
+  return Reference(embed=embed)
+
+
+def learned(scheme) -> Reference:
+  """arXiv 1705.03122, section 3.1: e = (w_1 + p_1, ..., w_m + p_m)."""
+  del scheme
+
+  def embed(params, x, p):
+    table = params['table_RxD']
+    low, share = math.floor(p), p - math.floor(p)
+    if not share:
+      return x + table[low]
+    return x + (1 - share) * table[low] + share * table[low + 1]
+
+  return Reference(embed=embed)
+
+
+def rotary(scheme) -> Reference:
+  """arXiv 2104.09864, equations 15 and 34, pairs (k, k + d/2)."""
+  law = scheme.frequencies
+  angles = _known(LAWS, type(law).__name__, 'frequency law')
+
+  def rotate(params, x, p, side):
+    del params, side
+    width = len(x)
+    out = np.zeros(width)
+    for k, theta in enumerate(angles(law, scheme.base, width)):
+      turn = complex(math.cos(p * theta), math.sin(p * theta))
+      pair = complex(x[k], x[k + width // 2]) * turn
+      out[k], out[k + width // 2] = pair.real, pair.imag
+    return out
+
+  return Reference(rotate=rotate)
+
+
+def unscaled_law(law, base: float, width: int) -> Sequence[float]:
+  """arXiv 2104.09864, equation 15: theta_i = 10000^(-2 (i - 1) / d)."""
+  del law
+  return [base ** (-2 * (i - 1) / width) for i in range(1, width // 2 + 1)]
+
+
+def linear_law(law, base: float, width: int) -> Sequence[float]:
+  """arXiv 2306.15595, equation 4: f'(x, m) = f(x, m L / L')."""
+  return [t / law.factor for t in unscaled_law(None, base, width)]
+
+
+def ntk_law(law, base: float, width: int) -> Sequence[float]:
+  """arXiv 2309.00071, definition 1: b' = b s^(|D| / (|D| - 2))."""
+  scaled = base * law.factor ** (width / (width - 2))
+  return unscaled_law(None, scaled, width)
+
+
+def alibi(scheme) -> Reference:
+  """arXiv 2108.12409, section 3: q_i K^T + m [-(i-1), ..., -1, 0]."""
+  del scheme
+
+  def slopes(heads: int) -> list[float]:
+    # The authors' get_slopes, with its recursion.
+    if math.log2(heads).is_integer():
+      start = 2 ** (-(2 ** -(math.log2(heads) - 3)))
+      return [start * start**i for i in range(heads)]
+    closest = 2 ** math.floor(math.log2(heads))
+    return slopes(closest) + slopes(2 * closest)[0::2][: heads - closest]
+
+  def bias(params, h, heads, i, j):
+    del params
+    return -slopes(heads)[h] * (i - j)
+
+  return Reference(bias=bias)
+
+
+def t5(scheme) -> Reference:
+  """arXiv 1910.10683, section 2.1, and the code it describes, causal."""
+
+  def bucket(n: float) -> int:
+    exact = scheme.buckets // 2
+    if n < exact:
+      return math.floor(n)
+    # Whole powers fall on edges; the slack keeps them on the upper side.
+    steps = math.log(n / exact) / math.log(scheme.max_distance / exact)
+    large = exact + math.floor(steps * (scheme.buckets - exact) + 1e-9)
+    return min(large, scheme.buckets - 1)
+
+  def bias(params, h, heads, i, j):
+    del heads
+    return params['table_NxH'][bucket(max(i - j, 0.0)), h]
+
+  def rotate(params, x, p, side):
+    del params, p
+    # The paper's logits are q.k, without the division by sqrt(d).
+    undo = side == 'q' and not scheme.scaled
+    return x * math.sqrt(len(x)) if undo else x
+
+  return Reference(bias=bias, rotate=rotate)
+
+
+def interpolate(scheme, p: float) -> float:
+  """arXiv 2306.15595, equation 4: the position m L / L', whatever is inside."""
+  return p / scheme.factor
+
+
+LAWS = {'Law': unscaled_law, 'Linear': linear_law, 'NTK': ntk_law}
+
+SCHEMES = {
+  'NoPE': no_position,
+  'Sinusoidal': sinusoidal,
+  'Learned': learned,
+  'RoPE': rotary,
+  'ALiBi': alibi,
+  'T5': t5,
+}
+
+# A wrapper says which position its scheme sees.
+WRAPPERS = {'Interpolate': interpolate}
+
+
+def _known(table: dict, name: str, kind: str):
+  if name not in table:
+    raise LookupError(
+      f'no reference for the {kind} {name}: transcribe it from its paper into '
+      'tests/references.py, with the number of the equation'
+    )
+  return table[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+  """One scheme of a composition, its parameters and its positions."""
+
+  scheme: Reference
+  params: dict
+  position: Callable[[int], float]
+
+
+def terms(scheme, params: dict, position=float) -> list[Term]:
+  """The terms of a composition, in the order in which they apply."""
+  name = type(scheme).__name__
+  if name == 'Sum':
+    out, seen = [], []
+    for term in scheme.terms:
+      kind = type(term).__name__
+      # The parameters of a second T5 are under 'T5_1'.
+      key = f'{kind}_{seen.count(kind)}' if kind in seen else kind
+      seen.append(kind)
+      out += terms(term, params.get(key, {}), position)
+    return out
+  if name in WRAPPERS:
+    inside = lambda i: WRAPPERS[name](scheme, position(i))
+    return terms(scheme.scheme, params, inside)
+  make = _known(SCHEMES, name, 'scheme')
+  return [Term(make(scheme), params, position)]
+
+
+def embed(scheme, params: dict, x_BxLxD: Vector) -> Vector:
+  """The input with position added, token by token."""
+  out = np.array(x_BxLxD, np.float64)
+  for term in terms(scheme, params):
+    for b, i in np.ndindex(*out.shape[:2]):
+      p = term.position(i)
+      out[b, i] = term.scheme.embed(term.params, out[b, i], p)
+  return out
+
+
+def attend(scheme, params: dict, q: Vector, k: Vector, v: Vector) -> Vector:
+  """arXiv 1706.03762, equation 1, causal, with rotations and biases.
+
+  z_ij = (R_i q_i).(R_j k_j) / sqrt(d) + sum of the biases, over B x L x H x E.
+  """
+  parts = terms(scheme, params)
+  batch, length, heads, width = q.shape
+  out = np.zeros(v.shape, np.float64)
+
+  def rotated(x, i, side):
+    for term in parts:
+      x = term.scheme.rotate(term.params, x, term.position(i), side)
+    return x
+
+  def bias(h, i, j):
+    for term in parts:
+      p_i, p_j = term.position(i), term.position(j)
+      yield term.scheme.bias(term.params, h, heads, p_i, p_j)
+
+  for b, h in np.ndindex(batch, heads):
+    for i in range(length):
+      logits = []
+      for j in range(i + 1):
+        z = rotated(q[b, i, h], i, 'q') @ rotated(k[b, j, h], j, 'k')
+        z /= math.sqrt(width)
+        logits.append(z + sum(bias(h, i, j)))
+      weights = np.exp(np.array(logits) - max(logits))
+      for j, weight in enumerate(weights / weights.sum()):
+        out[b, i, h] += weight * v[b, j, h]
+  return out
