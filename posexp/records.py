@@ -9,9 +9,12 @@ configuration:
 """
 
 import hashlib
+import io
 import json
+import math
 import os
 import pathlib
+import secrets
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -24,31 +27,23 @@ FORMAT = 1
 # A run's numbers beyond its trained length count only if it learned the task.
 GATE = 0.99
 
-# Of the table that `load` gives, in this order.
-COLUMNS = (
-  'digest',
-  'name',
-  'task',
-  'scheme',
-  'parent',
-  'parent_digest',
-  'trained_length',
-  'length',
-  'ratio',
-  'seed',
-  'exact',
-  'token',
-  'order',
-  'retrieval',
-  'first_error',
-  'end',
-  'chance',
-  'targets',
-  'parameters',
-  'steps',
-  'diverged',
-  'admitted',
-)
+# Of the table that `load` gives, in this order. Types are fixed, so that an
+# empty table can be worked with like any other.
+_TYPES = {
+  **dict.fromkeys(('digest', 'name', 'task', 'scheme'), 'str'),
+  **dict.fromkeys(('parent', 'parent_digest'), 'str'),
+  **dict.fromkeys(('trained_length', 'length'), 'int64'),
+  'ratio': 'float64',
+  'seed': 'int64',
+  **dict.fromkeys(('exact', 'token', 'order', 'retrieval'), 'float64'),
+  **dict.fromkeys(('first_error', 'end', 'chance'), 'float64'),
+  **dict.fromkeys(('targets', 'parameters', 'steps', 'diverged'), 'int64'),
+  'admitted': 'bool',
+}
+COLUMNS = tuple(_TYPES)
+
+# Columns of `outcomes` that are no strata.
+_NO_STRATA = ('length', 'seed', 'example', 'kind')
 
 
 class Damaged(ValueError):
@@ -56,7 +51,16 @@ class Damaged(ValueError):
 
 
 def run_directory(workdir: str | os.PathLike, digest: str) -> pathlib.Path:
-  """Where a run's files lie."""
+  """Where a run's files lie.
+
+  Raises:
+    ValueError: if the digest is not one plain name, and could lead elsewhere.
+  """
+  if digest in ('', '.', '..') or {'/', '\\', '\0'} & set(digest):
+    raise ValueError(
+      f'a digest is sixteen hexadecimal digits, got {digest!r}: it is the name '
+      'of a directory under runs'
+    )
   return pathlib.Path(workdir) / 'runs' / digest
 
 
@@ -67,24 +71,25 @@ def write(
 ) -> pathlib.Path:
   """Writes a finished run: first its outcomes, then, in one move, its record.
 
-  A record is there whole or not at all, and it is never written over.
+  A record is there whole or not at all, and it is never written over, not
+  even by a process that finishes the same run at the same moment. A number
+  that is not finite becomes null, as JSON has no other word for it.
   """
   directory = run_directory(workdir, record['digest'])
-  directory.mkdir(parents=True, exist_ok=True)
   path = directory / 'record.json'
   if path.exists():
-    raise FileExistsError(
-      f'{path} is there already: a record is immutable; move it away to run '
-      'this configuration again'
-    )
-  _replace(
-    directory / 'outcomes.npz',
-    lambda file: np.savez_compressed(file, **outcomes),  # type: ignore[arg-type]
-  )
-  body = {'format': FORMAT, **record}
-  body['checksum'] = _checksum(body)
-  text = json.dumps(body, indent=1)
-  _replace(path, lambda file: file.write(text.encode()))
+    raise _there_already(path)
+  packed = io.BytesIO()
+  np.savez_compressed(packed, **outcomes)  # type: ignore[arg-type]
+  body = {'format': FORMAT, **record, 'outcomes': _hash(packed.getvalue())}
+  # Through JSON once, so that the checksum is of what will be read.
+  body = json.loads(json.dumps(_finite(body)))
+  # What cannot be loaded fails now, and not where it is read.
+  pd.DataFrame(_rows(body), columns=list(COLUMNS)).astype(_TYPES)
+  text = json.dumps({**body, 'checksum': _checksum(body)}, indent=1)
+  directory.mkdir(parents=True, exist_ok=True)
+  _put(directory / 'outcomes.npz', packed.getvalue(), over=True)
+  _put(path, text.encode(), over=False)
   return path
 
 
@@ -92,19 +97,19 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
   """A run's record, None if it has not finished.
 
   Raises:
-    Damaged: naming the file, if it is truncated or not this run's.
+    Damaged: naming the file, if it is truncated, changed or not this run's.
   """
   path = run_directory(workdir, digest) / 'record.json'
   if not path.exists():
     return None
+  again = 'it is left there; move it away to run that configuration again'
   try:
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text('utf-8'))
     checksum = record.pop('checksum')
-    mine = record['digest']
-  except (ValueError, KeyError, AttributeError, OSError) as error:
+    mine, form = record['digest'], record['format']
+  except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
     raise Damaged(
-      f'record {path} cannot be read ({type(error).__name__}: {error}): it '
-      'is left there; move it away to run that configuration again'
+      f'record {path} cannot be read ({type(error).__name__}: {error}): {again}'
     ) from None
   if mine != digest:
     raise Damaged(
@@ -112,25 +117,43 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
       'it away to run this configuration'
     )
   if checksum != _checksum(record):
+    raise Damaged(f'record {path} was changed after it was written: {again}')
+  if form != FORMAT:
     raise Damaged(
-      f'record {path} was changed after it was written: it is left there; '
-      'move it away to run that configuration again'
+      f'record {path} has format {form}, and this version reads {FORMAT}: read '
+      f'it with the version that wrote it; {again}'
     )
   return record
 
 
 def read_all(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-  """Every readable record, by name; a damaged one is a warning."""
+  """Every readable record, by name; a damaged one is a warning.
+
+  Raises:
+    ValueError: if there is no such directory.
+  """
+  directories = sorted((pathlib.Path(workdir) / 'runs').glob('*'))
+  found = _readable(workdir, [directory.name for directory in directories])
+  return sorted(found, key=lambda r: (r['name'], r['digest']))
+
+
+def _readable(
+  workdir: str | os.PathLike, digests: Iterable[str]
+) -> list[dict[str, Any]]:
+  if not pathlib.Path(workdir).is_dir():
+    raise ValueError(
+      f'no work directory {workdir}: give the one that `posexp run` wrote to'
+    )
   found = []
-  for directory in sorted((pathlib.Path(workdir) / 'runs').glob('*')):
+  for digest in digests:
     try:
-      record = read(workdir, directory.name)
-    except Damaged as error:
-      warnings.warn(str(error), stacklevel=2)
+      record = read(workdir, digest)
+    except ValueError as error:
+      warnings.warn(str(error), stacklevel=3)
       continue
     if record is not None:
       found.append(record)
-  return sorted(found, key=lambda r: (r['name'], r['digest']))
+  return found
 
 
 def load(
@@ -140,20 +163,25 @@ def load(
 
   Columns: digest, name, task, scheme, parent (the scheme it was trained with,
   '' if none), parent_digest, trained_length, length, ratio (length over
-  trained length), seed, exact, token, order, retrieval, first_error, end,
-  chance, targets, parameters, steps, diverged (step or -1), admitted (learned
-  the task at the trained length, token accuracy at least 0.99).
+  trained length), seed, exact, token, order, retrieval, first_error, end (NaN
+  where the task has none), chance, targets, parameters, steps, diverged (step
+  or -1), admitted (learned the task at the trained length, token accuracy at
+  least 0.99). A record that cannot be read is a warning that names its file.
 
   Args:
     workdir: as given to `posexp run`.
-    digests: the runs to load, in this order; all of them by default.
+    digests: the runs to load, in this order, of those that have finished; all
+      of them, by name, by default.
+
+  Raises:
+    ValueError: if there is no such directory.
   """
-  records = read_all(workdir)
-  if digests is not None:
-    by_digest = {record['digest']: record for record in records}
-    records = [by_digest[d] for d in digests if d in by_digest]
+  if digests is None:
+    records = read_all(workdir)
+  else:
+    records = _readable(workdir, dict.fromkeys(digests))
   rows = [row for record in records for row in _rows(record)]
-  return pd.DataFrame(rows, columns=list(COLUMNS))
+  return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)
 
 
 def _rows(record: dict[str, Any]) -> Iterable[dict[Any, Any]]:
@@ -176,7 +204,8 @@ def _rows(record: dict[str, Any]) -> Iterable[dict[Any, Any]]:
       'ratio': result['length'] / record['trained_length'],
       'chance': record['chance'][str(result['length'])],
       'diverged': record['diverged'][seed],
-      'admitted': record['learned'][seed] >= GATE,
+      # Null, which is not a number, is not an accuracy of nought.
+      'admitted': (record['learned'][seed] or 0) >= GATE,
     }
     yield {column: values[column] for column in COLUMNS}
 
@@ -197,30 +226,47 @@ def strata(
   """
   names = [by] if isinstance(by, str) else list(by)
   table = outcomes(workdir, digest)
+  known = [str(c) for c in table if c not in _NO_STRATA]
   for name in names:
-    if name not in table:
-      known = ', '.join(c for c in table if c not in ('kind', 'example'))
-      raise ValueError(f'{digest} has no stratum {name!r} (known: {known})')
+    if name not in known:
+      raise ValueError(
+        f'{digest} has no stratum {name!r} (known: {", ".join(known)})'
+      )
   table = table[(table[names] >= 0).all(axis=1)]
-  for kind, column in enumerate(('token', 'order', 'retrieval')):
-    table[column] = table['kind'] == kind
+  shares = {
+    column: table['kind'] == kind
+    for kind, column in enumerate(('token', 'order', 'retrieval'))
+  }
+  table = table.assign(**shares)
   grouped = table.groupby(['length', 'seed', *names])
-  shares = grouped[['token', 'order', 'retrieval']].mean()
-  shares['targets'] = grouped.size()
-  return shares.reset_index()
+  means = grouped[list(shares)].mean()
+  return means.assign(targets=grouped.size()).reset_index()
 
 
 def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
   """Every target of a run: length, seed, example, kind and its strata.
 
   kind is 0 for correct, 1 for an order error, 2 for a retrieval error.
+
+  Raises:
+    ValueError: if the run has not finished.
+    Damaged: naming the file, if its record or outcomes are damaged.
   """
   record = read(workdir, digest)
   if record is None:
     raise ValueError(f'no finished run {digest} under {workdir}')
   path = run_directory(workdir, digest) / 'outcomes.npz'
+  try:
+    packed = path.read_bytes()
+  except OSError as error:
+    raise Damaged(f'outcomes {path} cannot be read ({error})') from None
+  if _hash(packed) != record['outcomes']:
+    raise Damaged(
+      f'outcomes {path} are not those that were written: move the directory '
+      'away to run that configuration again'
+    )
   frames = []
-  with np.load(path, allow_pickle=False) as data:
+  with np.load(io.BytesIO(packed), allow_pickle=False) as data:
     for length in sorted({int(name.split('/')[0]) for name in data.files}):
       kind_SxT = data[f'{length}/kind']
       prefix = f'{length}/strata/'
@@ -228,7 +274,7 @@ def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
       for name in data.files:
         if name.startswith(prefix):
           columns[name.removeprefix(prefix)] = data[name]
-      for seed, kind_T in zip(record['config']['seeds'], kind_SxT):
+      for seed, kind_T in zip(record['config']['seeds'], kind_SxT, strict=True):
         frame = pd.DataFrame({**columns, 'kind': kind_T})
         frame.insert(0, 'seed', seed)
         frame.insert(0, 'length', length)
@@ -236,19 +282,56 @@ def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
   return pd.concat(frames, ignore_index=True)
 
 
-def _replace(path: pathlib.Path, fill: Any) -> None:
+def _put(path: pathlib.Path, content: bytes, *, over: bool) -> None:
   """Writes a file under another name, flushes it, and moves it into place."""
-  partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+  partial = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
   try:
-    with partial.open('wb') as file:
-      fill(file)
+    with partial.open('xb') as file:
+      file.write(content)
       file.flush()
       os.fsync(file.fileno())
-    partial.replace(path)
+    if over:
+      partial.replace(path)
+    else:
+      _move_once(partial, path)
   finally:
     partial.unlink(missing_ok=True)
 
 
+def _move_once(partial: pathlib.Path, path: pathlib.Path) -> None:
+  """A move that never replaces: of two at once, one fails."""
+  try:
+    os.link(partial, path)
+  except FileExistsError:
+    raise _there_already(path) from None
+  except OSError:
+    # A mounted bucket has no links; what is left is to look first.
+    if path.exists():
+      raise _there_already(path) from None
+    partial.replace(path)
+
+
+def _there_already(path: pathlib.Path) -> FileExistsError:
+  return FileExistsError(
+    f'{path} is there already: a record is immutable; move it away to run '
+    'this configuration again'
+  )
+
+
+def _finite(value: Any) -> Any:
+  """Plain values with None where a number is not finite."""
+  if isinstance(value, dict):
+    return {k: _finite(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [_finite(v) for v in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def _hash(content: bytes) -> str:
+  return hashlib.sha256(content).hexdigest()[:16]
+
+
 def _checksum(body: dict[str, Any]) -> str:
-  text = json.dumps(body, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
+  return _hash(json.dumps(body, sort_keys=True).encode())
