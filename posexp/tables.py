@@ -65,7 +65,8 @@ def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:
         chance = group.drop_duplicates('length').set_index('length')['chance']
         cells = (_percent(chance[n]) for n in shown)
         yield _row('(chance)', wide, cells, cell)
-  yield from _diverged(results)
+  if lost := list(_diverged(results)):
+    yield from ['', *lost]
 
 
 def _header(group: pd.DataFrame) -> str:
@@ -110,9 +111,12 @@ def _lines(
     cells = [f' {statistics.not_admitted(run)}']
   else:
     return
-  if len(title) > wide - 2 or wide + len(cells[0]) > WIDTH:
+  if len(title) > wide - 2:
     yield title
     title = ''
+  if wide + len(cells[0]) > WIDTH:
+    yield from [title] * bool(title)
+    title, wide = '', 2
   yield _row(title, wide, cells, cell)
 
 

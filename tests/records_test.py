@@ -379,17 +379,3 @@ def test_outcomes_of_another_run_are_damaged(tmp_path):
 def test_outcomes_of_a_run_that_has_not_finished_are_a_sentence(tmp_path):
   with pytest.raises(ValueError, match=f'no finished run {"a" * 16}'):
     records.outcomes(tmp_path, 'a' * 16)
-
-
-@pytest.mark.parametrize(
-  'module', ['records', 'statistics', 'tables', 'figures']
-)
-def test_reading_results_does_not_load_jax(module):
-  source = pathlib.Path(records.__file__).with_name(f'{module}.py')
-  lines = [line.split() for line in source.read_text().splitlines()]
-  imported = {w[1] for w in lines if w[:1] == ['import']}
-  imported |= {w[1] for w in lines if w[:1] == ['from']}
-  assert not {i for i in imported if i.split('.')[0] in ('jax', 'flax')}
-  for words in lines:
-    if words[:3] == ['from', 'posexp', 'import']:
-      assert set(' '.join(words[3:]).split(', ')) <= {'records', 'statistics'}

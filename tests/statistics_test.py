@@ -1,0 +1,204 @@
+"""Intervals against SciPy's own, and the rule of what is averaged."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from posexp import records, statistics
+
+
+def run(name='RoPE()', token=((1.0, 0.8),), **changes):
+  """Rows of a run: the token accuracy of each seed at lengths 64, 128, ...
+
+  Of the errors, a quarter are order errors.
+  """
+  task = changes.get('task', 'Ordering()')
+  same = {
+    'digest': f'{name} {task}',
+    'name': f'{task.split("(")[0]}: {name}',
+    'task': task,
+    'scheme': name.split(' -> ')[-1],
+    'parent': '',
+    'parent_digest': '',
+    'trained_length': 64,
+    'chance': 0.5,
+    'targets': 100,
+    'parameters': 1000,
+    'steps': 20,
+    'diverged': -1,
+  }
+  rows = []
+  for seed, by_length in enumerate(token):
+    for power, value in enumerate(by_length):
+      order = 0.25 * (1 - value)
+      result = {
+        'seed': seed,
+        'length': 64 * 2**power,
+        'ratio': float(2**power),
+        'exact': value**2,
+        'token': value,
+        'order': order,
+        'retrieval': 1 - value - order,
+        'first_error': 1.0,
+        'end': math.nan,
+        'admitted': by_length[0] >= 0.99,
+      }
+      rows.append({**same, **result, **changes})
+  return rows
+
+
+def table(*runs):
+  rows = [row for rows in runs for row in rows]
+  return pd.DataFrame(rows, columns=list(records.COLUMNS))
+
+
+@pytest.mark.parametrize('n', [2, 3, 5, 30])
+@pytest.mark.parametrize('confidence', [0.5, 0.9, 0.95, 0.99])
+def test_interval_is_that_of_a_t_test(n, confidence):
+  values = np.random.default_rng(n).uniform(size=n)
+  found = statistics.interval(values, confidence)
+  test = stats.ttest_1samp(values, 0.5).confidence_interval(confidence)
+  np.testing.assert_allclose(found[1:3], test, rtol=0, atol=1e-12)
+  assert found.mean == pytest.approx(values.mean(), abs=1e-15)
+  assert found.n == n
+
+
+def test_interval_by_hand():
+  # s = 0.05, and the quantile of t with 2 degrees of freedom is 4.302653.
+  found = statistics.interval([0.80, 0.90, 0.85])
+  half = 4.302653 * 0.05 / math.sqrt(3)
+  assert found.low == pytest.approx(0.85 - half, abs=1e-6)
+  assert found.high == pytest.approx(0.85 + half, abs=1e-6)
+
+
+def test_interval_covers_the_mean_as_often_as_it_says():
+  rng = np.random.default_rng(0)
+  found = [statistics.interval(rng.normal(size=3), 0.8) for _ in range(2000)]
+  covered = sum(i.low <= 0 <= i.high for i in found)
+  # Four standard errors of a share of 0.8 among 2000.
+  assert abs(covered / 2000 - 0.8) < 4 * math.sqrt(0.8 * 0.2 / 2000)
+
+
+def test_interval_is_cut_only_where_asked():
+  free = statistics.interval([0.9, 1.0])
+  cut = statistics.interval([0.9, 1.0], within=statistics.SHARE)
+  assert free.high > 1 and cut.high == 1
+  assert (cut.mean, cut.low) == (free.mean, free.low)
+  assert statistics.interval([0.0, 0.1], within=statistics.SHARE).low == 0
+
+
+def test_interval_of_few_values():
+  one = statistics.interval([0.7], within=statistics.SHARE)
+  assert (one.mean, one.n) == (0.7, 1)
+  assert math.isnan(one.low) and math.isnan(one.high)
+  none = statistics.interval([])
+  assert none.n == 0 and all(math.isnan(x) for x in none[:3])
+  assert statistics.interval([0.5] * 3) == (0.5, 0.5, 0.5, 3)
+
+
+def test_a_nan_is_not_dropped():
+  found = statistics.interval([0.5, math.nan, 0.7], within=statistics.SHARE)
+  assert all(math.isnan(x) for x in found[:3]) and found.n == 3
+
+
+@pytest.mark.parametrize('confidence', [0, 1, 95, math.nan])
+def test_confidence_is_a_share(confidence):
+  with pytest.raises(ValueError, match=f'got {confidence}: 0.95 is 95 %'):
+    statistics.interval([0.1, 0.2], confidence)
+
+
+def test_summary_averages_admitted_seeds_only():
+  tokens = ((1.0, 0.8), (0.6, 0.1), (0.99, 0.7))
+  summary = statistics.summarize(table(run(token=tokens)))
+  assert tuple(summary) == statistics.COLUMNS
+  assert summary['length'].tolist() == [64, 128]
+  assert summary['ratio'].tolist() == [1, 2]
+  assert summary['n_seeds'].tolist() == [3, 3]
+  assert summary['n_admitted'].tolist() == [2, 2]
+  far = summary.iloc[1]
+  assert far['token'] == pytest.approx(0.75)
+  assert far['exact'] == pytest.approx((0.64 + 0.49) / 2)
+  assert far['order'] == pytest.approx((0.05 + 0.075) / 2)
+  assert far['retrieval'] == pytest.approx((0.15 + 0.225) / 2)
+  # The t quantile for two seeds is 12.7: half is 0.635, so only high is cut.
+  test = stats.ttest_1samp([0.8, 0.7], 0).confidence_interval()
+  assert far['token_low'] == pytest.approx(test.low)
+  assert test.high > 1 and far['token_high'] == 1
+  assert far['in_distribution'] == pytest.approx((1 + 0.6 + 0.99) / 3)
+
+
+def test_summary_of_a_run_that_was_not_admitted():
+  summary = statistics.summarize(table(run(token=((0.9, 0.8), (0.8, 0.7)))))
+  assert summary['n_admitted'].tolist() == [0, 0]
+  measures = [c for c in summary if c.split('_')[0] in statistics.MEASURES]
+  assert len(measures) == 12
+  assert summary[measures].isna().all(axis=None)
+  assert summary['in_distribution'].tolist() == pytest.approx([0.85, 0.85])
+
+
+def test_summary_without_the_trained_length():
+  results = table(run(token=((0.5, 0.4),)))
+  far = statistics.summarize(results[results['length'] > 64])
+  assert far['in_distribution'].isna().tolist() == [True]
+
+
+def test_summary_keeps_the_order_of_runs_and_sorts_lengths():
+  results = table(run('RoPE()'), run('ALiBi()'), run('NoPE()'))
+  shuffled = results.iloc[[1, 0, 2, 3, 5, 4]]
+  summary = statistics.summarize(shuffled)
+  assert summary['label'].tolist() == [
+    *('RoPE()', 'RoPE()', 'ALiBi()', 'ALiBi()', 'NoPE()', 'NoPE()')
+  ]
+  assert summary['length'].tolist() == [64, 128] * 3
+
+
+def test_empty_results_have_an_empty_summary():
+  summary = statistics.summarize(table())
+  assert summary.empty and tuple(summary) == statistics.COLUMNS
+
+
+def test_labels_tell_runs_of_one_scheme_apart():
+  results = table(
+    run('A()', digest='1', steps=1000),
+    run('A()', digest='2', steps=20000),
+    run('B()', digest='3', parameters=500),
+    run('B()', digest='4', parameters=2500),
+    run('C()', digest='5'),
+    run('C()', digest='6'),
+    run('A()', digest='7', task='Copy()'),
+    run('A() -> B()', digest='8'),
+    run('A()', digest='9', trained_length=128),
+  )
+  assert list(statistics.labels(results).items()) == [
+    ('1', 'A() [1,000 steps]'),
+    ('2', 'A() [20,000 steps]'),
+    ('3', 'B() [500 parameters]'),
+    ('4', 'B() [2,500 parameters]'),
+    ('5', 'C() [5]'),
+    ('6', 'C() [6]'),
+    ('7', 'A()'),
+    ('8', 'A() -> B()'),
+    ('9', 'A()'),
+  ]
+
+
+def test_not_admitted_says_how_far_it_came():
+  def why(**changes):
+    return statistics.not_admitted(statistics.summarize(table(run(**changes))))
+
+  two = ((0.9, 0.8), (0.8, 0.7))
+  assert why(token=two) == (
+    'not admitted: 0 of 2 seeds reached 99% in distribution (mean 85.0%)'
+  )
+  assert why(token=two[:1]) == (
+    'not admitted: 0 of 1 seed reached 99% in distribution (mean 90.0%)'
+  )
+  assert why(token=two, parent='RoPE()') == (
+    'not admitted: 0 of 2 seeds of its parent reached 99% in distribution'
+  )
+  assert why(token=two, trained_length=32) == (
+    'not admitted: 0 of 2 seeds reached 99% in distribution'
+  )
