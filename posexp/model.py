@@ -62,6 +62,14 @@ class Transformer(nn.Module):
     table = self.param(
       'embedding', nn.initializers.normal(1.0), (rows, shape.width)
     )
+    # Before anything positional: Flax draws a module's parameters in order,
+    # and those of the content must not depend on what a scheme learns.
+    if shape.tied:
+      unembed = table[: self.vocabulary].T / math.sqrt(shape.width)
+    else:
+      unembed = self.param(
+        'unembedding', _normal(1.0), (shape.width, self.vocabulary)
+      )
     dtype = jnp.dtype(shape.compute)
     x_BxLxD = table.astype(dtype)[tokens_BxL]
     index_1xL = start + jnp.arange(length, dtype=jnp.int32)[None]
@@ -82,12 +90,6 @@ class Transformer(nn.Module):
       )
       caches.append(one)
     x_BxLxD = RMSNorm(name='norm')(x_BxLxD)
-    if shape.tied:
-      unembed = table[: self.vocabulary].T / math.sqrt(shape.width)
-    else:
-      unembed = self.param(
-        'unembedding', _normal(1.0), (shape.width, self.vocabulary)
-      )
     logits_BxLxV = jnp.einsum(
       'bld,dv->blv',
       x_BxLxD,
