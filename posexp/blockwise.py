@@ -161,12 +161,14 @@ _flash.defvjp(_flash_forward, _flash_backward)
 
 
 def _reach(sizes, rows, columns):
-  """For each query block: key blocks seen whole, and seen at all."""
+  """For each query block, how many key blocks it sees whole, and at all."""
   q_index = rows.index_1x1xLx1.reshape(-1, sizes[0])
   k_index = columns.index_1x1xLx1.reshape(-1, sizes[1])
-  whole = k_index.max(1)[None] <= q_index.min(1)[:, None]
-  some = k_index.min(1)[None] <= q_index.max(1)[:, None]
-  return whole.sum(1, dtype=jnp.int32), some.sum(1, dtype=jnp.int32)
+  # Keys are in order, so those seen are the first ones; a table of all pairs
+  # of blocks would be quadratic in the length.
+  count = functools.partial(jnp.searchsorted, side='right')
+  whole = count(k_index.max(1), q_index.min(1))
+  return whole, count(k_index.min(1), q_index.max(1))
 
 
 def _two_loops(step, whole, some, carry):

@@ -1,0 +1,241 @@
+"""Attention: blocks, caches, dtypes and clocks that depend on the content."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend import core
+
+import posexp
+from posexp import attention, blockwise, schemes
+from tests import cases
+
+SCHEME = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate(schemes.Scheme):
+  """The forgetting gate: c_i - c_j, c a running sum learned from the content.
+
+  Its clock has a leaf with heads and a gradient, unlike any in the catalogue.
+  """
+
+  def init_layer(self, key, dims):
+    return {'w_DxH': jax.random.normal(key, (dims.width, dims.heads))}
+
+  def locate(self, params, x_BxLxD, at):
+    del at
+    gate = jax.nn.log_sigmoid(x_BxLxD @ params['w_DxH'])
+    return jnp.cumsum(gate, axis=1)
+
+  def bias(self, params, head, q_at, k_at):
+    del params, head
+    return q_at - k_at
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows(schemes.Scheme):
+  """A scheme that changes whole rows of logits."""
+
+  blockwise = False
+
+  def rescore(self, params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at):
+    del params, q_BxQxHxE, q_at, k_at
+    return 2 * logits_BxHxQxK
+
+
+def value_and_grads(scheme, params, arrays, block):
+  q, k, v, w = arrays
+  out = lambda *args: posexp.attend(scheme, *args, block=block)
+  loss = lambda *args: jnp.sum(w * out(*args))
+  grad = jax.grad(loss, argnums=(0, 1, 2, 3))
+  return out(params, q, k, v), grad(params, q, k, v)
+
+
+# The same float32 sums in another order.
+close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('block', [1, 22, 1000])
+def test_any_block_size(block):
+  params, arrays = cases.layer_params(SCHEME), cases.queries(4)
+  dense = value_and_grads(SCHEME, params, arrays, None)
+  jax.tree.map(close, value_and_grads(SCHEME, params, arrays, block), dense)
+
+
+def test_a_batch_of_one_token():
+  params, arrays = cases.layer_params(SCHEME), cases.queries(4)
+  arrays = tuple(x[:, :1] for x in arrays)
+  dense = value_and_grads(SCHEME, params, arrays, None)
+  jax.tree.map(close, value_and_grads(SCHEME, params, arrays, 4), dense)
+  # A single token sees itself alone.
+  np.testing.assert_array_equal(dense[0], arrays[2])
+
+
+def attend_with_gate(params, x_BxLxD, q, k, v, block):
+  scheme = Gate() + schemes.ALiBi()
+  index = jnp.arange(cases.LENGTH, dtype=jnp.int32)[None]
+  at = scheme.locate(params, x_BxLxD, scheme.remap(index, None))
+  return attention.core(
+    scheme, params, q, k, v, at, at, index, index, 0.5, block
+  )
+
+
+def test_a_clock_with_heads_and_a_gradient():
+  params, x = {'Gate': cases.layer_params(Gate())}, cases.stream()
+  q, k, v, w = cases.queries(4)
+
+  def grads(block):
+    loss = lambda *args: jnp.sum(w * attend_with_gate(*args, block))
+    return jax.value_and_grad(loss, argnums=(0, 1, 2, 3, 4))(params, x, q, k, v)
+
+  dense = grads(None)
+  assert np.abs(dense[1][0]['Gate']['w_DxH']).max() > 0.1
+  # Sums of 23 gates, each of a few nats, are rounded before they are
+  # subtracted.
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+    grads(5),
+    dense,
+  )
+
+
+def test_vmap_over_learned_biases():
+  stacked = jax.tree.map(
+    lambda *x: jnp.stack(x),
+    *(cases.layer_params(SCHEME, seed) for seed in range(3)),
+  )
+  arrays = cases.queries(4)
+  run = lambda params: value_and_grads(SCHEME, params, arrays, 5)
+  together, alone = jax.vmap(run)(stacked), run(cases.layer_params(SCHEME, 2))
+  jax.tree.map(lambda a, b: close(a[2], b), together, alone)
+
+
+@pytest.mark.parametrize('block', [None, 5])
+def test_bfloat16_stays_near_float32(block):
+  params, arrays = cases.layer_params(SCHEME), cases.queries(4)
+  wide = value_and_grads(SCHEME, params, arrays, block)
+  half = tuple(x.astype(jnp.bfloat16) for x in arrays[:3])
+  out, grads = value_and_grads(
+    SCHEME, params, (*half, arrays[3].astype(jnp.bfloat16)), block
+  )
+  assert out.dtype == jnp.bfloat16
+  assert [g.dtype for g in grads[1:]] == [jnp.bfloat16] * 3
+  assert jax.tree.leaves(grads[0])[0].dtype == jnp.float32
+
+  def near(a, b):
+    # Eight bits of mantissa on each of a few factors, relative to the largest.
+    error = np.abs(np.asarray(a, np.float32) - np.asarray(b))
+    assert error.max() < 0.03 * np.abs(b).max()
+
+  jax.tree.map(near, (out, grads), wide)
+
+
+def test_blocks_that_no_query_sees_are_not_computed():
+  # A masked value still costs a product, and 0 * nan would be seen at once.
+  params, (q, k, v) = cases.layer_params(SCHEME), cases.queries()
+  v = v.at[:, 10:].set(jnp.nan)
+  assert np.isnan(posexp.attend(SCHEME, params, q, k, v)).all()
+  out = posexp.attend(SCHEME, params, q, k, v, block=5)
+  assert np.isfinite(out[:, :10]).all()
+  assert np.isnan(out[:, 10:]).all()
+
+
+def saved_bytes(block, length):
+  """The bytes that the forward pass keeps for the backward pass."""
+  q = jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
+  params = cases.layer_params(SCHEME)
+  out = lambda *args: jax.vjp(
+    lambda *a: posexp.attend(SCHEME, *a, block=block), params, *args
+  )[1]
+  kept = jax.tree.leaves(jax.eval_shape(out, q, q, q))
+  return sum(x.size * x.dtype.itemsize for x in kept)
+
+
+def largest_array(block, length):
+  """The most elements of any array in forward and backward pass."""
+  x = jnp.zeros((1, length, 2, 8))
+  loss = lambda *a: jnp.sum(posexp.attend(SCHEME, *a, block=block))
+  grad = jax.grad(loss, argnums=(0, 1, 2, 3))
+  jaxpr = jax.make_jaxpr(grad)(cases.layer_params(SCHEME), x, x, x)
+  return max(_sizes(jaxpr.jaxpr))
+
+
+def _sizes(jaxpr):
+  for equation in jaxpr.eqns:
+    yield from (v.aval.size for v in equation.outvars)
+    for inner in core.jaxprs_in_params(equation.params):
+      yield from _sizes(inner)
+
+
+def test_memory_is_linear_in_length():
+  small, large = 640, 2560
+  assert saved_bytes(8, large) < 4.1 * saved_bytes(8, small)
+  assert saved_bytes(None, large) > 12 * saved_bytes(None, small)
+  assert largest_array(8, large) < 4.1 * largest_array(8, small)
+  assert largest_array(None, large) > 12 * largest_array(None, small)
+
+
+def test_auto_is_dense_when_short_and_blockwise_when_long():
+  short, long = attention.DENSE_UP_TO, 8 * attention.BLOCK
+  assert largest_array('auto', short) == largest_array(None, short)
+  assert largest_array('auto', long) == largest_array(attention.BLOCK, long)
+  q = jnp.zeros((1, long, 1, 4))
+  assert posexp.attend(Rows(), {}, q, q, q, block='auto').shape == q.shape
+
+
+@pytest.mark.parametrize('block', [0, -3, 2.0, 'big', True])
+def test_a_bad_block_is_named(block):
+  q = jnp.zeros((1, 3, 1, 4))
+  with pytest.raises(ValueError, match=f'at least 1, got {block!r}'):
+    posexp.attend(schemes.NoPE(), {}, q, q, q, block=block)
+
+
+@pytest.mark.parametrize('scheme', [Rows(), Rows() + schemes.ALiBi()], ids=str)
+def test_whole_rows_cannot_be_cut(scheme):
+  q = jnp.zeros((1, 3, 1, 4))
+  with pytest.raises(ValueError, match=r'Rows\(\).* got block=2'):
+    posexp.attend(scheme, {}, q, q, q, block=2)
+
+
+def test_rescore_acts_on_dense_logits():
+  q, k, v = cases.queries()
+  doubled = posexp.attend(Rows(), {}, q, k, v)
+  close(doubled, posexp.attend(schemes.NoPE(), {}, 2 * q, k, v))
+
+
+@pytest.mark.parametrize('block', [None, 4])
+def test_from_a_cache_with_room(block):
+  # Keys in a half-filled cache, as a chunk of a prefill sees them.
+  params, (q, k, v) = cases.layer_params(SCHEME), cases.queries()
+  index = jnp.arange(cases.LENGTH, dtype=jnp.int32)[None]
+  at = SCHEME.remap(index, None)
+  whole = attention.core(
+    SCHEME, params, q, k, v, at, at, index, index, 0.5, None
+  )
+  cache = attention.empty_cache(SCHEME, (2, 40, 2, 8), jnp.float32)
+  for start, end in ((0, 9), (9, 10), (10, cases.LENGTH)):
+    part = lambda x, s=start, e=end: x[:, s:e]
+    here = jax.tree.map(part, at)
+    cache = attention.extend(cache, part(k), part(v), here, part(index))
+    args = part(q), cache.k_BxMxHxE, cache.v_BxMxHxE, here, cache.at
+    out = attention.core(
+      SCHEME, params, *args, part(index), cache.index_1xM, 0.5, block
+    )
+    close(out, part(whole))
+  assert cache.index_1xM[0, cases.LENGTH :].tolist() == [blockwise.EMPTY] * 17
+
+
+def test_a_full_cache_does_not_overwrite_in_silence():
+  scheme, k = schemes.NoPE(), jnp.ones((1, 2, 1, 4))
+  cache = attention.empty_cache(scheme, (1, 3, 1, 4), jnp.float32)
+  write = jax.jit(lambda cache, i: attention.extend(cache, k, k, i, i))
+  index = jnp.arange(2, dtype=jnp.int32)[None]
+  assert np.isfinite(write(cache, index + 1).v_BxMxHxE).all()
+  assert np.isnan(write(cache, index + 2).v_BxMxHxE).any()
+  with pytest.raises(ValueError, match='3 slots but 4 tokens'):
+    four = jnp.arange(4, dtype=jnp.int32)[None]
+    attention.extend(cache, jnp.ones((1, 4, 1, 4)), k, four, four)
