@@ -42,7 +42,7 @@ STYLE: dict[Any, Any] = {
 }
 GREY = '0.45'
 # With no, one and several admitted seeds in a run.
-SHOWN = ('no run learned it', 'one seed a run', 'mean, 95% t interval, seeds')
+SHOWN = ('no seed learned it', 'one seed a run', 'mean, 95% t interval, seeds')
 
 # Okabe and Ito's palette without its yellow, which is faint on paper, then two
 # of Paul Tol's. Markers differ too, so that colour is never needed.
@@ -104,7 +104,7 @@ def overview(
   drawn = draw(results)
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
-  png, pdf = (directory / f'{name}.{ending}' for ending in ('png', 'pdf'))
+  png, pdf = (directory / f'{name}{ending}' for ending in ('.png', '.pdf'))
   # No dates and no versions, so that an unchanged figure is an unchanged file.
   with matplotlib.rc_context(STYLE):
     drawn.savefig(png, metadata={'Software': None})
@@ -171,11 +171,9 @@ def _size(runs: Runs) -> _Size:
   panel = (WIDTH - LEFT - EDGE + 0.16) / columns - 0.16
   legend = sum(1.3 + _entry(run).count('\n') for run in runs.values())
   curves = max(2.3, LINE * (legend + 2))
-  lines = [
-    1 + _wrap(run['label'].iloc[0], panel).count('\n') for run in runs.values()
-  ]
-  starts = range(0, len(lines), columns)
-  names = [LINE * max(lines[i : i + columns]) + 0.06 for i in starts]
+  titles = [_wrap(run['label'].iloc[0], panel) for run in runs.values()]
+  high = [LINE * (1 + title.count('\n')) + 0.06 for title in titles]
+  names = [max(high[i : i + columns]) for i in range(0, len(high), columns)]
   bars = sum(names) + len(names) * (BARS + GAP)
   height = TITLE + curves + TICKS + KEY + bars + EDGE
   return _Size(columns, panel, curves, names, height)
@@ -269,8 +267,8 @@ def curves(
     points = look._replace(marker='o', linestyle='none')._asdict()
     at, each = seeds['length'] * shift, seeds['token']
     panel.plot(at, each, **points, markersize=2, gid=f'seeds:{digest}')
-    mean = run['token'].to_numpy()
-    panel.plot(x, mean, **look._asdict(), gid=f'mean:{digest}', zorder=3)
+    how = {**look._asdict(), 'gid': f'mean:{digest}', 'zorder': 3}
+    panel.plot(x, run['token'].to_numpy(), **how)
   _marks(panel, results)
 
 
@@ -310,8 +308,8 @@ def _marks(panel: axes.Axes, results: pd.DataFrame) -> None:
   name = f'trained at {trained} tokens'
   panel.text(trained, 1.01, name, color=GREY, ha='center', **where)
   chance = results.drop_duplicates('length').sort_values('length')
-  x, y = chance['length'].to_numpy(), chance['chance'].to_numpy()
-  x, y = np.r_[left, x, right], np.r_[y[0], y, y[-1]]
+  y = chance['chance'].to_numpy()
+  x, y = np.r_[left, chance['length'], right], np.r_[y[0], y, y[-1]]
   panel.plot(x, y, ':', color=GREY, lw=1, gid='chance', zorder=1)
   panel.text(left, y[0], ' chance', va='bottom', color=GREY)
   low = min(panel.get_ylim()[0], y.min() - 0.02)

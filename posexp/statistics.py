@@ -60,11 +60,9 @@ def interval(
 
     mean ± t_{(1 + confidence) / 2, n - 1} · s / √n,
 
-  s² the variance over seeds with n - 1 below. It assumes that seeds are drawn
-  independently and that their values are about normal. Outcomes that fall in
-  two heaps (some seeds extrapolate, some do not) are not normal: show every
-  seed beside the interval. The noise of a finite evaluation set is part of s
-  where it differs by seed; what all seeds share of it is not.
+  s² the variance over seeds with n - 1 below: for values that are about
+  normal. Outcomes in two heaps (some seeds extrapolate, some do not) are not,
+  so show every seed beside the interval.
 
   Args:
     values: one number a seed. A NaN is not dropped in silence: all is NaN.
@@ -89,13 +87,11 @@ def interval(
     )
   array = np.asarray(list(values), np.float64)
   n = array.size
-  if n == 0:
-    return Interval(math.nan, math.nan, math.nan, 0)
-  mean = float(array.mean())
-  if n == 1:
-    return Interval(mean, math.nan, math.nan, 1)
-  quantile = float(special.stdtrit(n - 1, (1 + confidence) / 2))
-  half = quantile * float(array.std(ddof=1)) / math.sqrt(n)
+  mean = float(array.mean()) if n else math.nan
+  if n < 2:
+    return Interval(mean, math.nan, math.nan, n)
+  quantile = special.stdtrit(n - 1, (1 + confidence) / 2)
+  half = float(quantile * array.std(ddof=1) / math.sqrt(n))
   low, high = mean - half, mean + half
   if within is not None:
     low, high = max(low, within[0]), min(high, within[1])

@@ -54,6 +54,8 @@ def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:
   cell = max(13, 1 + max(len(h) for h in heads.values()))
   fit = max(1, (WIDTH - wide) // cell)
   for name, show in ((ACCURACY, _accuracy), (ERRORS, _errors)):
+    if show is _errors and group['n_admitted'].max() == 0:
+      continue
     for start in range(0, len(lengths), fit):
       shown = lengths[start : start + fit]
       yield ''

@@ -75,6 +75,11 @@ def test_one_seed_has_no_interval():
   assert lines[3].split() == ['RoPE()', '100.0', '80.0']
 
 
+def test_without_admitted_runs_there_is_no_table_of_errors():
+  text = tables.text(table(run(token=((0.5, 0.4),))))
+  assert 'not admitted: 0 of 1 seed' in text and tables.ERRORS not in text
+
+
 def test_different_numbers_of_seeds_are_said():
   text = tables.text(table(run(), run('NoPE()', ((1.0, 0.5),) * 3)))
   assert text.startswith('Ordering(), trained at 64 tokens, 1 to 3 seeds\n')
