@@ -333,9 +333,7 @@ def test_an_unknown_stratum_is_a_sentence(tmp_path, name):
 
 
 def swap(path):
-  np.savez_compressed(
-    path, **{**outcomes(), '8/kind': np.ones((2, 4), np.int8)}
-  )
+  np.savez_compressed(path, **{**outcomes(), '8/example': np.ones(4)})
 
 
 @pytest.mark.parametrize('harm', [cut, pathlib.Path.unlink, swap])
