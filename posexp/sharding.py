@@ -31,14 +31,14 @@ def use_all_cores() -> None:
 def mesh(seeds: int, batch: int) -> Mesh:
   """A mesh ('seed', 'data') over the devices that the work can use.
 
-  On a CPU every device takes whole seeds, as many rounds as it needs: a seed
-  then gives the same bits whatever other seeds are in the run, and splitting
-  the small batches of small models was no faster. On accelerators the seeds
+  On a CPU every device takes whole seeds, as many rounds as it needs, and the
+  mesh is the same for any number of seeds: a seed then gives the same bits
+  whatever other seeds are in the run. On accelerators the seeds
   are spread as far as they divide, and the devices left over split the batch.
   """
   devices = jax.devices()
   if on_cpu(devices[0]):
-    along_seed, along_data = min(seeds, len(devices)), 1
+    along_seed, along_data = len(devices), 1
   else:
     along_seed = math.gcd(seeds, len(devices))
     along_data = math.gcd(batch, len(devices) // along_seed)
@@ -54,7 +54,10 @@ def on_cpu(device: jax.Device) -> bool:
 def rounds(on: Mesh, seeds: int) -> int:
   """The seeds rounded up to what the mesh divides; the rest are idle."""
   along = on.shape[SEED]
-  return -(-seeds // along) * along
+  # A loop over one seed would be inlined and fused otherwise, and the bits of
+  # a seed would differ from those it has among others.
+  least = 2 if on_cpu(on.devices.flat[0]) else 1
+  return max(least, -(-seeds // along)) * along
 
 
 def pad_seeds(tree: Any, on: Mesh, seeds: int) -> Any:

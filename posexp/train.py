@@ -128,6 +128,9 @@ def programs(
     params = initial_params(run, seed)
     return State(params, optimiser(run.train).init(params), jnp.int32(-1))
 
+  def start_all(seeds_S):
+    return sharding.each_seed(start_one, on, len(run.seeds), seeds_S)
+
   def advance_one(state, seed, first):
     def body(state, number):
       return jax.lax.cond(
@@ -145,7 +148,7 @@ def programs(
 
   seed_sharding = sharding.over_seeds(on)
   start = jax.jit(
-    shard_map(jax.vmap(start_one), in_specs=seeded, out_specs=seeded),
+    shard_map(start_all, in_specs=seeded, out_specs=seeded),
     in_shardings=seed_sharding,
     out_shardings=seed_sharding,
   )

@@ -6,3 +6,6 @@ from posexp.tasks.copying import Copy as Copy
 from posexp.tasks.copying import Reverse as Reverse
 from posexp.tasks.events import Ordering as Ordering
 from posexp.tasks.events import Presence as Presence
+
+# What `posexp tasks` lists: one line a task.
+CATALOGUE: tuple[Task, ...] = (Copy(), Reverse(), Ordering(), Presence())

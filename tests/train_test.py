@@ -1,0 +1,201 @@
+"""Training: paired seeds, exact resumption, divergence, the objective."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from posexp import checkpoint, config, model, schemes, sharding, tasks, train
+from tests import small
+
+
+@pytest.fixture(autouse=True)
+def optax_promotes():
+  """optax's bias correction raises a float to an int32 count."""
+  with jax.numpy_dtype_promotion('standard'):
+    yield
+
+
+def trained(run, chunk=train.CHUNK):
+  """The final state of a run, on the host, without any file."""
+  on = sharding.mesh(len(run.seeds), run.train.batch)
+  start, advance = train.programs(run, on, chunk)
+  seeds_S = train.seeds_array(run, on)
+  state, losses = start(seeds_S), []
+  for first in range(0, run.train.steps, chunk):
+    state, loss_SxC = advance(state, seeds_S, np.int32(first))
+    losses.append(train.busy(run, loss_SxC))
+  return train.busy(run, state), np.concatenate(losses, axis=1)
+
+
+def assert_same_bits(a, b):
+  for (path, x), y in zip(
+    jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True
+  ):
+    np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
+
+
+def test_a_seed_is_the_same_bits_alone_and_among_others():
+  # On two devices five seeds are three rounds, the last half idle.
+  seeds = (3, 5, 9, 2, 8)
+  together, losses = trained(small.run(seeds=seeds))
+  for n, seed in enumerate(seeds[1:4], start=1):
+    alone, loss = trained(small.run(seeds=(seed,)))
+    assert_same_bits(
+      jax.tree.map(lambda x, n=n: x[n], together),
+      jax.tree.map(lambda x: x[0], alone),
+    )
+    np.testing.assert_array_equal(losses[n], loss[0])
+
+
+def test_the_bits_do_not_depend_on_how_many_steps_a_call_does():
+  one, losses = trained(small.run(), chunk=50)
+  two, losses_7 = trained(small.run(), chunk=7)
+  assert_same_bits(one, two)
+  np.testing.assert_array_equal(losses[:, :30], losses_7[:, :30])
+  assert np.isnan(losses[:, 30:]).all()
+
+
+def test_schemes_share_content_initialisation_and_data():
+  seen = {}
+  for scheme in (schemes.NoPE(), schemes.RoPE(), schemes.T5()):
+    run = small.run(scheme=scheme)
+    params = train.initial_params(run, jnp.uint32(3))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+      name = jax.tree_util.keystr(path)
+      if model.POSITION not in name:
+        np.testing.assert_array_equal(seen.setdefault(name, leaf), leaf)
+  assert len(seen) > 8
+
+
+def test_the_loss_is_the_cross_entropy_of_the_targets_alone():
+  run = small.run(task=tasks.Copy(symbols=16), scheme=schemes.ALiBi())
+  params = train.initial_params(run, jnp.uint32(0))
+  batch = run.task.sample(jax.random.key(1), length=12, batch=3)
+  total, count = train.loss(model.of(run), params, batch)
+  logits = np.asarray(
+    model.predict(model.of(run), params, batch.tokens_BxL), np.float64
+  )
+  expected, number = 0.0, 0
+  for b in range(3):
+    for t in range(1, 12):
+      if batch.targets_BxL[b, t]:
+        row = logits[b, t - 1]
+        right = row[int(batch.tokens_BxL[b, t])]
+        expected -= right - np.log(np.exp(row).sum())
+        number += 1
+  assert int(count) == number > 0
+  # float32 sums of some tens of numbers of order one.
+  np.testing.assert_allclose(float(total), expected, rtol=1e-5)
+
+
+def test_a_small_run_learns():
+  run = small.run(
+    task=tasks.Copy(symbols=4, distinct=False, eos=False),
+    train=small.train_config(length=9, steps=300, batch=32, learning_rate=1e-2),
+    evaluate=config.Evaluate(lengths=(9,)),
+    seeds=(0,),
+  )
+  _, losses = trained(run)
+  # Uniform guessing costs ln 4 = 1.39 nats a target.
+  assert losses[0, :5].mean() > 1.3
+  assert losses[0, 280:300].mean() < 0.3
+
+
+def test_divergence_is_recorded_with_its_step_seed_by_seed():
+  wild = small.train_config(learning_rate=1e30, clip=1e30, warmup=0, decay=0.0)
+  state, losses = trained(small.run(train=wild))
+  for seed in range(2):
+    step = int(state.diverged_S[seed])
+    assert step >= 0
+    assert np.isfinite(losses[seed, :step]).all()
+    assert not np.isfinite(losses[seed, step])
+  calm, _ = trained(small.run())
+  assert calm.diverged_S.tolist() == [-1, -1]
+
+
+def test_decay_and_schedule_follow_the_configuration():
+  run = small.run(train=small.train_config(steps=100, warmup=10))
+  optimiser = train.optimiser(run.train)
+  params = {'w': jnp.ones((2, 2)), 'g': jnp.ones(2)}
+  state = optimiser.init(params)
+  zero = jax.tree.map(jnp.zeros_like, params)
+  sizes = []
+  for _ in range(100):
+    update, state = optimiser.update(zero, state, params)
+    assert float(jnp.abs(update['g']).max()) == 0.0  # Vectors do not decay.
+    sizes.append(float(-update['w'][0, 0]))
+  rate = np.array(sizes) / run.train.decay
+  assert rate[0] == 0.0
+  np.testing.assert_allclose(rate[10], run.train.learning_rate, rtol=1e-5)
+  cosine = 0.5 * (1 + np.cos(np.pi * (55 - 10) / 90))
+  expected = run.train.learning_rate * (0.1 + 0.9 * cosine)
+  np.testing.assert_allclose(rate[55], expected, rtol=1e-5)
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
+  state, _ = trained(small.run())
+  told = []
+  store = checkpoint.Checkpoints(
+    tmp_path / 'c', digest='ab' * 8, report=told.append
+  )
+  assert store.latest(state) is None
+  for step in (10, 20, 30):
+    store.save(step, state)
+  assert store.steps() == [30, 20]  # One to use, one in case it is damaged.
+  step, back = store.latest(jax.tree.map(np.zeros_like, state))
+  assert step == 30 and not told
+  assert_same_bits(back, state)
+
+
+@pytest.mark.parametrize('damage', ['truncate', 'foreign'])
+def test_a_damaged_checkpoint_is_named_left_and_passed_over(tmp_path, damage):
+  tree = {'x': np.arange(64, dtype=np.float32)}
+  told = []
+  mine = checkpoint.Checkpoints(tmp_path, digest='ab' * 8, report=told.append)
+  other = checkpoint.Checkpoints(tmp_path, digest='cd' * 8, report=told.append)
+  mine.save(10, tree)
+  (other if damage == 'foreign' else mine).save(20, tree)
+  if damage == 'truncate':
+    files = [p for p in (tmp_path / 'step_00000020').rglob('*') if p.is_file()]
+    for path in files:
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  step, back = mine.latest(tree)
+  assert step == 10
+  np.testing.assert_array_equal(back['x'], tree['x'])
+  (sentence,) = told
+  assert str(tmp_path / 'step_00000020') in sentence
+  assert (tmp_path / 'step_00000020').is_dir()
+
+
+def test_bad_configurations_are_sentences():
+  with pytest.raises(ValueError, match='width=20 and heads=8: try width=24'):
+    config.Model(width=20, heads=8)
+  with pytest.raises(ValueError, match="'relo', did you mean relu"):
+    config.Model(activation='relo')
+  with pytest.raises(ValueError, match=r'head width must be even.*got 5'):
+    small.run(model=config.Model(width=10, heads=2))
+  with pytest.raises(ValueError, match=r'Learned has 16 rows.*length of 24'):
+    small.run(scheme=schemes.Learned(rows=16))
+  with pytest.raises(ValueError, match='got 4'):
+    small.run(evaluate=config.Evaluate(lengths=(4,)))
+  with pytest.raises(ValueError, match='0 but the run has no parent'):
+    small.run(train=small.train_config(steps=0))
+  with pytest.raises(ValueError, match="keeps its parent's model"):
+    small.run().retrofit(schemes.NoPE(), model=config.Model(width=32))
+  with pytest.raises(ValueError, match='different numbers'):
+    small.run(seeds=(1, 1))
+
+
+def test_a_run_survives_json_and_its_digest_tells_runs_apart():
+  run = small.run().retrofit(schemes.RoPE(schemes.NTK(4)) + schemes.T5())
+  back = config.Run.from_dict(run.to_dict())
+  assert back == run and back.digest == run.digest
+  others = [
+    run.parent,
+    dataclasses.replace(run.parent, seeds=(3, 6)),
+    run.parent.retrofit(schemes.RoPE(schemes.NTK(5)) + schemes.T5()),
+  ]
+  assert len({run.digest, *(o.digest for o in others)}) == 4
