@@ -72,6 +72,18 @@ def float64(tree):
   return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 
 
+def value_and_grads(scheme, params, arrays, block):
+  """Attention and the gradients of a random projection w of its output."""
+  *qkv, w = arrays
+
+  def loss(*args):
+    out = posexp.attend(scheme, *args, block=block)
+    return jnp.sum(w * out), out
+
+  grad = jax.grad(loss, argnums=(0, 1, 2, 3), has_aux=True)
+  return grad(params, *qkv)
+
+
 def take(at, order):
   return jax.tree.map(lambda x: x[:, jnp.asarray(order)], at)
 

@@ -176,14 +176,8 @@ def test_6_a_scheme_without_a_reference_is_told_so():
 def test_10_blockwise_equals_dense(scheme):
   if not scheme.blockwise:
     pytest.skip('the scheme changes whole rows of logits')
-  params, (q, k, v, w) = cases.layer_params(scheme), cases.queries(4)
-
-  def value_and_grads(block):
-    out = lambda *args: posexp.attend(scheme, *args, block=block)
-    loss = lambda *args: jnp.sum(w * out(*args))
-    grad = jax.grad(loss, argnums=(0, 1, 2, 3))
-    return jax.jit(lambda *args: (out(*args), grad(*args)))(params, q, k, v)
-
+  params, arrays = cases.layer_params(scheme), cases.queries(4)
+  run = functools.partial(cases.value_and_grads, scheme, params, arrays)
   # The same float32 sums in another order; a gradient of a bias sums 46 rows.
   close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-  jax.tree.map(close, value_and_grads(5), value_and_grads(None))
+  jax.tree.map(close, run(5), run(None))
