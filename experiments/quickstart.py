@@ -18,7 +18,7 @@ LENGTHS = (32, 48, 64, 128)
 
 def grid():
   """Four schemes trained, and two retrofits of the RoPE models."""
-  task = tasks.Ordering(symbols=128, queries=4)
+  task = tasks.Ordering(symbols=16, queries=4, filler=4)
   train = posexp.Train(length=TRAINED, steps=1500, learning_rate=3e-3)
   for scheme in (
     schemes.NoPE(),
@@ -29,6 +29,7 @@ def grid():
     run = posexp.Run(
       task=task,
       scheme=scheme,
+      model=posexp.Model(layers=2),
       train=train,
       evaluate=posexp.Evaluate(lengths=LENGTHS, examples=512),
       seeds=(0, 1, 2),

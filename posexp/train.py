@@ -101,9 +101,11 @@ def step(
     total, count, grads = unflatten(jax.lax.psum(flat, sharding.DATA))
   mean = total / count
   grads = jax.tree.map(lambda g: g / count, grads)
-  updates, optimiser_state = optimiser(train).update(
-    grads, state.optimiser, state.params
-  )
+  # Optax raises floats to integer counts, which strict callers forbid.
+  with jax.numpy_dtype_promotion('standard'):
+    updates, optimiser_state = optimiser(train).update(
+      grads, state.optimiser, state.params
+    )
   params = optax.apply_updates(state.params, updates)
   first_bad = (state.diverged_S < 0) & ~jnp.isfinite(mean)
   diverged = jnp.where(first_bad, number, state.diverged_S)

@@ -1,0 +1,168 @@
+"""Evaluation: the same bytes for all, error kinds, compilations, decoding."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from posexp import config, evaluate, model, schemes, sharding, tasks, train
+from tests import small
+
+LENGTHS = (12, 13, 24)
+
+
+def initial(run):
+  on = sharding.mesh(len(run.seeds), run.train.batch)
+  start, _ = train.programs(run, on)
+  return on, start(train.seeds_array(run, on)).params
+
+
+def test_examples_depend_on_task_length_and_number_only():
+  task = small.run().task
+  few = evaluate.examples(task, 12, 5)
+  many = evaluate.examples(task, 12, 130)
+  assert many.tokens_BxL.shape == (130, 12)
+  np.testing.assert_array_equal(few.tokens_BxL, many.tokens_BxL[:5])
+  # Two draws of 64 and a rest are different examples.
+  assert len({row.tobytes() for row in many.tokens_BxL}) > 120
+  other = evaluate.examples(dataclasses.replace(task, symbols=17), 12, 5)
+  assert not np.array_equal(few.tokens_BxL, other.tokens_BxL)
+
+
+def test_training_never_sees_the_evaluation_fold():
+  run = small.run(train=small.train_config(batch=64))
+  held_out = {
+    row.tobytes() for row in evaluate.examples(run.task, 12, 128).tokens_BxL
+  }
+  for seed in (0, 1, evaluate.FOLD):
+    key = jax.random.fold_in(jax.random.key(np.uint32(seed)), train.DATA)
+    for step in range(3):
+      batch = run.task.sample(
+        jax.random.fold_in(key, step), length=12, batch=64
+      )
+      rows = {row.tobytes() for row in np.asarray(batch.tokens_BxL)}
+      assert len(rows & held_out) < 3  # A chance meeting, not a shared fold.
+
+
+def test_predictions_equal_a_plain_forward_pass_at_every_length():
+  run = small.run(evaluate=config.Evaluate(lengths=LENGTHS, examples=9))
+  on, params = initial(run)
+  evaluator = evaluate.Evaluator(run, on)
+  for length in LENGTHS:
+    tokens = np.asarray(evaluate.examples(run.task, length, 9).tokens_BxL)
+    said_SxBxL = evaluator.said(params, tokens)
+    for n in range(len(run.seeds)):
+      one = jax.tree.map(lambda x, n=n: x[n], params)
+      logits = model.predict(model.of(run), one, jnp.asarray(tokens))
+      np.testing.assert_array_equal(
+        said_SxBxL[n, :, 1:], np.argmax(logits, axis=-1)
+      )
+
+
+def test_one_program_serves_all_seeds_and_neighbouring_lengths():
+  lengths = (12, 33, 34, 35, 39, 40, 64)
+  run = small.run(evaluate=config.Evaluate(lengths=lengths, examples=130))
+  on, params = initial(run)
+  evaluator = evaluate.Evaluator(run, on)
+  for length in lengths:
+    evaluator.outcomes(params, length)
+  assert {evaluate.ladder(n) for n in lengths} == {12, 40, 64}
+  assert evaluator.compilations == 3
+
+
+@pytest.mark.parametrize('length', range(1, 300))
+def test_the_ladder_wastes_at_most_a_quarter(length):
+  padded = evaluate.ladder(length)
+  assert length <= padded < 1.25 * length + 1
+  assert evaluate.ladder(padded) == padded
+
+
+def test_padding_never_asks_for_more_than_the_longest_length():
+  run = small.run(
+    scheme=schemes.Learned(rows=33),
+    evaluate=config.Evaluate(lengths=(12, 33), examples=2),
+  )
+  on, params = initial(run)  # 33 tokens would pad to 40, beyond the table.
+  found = evaluate.Evaluator(run, on).outcomes(params, 33)
+  assert found.kind_SxT.shape == (2, 2)
+
+
+def judged(answers):
+  """Outcomes of two sequences with two targets and one end, by hand."""
+  shape = (2, 5)
+  tokens = np.array([[9, 1, 5, 2, 7], [9, 3, 5, 4, 7]])
+  foils = np.full((*shape, 2), -1)
+  foils[0, 1] = [2, 3]
+  foils[1, 3] = [3, -1]
+  batch = tasks.Batch(
+    tokens_BxL=tokens,
+    targets_BxL=np.isin(np.arange(5), (1, 3, 4)) & np.ones(shape, bool),
+    ends_BxL=np.isin(np.arange(5), (4,)) & np.ones(shape, bool),
+    foils_BxLxC=foils,
+    strata={'gap': np.arange(10).reshape(shape)},
+  )
+  return evaluate.judge(np.array([answers]), batch, 5)
+
+
+def test_error_kinds_by_hand():
+  right, order, lost = (
+    evaluate.CORRECT,
+    evaluate.ORDER_ERROR,
+    evaluate.RETRIEVAL_ERROR,
+  )
+  found = judged([[0, 3, 0, 2, 7], [0, 8, 0, 3, 1]])
+  assert found.kind_SxT.tolist() == [[order, right, lost, order]]
+  assert found.example_T.tolist() == [0, 0, 1, 1]
+  assert found.strata['gap'].tolist() == [1, 3, 6, 8]
+  assert found.ends_SxN.tolist() == [[True, False]]
+  (row,) = evaluate.summary(found, (4,))
+  assert row == {
+    'seed': 4,
+    'length': 5,
+    'exact': 0.0,
+    'token': 0.25,
+    'order': 0.5,
+    'retrieval': 0.25,
+    'first_error': 0.0,
+    'end': 0.5,
+    'targets': 4,
+  }
+
+
+def test_exact_match_and_first_error_by_hand():
+  (row,) = evaluate.summary(judged([[0, 1, 0, 2, 7], [0, 3, 0, 8, 7]]), (0,))
+  assert row['exact'] == 0.5  # The end of sequence is scored apart.
+  assert (
+    row['first_error'] == 1.5
+  )  # None in the first: 2; place 1 in the other.
+  assert row['token'] == 0.75
+
+
+@pytest.mark.parametrize('bos', [True, False])
+def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
+  run = small.run(
+    task=tasks.Copy(symbols=2, distinct=False),
+    scheme=schemes.RoPE() + schemes.ALiBi(),
+    model=config.Model(layers=1, width=16, heads=2, bos=bos),
+    evaluate=config.Evaluate(lengths=(6,)),
+    train=small.train_config(length=6),
+  )
+  net = model.of(run)
+  batch = run.task.sample(jax.random.key(0), length=6, batch=256)
+  params = train.initial_params(run, jnp.uint32(2))
+  # Sharpen an untrained model, so that some answers are right and some wrong.
+  params['unembedding'] = params['unembedding'].at[:, 0].set(-10.0)
+  forced = jnp.argmax(model.predict(net, params, batch.tokens_BxL), -1)
+  free = jax.jit(evaluate.greedy, static_argnums=0)(
+    net, params, batch.tokens_BxL, batch.targets_BxL
+  )
+  targets = batch.targets_BxL[:, 1:] & ~batch.ends_BxL[:, 1:]
+  exact = lambda said: np.asarray(
+    ((said == batch.tokens_BxL[:, 1:]) | ~targets).all(axis=1)
+  )
+  np.testing.assert_array_equal(exact(forced), exact(free))
+  assert 0 < exact(free).sum() < 256
+  # Where the answer went wrong the two may part: it is not the same pass.
+  assert (np.asarray(forced != free) & np.asarray(targets)).any()

@@ -1,0 +1,166 @@
+"""Experiment files: loading, changing, selecting, ordering."""
+
+import pytest
+
+from posexp import config, schemes
+from posexp.launch import grid
+from tests import small
+
+
+def test_parents_come_first_and_everything_once():
+  run = small.run()
+  one, two = run.retrofit(schemes.NoPE()), run.retrofit(schemes.ALiBi())
+  deep = two.retrofit(schemes.T5())
+  assert grid.plan([deep, one, run, two]) == (run, two, deep, one)
+
+
+def test_a_change_reaches_parents_and_leaves_zero_shot_at_zero_steps():
+  run = small.run()
+  runs = grid.change(
+    [run.retrofit(schemes.NoPE())],
+    ['train.steps=7', 'train.learning_rate=1', 'evaluate.lengths=(12, 36)'],
+  )
+  parent, child = runs
+  assert child.parent == parent
+  assert parent.train.steps == 7 and child.train.steps == 0
+  assert parent.train.learning_rate == child.train.learning_rate == 1.0
+  assert type(parent.train.learning_rate) is float
+  assert child.evaluate.lengths == (12, 36)
+
+
+def test_a_change_inside_task_scheme_and_seeds():
+  run = small.run(scheme=schemes.T5(buckets=8))
+  (changed,) = grid.change(
+    [run],
+    ['scheme.buckets=16', 'task.queries=1', 'seeds=7', 'model.tied=True'],
+  )
+  assert changed.scheme == schemes.T5(buckets=16)
+  assert changed.seeds == (7,) and changed.model.tied is True
+  (none,) = grid.change([changed], ['model.feedforward=None'])
+  assert none.model.feedforward is None
+  (swiglu,) = grid.change([changed], ['model.activation=swiglu'])
+  assert swiglu.model.activation == 'swiglu'
+
+
+@pytest.mark.parametrize(
+  ('assignment', 'sentence'),
+  [
+    ('train.stops=3', "Train has no field 'stops'.*did you mean steps"),
+    ('trian.steps=3', "Run has no field 'trian'.*did you mean train"),
+    ('train.steps=many', "train.steps must be of type int, got 'many'"),
+    ('train.steps=2.5', "train.steps must be of type int, got '2.5'"),
+    ('model.tied=1', "model.tied must be of type bool, got '1'"),
+    ('seeds.first=1', "'seeds' in seeds.first is a plain value"),
+    ('parent.train.steps=1', "no field 'parent' to set"),
+    ('train.steps', 'must be FIELD=VALUE'),
+    ('train.steps=-1', 'must be at least 0, got -1'),
+  ],
+)
+def test_bad_changes_are_sentences(assignment, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    grid.change([small.run()], [assignment])
+
+
+def test_selection_is_by_text_or_glob_and_brings_the_parents():
+  run = small.run()
+  runs = grid.plan(
+    [run.retrofit(schemes.ALiBi()), run, small.run(scheme=schemes.T5())]
+  )
+  assert grid.select(runs, 'alibi') == runs[:2]
+  assert grid.select(runs, '*T5()') == runs[2:]
+  with pytest.raises(ValueError, match=r'matches no run.*T5\(\)'):
+    grid.select(runs, 'yarn')
+
+
+def write(tmp_path, text, name='mine.py'):
+  path = tmp_path / name
+  path.write_text(text)
+  return str(path)
+
+
+def test_bad_files_are_sentences(tmp_path):
+  write(tmp_path, '')
+  with pytest.raises(ValueError, match=r'no experiment file.*did you mean'):
+    grid.load(str(tmp_path / 'mien.py'))
+  with pytest.raises(ValueError, match=r'has no function grid\(\)'):
+    grid.load(write(tmp_path, 'x = 1'))
+  with pytest.raises(ValueError, match='objects, got 3'):
+    grid.load(write(tmp_path, 'def grid():\n  yield 3'))
+  with pytest.raises(ValueError, match='yields no runs'):
+    grid.load(write(tmp_path, 'def grid():\n  return []'))
+
+
+OWN = '''
+"""A scheme and a task of one's own."""
+import dataclasses
+import jax
+import jax.numpy as jnp
+import posexp
+from posexp import schemes, tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class Recent(schemes.Scheme):
+  """Adds minus the square root of the distance, times a strength."""
+
+  strength: float = 0.5
+
+  def bias(self, params, head, q_at, k_at):
+    distance = jnp.maximum(q_at - k_at, 0).astype(jnp.float32)
+    return -self.strength * jnp.sqrt(distance)
+
+
+@dataclasses.dataclass(frozen=True)
+class Last(tasks.Task):
+  """Repeat the first token at the end."""
+
+  symbols: int = 4
+
+  @property
+  def vocabulary(self):
+    return self.symbols
+
+  def chance(self, length):
+    return 1 / self.symbols
+
+  def sample(self, key, *, length, batch):
+    tokens = jax.random.randint(key, (batch, length), 0, self.symbols)
+    tokens = tokens.at[:, -1].set(tokens[:, 0])
+    last = jnp.broadcast_to(jnp.arange(length) == length - 1, tokens.shape)
+    return tasks.Batch(
+      tokens_BxL=tokens,
+      targets_BxL=last,
+      ends_BxL=jnp.zeros_like(last),
+      foils_BxLxC=jnp.where(last, tokens[:, 1:2], -1)[..., None],
+      strata={},
+    )
+
+
+def grid():
+  run = posexp.Run(
+    task=Last(),
+    scheme=Recent(strength=0.25) + schemes.RoPE(),
+    model=posexp.Model(layers=1, width=16, heads=2),
+    train=posexp.Train(length=8, steps=5, batch=4),
+    evaluate=posexp.Evaluate(lengths=(8, 16), examples=4),
+    seeds=(0,),
+  )
+  yield run
+  yield run.retrofit(Recent())
+'''
+
+
+def test_a_scheme_and_a_task_of_ones_own_run_untouched(tmp_path):
+  experiment = grid.load(write(tmp_path, OWN, 'own_things.py'))
+  run, child = experiment.runs
+  assert str(run.scheme) == 'Recent(strength=0.25) + RoPE()'
+  assert config.Run.from_dict(child.to_dict()) == child
+  assert small.execute(tmp_path / 'w', *experiment.runs) == {}
+
+
+def test_the_digest_follows_the_source_of_ones_own_classes(tmp_path):
+  before = grid.load(write(tmp_path, OWN, 'own_things.py')).runs[0].digest
+  again = grid.load(write(tmp_path, OWN, 'own_things.py')).runs[0].digest
+  changed = OWN.replace('jnp.sqrt(distance)', 'distance')
+  after = grid.load(write(tmp_path, changed, 'own_things.py')).runs[0].digest
+  assert before == again != after

@@ -1,0 +1,93 @@
+"""Retrofit: what is kept, new and dropped, and that it is the same weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from posexp import config, model, retrofit, schemes, train
+from tests import small
+
+
+def params_of(run):
+  """Initial parameters with a seed axis, positional ones not at zero."""
+  one = train.initial_params(run, jnp.uint32(0))
+  spread = lambda x: np.stack(
+    [
+      np.asarray(x) + 0.1 * n + 0.01 * np.arange(x.size).reshape(x.shape)
+      for n in range(2)
+    ]
+  ).astype(np.float32)
+  return jax.tree.map(spread, one)
+
+
+def moved(old, new, **shape):
+  shape = config.Model(layers=2, width=16, heads=2, **shape)
+  parent = small.run(scheme=old, model=shape)
+  child = parent.retrofit(new)
+  params = params_of(parent)
+  return params, retrofit.transfer(parent, child, params), child
+
+
+def test_content_is_kept_and_the_result_fits_the_new_model():
+  params, transfer, child = moved(
+    schemes.Learned(rows=32), schemes.RoPE(schemes.NTK(2)) + schemes.T5()
+  )
+  wanted = model.shapes(model.of(child))
+  assert jax.tree.structure(transfer.params) == jax.tree.structure(wanted)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(transfer.params):
+    name = jax.tree_util.keystr(path)
+    if model.POSITION not in name:
+      old = params
+      for entry in path:
+        old = old[entry.key]
+      np.testing.assert_array_equal(leaf, old)
+    else:
+      assert not np.any(leaf)  # A T5 table starts at zero.
+  assert transfer.new == ('block_0/position/T5', 'block_1/position/T5')
+  assert transfer.dropped == ('position_input/Learned',)
+  assert transfer.kept == ()
+
+
+@pytest.mark.parametrize(
+  'new',
+  [
+    schemes.T5() + schemes.RoPE(),
+    schemes.RoPE(schemes.Linear(2)) + schemes.T5(),
+    schemes.Interpolate(schemes.T5(), 2),
+    schemes.ALiBi() + schemes.Interpolate(schemes.RoPE() + schemes.T5(), 2),
+  ],
+  ids=str,
+)
+def test_a_trained_table_follows_its_scheme_into_sums_and_wrappers(new):
+  params, transfer, child = moved(schemes.RoPE() + schemes.T5(), new)
+  assert transfer.kept == ('block_0/position/T5', 'block_1/position/T5')
+  assert transfer.new == transfer.dropped == ()
+  for n in range(2):
+    before = params[f'block_{n}']['position']
+    after = transfer.params[f'block_{n}']['position']
+    np.testing.assert_array_equal(
+      jax.tree.leaves(after)[0], jax.tree.leaves(before)[0]
+    )
+  wanted = model.shapes(model.of(child))
+  assert jax.tree.structure(transfer.params) == jax.tree.structure(wanted)
+
+
+def test_a_table_of_another_size_is_dropped_and_new():
+  _, transfer, _ = moved(schemes.T5(buckets=8), schemes.T5(buckets=16))
+  assert transfer.kept == ()
+  assert len(transfer.new) == len(transfer.dropped) == 2
+  _, shared, _ = moved(
+    schemes.T5(buckets=8), schemes.T5(buckets=16), share_position=True
+  )
+  assert shared.new == shared.dropped == ('position/T5',)
+
+
+def test_adding_a_t5_bias_changes_nothing_until_it_is_trained():
+  old = schemes.RoPE()
+  params, transfer, child = moved(old, old + schemes.T5())
+  first = lambda tree: jax.tree.map(lambda x: jnp.asarray(x[0]), tree)
+  tokens = jnp.arange(12, dtype=jnp.int32)[None]
+  before = model.predict(model.of(child.parent), first(params), tokens)
+  after = model.predict(model.of(child), first(transfer.params), tokens)
+  np.testing.assert_array_equal(before, after)

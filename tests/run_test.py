@@ -1,0 +1,191 @@
+"""Whole runs: records, skipping, resuming after a kill, retrofits, failures."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from posexp import config, records, schemes, train
+from posexp.launch import local, progress
+from tests import small
+
+NUMBERS = ('exact', 'token', 'order', 'retrieval', 'first_error', 'diverged')
+
+
+def assert_same_results(a: pathlib.Path, b: pathlib.Path, digest: str):
+  """The same numbers, targets and weights, bit for bit."""
+  one, two = records.read(a, digest), records.read(b, digest)
+  for key in ('results', 'losses', 'diverged', 'learned'):
+    assert one[key] == two[key], key
+  x, y = records.outcomes(a, digest), records.outcomes(b, digest)
+  assert x.equals(y)
+
+
+def test_a_run_leaves_a_record_and_is_not_computed_again(tmp_path):
+  run = small.run()
+  retrofit = run.retrofit(schemes.RoPE(schemes.NTK(2)) + schemes.T5())
+  assert small.execute(tmp_path, retrofit) == {}
+  table = records.load(tmp_path)
+  assert len(table) == 2 * 2 * 2  # Runs, seeds, lengths.
+  assert set(table['parent']) == {'', 'RoPE()'}
+  np.testing.assert_allclose(
+    table['token'] + table['order'] + table['retrieval'], 1.0
+  )
+  record = records.read(tmp_path, retrofit.digest)
+  assert record['transfer']['new'] == ['block_0/position/T5']
+  assert config.Run.from_dict(record['config']) == retrofit
+  stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*.json')}
+  assert small.execute(tmp_path, retrofit) == {}
+  assert stamps == {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*.json')}
+
+
+def test_a_zero_shot_change_to_the_same_scheme_changes_no_answer(tmp_path):
+  run = small.run()
+  same = run.retrofit(schemes.RoPE(schemes.Linear(1)))
+  small.execute(tmp_path, same)
+  a = records.outcomes(tmp_path, run.digest)
+  b = records.outcomes(tmp_path, same.digest)
+  assert a.equals(b)
+
+
+class Stop(Exception):
+  """Stands for the process being gone: nothing after it runs."""
+
+
+@pytest.mark.parametrize('seed', [1, 2])
+def test_a_run_stopped_at_a_random_step_ends_bit_identical(
+  tmp_path, monkeypatch, seed
+):
+  monkeypatch.setattr(train, 'CHUNK', 5)
+  run = small.run(train=small.train_config(steps=33, checkpoint_every=7))
+  small.execute(tmp_path / 'whole', run)
+  stop = random.Random(seed).randrange(1, 7)
+
+  class Dying(progress.Progress):
+    calls = 0
+
+    def advance(self, work, label):
+      type(self).calls += 1
+      if self.calls == stop:
+        raise KeyboardInterrupt
+
+  broken = tmp_path / 'broken'
+  broken.mkdir()
+  with (
+    pytest.raises(KeyboardInterrupt),
+    Dying(1.0, broken / 'log.txt') as tell,
+  ):
+    local.execute([run], broken, tell)
+  assert records.read(broken, run.digest) is None
+  assert small.execute(broken, run) == {}
+  assert_same_results(tmp_path / 'whole', broken, run.digest)
+
+
+EXPERIMENT = """
+from tests import small
+from posexp import schemes
+
+def grid():
+  run = small.run(train=small.train_config(
+      steps=1500, batch=64, checkpoint_every=50))
+  yield run.retrofit(schemes.ALiBi())
+"""
+
+
+def test_a_run_killed_from_outside_ends_bit_identical(tmp_path):
+  file = tmp_path / 'experiment.py'
+  file.write_text(EXPERIMENT)
+  command = [sys.executable, '-m', 'posexp', 'run', str(file)]
+  root = str(pathlib.Path(__file__).parents[1])
+  environment = {**os.environ, 'PYTHONPATH': root}
+
+  def start(workdir):
+    return subprocess.Popen(
+      [*command, f'--workdir={workdir}'],
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      start_new_session=True,
+      text=True,
+    )
+
+  killed = start(tmp_path / 'killed')
+  deadline = time.monotonic() + 120
+  while not list((tmp_path / 'killed').rglob('step_*')):
+    assert killed.poll() is None and time.monotonic() < deadline
+    time.sleep(0.02)
+  os.killpg(killed.pid, signal.SIGKILL)
+  killed.communicate()
+  assert not list((tmp_path / 'killed').rglob('record.json'))
+  again, whole = start(tmp_path / 'killed'), start(tmp_path / 'whole')
+  _, told = again.communicate(timeout=300)
+  assert again.returncode == 0, told
+  assert 'resumed Ordering: RoPE() at step' in told
+  out, _ = whole.communicate(timeout=300)
+  assert whole.returncode == 0 and 'ALiBi' in out
+  digests = [p.name for p in (tmp_path / 'whole' / 'runs').iterdir()]
+  assert len(digests) == 2
+  for digest in digests:
+    assert_same_results(tmp_path / 'whole', tmp_path / 'killed', digest)
+
+
+def test_a_failing_run_is_told_and_the_rest_goes_on(tmp_path):
+  good = small.run()
+  bad = dataclasses.replace(good, scheme=Broken())
+  failures = small.execute(tmp_path, bad, bad.retrofit(schemes.NoPE()), good)
+  assert failures[bad.digest] == 'this scheme has no rotation'
+  assert 'its parent failed' in failures[bad.retrofit(schemes.NoPE()).digest]
+  assert records.read(tmp_path, good.digest) is not None
+  assert 'failed' in (tmp_path / 'log.txt').read_text()
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken(schemes.Scheme):
+  """Fails when it is traced, which no check of a configuration can see."""
+
+  def rotate(self, params, x_BxLxHxE, at, side):
+    raise ValueError('this scheme has no rotation')
+
+
+def test_a_damaged_record_is_named_left_and_the_rest_goes_on(tmp_path):
+  good = small.run()
+  other = small.run(scheme=schemes.ALiBi())
+  path = records.run_directory(tmp_path, other.digest) / 'record.json'
+  path.parent.mkdir(parents=True)
+  path.write_text('{"digest": "')
+  failures = small.execute(tmp_path, other, good)
+  assert str(path) in failures[other.digest]
+  assert path.read_text() == '{"digest": "'
+  with pytest.warns(UserWarning, match='cannot be read'):
+    table = records.load(tmp_path)
+  assert set(table['scheme']) == {'RoPE()'}
+
+
+def test_a_lost_parent_checkpoint_is_a_sentence(tmp_path):
+  run = small.run()
+  small.execute(tmp_path, run)
+  shutil.rmtree(records.run_directory(tmp_path, run.digest) / 'checkpoints')
+  child = run.retrofit(schemes.NoPE())
+  failures = small.execute(tmp_path, child)
+  assert 'move that directory away to train it again' in failures[child.digest]
+
+
+def test_the_record_tells_what_is_behind_a_number(tmp_path):
+  run = small.run(scheme=schemes.T5(buckets=8, max_distance=16))
+  small.execute(tmp_path, run)
+  record = records.read(tmp_path, run.digest)
+  assert record['versions']['jax'] and record['device']['platform']
+  # A table of 8 buckets for 2 heads in one layer.
+  assert record['parameters']['positional'] == 16
+  assert record['seconds']['train'] > 0
+  assert len(record['losses'][0]) == -(-30 // train.CHUNK)
+  assert json.loads(json.dumps(record)) == record
