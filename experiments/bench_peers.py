@@ -25,7 +25,6 @@ except ImportError as error:
   ) from error
 
 ROUNDS, STEPS = 9, 20
-# More symbols than Copy needs none: 62 and two special ones make 64.
 VOCABULARY = 64
 
 
@@ -35,7 +34,7 @@ class Peer:
   def __init__(self, **position):
     self.model = x_transformers.TransformerWrapper(
       num_tokens=VOCABULARY,
-      max_seq_len=bench.LENGTH,
+      max_seq_len=bench.LENGTH + 1,
       use_abs_pos_emb=False,
       attn_layers=x_transformers.Decoder(
         dim=64,
@@ -52,7 +51,9 @@ class Peer:
     self.optimiser = torch.optim.AdamW(
       self.model.parameters(), lr=1e-3, betas=(0.9, 0.98)
     )
-    shape = (bench.BATCH, bench.LENGTH)
+    # One token more than posexp's sequences, which begin with BOS: both models
+    # read LENGTH tokens.
+    shape = (bench.BATCH, bench.LENGTH + 1)
     self.tokens_BxL = torch.randint(0, VOCABULARY, shape)
     self()
 

@@ -20,6 +20,8 @@ Params = Any
 # else, since a call does the same arithmetic whatever its length.
 CHUNK = 50
 INITIAL, DATA = 0, 1
+# Tokens that a CPU device does at a time.
+MICRO_TOKENS = 512
 
 
 class State(NamedTuple):
@@ -76,8 +78,48 @@ def loss(
   return total, jnp.sum(targets_BxT).astype(jnp.float32)
 
 
+def gradient(
+  net: model.Transformer, params: Params, batch: tasks.Batch, micro: int
+) -> tuple[Array, Array, Params]:
+  """Summed loss, number of targets and summed gradient, in parts of a batch.
+
+  The batch is done `micro` sequences at a time, a divisor of it.
+  """
+  one = jax.value_and_grad(lambda p, b: loss(net, p, b), has_aux=True)
+  parts = batch.tokens_BxL.shape[0] // micro
+  if parts == 1:
+    (total, count), grads = one(params, batch)
+    return total, count, grads
+
+  def add(carry, part):
+    (total, count), grads = one(params, part)
+    return jax.tree.map(jnp.add, carry, (total, count, grads)), None
+
+  zeros = jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
+  split = jax.tree.map(lambda x: x.reshape(parts, micro, *x.shape[1:]), batch)
+  return jax.lax.scan(add, zeros, split)[0]
+
+
+def micro_batch(batch: int, length: int, on: jax.sharding.Mesh) -> int:
+  """How many sequences a device does at a time.
+
+  All of them on an accelerator. On a CPU few enough that the activations of a
+  small model stay in a core's cache: the largest divisor of the batch within
+  MICRO_TOKENS, which was a third faster than a whole batch of 64 x 41 tokens.
+  """
+  if not sharding.on_cpu(on.devices.flat[0]):
+    return batch
+  fitting = max(1, MICRO_TOKENS // length)
+  return max(n for n in range(1, fitting + 1) if batch % n == 0)
+
+
 def step(
-  run: config.Run, state: State, seed: Array, number: Array, shards: int
+  run: config.Run,
+  state: State,
+  seed: Array,
+  number: Array,
+  shards: int,
+  micro: int,
 ) -> tuple[State, Array]:
   """One optimiser step of one seed on this device's part of its batch."""
   net, train = model.of(run), run.train
@@ -92,10 +134,7 @@ def step(
   batch = jax.tree.map(
     lambda x: jax.lax.dynamic_slice_in_dim(x, first, part), batch
   )
-  objective = lambda params: loss(net, params, batch)
-  (total, count), grads = jax.value_and_grad(objective, has_aux=True)(
-    state.params
-  )
+  total, count, grads = gradient(net, state.params, batch, micro)
   if shards > 1:
     flat, unflatten = jax.flatten_util.ravel_pytree((total, count, grads))
     total, count, grads = unflatten(jax.lax.psum(flat, sharding.DATA))
@@ -123,6 +162,7 @@ def programs(
   seeds (see `sharding.mesh`) are included; `busy` leaves them out.
   """
   shards = on.shape[sharding.DATA]
+  micro = micro_batch(run.train.batch // shards, run.train.length, on)
   seeded = PartitionSpec(sharding.SEED)
   shard_map = functools.partial(jax.shard_map, mesh=on, check_vma=False)
 
@@ -137,7 +177,7 @@ def programs(
     def body(state, number):
       return jax.lax.cond(
         number < run.train.steps,
-        lambda s: step(run, s, seed, number, shards),
+        lambda s: step(run, s, seed, number, shards, micro),
         lambda s: (s, jnp.float32(jnp.nan)),
         state,
       )

@@ -28,6 +28,7 @@ ORDER = (
   ('launch',),
   ('bench',),
   ('cli',),
+  ('__main__',),
 )
 LEVEL = {name: n for n, names in enumerate(ORDER) for name in names}
 
