@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posexp import attention, config, schemes
 
@@ -42,6 +43,7 @@ class Transformer(nn.Module):
     cache: tuple[attention.Cache, ...] | None = None,
     start: Array | int = 0,
     key: Array | None = None,
+    rows: tuple[int, ...] | None = None,
   ) -> tuple[Array, tuple[attention.Cache, ...] | None]:
     """Logits for the token after each token, B x L x V, float32.
 
@@ -51,6 +53,8 @@ class Transformer(nn.Module):
         the tokens alone.
       start: the index of the first token.
       key: for schemes that draw their positions.
+      rows: the places whose logits are wanted, all by default; the last block
+        is computed for them alone.
 
     Returns:
       The logits and the extended cache (None without one).
@@ -58,9 +62,9 @@ class Transformer(nn.Module):
     shape, scheme = self.shape, self.scheme
     length = tokens_BxL.shape[1]
     scheme.check(shape.dims, length if cache is None else slots(cache))
-    rows = self.vocabulary + shape.bos
+    entries = self.vocabulary + shape.bos
     table = self.param(
-      'embedding', nn.initializers.normal(1.0), (rows, shape.width)
+      'embedding', nn.initializers.normal(1.0), (entries, shape.width)
     )
     # Before anything positional: Flax draws a module's parameters in order,
     # and those of the content must not depend on what a scheme learns.
@@ -86,17 +90,22 @@ class Transformer(nn.Module):
     for n in range(shape.layers):
       block = Block(shape, scheme, name=f'block_{n}')
       x_BxLxD, one = block(
-        x_BxLxD, at, index_1xL, shared, None if cache is None else cache[n]
+        x_BxLxD,
+        at,
+        index_1xL,
+        shared,
+        None if cache is None else cache[n],
+        rows if n == shape.layers - 1 else None,
       )
       caches.append(one)
     x_BxLxD = RMSNorm(name='norm')(x_BxLxD)
     logits_TxV = jnp.einsum(
       'td,dv->tv',
-      x_BxLxD.reshape(-1, shape.width),
+      _flat(x_BxLxD),
       unembed.astype(dtype),
       preferred_element_type=jnp.float32,
     )
-    logits_BxLxV = logits_TxV.reshape(*tokens_BxL.shape, -1)
+    logits_BxLxV = logits_TxV.reshape(*x_BxLxD.shape[:2], -1)
     return logits_BxLxV, None if cache is None else tuple(caches)
 
   def _positional(self, name: str, init: Any) -> schemes.Params:
@@ -104,53 +113,67 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-  """Attention and an MLP, each behind an RMSNorm and added to the stream."""
+  """Attention and an MLP, each behind an RMSNorm and added to the stream.
+
+  With `rows`, only those tokens go on, though they attend to all.
+  """
 
   shape: config.Model
   scheme: schemes.Scheme
 
   @nn.compact
-  def __call__(self, x_BxLxD, at, index_1xL, params, cache):
+  def __call__(self, x_BxLxD, at, index_1xL, params, cache, rows=None):
     shape, scheme = self.shape, self.scheme
     if params is None:
       params = positional(self, POSITION, scheme.init_layer, shape.dims)
-    # Matrix products see one long axis of tokens T: B x L costs a fifth more.
-    tokens = x_BxLxD.shape[:2]
+    batch, length = x_BxLxD.shape[:2]
     h_BxLxD = RMSNorm(name='norm_attention')(x_BxLxD)
     at = scheme.locate(params, h_BxLxD, at)
-    h_TxD = h_BxLxD.reshape(-1, shape.width)
-    qkv_TxD = _Linear(3 * shape.width, name='qkv')(h_TxD)
-    q, k, v = (
-      x_TxD.reshape(*tokens, shape.heads, -1)
-      for x_TxD in jnp.split(qkv_TxD, 3, axis=-1)
+    # Matrix products see one long axis of tokens T: B x L costs a fifth more.
+    kv_TxD = _Linear(2 * shape.width, name='key_value')(_flat(h_BxLxD))
+    k, v = (
+      x_TxD.reshape(batch, length, shape.heads, -1)
+      for x_TxD in jnp.split(kv_TxD, 2, axis=-1)
     )
-    q = scheme.rotate(params, q, at, 'q')
+    q_at, q_index_1xQ = at, index_1xL
+    if rows is not None:
+      keep = lambda x: x[:, np.asarray(rows)]
+      x_BxLxD, h_BxLxD = keep(x_BxLxD), keep(h_BxLxD)
+      q_at, q_index_1xQ = jax.tree.map(keep, at), keep(index_1xL)
+    q_TxD = _Linear(shape.width, name='query')(_flat(h_BxLxD))
+    q = q_TxD.reshape(batch, -1, shape.heads, shape.head_width)
+    q = scheme.rotate(params, q, q_at, 'q')
     k = scheme.rotate(params, k, at, 'k')
     k_at, k_index_1xK = at, index_1xL
     if cache is not None:
       cache = attention.extend(cache, k, v, at, index_1xL)
       k, v, k_at, k_index_1xK = cache
-    mixed_BxLxHxE = attention.core(
+    mixed_BxQxHxE = attention.core(
       scheme,
       params,
       q,
       k,
       v,
-      at,
+      q_at,
       k_at,
-      index_1xL,
+      q_index_1xQ,
       k_index_1xK,
       1 / math.sqrt(shape.head_width),
     )
+    return self._transform(x_BxLxD, mixed_BxQxHxE), cache
+
+  def _transform(self, x_BxQxD, mixed_BxQxHxE):
+    """The residual stream after attention's output and the MLP."""
+    shape = self.shape
     # Residual branches start small, so that depth does not scale the stream.
     gain = 1 / (2 * shape.layers)
     out = _Linear(shape.width, gain, name='out')
-    mixed_TxD = out(mixed_BxLxHxE.reshape(-1, shape.width))
-    x_BxLxD = x_BxLxD + mixed_TxD.reshape(x_BxLxD.shape)
-    h_BxLxD = RMSNorm(name='norm_mlp')(x_BxLxD)
-    hidden_TxF = self._hidden(h_BxLxD.reshape(-1, shape.width))
-    down_TxD = _Linear(shape.width, gain, name='down')(hidden_TxF)
-    return x_BxLxD + down_TxD.reshape(x_BxLxD.shape), cache
+    mixed_TxD = out(mixed_BxQxHxE.reshape(-1, shape.width))
+    x_BxQxD = x_BxQxD + mixed_TxD.reshape(x_BxQxD.shape)
+    h_BxQxD = RMSNorm(name='norm_mlp')(x_BxQxD)
+    hidden_TxF = self._hidden(_flat(h_BxQxD))
+    down_TxD = _Linear(shape.width, gain, turned=True, name='down')(hidden_TxF)
+    return x_BxQxD + down_TxD.reshape(x_BxQxD.shape)
 
   def _hidden(self, h_TxD):
     hidden = self.shape.feedforward or 4 * self.shape.width
@@ -175,17 +198,18 @@ class RMSNorm(nn.Module):
 class _Linear(nn.Module):
   """A matrix product without bias, in the dtype of its input.
 
-  Its kernel is kept in x out, or out x in if that is the wider side: on a CPU
-  the gradient of a kernel with more rows than columns takes twice as long.
+  The kernel is in x out; out x in with `turned`, for a product that narrows:
+  on a CPU the gradient of a tall kernel takes twice that of a wide one.
   """
 
   width: int
   gain: float = 1.0
+  turned: bool = False
 
   @nn.compact
   def __call__(self, x_TxD):
     depth = x_TxD.shape[-1]
-    if depth > self.width:
+    if self.turned:
       init = nn.initializers.variance_scaling(
         self.gain, 'fan_in', 'normal', in_axis=1, out_axis=0
       )
@@ -206,6 +230,10 @@ def positional(
   return module.param(name, init, dims)
 
 
+def _flat(x_BxLxD: Array) -> Array:
+  return x_BxLxD.reshape(-1, x_BxLxD.shape[-1])
+
+
 def _normal(gain: float) -> Any:
   return nn.initializers.variance_scaling(gain, 'fan_in', 'normal')
 
@@ -223,10 +251,27 @@ def inputs(net: Transformer, tokens_BxL: Array) -> Array:
   return jnp.concatenate([bos_Bx1, tokens_BxL[:, :-1]], axis=1)
 
 
-def predict(net: Transformer, params: Any, tokens_BxL: Array) -> Array:
-  """Logits B x L-1 x V of tokens[:, 1:], each from the tokens before it."""
-  logits_BxLxV, _ = net.apply({'params': params}, inputs(net, tokens_BxL))
-  return logits_BxLxV[:, int(net.shape.bos) :]
+def predict(
+  net: Transformer,
+  params: Any,
+  tokens_BxL: Array,
+  asked: tuple[int, ...] | None = None,
+) -> Array:
+  """Logits of tokens, each from the tokens before it.
+
+  Args:
+    net: the model.
+    params: of one seed.
+    tokens_BxL: whole sequences.
+    asked: which tokens to predict, from 1 on; all but the first by default.
+
+  Returns:
+    B x len(asked) x V, float32.
+  """
+  bos = int(net.shape.bos)
+  rows = None if asked is None else tuple(t - 1 + bos for t in asked)
+  logits, _ = net.apply({'params': params}, inputs(net, tokens_BxL), rows=rows)
+  return logits if asked is not None else logits[:, bos:]
 
 
 def empty_cache(

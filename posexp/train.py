@@ -1,7 +1,7 @@
 """Training: one jitted program for all seeds of a run."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -66,26 +66,37 @@ def optimiser(train: config.Train) -> optax.GradientTransformation:
 
 
 def loss(
-  net: model.Transformer, params: Params, batch: tasks.Batch
+  net: model.Transformer,
+  params: Params,
+  batch: tasks.Batch,
+  asked: Sequence[int] | None = None,
 ) -> tuple[Array, Array]:
   """The summed cross-entropy of the targets, in nats, and their number."""
-  logits_BxTxV = model.predict(net, params, batch.tokens_BxL)
-  targets_BxT = batch.targets_BxL[:, 1:]
+  length = batch.tokens_BxL.shape[1]
+  # What no sequence is asked about need not be predicted.
+  asked = range(1, length) if asked is None else asked
+  at = np.asarray(asked)
+  logits_BxTxV = model.predict(net, params, batch.tokens_BxL, tuple(asked))
+  targets_BxT = batch.targets_BxL[:, at]
   cross_BxT = optax.softmax_cross_entropy_with_integer_labels(
-    logits_BxTxV, batch.tokens_BxL[:, 1:]
+    logits_BxTxV, batch.tokens_BxL[:, at]
   )
   total = jnp.sum(jnp.where(targets_BxT, cross_BxT, 0.0))
   return total, jnp.sum(targets_BxT).astype(jnp.float32)
 
 
 def gradient(
-  net: model.Transformer, params: Params, batch: tasks.Batch, micro: int
+  net: model.Transformer,
+  params: Params,
+  batch: tasks.Batch,
+  asked: Sequence[int] | None,
+  micro: int,
 ) -> tuple[Array, Array, Params]:
   """Summed loss, number of targets and summed gradient, in parts of a batch.
 
   The batch is done `micro` sequences at a time, a divisor of it.
   """
-  one = jax.value_and_grad(lambda p, b: loss(net, p, b), has_aux=True)
+  one = jax.value_and_grad(lambda p, b: loss(net, p, b, asked), has_aux=True)
   parts = batch.tokens_BxL.shape[0] // micro
   if parts == 1:
     (total, count), grads = one(params, batch)
@@ -134,7 +145,8 @@ def step(
   batch = jax.tree.map(
     lambda x: jax.lax.dynamic_slice_in_dim(x, first, part), batch
   )
-  total, count, grads = gradient(net, state.params, batch, micro)
+  asked = run.task.asked(train.length)
+  total, count, grads = gradient(net, state.params, batch, asked, micro)
   if shards > 1:
     flat, unflatten = jax.flatten_util.ravel_pytree((total, count, grads))
     total, count, grads = unflatten(jax.lax.psum(flat, sharding.DATA))

@@ -33,12 +33,11 @@ def names(params):
 LAYER = {
   'norm_attention/scale': (16,),
   'query/kernel': (16, 16),
-  'key/kernel': (16, 16),
-  'value/kernel': (16, 16),
+  'key_value/kernel': (16, 32),
   'out/kernel': (16, 16),
   'norm_mlp/scale': (16,),
   'up/kernel': (16, 12),
-  'down/kernel': (12, 16),
+  'down/kernel': (16, 12),
 }
 PLAIN = {
   'embedding': (VOCABULARY + 1, 16),
@@ -67,7 +66,7 @@ PLAIN = {
       {
         f'block_{n}/{k}': v
         for n in range(2)
-        for k, v in (('up/kernel', (16, 64)), ('down/kernel', (64, 16)))
+        for k, v in (('up/kernel', (16, 64)), ('down/kernel', (16, 64)))
       },
       (),
     ),
@@ -157,14 +156,13 @@ def forward(scheme, params, tokens_L):
   for n in range(SMALL.layers):
     block = params[f'block_{n}']
     h = norm(x, block['norm_attention'])
-    q, k, v = (
-      (h @ block[name]['kernel']).reshape(1, len(x), 2, 8)
-      for name in ('query', 'key', 'value')
-    )
+    key_value = np.split(block['key_value']['kernel'], 2, axis=1)
+    kernels = (block['query']['kernel'], *key_value)
+    q, k, v = ((h @ w).reshape(1, len(x), 2, 8) for w in kernels)
     mixed = references.attend(scheme, {}, q, k, v).reshape(x.shape)
     x = x + mixed @ block['out']['kernel']
     h = norm(x, block['norm_mlp']) @ block['up']['kernel']
-    x = x + np.maximum(h, 0) @ block['down']['kernel']
+    x = x + np.maximum(h, 0) @ block['down']['kernel'].T
   return norm(x, params['norm']) @ params['unembedding']
 
 

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -54,6 +54,15 @@ class Task(component.Component, abc.ABC):
   @abc.abstractmethod
   def chance(self, length: int) -> float:
     """The expected token accuracy of the best answerer that sees no body."""
+
+  def asked(self, length: int) -> Sequence[int] | None:
+    """The places that can hold a target, where all sequences share them.
+
+    None, the default, is any place. Training then costs more: the last layer
+    of the model is computed for the places asked about alone.
+    """
+    del length
+    return None
 
   def check(self, length: int) -> None:
     """Raises a ValueError, in one sentence, if the length cannot be had."""

@@ -1,6 +1,7 @@
 """Copy and Reverse: repeat a source, at a fixed offset or a changing one."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
@@ -79,6 +80,9 @@ class Copy(base.Task):
 
   def check(self, length: int) -> None:
     _check_length(self, length)
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(length - _count(self, length) - self.eos, length)
 
   def chance(self, length: int) -> float:
     """A guess among the tokens that may still come; EOS is not counted.
@@ -162,6 +166,9 @@ class Reverse(base.Task):
 
   def check(self, length: int) -> None:
     _check_length(self, length)
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(length - _count(self, length) - self.eos, length)
 
   def chance(self, length: int) -> float:
     """A guess among the tokens that may still come, as for Copy."""

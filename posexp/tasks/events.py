@@ -1,6 +1,7 @@
 """Ordering and its retrieval twin Presence: two questions about one body."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -89,6 +90,9 @@ class Ordering(base.Task):
   def check(self, length: int) -> None:
     _check_length(self, length, absent=0)
 
+  def asked(self, length: int) -> Sequence[int]:
+    return range(_slots(self, length) + 3, length, 3)
+
   def chance(self, length: int) -> float:
     """One half: one of the two events named, without having seen either."""
     return 0.5
@@ -169,6 +173,9 @@ class Presence(base.Task):
 
   def check(self, length: int) -> None:
     _check_length(self, length, absent=self.queries)
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(_slots(self, length) + 3, length, 3)
 
   def chance(self, length: int) -> float:
     """One half: as many events are there as are not."""

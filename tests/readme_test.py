@@ -1,0 +1,76 @@
+"""What README and the notebook show works as shown."""
+
+import os
+import pathlib
+import re
+
+import pytest
+
+from posexp import config
+from posexp.launch import grid
+from tests import small
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+
+
+def blocks(language):
+  return re.findall(rf'```{language}\n(.*?)```', README, flags=re.S)
+
+
+def test_the_experiment_of_the_readme_runs_as_it_stands(tmp_path):
+  path = tmp_path / 'my_question.py'
+  path.write_text(blocks('python')[0])
+  runs = grid.load(str(path)).runs
+  assert [str(run.scheme) for run in runs] == [
+    'SquareRoot()',
+    'NoPE()',
+    'SquareRoot(strength=0.1) + RoPE()',
+    'NoPE()',
+  ]
+  runs = grid.change(
+    runs, ['train.steps=3', 'train.batch=4', 'evaluate.examples=4', 'seeds=0']
+  )
+  assert small.execute(tmp_path / 'w', *runs) == {}
+
+
+def test_every_command_of_the_readme_is_one():
+  from posexp import cli
+
+  for command in re.findall(r'bin/posexp (\S+)', README):
+    assert command in cli.COMMANDS or command == '--help', command
+  makefile = (ROOT / 'Makefile').read_text()
+  for target in re.findall(r'^make (\S+)', README, flags=re.M):
+    assert re.search(rf'^{target}:', makefile, flags=re.M), target
+
+
+def test_files_that_the_readme_names_exist():
+  for path in re.findall(r'\]\(([^)#:]+)\)', README):
+    assert (ROOT / path).exists(), path
+
+
+def test_every_experiment_file_can_be_planned():
+  for path in sorted((ROOT / 'experiments').glob('*.py')):
+    if 'def grid()' in path.read_text():
+      for run in grid.load(str(path)).runs:
+        assert config.Run.from_dict(run.to_dict()) == run
+
+
+def test_the_notebook_runs_from_end_to_end(tmp_path, monkeypatch):
+  nbclient = pytest.importorskip('nbclient', reason='needs the extra [dev]')
+  nbformat = pytest.importorskip('nbformat')
+  monkeypatch.setenv('POSEXP_STEPS', '2')
+  monkeypatch.setenv('POSEXP_EXAMPLES', '4')
+  monkeypatch.setenv('POSEXP_WORKDIR', str(tmp_path / 'w'))
+  folder = ROOT / 'colab'
+  notebook = nbformat.read(folder / 'quickstart.ipynb', as_version=4)
+  nbclient.NotebookClient(
+    notebook, timeout=300, resources={'metadata': {'path': str(folder)}}
+  ).execute()
+  shown = [
+    output.get('data', {})
+    for cell in notebook.cells
+    for output in cell.get('outputs', [])
+  ]
+  assert any('image/png' in data for data in shown)
+  assert os.path.exists(tmp_path / 'w' / 'quickstart.pdf')
