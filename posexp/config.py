@@ -146,7 +146,7 @@ class Run(component.Component):
     parent: the run whose trained weights this one takes over.
 
   >>> from posexp import schemes, tasks
-  >>> run = Run(task=tasks.Ordering(), scheme=schemes.RoPE())
+  >>> run = Run(task=tasks.Ordering(filler=8), scheme=schemes.RoPE())
   >>> print(run.retrofit(schemes.RoPE(schemes.NTK(4))).name)
   Ordering: RoPE() -> RoPE(NTK(4))
   """

@@ -146,14 +146,18 @@ def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
     task=tasks.Copy(symbols=2, distinct=False),
     scheme=schemes.RoPE() + schemes.ALiBi(),
     model=config.Model(layers=1, width=16, heads=2, bos=bos),
-    evaluate=config.Evaluate(lengths=(6,)),
-    train=small.train_config(length=6),
+    evaluate=config.Evaluate(lengths=(10,)),
+    # Enough to answer with symbols, too little to answer always right.
+    train=small.train_config(length=10, steps=25, learning_rate=1e-2),
+    seeds=(2,),
   )
   net = model.of(run)
-  batch = run.task.sample(jax.random.key(0), length=6, batch=256)
-  params = train.initial_params(run, jnp.uint32(2))
-  # Sharpen an untrained model, so that some answers are right and some wrong.
-  params['unembedding'] = params['unembedding'].at[:, 0].set(-10.0)
+  batch = run.task.sample(jax.random.key(0), length=10, batch=256)
+  on = sharding.mesh(1, run.train.batch)
+  start, advance = train.programs(run, on)
+  seeds_S = train.seeds_array(run, on)
+  state, _ = advance(start(seeds_S), seeds_S, np.int32(0))
+  params = jax.tree.map(lambda x: x[0], train.busy(run, state.params))
   forced = jnp.argmax(model.predict(net, params, batch.tokens_BxL), -1)
   free = jax.jit(evaluate.greedy, static_argnums=0)(
     net, params, batch.tokens_BxL, batch.targets_BxL

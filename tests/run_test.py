@@ -120,7 +120,7 @@ def test_a_run_killed_from_outside_ends_bit_identical(tmp_path):
 
   killed = start(tmp_path / 'killed')
   deadline = time.monotonic() + 120
-  while not list((tmp_path / 'killed').rglob('step_*')):
+  while not list((tmp_path / 'killed').rglob('step_????????')):
     assert killed.poll() is None and time.monotonic() < deadline
     time.sleep(0.02)
   os.killpg(killed.pid, signal.SIGKILL)
