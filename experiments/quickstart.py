@@ -19,7 +19,7 @@ LENGTHS = (32, 48, 64, 128)
 def grid():
   """Four schemes trained, and two retrofits of the RoPE models."""
   task = tasks.Ordering(symbols=16, queries=4, filler=4)
-  train = posexp.Train(length=TRAINED, steps=1500, learning_rate=3e-3)
+  train = posexp.Train(length=TRAINED, steps=1600, learning_rate=3e-3)
   for scheme in (
     schemes.NoPE(),
     schemes.RoPE(),

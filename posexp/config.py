@@ -66,7 +66,7 @@ class Model(component.Component):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train(component.Component):
-  """How a run is trained: AdamW, linear warm-up, cosine decay, clipping.
+  """How a run is trained: AdamW, linear warm-up, cosine decay to 0, clipping.
 
   Attributes:
     length: tokens in a training sequence, the context.

@@ -62,18 +62,7 @@ class Transformer(nn.Module):
     shape, scheme = self.shape, self.scheme
     length = tokens_BxL.shape[1]
     scheme.check(shape.dims, length if cache is None else slots(cache))
-    entries = self.vocabulary + shape.bos
-    table = self.param(
-      'embedding', nn.initializers.normal(1.0), (entries, shape.width)
-    )
-    # Before anything positional: Flax draws a module's parameters in order,
-    # and those of the content must not depend on what a scheme learns.
-    if shape.tied:
-      unembed = table[: self.vocabulary].T / math.sqrt(shape.width)
-    else:
-      unembed = self.param(
-        'unembedding', _normal(1.0), (shape.width, self.vocabulary)
-      )
+    table, unembed = self._tables()
     dtype = jnp.dtype(shape.compute)
     x_BxLxD = table.astype(dtype)[tokens_BxL]
     index_1xL = start + jnp.arange(length, dtype=jnp.int32)[None]
@@ -88,25 +77,33 @@ class Transformer(nn.Module):
     )
     caches = []
     for n in range(shape.layers):
+      own = None if cache is None else cache[n]
+      asked = rows if n == shape.layers - 1 else None
       block = Block(shape, scheme, name=f'block_{n}')
-      x_BxLxD, one = block(
-        x_BxLxD,
-        at,
-        index_1xL,
-        shared,
-        None if cache is None else cache[n],
-        rows if n == shape.layers - 1 else None,
-      )
-      caches.append(one)
-    x_BxLxD = RMSNorm(name='norm')(x_BxLxD)
-    logits_TxV = jnp.einsum(
+      x_BxLxD, own = block(x_BxLxD, at, index_1xL, shared, own, asked)
+      caches.append(own)
+    h_BxLxD = RMSNorm(name='norm')(x_BxLxD)
+    logits_BxLxV = jnp.einsum(
       'td,dv->tv',
-      _flat(x_BxLxD),
+      _flat(h_BxLxD),
       unembed.astype(dtype),
       preferred_element_type=jnp.float32,
-    )
-    logits_BxLxV = logits_TxV.reshape(*x_BxLxD.shape[:2], -1)
+    ).reshape(*h_BxLxD.shape[:2], -1)
     return logits_BxLxV, None if cache is None else tuple(caches)
+
+  def _tables(self) -> tuple[Array, Array]:
+    """The embedding and the output projection.
+
+    Made before anything positional: Flax draws a module's parameters in
+    order, and the content's must not depend on what a scheme learns.
+    """
+    width, entries = self.shape.width, self.vocabulary + self.shape.bos
+    embed = nn.initializers.normal(1.0)
+    table = self.param('embedding', embed, (entries, width))
+    if self.shape.tied:
+      return table, table[: self.vocabulary].T / math.sqrt(width)
+    size = (width, self.vocabulary)
+    return table, self.param('unembedding', _normal(1.0), size)
 
   def _positional(self, name: str, init: Any) -> schemes.Params:
     return positional(self, name, init, self.shape.dims)

@@ -39,7 +39,7 @@ def text(results: pd.DataFrame) -> str:
   for _, group in summary.groupby(['task', 'trained_length'], sort=False):
     rows = results[results['digest'].isin(group['digest'])]
     blocks.append('\n'.join(_block(group, rows)))
-  return '\n\n\n'.join([*blocks, LEGEND])
+  return '\n\n'.join([*blocks, LEGEND])
 
 
 def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:

@@ -46,13 +46,12 @@ def initial_params(run: config.Run, seed: Array) -> Params:
 
 
 def optimiser(train: config.Train) -> optax.GradientTransformation:
-  """AdamW with warm-up, cosine decay to a tenth, and clipping."""
+  """AdamW with warm-up, cosine decay to zero, and clipping."""
   rate = optax.warmup_cosine_decay_schedule(
     init_value=0.0,
     peak_value=train.learning_rate,
     warmup_steps=train.warmup,
     decay_steps=max(train.steps, train.warmup + 1),
-    end_value=0.1 * train.learning_rate,
   )
   return optax.chain(
     optax.clip_by_global_norm(train.clip),

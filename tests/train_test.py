@@ -125,7 +125,7 @@ def test_decay_and_schedule_follow_the_configuration():
   assert rate[0] == 0.0
   np.testing.assert_allclose(rate[10], run.train.learning_rate, rtol=1e-5)
   cosine = 0.5 * (1 + np.cos(np.pi * (55 - 10) / 90))
-  expected = run.train.learning_rate * (0.1 + 0.9 * cosine)
+  expected = run.train.learning_rate * cosine
   np.testing.assert_allclose(rate[55], expected, rtol=1e-5)
 
 
