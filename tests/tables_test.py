@@ -23,7 +23,6 @@ RoPE() -> RoPE(NTK(4))         3.0 /  9.0   3.0 /  9.0     -
 
 diverged: T5(), seed 2, at step 812
 
-
 Mean over the seeds that learned the task \
 (at least 99% at the trained length), ± 95% t interval."""
 
