@@ -82,11 +82,11 @@ def is_ours(kind: type) -> bool:
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
-  """', did you mean ...?' with the close matches, or the list of all."""
+  """' (did you mean ...?)' with the close matches, or the list of all."""
   known = sorted(known)
   close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
   if close:
-    return f', did you mean {" or ".join(close)}?'
+    return f' (did you mean {" or ".join(close)}?)'
   return f' (known: {", ".join(known)})' if known else ''
 
 

@@ -24,23 +24,32 @@ def parameters(run: config.Run) -> dict[str, int]:
   return sizes
 
 
-def forward_flops(run: config.Run, length: int) -> float:
+def forward_flops(
+  run: config.Run, length: int, asked: int | None = None
+) -> float:
   """Multiplications and additions of one sequence's forward pass.
 
-  2 (4 D^2 + c D F) L N for the layers, c = 2 or 3 matrices in the MLP, plus
-  4 D L^2 N for attention (dense, mask not subtracted) and 2 D V L at the end.
+  A layer costs 4 D^2 L for keys and values and, for each of the Q tokens that
+  go on, 4 D^2 + 2 c D F + 4 D L (c = 2 or 3 matrices in the MLP; attention is
+  counted dense, the mask not subtracted). Q is L, but `asked` in the last
+  layer and in the output, which costs 2 D V Q.
   """
   shape = run.model
   hidden = shape.feedforward or 4 * shape.width
   matrices = 3 if shape.activation == 'swiglu' else 2
-  layer = 2 * length * (4 * shape.width**2 + matrices * shape.width * hidden)
-  layer += 4 * shape.width * length**2
-  return shape.layers * layer + 2 * shape.width * run.task.vocabulary * length
+  keys = 4 * shape.width**2 * length
+  token = 4 * shape.width**2 + 2 * matrices * shape.width * hidden
+  token += 4 * shape.width * length
+  last = length if asked is None else asked
+  layers = shape.layers * keys + token * ((shape.layers - 1) * length + last)
+  return layers + 2 * shape.width * run.task.vocabulary * last
 
 
 def train_flops(run: config.Run) -> float:
   """Of one optimiser step of one seed: three times a forward pass."""
-  return 3 * run.train.batch * forward_flops(run, run.train.length)
+  asked = run.task.asked(run.train.length)
+  tokens = None if asked is None else len(asked)
+  return 3 * run.train.batch * forward_flops(run, run.train.length, tokens)
 
 
 def evaluate_flops(run: config.Run, length: int) -> float:

@@ -70,7 +70,7 @@ def test_a_dry_run_writes_nothing(file, tmp_path, capsys):
 @pytest.mark.parametrize(
   ('words', 'sentence'),
   [
-    (['rnu'], "no command 'rnu', did you mean run"),
+    (['rnu'], "no command 'rnu' (did you mean run?): "),
     (['run'], '`posexp run` takes FILE, got 0 arguments'),
     (['run', 'no/such.py'], "no experiment file 'no/such.py'"),
     (['run', '{file}', '--seeds=a'], "whole numbers such as 0,1,2, got 'a'"),

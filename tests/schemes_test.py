@@ -178,11 +178,11 @@ def test_names_are_as_written():
     ),
     (
       lambda: schemes.Scheme.from_dict({'type': 'Alibi'}),
-      "called 'Alibi', did you mean ALiBi",
+      "called 'Alibi' .did you mean ALiBi",
     ),
     (
       lambda: schemes.Scheme.from_dict({'type': 'T5', 'bucket': 3}),
-      "no field 'bucket', did you mean buckets",
+      "no field 'bucket' .did you mean buckets",
     ),
   ],
 )

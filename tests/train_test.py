@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import checkpoint, config, model, schemes, sharding, tasks, train
+from posexp import (
+  checkpoint,
+  config,
+  measure,
+  model,
+  schemes,
+  sharding,
+  tasks,
+  train,
+)
 from tests import small
 
 
@@ -167,7 +176,7 @@ def test_a_damaged_checkpoint_is_named_left_and_passed_over(tmp_path, damage):
 def test_bad_configurations_are_sentences():
   with pytest.raises(ValueError, match='width=20 and heads=8: try width=24'):
     config.Model(width=20, heads=8)
-  with pytest.raises(ValueError, match="'relo', did you mean relu"):
+  with pytest.raises(ValueError, match=r"'relo' \(did you mean relu"):
     config.Model(activation='relo')
   with pytest.raises(ValueError, match=r'head width must be even.*got 5'):
     small.run(model=config.Model(width=10, heads=2))
@@ -220,3 +229,22 @@ def test_predicting_only_what_is_asked_changes_no_gradient(task, bos):
     for x, y in zip(jax.tree.leaves(everywhere), jax.tree.leaves(other)):
       # float32 sums in another order; gradients here are of order one.
       np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5)
+
+
+def test_arithmetic_is_counted_as_the_compiler_counts_it():
+  run = small.run(
+    scheme=schemes.NoPE(),
+    model=config.Model(layers=3, width=64, heads=4),
+    train=small.train_config(length=64),
+    evaluate=config.Evaluate(lengths=(64,)),
+  )
+  params = train.initial_params(run, jnp.uint32(0))
+  tokens = jnp.zeros((1, 64), jnp.int32)
+  for asked in (None, (20, 40)):
+    forward = jax.jit(
+      lambda t, asked=asked: model.predict(model.of(run), params, t, asked)
+    )
+    cost = forward.lower(tokens).compile().cost_analysis()['flops']
+    mine = measure.forward_flops(run, 64, asked and len(asked))
+    # The compiler counts norms, softmax and activations too: a few percent.
+    assert mine < cost < 1.12 * mine

@@ -16,8 +16,8 @@ class Progress:
   """How far a grid is, in units of arithmetic, shown wherever it is read.
 
   In a terminal and in a notebook a bar with the time that remains; in a log
-  file, and on a terminal's behalf when output is redirected, a line from time
-  to time.
+  file, and in place of the bar where output is redirected, a line from time to
+  time.
 
   Attributes:
     path: the log file, appended to.
@@ -35,7 +35,7 @@ class Progress:
     self._bar = tqdm.auto.tqdm(
       total=100.0,
       disable=not self._live,
-      bar_format='{l_bar}{bar:24}| {postfix}',
+      bar_format='{percentage:3.0f} % |{bar:24}| {desc}',
       dynamic_ncols=True,
     )
 
@@ -64,12 +64,12 @@ class Progress:
     self._label = label
     if self._live:
       self._bar.n = min(100.0, 100 * self.done / self.total)
-      self._bar.set_description(label[:48], refresh=False)
-      self._bar.set_postfix_str(f'{self.remaining()} left')
-    elif time.monotonic() - self._last > EVERY:
+      self._bar.set_description_str(f'{self.remaining()} left  {label}')
+    if time.monotonic() - self._last > EVERY:
       self._last = time.monotonic()
-      print(self.line(), file=sys.stderr, flush=True)
       self._log(self.line())
+      if not self._live:
+        print(self.line(), file=sys.stderr, flush=True)
 
   def line(self) -> str:
     """The state in one line."""

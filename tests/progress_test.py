@@ -1,0 +1,22 @@
+"""Progress: the estimate, the log file, and what was skipped."""
+
+from posexp.launch import progress
+
+
+def test_the_estimate_is_of_what_was_computed_and_not_skipped(
+  tmp_path, monkeypatch, capsys
+):
+  now = [100.0]
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+  with progress.Progress(100.0, tmp_path / 'log.txt') as tell:
+    tell.skip(40.0)
+    assert tell.remaining() == '?'
+    now[0] = 110.0
+    tell.advance(10.0, 'a run')
+    # Ten units in ten seconds, fifty to go.
+    assert tell.line() == ' 50.0 %       50 s left  a run'
+    tell.note('done')
+  told = capsys.readouterr().err.splitlines()
+  assert told == [' 50.0 %       50 s left  a run', 'done']
+  log = (tmp_path / 'log.txt').read_text().splitlines()
+  assert [line[21:] for line in log] == told
