@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run(words: list[str]) -> int:
   """Trains, retrofits and evaluates the grid of an experiment file."""
-  from posexp import sharding
+  from posexp import measure, sharding
   from posexp.launch import grid, local, progress
 
   (file,) = _exactly(words, ['FILE'], 'run')
@@ -102,7 +102,7 @@ def run(words: list[str]) -> int:
   workdir = pathlib.Path(FLAGS.workdir or f'runs/{pathlib.Path(file).stem}')
   _writable(workdir)
   sharding.cache_compilations()
-  total = sum(local.work(r) for r in runs)
+  total = sum(measure.run_flops(r) for r in runs)
   with progress.Progress(total, workdir / 'log.txt') as tell:
     try:
       failures = local.execute(runs, workdir, tell)

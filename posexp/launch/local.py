@@ -48,7 +48,7 @@ def execute(
   """
   failures: Failures = {}
   for run in runs:
-    effort = work(run)
+    effort = measure.run_flops(run)
     try:
       if records.read(workdir, run.digest) is not None:
         tell.skip(effort)
@@ -69,11 +69,6 @@ def execute(
         path.write_text(traceback.format_exc())
         tell.note(f'        the traceback is in {path}')
   return failures
-
-
-def work(run: config.Run) -> float:
-  """What a run counts for in the progress of a grid."""
-  return measure.run_flops(run)
 
 
 def _one(
