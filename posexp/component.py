@@ -90,10 +90,13 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
   return f' (known: {", ".join(known)})' if known else ''
 
 
-def at_least(name: str, value: float | None, least: float) -> None:
+def at_least(
+  name: str, value: float | None, least: float, remedy: str = ''
+) -> None:
   """Raises unless a number is at least so large; None passes."""
   if value is not None and not value >= least:
-    raise ValueError(f'{name} must be at least {least}, got {value}')
+    remedy = remedy and f': {remedy}'
+    raise ValueError(f'{name} must be at least {least}, got {value}{remedy}')
 
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -58,8 +58,8 @@ class Task(component.Component, abc.ABC):
   def asked(self, length: int) -> Sequence[int] | None:
     """The places that can hold a target, where all sequences share them.
 
-    None, the default, is any place. Training then costs more: the last layer
-    of the model is computed for the places asked about alone.
+    None, the default, is any place. Training costs less where a task says:
+    the last layer of the model is then computed for these places alone.
     """
     del length
     return None

@@ -1,5 +1,6 @@
 """Copy and Reverse: repeat a source, at a fixed offset or a changing one."""
 
+import abc
 import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
@@ -15,7 +16,58 @@ _SPECIAL = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Copy(base.Task):
+class _Repeat(base.Task):
+  """What the two have in common: all but the order of the answer."""
+
+  symbols: int = 64
+  distinct: bool = True
+  eos: bool = True
+
+  def __post_init__(self) -> None:
+    fields.at_least(
+      'symbols', self.symbols, 2, 'with one symbol every answer is right'
+    )
+    fields.is_bool('distinct', self.distinct)
+    fields.is_bool('eos', self.eos)
+
+  @property
+  def vocabulary(self) -> int:
+    return _SPECIAL + self.symbols
+
+  def check(self, length: int) -> None:
+    _check_length(self, length)
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(length - _count(self, length) - self.eos, length)
+
+  def chance(self, length: int) -> float:
+    """A guess among the tokens that may still come; EOS is not counted.
+
+    Independent tokens: 1 / symbols. Distinct tokens: those already said are
+    out, so the mean of 1 / (symbols - i) over the places i.
+    """
+    self.check(length)
+    if not self.distinct:
+      return 1 / self.symbols
+    left_N = self.symbols - np.arange(_count(self, length))
+    return float(np.mean(1 / left_N))
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+
+    def one(key: jax.Array) -> base.Batch:
+      source_N = _source(self, key, _count(self, length))
+      return _compose(self, length, source_N, *self._answer(source_N))
+
+    return draw.per_example(one, key, batch)
+
+  @abc.abstractmethod
+  def _answer(self, source_N: jax.Array) -> tuple[jax.Array, np.ndarray]:
+    """The answer to a source, and how far back each token's source is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy(_Repeat):
   """Say a source of n tokens again.
 
   ```
@@ -67,45 +119,13 @@ class Copy(base.Task):
 
   capability: ClassVar[str] = 'CR'
 
-  symbols: int = 64
-  distinct: bool = True
-  eos: bool = True
-
-  def __post_init__(self) -> None:
-    _check_fields(self)
-
-  @property
-  def vocabulary(self) -> int:
-    return _SPECIAL + self.symbols
-
-  def check(self, length: int) -> None:
-    _check_length(self, length)
-
-  def asked(self, length: int) -> Sequence[int]:
-    return range(length - _count(self, length) - self.eos, length)
-
-  def chance(self, length: int) -> float:
-    """A guess among the tokens that may still come; EOS is not counted.
-
-    Independent tokens: 1 / symbols. Distinct tokens: those already said are
-    out, so the mean of 1 / (symbols - i) over the places i.
-    """
-    return _chance(self, length)
-
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    count = _count(self, length)
-    distance_N = np.full(count, count + 1, np.int32)
-
-    def one(key: jax.Array) -> base.Batch:
-      source_N = _source(self, key, count)
-      return _compose(self, length, source_N, source_N, distance_N)
-
-    return draw.per_example(one, key, batch)
+  def _answer(self, source_N):
+    distance_N = np.full(source_N.shape, source_N.shape[0] + 1, np.int32)
+    return source_N, distance_N
 
 
 @dataclasses.dataclass(frozen=True)
-class Reverse(base.Task):
+class Reverse(_Repeat):
   """Say a source of n tokens backwards.
 
   ```
@@ -153,40 +173,12 @@ class Reverse(base.Task):
 
   capability: ClassVar[str] = 'AR'
 
-  symbols: int = 64
-  distinct: bool = True
-  eos: bool = True
-
-  def __post_init__(self) -> None:
-    _check_fields(self)
-
-  @property
-  def vocabulary(self) -> int:
-    return _SPECIAL + self.symbols
-
-  def check(self, length: int) -> None:
-    _check_length(self, length)
-
-  def asked(self, length: int) -> Sequence[int]:
-    return range(length - _count(self, length) - self.eos, length)
-
-  def chance(self, length: int) -> float:
-    """A guess among the tokens that may still come, as for Copy."""
-    return _chance(self, length)
-
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    count = _count(self, length)
-    distance_N = 2 * np.arange(1, count + 1, dtype=np.int32)
-
-    def one(key: jax.Array) -> base.Batch:
-      source_N = _source(self, key, count)
-      return _compose(self, length, source_N, source_N[::-1], distance_N)
-
-    return draw.per_example(one, key, batch)
+  def _answer(self, source_N):
+    distance_N = 2 * np.arange(1, source_N.shape[0] + 1, dtype=np.int32)
+    return source_N[::-1], distance_N
 
 
-def _source(task: Copy | Reverse, key: jax.Array, count: int) -> jax.Array:
+def _source(task: _Repeat, key: jax.Array, count: int) -> jax.Array:
   if task.distinct:
     (word_S,) = draw.words(key, task.symbols)
     return _SPECIAL + draw.shuffled(word_S)[:count]
@@ -195,7 +187,7 @@ def _source(task: Copy | Reverse, key: jax.Array, count: int) -> jax.Array:
 
 
 def _compose(
-  task: Copy | Reverse,
+  task: _Repeat,
   length: int,
   source_N: jax.Array,
   answer_N: jax.Array,
@@ -234,7 +226,7 @@ def _compose(
   )
 
 
-def _ambiguity(task: Copy | Reverse, answer_N: jax.Array) -> jax.Array:
+def _ambiguity(task: _Repeat, answer_N: jax.Array) -> jax.Array:
   """How often else the token answered last was a cue, by counting tokens."""
   if task.distinct:
     return jnp.zeros_like(answer_N)
@@ -243,27 +235,11 @@ def _ambiguity(task: Copy | Reverse, answer_N: jax.Array) -> jax.Array:
   return jnp.pad(count_V[cue_N] - 1, (1, 0))
 
 
-def _count(task: Copy | Reverse, length: int) -> int:
+def _count(task: _Repeat, length: int) -> int:
   return (length - 1 - task.eos) // 2
 
 
-def _chance(task: Copy | Reverse, length: int) -> float:
-  task.check(length)
-  if not task.distinct:
-    return 1 / task.symbols
-  left_N = task.symbols - np.arange(_count(task, length))
-  return float(np.mean(1 / left_N))
-
-
-def _check_fields(task: Copy | Reverse) -> None:
-  fields.at_least(
-    'symbols', task.symbols, 2, 'with one symbol every answer is right'
-  )
-  fields.is_bool('distinct', task.distinct)
-  fields.is_bool('eos', task.eos)
-
-
-def _check_length(task: Copy | Reverse, length: int) -> None:
+def _check_length(task: _Repeat, length: int) -> None:
   shortest = 3 + task.eos
   if length < shortest:
     raise ValueError(

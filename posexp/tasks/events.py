@@ -1,5 +1,6 @@
 """Ordering and its retrieval twin Presence: two questions about one body."""
 
+import abc
 import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -14,7 +15,58 @@ _SPECIAL = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Ordering(base.Task):
+class _Twin(base.Task):
+  """What the two have in common: fields, lengths and where answers stand."""
+
+  symbols: int = 64
+  queries: int = 8
+  filler: int = 0
+
+  def __post_init__(self) -> None:
+    fields.at_least(
+      'queries', self.queries, 1, 'ask one question or more per sequence'
+    )
+    fields.at_least(
+      'symbols',
+      self.symbols,
+      2 * self.queries,
+      f'{self.queries} queries ask about two distinct events each; raise '
+      'symbols or lower queries',
+    )
+    fields.at_least('filler', self.filler, 0, 'use 0 for a dense body')
+
+  @property
+  def _absent(self) -> int:
+    """How many events that are not in the body a sequence needs."""
+    return 0
+
+  @property
+  def vocabulary(self) -> int:
+    return _SPECIAL + self.symbols + self.filler
+
+  def check(self, length: int) -> None:
+    _check_length(self, length)
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(_slots(self, length) + 3, length, 3)
+
+  def chance(self, length: int) -> float:
+    """One half: one of two answers, without having seen the body."""
+    return 0.5
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    return draw.per_example(
+      lambda key: self._one(key, _slots(self, length)), key, batch
+    )
+
+  @abc.abstractmethod
+  def _one(self, key: jax.Array, slots: int) -> base.Batch:
+    """One sequence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ordering(_Twin):
   """Which of two events came first?
 
   ```
@@ -76,33 +128,6 @@ class Ordering(base.Task):
 
   capability: ClassVar[str] = 'O'
 
-  symbols: int = 64
-  queries: int = 8
-  filler: int = 0
-
-  def __post_init__(self) -> None:
-    _check_fields(self)
-
-  @property
-  def vocabulary(self) -> int:
-    return _SPECIAL + self.symbols + self.filler
-
-  def check(self, length: int) -> None:
-    _check_length(self, length, absent=0)
-
-  def asked(self, length: int) -> Sequence[int]:
-    return range(_slots(self, length) + 3, length, 3)
-
-  def chance(self, length: int) -> float:
-    """One half: one of the two events named, without having seen either."""
-    return 0.5
-
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(
-      lambda key: self._one(key, _slots(self, length)), key, batch
-    )
-
   def _one(self, key: jax.Array, slots: int) -> base.Batch:
     story = _tell(self, key, slots)
     first_Q = story.body_N[story.earlier_Q]
@@ -119,7 +144,7 @@ class Ordering(base.Task):
 
 
 @dataclasses.dataclass(frozen=True)
-class Presence(base.Task):
+class Presence(_Twin):
   """Was this event there? The retrieval twin of Ordering.
 
   ```
@@ -160,32 +185,9 @@ class Presence(base.Task):
 
   capability: ClassVar[str] = 'C'
 
-  symbols: int = 64
-  queries: int = 8
-  filler: int = 0
-
-  def __post_init__(self) -> None:
-    _check_fields(self)
-
   @property
-  def vocabulary(self) -> int:
-    return _SPECIAL + self.symbols + self.filler
-
-  def check(self, length: int) -> None:
-    _check_length(self, length, absent=self.queries)
-
-  def asked(self, length: int) -> Sequence[int]:
-    return range(_slots(self, length) + 3, length, 3)
-
-  def chance(self, length: int) -> float:
-    """One half: as many events are there as are not."""
-    return 0.5
-
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(
-      lambda key: self._one(key, _slots(self, length)), key, batch
-    )
+  def _absent(self) -> int:
+    return self.queries
 
   def _one(self, key: jax.Array, slots: int) -> base.Batch:
     story = _tell(self, key, slots)
@@ -208,7 +210,7 @@ class _Story(NamedTuple):
   coin_2xQ: jax.Array  # each twin's own
 
 
-def _tell(task: Ordering | Presence, key: jax.Array, slots: int) -> _Story:
+def _tell(task: _Twin, key: jax.Array, slots: int) -> _Story:
   """The body and its pairs, which the twins have in common."""
   queries, used = task.queries, _events(task, slots)
   pair_W, event_S, filler_N, own_2Q = draw.words(
@@ -263,37 +265,21 @@ def _compose(
   )
 
 
-def _slots(task: Ordering | Presence, length: int) -> int:
+def _slots(task: _Twin, length: int) -> int:
   return length - 1 - 3 * task.queries
 
 
-def _events(task: Ordering | Presence, slots: int) -> int:
+def _events(task: _Twin, slots: int) -> int:
   """How many event tokens the body holds."""
   return 2 * task.queries if task.filler else slots
 
 
-def _answer_at(task: Ordering | Presence, slots: int) -> jax.Array:
+def _answer_at(task: _Twin, slots: int) -> jax.Array:
   """The position of each answer in the sequence."""
   return slots + 3 * jnp.arange(1, task.queries + 1, dtype=jnp.int32)
 
 
-def _check_fields(task: Ordering | Presence) -> None:
-  fields.at_least(
-    'queries', task.queries, 1, 'ask one question or more per sequence'
-  )
-  fields.at_least(
-    'symbols',
-    task.symbols,
-    2 * task.queries,
-    f'{task.queries} queries ask about two distinct events each; raise '
-    'symbols or lower queries',
-  )
-  fields.at_least('filler', task.filler, 0, 'use 0 for a dense body')
-
-
-def _check_length(
-  task: Ordering | Presence, length: int, *, absent: int
-) -> None:
+def _check_length(task: _Twin, length: int) -> None:
   shortest = 1 + (3 + pairs.ROOM) * task.queries
   if length < shortest:
     raise ValueError(
@@ -301,6 +287,7 @@ def _check_length(
       f'{length}: each takes 3 tokens and {pairs.ROOM} slots of the body; use '
       'longer sequences or fewer queries'
     )
+  absent = task._absent
   needed = _events(task, _slots(task, length)) + absent
   if needed > task.symbols:
     also = f' and the {absent} absent ones' if absent else ''

@@ -1,5 +1,7 @@
 """Checks of fields, so that a mistake is a sentence at construction."""
 
+from posexp import component
+
 
 def at_least(name: str, value: int, minimum: int, remedy: str) -> None:
   """Raises a ValueError unless `value` is an int of at least `minimum`."""
@@ -8,10 +10,7 @@ def at_least(name: str, value: int, minimum: int, remedy: str) -> None:
       f'{name} must be an int, got {value!r} ({type(value).__name__}): write '
       'a whole number, so that the config can be saved and compared'
     )
-  if value < minimum:
-    raise ValueError(
-      f'{name} must be at least {minimum}, got {value}: {remedy}'
-    )
+  component.at_least(name, value, minimum, remedy)
 
 
 def is_bool(name: str, value: bool) -> None:
