@@ -41,6 +41,7 @@ def attend(
   k_BxLxHxE: Array,
   v_BxLxHxE: Array,
   block: int | str | None = None,
+  x_BxLxD: Array | None = None,
 ) -> Array:
   """Causal attention of a sequence to itself under a positional scheme.
 
@@ -55,13 +56,15 @@ def attend(
     block: None for dense attention, an integer for blocks of so many tokens,
       'auto' for the library's choice. Memory is quadratic in the length if
       dense, linear in blocks; both give the same up to rounding.
+    x_BxLxD: the content, for schemes whose clock depends on it.
 
   Returns:
     B x L x H x E in the dtype of the values; softmax and biases are float32.
 
   Raises:
     ValueError: if the scheme cannot serve the length or the head width, or
-      `block` is neither of these, or the scheme has no blockwise form.
+      `block` is neither of these, the scheme has no blockwise form, or it
+      needs the content and none is given.
 
   >>> x = jnp.ones((1, 3, 2, 4))
   >>> attend(schemes.RoPE() + schemes.ALiBi(), {}, x, x, x).shape
@@ -72,6 +75,13 @@ def attend(
   scheme.check(dims, length)
   index_1xL = jnp.arange(length, dtype=jnp.int32)[None]
   at = scheme.remap(index_1xL, None)
+  if x_BxLxD is not None:
+    at = scheme.locate(params, x_BxLxD, at, None)
+  elif 'locate' in scheme.hooks():
+    raise ValueError(
+      f'{scheme} has a clock that depends on the content: give x_BxLxD, what '
+      'the queries and keys were made of'
+    )
   scale = 1.0 / math.sqrt(head_width)
   q = scheme.rotate(params, q_BxLxHxE, at, 'q')
   k = scheme.rotate(params, k_BxLxHxE, at, 'k')
@@ -117,15 +127,33 @@ def core(
   if size is not None:
     mixed = blockwise.attend(scheme, size, params, rows, columns, v_BxHxKxE)
     return mixed.swapaxes(1, 2)
-  logits_BxHxQxK = blockwise.score(scheme, params, rows, columns)
-  logits_BxHxQxK = scheme.rescore(params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at)
-  logits_BxHxQxK = jnp.where(
-    blockwise.seen(rows, columns), logits_BxHxQxK, blockwise.LOWEST
-  )
-  weights_BxHxQxK = jax.nn.softmax(logits_BxHxQxK, axis=-1)
+  weights_BxHxQxK = _weights(scheme, params, rows, columns, q_at, k_at)
   return jnp.einsum(
     'bhqk,bhke->bhqe', weights_BxHxQxK.astype(v_BxHxKxE.dtype), v_BxHxKxE
   ).swapaxes(1, 2)
+
+
+def _weights(
+  scheme: schemes.Scheme,
+  params: schemes.Params,
+  rows: blockwise.Tokens,
+  columns: blockwise.Tokens,
+  q_at: schemes.At,
+  k_at: schemes.At,
+) -> Array:
+  """The weight of each key for each query, B x H x Q x K, float32."""
+  seen = blockwise.seen(rows, columns)
+  logits_BxHxQxK = blockwise.score(scheme, params, rows, columns)
+  logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
+  if not scheme.blockwise:
+    q_BxQxHxE = rows.x_BxHxLxE.swapaxes(1, 2)
+    logits_BxHxQxK = scheme.rescore(
+      params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at
+    )
+    logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
+  if scheme.normalised:
+    return jax.nn.softmax(logits_BxHxQxK, axis=-1)
+  return jnp.exp(logits_BxHxQxK)
 
 
 def _block_size(
@@ -151,13 +179,37 @@ def _block_size(
 
 
 def empty_cache(
-  scheme: schemes.Scheme, shape_BxMxHxE: tuple[int, ...], dtype: jnp.dtype
+  scheme: schemes.Scheme,
+  dims: schemes.Dims,
+  batch: int,
+  slots: int,
+  dtype: jnp.dtype,
 ) -> Cache:
   """A cache with every slot empty."""
-  index = jnp.full((1, shape_BxMxHxE[1]), blockwise.EMPTY, jnp.int32)
-  zeros = jnp.zeros(shape_BxMxHxE, dtype)
-  at = jax.tree.map(jnp.zeros_like, scheme.remap(index, None))
-  return Cache(zeros, zeros, at, index)
+  index_1xM = jnp.full((1, slots), blockwise.EMPTY, jnp.int32)
+
+  def keys():
+    params = scheme.init_layer(jax.random.key(0), dims)
+    at = scheme.remap(index_1xM, None)
+    x_BxMxD = jnp.zeros((batch, slots, dims.width), dtype)
+    at = scheme.locate(params, x_BxMxD, at, None)
+    k_BxMxHxE = x_BxMxD.reshape(batch, slots, dims.heads, dims.head_width)
+    return scheme.rotate(params, k_BxMxHxE, at, 'k'), k_BxMxHxE, at
+
+  # What a scheme makes of a key may be wider, and its clock have heads.
+  empty = lambda x: jnp.zeros(x.shape, x.dtype)
+  k, v, at = jax.tree.map(empty, jax.eval_shape(keys))
+  return Cache(k, v, at, index_1xM)
+
+
+def before(cache: Cache, start: Array | int) -> schemes.At:
+  """The positions of the token before `start`, zeros if there is none."""
+
+  def one(x_BxM):
+    last = jax.lax.dynamic_slice_in_dim(x_BxM, start - 1, 1, axis=1)
+    return jnp.where(start > 0, last, jnp.zeros_like(last))
+
+  return jax.tree.map(one, cache.at)
 
 
 def extend(

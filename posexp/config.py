@@ -169,7 +169,11 @@ class Run(component.Component):
       component.at_least('seeds of Run', seed, 0)
     for length in self.lengths:
       self.task.check(length)
-    self.scheme.check(self.model.dims, self.longest)
+    for length in reversed(self.lengths):
+      tokens = length - 1 + self.model.bos
+      self.evaluated_scheme(length).check(self.model.dims, tokens)
+    tokens = self.train.length - 1 + self.model.bos
+    self.trained_scheme.check(self.model.dims, tokens)
     self._check_parent()
 
   def _check_parent(self):
@@ -199,9 +203,15 @@ class Run(component.Component):
     return tuple(sorted({self.train.length, *self.evaluate.lengths}))
 
   @property
-  def longest(self) -> int:
-    """The most positions that are asked of the scheme, BOS included."""
-    return max(self.lengths) - 1 + self.model.bos
+  def trained_scheme(self) -> schemes.Scheme:
+    """The scheme as training uses it."""
+    length = self.train.length
+    return self.scheme.trained_at(length).for_length(length)
+
+  def evaluated_scheme(self, length: int) -> schemes.Scheme:
+    """The scheme as an evaluation at a length uses it."""
+    scheme = self.scheme.trained_at(self.train.length)
+    return scheme.evaluated().for_length(length)
 
   @property
   def name(self) -> str:

@@ -67,7 +67,11 @@ def examples(task: tasks.Task, length: int, number: int) -> tasks.Batch:
 
 
 def greedy(
-  net: model.Transformer, params: Any, tokens_BxL: Array, targets_BxL: Array
+  net: model.Transformer,
+  params: Any,
+  tokens_BxL: Array,
+  targets_BxL: Array,
+  key: Array | None = None,
 ) -> Array:
   """Free-running greedy decoding, token by token from a KV cache.
 
@@ -84,7 +88,7 @@ def greedy(
   def one(carry, t):
     cache, token_Bx1 = carry
     logits, cache = net.apply(
-      {'params': params}, token_Bx1, cache=cache, start=t
+      {'params': params}, token_Bx1, cache=cache, start=t, key=key
     )
     said_B = jnp.argmax(logits[:, 0], axis=-1).astype(jnp.int32)
     following = t + 1 - bos
@@ -130,14 +134,15 @@ class Evaluator:
     for start in range(0, number, rows):
       part = tokens_BxL[start : start + rows]
       grow = ((0, rows - part.shape[0]), (0, padded - length))
-      said.append(np.asarray(program(params, np.pad(part, grow))))
+      number_B = np.arange(start, start + rows, dtype=np.uint32)
+      said.append(np.asarray(program(params, np.pad(part, grow), number_B)))
     said_SxBxT = np.concatenate(said, axis=1)[
       : len(self.run.seeds), :number, : length - 1
     ]
     return np.pad(said_SxBxT, ((0, 0), (0, 0), (1, 0)))
 
   def _program(self, length: int, padded: int) -> Callable[..., Array]:
-    scheme = self.run.scheme.for_length(length)
+    scheme = self.run.evaluated_scheme(length)
     if (scheme, padded) not in self._programs:
       net = model.Transformer(self.run.model, scheme, self.run.task.vocabulary)
       self._programs[scheme, padded] = predictor(
@@ -149,17 +154,27 @@ class Evaluator:
 def predictor(
   net: model.Transformer, on: jax.sharding.Mesh, length: int, seeds: int
 ) -> Callable[..., Array]:
-  """The jitted (params of S seeds, tokens B x L) -> predictions S x B x L-1."""
+  """The jitted program from parameters and tokens to predictions.
+
+  It takes the parameters of S seeds, tokens B x L and the numbers of the
+  examples B, and gives S x B x L-1. Positions that are drawn depend on the
+  number of the example alone, so results average over many draws.
+  """
   rows = max(1, BUDGET // (4 * net.shape.heads * length**2))
 
-  def one_seed(params, tokens_BxL):
-    say = lambda tokens_L: jnp.argmax(
-      model.predict(net, params, tokens_L[None])[0], axis=-1
-    ).astype(jnp.int32)
-    return jax.lax.map(say, tokens_BxL, batch_size=rows)
+  def say(params, tokens_L, number):
+    key = None
+    if net.scheme.draws:
+      key = jax.random.fold_in(jax.random.key(FOLD), number)
+    logits_1xTxV = model.predict(net, params, tokens_L[None], key=key)
+    return jnp.argmax(logits_1xTxV[0], axis=-1).astype(jnp.int32)
 
-  def all_seeds(params, tokens_BxL):
-    one = lambda p: one_seed(p, tokens_BxL)
+  def all_seeds(params, tokens_BxL, number_B):
+    one = lambda p: jax.lax.map(
+      lambda example: say(p, *example),
+      (tokens_BxL, number_B),
+      batch_size=rows,
+    )
     return sharding.each_seed(one, on, seeds, params)
 
   return jax.jit(
@@ -168,6 +183,7 @@ def predictor(
       mesh=on,
       in_specs=(
         PartitionSpec(sharding.SEED),
+        PartitionSpec(sharding.DATA),
         PartitionSpec(sharding.DATA),
       ),
       out_specs=PartitionSpec(sharding.SEED, sharding.DATA),

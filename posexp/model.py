@@ -125,7 +125,10 @@ class Block(nn.Module):
       params = positional(self, POSITION, scheme.init_layer, shape.dims)
     batch, length = x_BxLxD.shape[:2]
     h_BxLxD = RMSNorm(name='norm_attention')(x_BxLxD)
-    at = scheme.locate(params, h_BxLxD, at)
+    before = None
+    if cache is not None:
+      before = attention.before(cache, index_1xL[0, 0])
+    at = scheme.locate(params, h_BxLxD, at, before)
     # Matrix products see one long axis of tokens T, which XLA does faster.
     kv_TxD = _Linear(2 * shape.width, name='key_value')(_flat(h_BxLxD))
     k, v = (
@@ -253,6 +256,7 @@ def predict(
   params: Any,
   tokens_BxL: Array,
   asked: tuple[int, ...] | None = None,
+  key: Array | None = None,
 ) -> Array:
   """Logits of tokens, each from the tokens before it.
 
@@ -261,13 +265,15 @@ def predict(
     params: of one seed.
     tokens_BxL: whole sequences.
     asked: which tokens to predict, from 1 on; all but the first by default.
+    key: for schemes that draw their positions; all sequences share the draw.
 
   Returns:
     B x len(asked) x V, float32.
   """
   bos = int(net.shape.bos)
   rows = None if asked is None else tuple(t - 1 + bos for t in asked)
-  logits, _ = net.apply({'params': params}, inputs(net, tokens_BxL), rows=rows)
+  tokens_BxL = inputs(net, tokens_BxL)
+  logits, _ = net.apply({'params': params}, tokens_BxL, key=key, rows=rows)
   return logits if asked is not None else logits[:, bos:]
 
 
@@ -275,15 +281,14 @@ def empty_cache(
   net: Transformer, batch: int, length: int
 ) -> tuple[attention.Cache, ...]:
   """A cache for `length` tokens, one `attention.Cache` a layer."""
-  shape = net.shape
-  size = (batch, length, shape.heads, shape.head_width)
-  one = attention.empty_cache(net.scheme, size, jnp.dtype(shape.compute))
-  return (one,) * shape.layers
+  dims, dtype = net.shape.dims, jnp.dtype(net.shape.compute)
+  one = attention.empty_cache(net.scheme, dims, batch, length, dtype)
+  return (one,) * net.shape.layers
 
 
 def of(run: config.Run) -> Transformer:
-  """The model of a run."""
-  return Transformer(run.model, run.scheme, run.task.vocabulary)
+  """The model of a run, as it is trained."""
+  return Transformer(run.model, run.trained_scheme, run.task.vocabulary)
 
 
 def shapes(net: Transformer) -> Any:

@@ -41,21 +41,22 @@ def transfer(parent: config.Run, child: config.Run, params: Any) -> Transfer:
     child: the retrofit, of the same model.
     params: the parent's parameters, with the seeds as first axis.
   """
+  scheme = child.trained_scheme
   seeds = jax.tree.leaves(params)[0].shape[0]
   found = {'kept': [], 'new': [], 'dropped': []}  # type: ignore[var-annotated]
   content = _without_position(params)
   places = [()] if child.model.share_position else _blocks(params)
   inits: list[tuple[tuple[str, ...], Callable[..., schemes.Params]]] = [
-    ((model.POSITION_INPUT,), child.scheme.init_input),
-    *(((*p, model.POSITION), child.scheme.init_layer) for p in places),
+    ((model.POSITION_INPUT,), scheme.init_input),
+    *(((*p, model.POSITION), scheme.init_layer) for p in places),
   ]
   for path, init in inits:
-    neutral = child.scheme.neutral(init(jax.random.key(0), child.model.dims))
+    neutral = scheme.neutral(init(jax.random.key(0), child.model.dims))
     neutral = jax.tree.map(
       lambda x: jnp.broadcast_to(x[None], (seeds, *x.shape)), neutral
     )
     own = _match(
-      parent.scheme, _get(params, path), child.scheme, neutral, path, found
+      parent.scheme, _get(params, path), scheme, neutral, path, found
     )
     if jax.tree.leaves(own):
       _set(content, path, own)

@@ -19,7 +19,7 @@ Params = Any
 # Steps in one call of the program: how often progress is told, and nothing
 # else, since a call does the same arithmetic whatever its length.
 CHUNK = 50
-INITIAL, DATA = 0, 1
+INITIAL, DATA, POSITIONS = 0, 1, 2
 # Tokens that a CPU device does at a time.
 MICRO_TOKENS = 512
 
@@ -69,13 +69,14 @@ def loss(
   params: Params,
   batch: tasks.Batch,
   asked: Sequence[int] | None = None,
+  key: Array | None = None,
 ) -> tuple[Array, Array]:
   """The summed cross-entropy of the targets, in nats, and their number."""
   length = batch.tokens_BxL.shape[1]
   # What no sequence is asked about need not be predicted.
   asked = range(1, length) if asked is None else asked
   at = np.asarray(asked)
-  logits_BxTxV = model.predict(net, params, batch.tokens_BxL, tuple(asked))
+  logits_BxTxV = model.predict(net, params, batch.tokens_BxL, tuple(asked), key)
   targets_BxT = batch.targets_BxL[:, at]
   cross_BxT = optax.softmax_cross_entropy_with_integer_labels(
     logits_BxTxV, batch.tokens_BxL[:, at]
@@ -90,12 +91,15 @@ def gradient(
   batch: tasks.Batch,
   asked: Sequence[int] | None,
   micro: int,
+  key: Array | None = None,
 ) -> tuple[Array, Array, Params]:
   """Summed loss, number of targets and summed gradient, in parts of a batch.
 
   The batch is done `micro` sequences at a time, a divisor of it.
   """
-  one = jax.value_and_grad(lambda p, b: loss(net, p, b, asked), has_aux=True)
+  one = jax.value_and_grad(
+    lambda p, b: loss(net, p, b, asked, key), has_aux=True
+  )
   parts = batch.tokens_BxL.shape[0] // micro
   if parts == 1:
     (total, count), grads = one(params, batch)
@@ -145,7 +149,11 @@ def step(
     lambda x: jax.lax.dynamic_slice_in_dim(x, first, part), batch
   )
   asked = run.task.asked(train.length)
-  total, count, grads = gradient(net, state.params, batch, asked, micro)
+  drawn = None
+  if net.scheme.draws:
+    drawn = jax.random.fold_in(jax.random.key(seed), POSITIONS)
+    drawn = jax.random.fold_in(drawn, number)
+  total, count, grads = gradient(net, state.params, batch, asked, micro, drawn)
   if shards > 1:
     flat, unflatten = jax.flatten_util.ravel_pytree((total, count, grads))
     total, count, grads = unflatten(jax.lax.psum(flat, sharding.DATA))

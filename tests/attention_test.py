@@ -26,7 +26,7 @@ class Gate(schemes.Scheme):
   def init_layer(self, key, dims):
     return {'w_DxH': jax.random.normal(key, (dims.width, dims.heads))}
 
-  def locate(self, params, x_BxLxD, at):
+  def locate(self, params, x_BxLxD, at, before):
     del at
     gate = jax.nn.log_sigmoid(x_BxLxD @ params['w_DxH'])
     return jnp.cumsum(gate, axis=1)
@@ -71,11 +71,7 @@ def test_a_batch_of_one_token():
 
 def attend_with_gate(params, x_BxLxD, q, k, v, block):
   scheme = Gate() + schemes.ALiBi()
-  index = jnp.arange(cases.LENGTH, dtype=jnp.int32)[None]
-  at = scheme.locate(params, x_BxLxD, scheme.remap(index, None))
-  return attention.core(
-    scheme, params, q, k, v, at, at, index, index, 0.5, block
-  )
+  return attention.attend(scheme, params, q, k, v, block, x_BxLxD)
 
 
 def test_a_clock_with_heads_and_a_gradient():
@@ -95,6 +91,11 @@ def test_a_clock_with_heads_and_a_gradient():
     grads(5),
     dense,
   )
+
+
+def test_a_content_clock_without_content_is_a_sentence():
+  with pytest.raises(ValueError, match='give x_BxLxD'):
+    attend_with_gate({}, None, *cases.queries(3), None)
 
 
 def test_vmap_over_learned_biases():
@@ -210,7 +211,9 @@ def test_from_a_cache_with_room(block):
   whole = attention.core(
     SCHEME, params, q, k, v, at, at, index, index, 0.5, None
   )
-  cache = attention.empty_cache(SCHEME, (2, 40, 2, 8), jnp.float32)
+  cache = attention.empty_cache(
+    SCHEME, schemes.Dims(16, 2, 8), 2, 40, jnp.float32
+  )
   for start, end in ((0, 11), (11, 12), (12, cases.LENGTH)):
     part = lambda x, s=start, e=end: x[:, s:e]
     here = jax.tree.map(part, at)
@@ -225,7 +228,9 @@ def test_from_a_cache_with_room(block):
 
 def test_a_full_cache_does_not_overwrite_in_silence():
   scheme, k = schemes.NoPE(), jnp.ones((1, 2, 1, 4))
-  cache = attention.empty_cache(scheme, (1, 3, 1, 4), jnp.float32)
+  cache = attention.empty_cache(
+    scheme, schemes.Dims(4, 1, 4), 1, 3, jnp.float32
+  )
   write = jax.jit(lambda cache, i: attention.extend(cache, k, k, i, i))
   index = jnp.arange(2, dtype=jnp.int32)[None]
   assert np.isfinite(write(cache, index + 1).v_BxMxHxE).all()

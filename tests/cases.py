@@ -54,7 +54,7 @@ def tokens_at(scheme, index=None):
   index = jnp.arange(LENGTH)[None] if index is None else index
   at = scheme.remap(index, jax.random.key(3))
   content = normal(4, 1, index.shape[1], DIMS.width)
-  return scheme.locate(layer_params(scheme), content, at)
+  return scheme.locate(layer_params(scheme), content, at, None)
 
 
 def queries(count=3):

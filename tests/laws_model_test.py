@@ -18,7 +18,7 @@ def test_7_decoding_equals_the_full_pass(scheme):
   net, variables = cases.transformer(scheme)
   length = cases.LENGTH
   tokens_BxL = jax.random.randint(jax.random.key(8), (2, length), 0, length)
-  empty = attention.empty_cache(scheme, (2, length, 2, 8), jnp.float32)
+  empty = attention.empty_cache(scheme, cases.DIMS, 2, length, jnp.float32)
   whole, _ = net.apply(variables, tokens_BxL)
   cache = (empty,) * cases.SHAPE.layers
   for t in range(length):

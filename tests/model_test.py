@@ -194,7 +194,9 @@ def test_tied_logits_are_products_with_the_embedding():
 
 
 def caches(scheme, size, batch=2, dtype='float32'):
-  one = attention.empty_cache(scheme, (batch, size, 2, 8), jnp.dtype(dtype))
+  one = attention.empty_cache(
+    scheme, schemes.Dims(16, 2, 8), batch, size, jnp.dtype(dtype)
+  )
   return (one,) * SMALL.layers
 
 

@@ -14,12 +14,17 @@ from posexp.schemes.base import NoPE as NoPE
 from posexp.schemes.base import Params as Params
 from posexp.schemes.base import Scheme as Scheme
 from posexp.schemes.base import Side as Side
-from posexp.schemes.base import Sum as Sum
 from posexp.schemes.bias import T5 as T5
 from posexp.schemes.bias import ALiBi as ALiBi
+from posexp.schemes.composition import Sum as Sum
 from posexp.schemes.frequencies import NTK as NTK
 from posexp.schemes.frequencies import Law as Law
 from posexp.schemes.frequencies import Linear as Linear
+from posexp.schemes.regime import Matched as Matched
+from posexp.schemes.regime import Relative as Relative
+from posexp.schemes.regime import Share as Share
+from posexp.schemes.regime import matched as matched
+from posexp.schemes.regime import share as share
 from posexp.schemes.rotary import RoPE as RoPE
 from posexp.schemes.wrappers import Interpolate as Interpolate
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
+from posexp.schemes import regime
 
 Params = dict[str, Any]
 At = Any  # An opaque pytree with leaves B x L or B x L x H.
@@ -54,10 +55,15 @@ class Scheme(component.Component):
     relative: whether moving all positions by a constant changes nothing.
     blockwise: whether the logits of a block are computed from the block alone;
       False for a scheme that overrides `rescore`.
+    normalised: whether the weights of a query are a softmax; where False they
+      are the exponentials of the logits and need not sum to one.
+    draws: whether `remap` draws positions from a key.
   """
 
   relative: ClassVar[bool] = True
   blockwise: ClassVar[bool] = True
+  normalised: ClassVar[bool] = True
+  draws: ClassVar[bool] = False
 
   def init_input(self, key: jax.Array, dims: Dims) -> Params:
     """Parameters learned once per model, for `embed`."""
@@ -86,9 +92,15 @@ class Scheme(component.Component):
     del params, at
     return x_BxLxD
 
-  def locate(self, params: Params, x_BxLxD: jax.Array, at: At) -> At:
-    """A clock that depends on the content, per layer."""
-    del params, x_BxLxD
+  def locate(
+    self, params: Params, x_BxLxD: jax.Array, at: At, before: At | None
+  ) -> At:
+    """A clock that depends on the content, per layer.
+
+    `before` is what it gave for the token before the first, with 1 for L; all
+    zeros, or None, where the sequence begins. So a clock goes on in a cache.
+    """
+    del params, x_BxLxD, before
     return at
 
   def rotate(
@@ -118,7 +130,11 @@ class Scheme(component.Component):
     q_at: At,
     k_at: At,
   ) -> jax.Array:
-    """Changes whole rows of logits; a scheme that needs it is not blockwise."""
+    """Changes whole rows of logits; a scheme that needs it is not blockwise.
+
+    The logits of keys that a query may not see are very low, and are masked
+    again afterwards. The keys are in order; q is already divided by sqrt(E).
+    """
     del params, q_BxQxHxE, q_at, k_at
     return logits_BxHxQxK
 
@@ -126,6 +142,20 @@ class Scheme(component.Component):
     """The scheme to use at a length, for methods that depend on it."""
     del length
     return self
+
+  def evaluated(self) -> 'Scheme':
+    """The scheme as evaluation uses it, where that is not as in training."""
+    return self
+
+  def trained_at(self, length: int) -> 'Scheme':
+    """The scheme with every rule of `regime` turned into its number.
+
+    >>> from posexp import schemes
+    >>> scheme = schemes.RoPE(base=schemes.matched(4096)) + schemes.ALiBi()
+    >>> round(scheme.trained_at(64).parts[0].base)
+    27
+    """
+    return regime.resolve(self, length)
 
   def check(self, dims: Dims, length: int) -> None:
     """Raises a ValueError, in one sentence, where the scheme cannot serve.
@@ -167,12 +197,10 @@ class Scheme(component.Component):
   def __add__(self, other: 'Scheme') -> 'Scheme':
     if not isinstance(other, Scheme):
       return NotImplemented
-    terms = tuple(
-      p for p in (*self.parts, *other.parts) if not isinstance(p, NoPE)
-    )
-    if len(terms) < 2:
-      return terms[0] if terms else NoPE()
-    return Sum(terms)
+    # Imported here, since a sum is a scheme.
+    from posexp.schemes import composition
+
+    return composition.add(self, other)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,133 +215,10 @@ class NoPE(Scheme):
   """
 
 
-@dataclasses.dataclass(frozen=True)
-class Sum(Scheme):
-  """Several schemes at once; written `a + b`, not called.
-
-  z = ((R_2 R_1 q).(R_2 R_1 k)) / sqrt(E) + sum of the biases. The positions
-  are a tuple with one entry a term, so that a wrapper of one term (as
-  `Interpolate`) leaves the others alone.
-  """
-
-  terms: tuple[Scheme, ...]
-
-  @property
-  def relative(self) -> bool:  # type: ignore[override]
-    return all(t.relative for t in self.terms)
-
-  @property
-  def blockwise(self) -> bool:  # type: ignore[override]
-    return all(t.blockwise for t in self.terms)
-
-  def hooks(self):
-    used = {hook for term in self.terms for hook in term.hooks()}
-    return tuple(h for h in HOOKS if h in used)
-
-  @property
-  def parts(self) -> tuple[Scheme, ...]:
-    return self.terms
-
-  @property
-  def atoms(self) -> tuple[Scheme, ...]:
-    return tuple(atom for term in self.terms for atom in term.atoms)
-
-  def flatten(self, params):
-    return tuple(
-      flat
-      for term, own in zip(self.terms, self._own(params))
-      for flat in term.flatten(own)
-    )
-
-  def unflatten(self, params):
-    own, rest = [], list(params)
-    for term in self.terms:
-      number = len(term.atoms)
-      own.append(term.unflatten(tuple(rest[:number])))
-      rest = rest[number:]
-    return self._join(own)
-
-  def _names(self) -> list[str]:
-    """The names under which the terms keep their parameters."""
-    kinds = [type(term).__name__ for term in self.terms]
-    again = [kinds[:n].count(kind) for n, kind in enumerate(kinds)]
-    return [f'{k}_{n}' if n else k for k, n in zip(kinds, again)]
-
-  def _own(self, params: Params) -> list[Params]:
-    return [params.get(name, {}) for name in self._names()]
-
-  def _join(self, own: list[Params]) -> Params:
-    return {name: p for name, p in zip(self._names(), own) if p}
-
-  def _split(self, key: jax.Array | None) -> list[Any]:
-    if key is None:
-      return [None] * len(self.terms)
-    return list(jax.random.split(key, len(self.terms)))
-
-  def init_input(self, key, dims):
-    keys = self._split(key)
-    return self._join([t.init_input(k, dims) for t, k in zip(self.terms, keys)])
-
-  def init_layer(self, key, dims):
-    keys = self._split(key)
-    return self._join([t.init_layer(k, dims) for t, k in zip(self.terms, keys)])
-
-  def neutral(self, params):
-    own = self._own(params)
-    return self._join([t.neutral(p) for t, p in zip(self.terms, own)])
-
-  def remap(self, index_BxL, key):
-    keys = self._split(key)
-    return tuple(t.remap(index_BxL, k) for t, k in zip(self.terms, keys))
-
-  def embed(self, params, x_BxLxD, at):
-    own = self._own(params)
-    for term, p, a in zip(self.terms, own, at, strict=True):
-      x_BxLxD = term.embed(p, x_BxLxD, a)
-    return x_BxLxD
-
-  def locate(self, params, x_BxLxD, at):
-    own = self._own(params)
-    return tuple(
-      t.locate(p, x_BxLxD, a)
-      for t, p, a in zip(self.terms, own, at, strict=True)
-    )
-
-  def rotate(self, params, x_BxLxHxE, at, side):
-    own = self._own(params)
-    for term, p, a in zip(self.terms, own, at, strict=True):
-      x_BxLxHxE = term.rotate(p, x_BxLxHxE, a, side)
-    return x_BxLxHxE
-
-  def bias(self, params, head, q_at, k_at):
-    own = self._own(params)
-    total: jax.Array | float = 0.0
-    for term, p, q, k in zip(self.terms, own, q_at, k_at, strict=True):
-      total = total + term.bias(p, head, q, k)
-    return total
-
-  def rescore(self, params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at):
-    own = self._own(params)
-    for term, p, q, k in zip(self.terms, own, q_at, k_at, strict=True):
-      logits_BxHxQxK = term.rescore(p, logits_BxHxQxK, q_BxQxHxE, q, k)
-    return logits_BxHxQxK
-
-  def for_length(self, length):
-    total: Scheme = NoPE()
-    for term in self.terms:
-      total = total + term.for_length(length)
-    return total
-
-  def check(self, dims, length):
-    for term in self.terms:
-      term.check(dims, length)
-
-  def __str__(self) -> str:
-    return ' + '.join(str(t) for t in self.terms)
-
-
-def positive(name: str, value: float) -> None:
-  """Raises unless a number is finite and above zero."""
+def positive(name: str, value: float | regime.Relative) -> None:
+  """Raises unless a number is finite and above zero; a rule passes."""
+  if isinstance(value, regime.Relative):
+    return
   if not (np.isfinite(value) and value > 0):
     raise ValueError(
       f'{name} must be a finite number above 0, got {value}: choose a '

@@ -3,34 +3,22 @@
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 
+from posexp import component
 from posexp.schemes import base
 
 
 @dataclasses.dataclass(frozen=True)
-class Interpolate(base.Scheme):
-  """A scheme at positions divided by a factor: remap(i) = inner(i / s).
+class Wrapper(base.Scheme):
+  """A scheme inside another; everything is the inner scheme's.
 
-  `Interpolate(RoPE(), 4) + ALiBi()` scales the rotation only and
-  `Interpolate(RoPE() + ALiBi(), 4)` scales both. For a rotation it is the same
-  as the frequency law `Linear(4)`. Positions are float32, in units of tokens
-  of the trained length. Source: Chen et al. 2023, arXiv 2306.15595, equation 4.
-
-  Attributes:
-    scheme: what is interpolated.
-    factor: s, target length over trained length; above 0.
-
-  >>> index = jnp.arange(4)[None]
-  >>> Interpolate(base.NoPE(), 4).remap(index, None)[0].tolist()
-  [0.0, 0.25, 0.5, 0.75]
+  A subclass says in `remap` which positions the inner scheme sees, and in
+  `check` up to which one.
   """
 
   scheme: base.Scheme
-  factor: float
-
-  def __post_init__(self):
-    base.positive('factor of Interpolate', self.factor)
 
   @property
   def relative(self) -> bool:  # type: ignore[override]
@@ -39,6 +27,14 @@ class Interpolate(base.Scheme):
   @property
   def blockwise(self) -> bool:  # type: ignore[override]
     return self.scheme.blockwise
+
+  @property
+  def normalised(self) -> bool:  # type: ignore[override]
+    return self.scheme.normalised
+
+  @property
+  def draws(self) -> bool:  # type: ignore[override]
+    return self.scheme.draws
 
   def hooks(self):
     return ('remap', *(h for h in self.scheme.hooks() if h != 'remap'))
@@ -53,16 +49,11 @@ class Interpolate(base.Scheme):
   def unflatten(self, params):
     return self.scheme.unflatten(params)
 
-  def remap(self, index_BxL, key):
-    scaled = index_BxL.astype(jnp.float32) / jnp.float32(self.factor)
-    return self.scheme.remap(scaled, key)
-
-  def check(self, dims, length):
-    self.scheme.check(dims, math.ceil((length - 1) / self.factor) + 1)
-
   def for_length(self, length):
-    inner = self.scheme.for_length(math.ceil(length / self.factor))
-    return Interpolate(inner, self.factor)
+    return dataclasses.replace(self, scheme=self.scheme.for_length(length))
+
+  def evaluated(self):
+    return dataclasses.replace(self, scheme=self.scheme.evaluated())
 
   def init_input(self, key, dims):
     return self.scheme.init_input(key, dims)
@@ -76,8 +67,8 @@ class Interpolate(base.Scheme):
   def embed(self, params, x_BxLxD, at):
     return self.scheme.embed(params, x_BxLxD, at)
 
-  def locate(self, params, x_BxLxD, at):
-    return self.scheme.locate(params, x_BxLxD, at)
+  def locate(self, params, x_BxLxD, at, before):
+    return self.scheme.locate(params, x_BxLxD, at, before)
 
   def rotate(self, params, x_BxLxHxE, at, side):
     return self.scheme.rotate(params, x_BxLxHxE, at, side)
@@ -87,3 +78,155 @@ class Interpolate(base.Scheme):
 
   def rescore(self, params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at):
     return self.scheme.rescore(params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at)
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpolate(Wrapper):
+  """A scheme at positions divided by a factor: remap(i) = inner(i / s).
+
+  `Interpolate(RoPE(), 4) + ALiBi()` scales the rotation only and
+  `Interpolate(RoPE() + ALiBi(), 4)` scales both. For a rotation it is the same
+  as the frequency law `Linear(4)`. Positions are float32, in units of tokens
+  of the trained length. Source: Chen et al. 2023, arXiv 2306.15595, equation 4.
+
+  Use: to reach s times the trained length with some adaptation.
+  Fails: without adaptation; neighbours come closer than any seen in training.
+
+  Attributes:
+    scheme: what is interpolated.
+    factor: s, target length over trained length; above 0.
+
+  >>> index = jnp.arange(4)[None]
+  >>> Interpolate(base.NoPE(), 4).remap(index, None)[0].tolist()
+  [0.0, 0.25, 0.5, 0.75]
+  """
+
+  factor: float
+
+  def __post_init__(self):
+    base.positive('factor of Interpolate', self.factor)
+
+  def remap(self, index_BxL, key):
+    scaled = index_BxL.astype(jnp.float32) / jnp.float32(self.factor)
+    return self.scheme.remap(scaled, key)
+
+  def check(self, dims, length):
+    self.scheme.check(dims, math.ceil((length - 1) / self.factor) + 1)
+
+  def for_length(self, length):
+    inner = self.scheme.for_length(math.ceil(length / self.factor))
+    return dataclasses.replace(self, scheme=inner)
+
+
+@dataclasses.dataclass(frozen=True)
+class Randomize(Wrapper):
+  """A scheme at random positions in order: remap(i) = inner(r_i).
+
+  r_0 < r_1 < ... are L distinct numbers of 0, ..., M - 1, any L of them with
+  the same probability, drawn anew in every training step (one draw for its
+  whole batch) and for every evaluated sequence. So a model that has seen short
+  sequences has seen the distances of long ones. L is set by `for_length`;
+  without it L is M, which leaves the positions as they are.
+
+  A length above M is refused. Where no key is given, the draw is fixed.
+  Source: Ruoss et al. 2023, arXiv 2305.16843, section 3.
+
+  Use: with M well above every length that will be evaluated.
+  Fails: the meaning of one step depends on L / M, so exact offsets (copying)
+  are harder to learn.
+
+  Attributes:
+    scheme: what sees the random positions.
+    positions: M, how many there are to draw from.
+    tokens: L, how many are drawn; set by `for_length`.
+
+  >>> index = jnp.arange(3)[None]
+  >>> scheme = Randomize(base.NoPE(), positions=100).for_length(3)
+  >>> scheme.remap(index, jax.random.key(0))[0].tolist()
+  [16, 55, 81]
+  >>> Randomize(base.NoPE(), positions=2).check(base.Dims(8, 2, 4), 3)
+  Traceback (most recent call last):
+  ...
+  ValueError: Randomize has 2 positions but a length of 3 was asked: give ...
+  """
+
+  draws = True
+  positions: int = 2048
+  tokens: int | None = None
+
+  def __post_init__(self):
+    component.at_least('positions of Randomize', self.positions, 1)
+    if self.tokens is not None:
+      self._check(self.tokens)
+
+  def _check(self, length):
+    if length > self.positions:
+      raise ValueError(
+        f'Randomize has {self.positions} positions but a length of {length} '
+        f'was asked: give positions={length} or more'
+      )
+
+  def remap(self, index_BxL, key):
+    if self.tokens is None:
+      return self.scheme.remap(index_BxL, key)
+    # A fixed draw for callers without a key, who want one answer.
+    own, inner = jax.random.split(jax.random.key(0) if key is None else key)
+    drawn_L = jax.random.permutation(own, self.positions)[: self.tokens]
+    # Padding after the last token sees the last position; nobody sees it.
+    place_BxL = jnp.clip(index_BxL, 0, self.tokens - 1)
+    return self.scheme.remap(jnp.sort(drawn_L)[place_BxL], inner)
+
+  def check(self, dims, length):
+    self._check(length)
+    self.scheme.check(dims, self.positions)
+
+  def for_length(self, length):
+    inner = self.scheme.for_length(self.positions)
+    return dataclasses.replace(self, scheme=inner, tokens=length)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift(Wrapper):
+  """A scheme whose positions start anywhere: remap(i) = inner(i + k).
+
+  k is uniform in 0, ..., most, drawn anew in every training step, and 0 in
+  evaluation. It makes an absolute scheme learn shift invariance; a relative
+  scheme does not notice. Source: Kiyono et al. 2021, arXiv 2109.05644 (SHAPE),
+  section 3.2, there one k a sequence.
+
+  Use: to train every row of a learned table, or every phase of a sinusoid.
+  Fails: it teaches no distance beyond the trained length.
+
+  Attributes:
+    scheme: what sees the shifted positions.
+    most: the largest shift, in tokens.
+
+  >>> index = jnp.arange(3)[None]
+  >>> Shift(base.NoPE(), most=100).remap(index, jax.random.key(0))[0].tolist()
+  [59, 60, 61]
+  >>> Shift(base.NoPE(), most=100).remap(index, None)[0].tolist()
+  [0, 1, 2]
+  """
+
+  draws = True
+  most: int = 512
+
+  def __post_init__(self):
+    component.at_least('most of Shift', self.most, 0)
+
+  def remap(self, index_BxL, key):
+    if key is None:
+      return self.scheme.remap(index_BxL, None)
+    own, inner = jax.random.split(key)
+    by = jax.random.randint(own, (), 0, self.most + 1, jnp.int32)
+    return self.scheme.remap(index_BxL + by, inner)
+
+  def check(self, dims, length):
+    self.scheme.check(dims, length + self.most)
+
+  def for_length(self, length):
+    inner = self.scheme.for_length(length + self.most)
+    return dataclasses.replace(self, scheme=inner)
+
+  def evaluated(self):
+    return dataclasses.replace(self, scheme=self.scheme.evaluated(), most=0)

@@ -1,0 +1,141 @@
+"""Numbers that are set by the length a model was trained at.
+
+A rotation whose base is 10,000 is another object at 64 tokens than at 4,096:
+three quarters of its pairs never complete a period, against a third. A field
+of a scheme may therefore hold a rule instead of a number; `Scheme.trained_at`
+turns every rule into its number.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from typing import TypeVar
+
+from posexp import component
+
+C = TypeVar('C', bound=component.Component)
+
+
+@dataclasses.dataclass(frozen=True)
+class Relative(component.Component):
+  """A number that depends on the trained length."""
+
+  def at(self, train_length: int) -> float:
+    """The number at a trained length, in tokens."""
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Matched(Relative):
+  """A base or a beta in the regime that `value` has at another length.
+
+  x(L) = value^f with f = ln(L / 2 pi) / ln(length / 2 pi), so that the share
+  of rotary pairs that complete a period within L tokens, about ln(L / 2 pi) /
+  ln(base), is what it is at `length`. The numbers of periods within L of all
+  pairs are then those at `length` to the power f, so a beta, which is such a
+  number, is matched in the same way. A derivation, not a published result:
+  measure both. A length of 6 tokens or fewer is refused.
+
+  Attributes:
+    length: the trained length to mimic, in tokens.
+    value: the base (or beta) there.
+
+  >>> round(Matched(4096).at(64)), round(Matched(4096).at(4096))
+  (27, 10000)
+  >>> print(Matched(2048, value=5e5))
+  matched(2048, value=500000)
+  """
+
+  length: int
+  value: float = 10000.0
+
+  def __post_init__(self):
+    component.at_least('length of matched', self.length, 7)
+    component.at_least('value of matched', self.value, 1)
+
+  def at(self, train_length):
+    component.at_least('a trained length for matched', train_length, 7)
+    turns = 2 * math.pi
+    power = math.log(train_length / turns) / math.log(self.length / turns)
+    return self.value**power
+
+  def __str__(self) -> str:
+    value = '' if self.value == 10000.0 else f', value={self.value:g}'
+    return f'matched({self.length}{value})'
+
+
+@dataclasses.dataclass(frozen=True)
+class Share(Relative):
+  """So many trained lengths: x(L) = of * L tokens.
+
+  Attributes:
+    of: the factor, above 0.
+
+  >>> Share(0.5).at(64)
+  32.0
+  >>> print(Share(0.5))
+  share(0.5)
+  """
+
+  of: float = 1.0
+
+  def __post_init__(self):
+    if not (self.of > 0 and math.isfinite(self.of)):
+      raise ValueError(
+        f'share must be a finite number above 0, got {self.of}: 1.0 is the '
+        'trained length itself'
+      )
+
+  def at(self, train_length):
+    return self.of * train_length
+
+  def __str__(self) -> str:
+    return f'share({self.of:g})'
+
+
+# As they are written in an experiment: RoPE(base=matched(4096)).
+matched = Matched
+share = Share
+
+
+def number(name: str, value: float | Relative) -> float:
+  """A number as it is; a rule that nobody has resolved is refused.
+
+  >>> number('base of RoPE', Matched(4096))
+  Traceback (most recent call last):
+  ...
+  ValueError: base of RoPE is matched(4096), which depends on the trained ...
+  """
+  if isinstance(value, Relative):
+    raise ValueError(
+      f'{name} is {value}, which depends on the trained length: call '
+      'trained_at(length) of the scheme first'
+    )
+  return value
+
+
+def resolve(part: C, train_length: int) -> C:
+  """The same component with every rule in it turned into its number."""
+  changed = {}
+  hints = typing.get_type_hints(type(part))
+  for field in dataclasses.fields(part):  # type: ignore[arg-type]
+    old = getattr(part, field.name)
+    new = _resolved(old, hints[field.name], train_length)
+    if new is not old:
+      changed[field.name] = new
+  return dataclasses.replace(part, **changed) if changed else part  # type: ignore[type-var]
+
+
+def _resolved(value: typing.Any, hint: typing.Any, length: int) -> typing.Any:
+  if isinstance(value, Relative):
+    options = (hint, *typing.get_args(hint))
+    whole = int in options and float not in options
+    return round(value.at(length)) if whole else value.at(length)
+  if isinstance(value, component.Component):
+    return resolve(value, length)
+  if isinstance(value, tuple):
+    new = tuple(_resolved(v, types.NoneType, length) for v in value)
+    same = all(a is b for a, b in zip(new, value))
+    return value if same else new
+  return value
