@@ -166,7 +166,12 @@ SCHEMES = {
 }
 
 # A wrapper says which position its scheme sees.
-WRAPPERS = {'Interpolate': interpolate}
+WRAPPERS = {
+  'Interpolate': interpolate,
+  # All positions drawn, and no shift: what both are without a length or a key.
+  'Randomize': lambda scheme, p: p,
+  'Shift': lambda scheme, p: p,
+}
 
 
 def _known(table: dict, name: str, kind: str):

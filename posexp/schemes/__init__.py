@@ -27,6 +27,9 @@ from posexp.schemes.regime import matched as matched
 from posexp.schemes.regime import share as share
 from posexp.schemes.rotary import RoPE as RoPE
 from posexp.schemes.wrappers import Interpolate as Interpolate
+from posexp.schemes.wrappers import Randomize as Randomize
+from posexp.schemes.wrappers import Shift as Shift
+from posexp.schemes.wrappers import Wrapper as Wrapper
 
 # What `posexp schemes` lists and the law suite runs over: one line a scheme.
 CATALOGUE: tuple[Scheme, ...] = (
@@ -40,4 +43,6 @@ CATALOGUE: tuple[Scheme, ...] = (
   T5(),
   T5(scaled=False),
   Interpolate(RoPE(), 4),
+  Randomize(RoPE()),
+  Shift(Learned(1024)),
 )
