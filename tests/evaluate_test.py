@@ -30,6 +30,9 @@ def test_examples_depend_on_task_length_and_number_only():
   assert len({row.tobytes() for row in many.tokens_BxL}) > 120
   other = evaluate.examples(dataclasses.replace(task, symbols=17), 12, 5)
   assert not np.array_equal(few.tokens_BxL, other.tokens_BxL)
+  copy = tasks.Copy(symbols=16, distinct=False)
+  short, long = (evaluate.examples(copy, n, 64).tokens_BxL for n in (12, 24))
+  assert not (short[:, 1:5] == long[:, 1:5]).all(axis=1).any()
 
 
 def test_training_never_sees_the_evaluation_fold():
