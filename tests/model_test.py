@@ -153,6 +153,16 @@ def test_bos_is_an_id_of_its_own_and_the_last_token_is_not_read():
   np.testing.assert_array_equal(model.inputs(bare, tokens()), tokens()[:, :-1])
 
 
+@pytest.mark.parametrize('bos', [True, False])
+def test_logits_that_are_asked_for_are_those_of_their_places(bos):
+  net, params = build(schemes.RoPE(), dataclasses.replace(SMALL, bos=bos))
+  whole = model.predict(net, params, tokens())
+  some = model.predict(net, params, tokens(), (1, 4, LENGTH - 1))
+  places = np.array([0, 3, LENGTH - 2])
+  # Float32 products of another shape, logits of a few units.
+  np.testing.assert_allclose(some, whole[:, places], rtol=0, atol=1e-5)
+
+
 def test_initial_scales():
   shape = posexp.Model(layers=3, width=128, heads=2, feedforward=256)
   net = model.Transformer(shape, schemes.NoPE(), 200)

@@ -1,5 +1,7 @@
 """Retrofit: what is kept, new and dropped, and that it is the same weights."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +14,16 @@ from tests import small
 def params_of(run):
   """Initial parameters with a seed axis, positional ones not at zero."""
   one = train.initial_params(run, jnp.uint32(0))
-  spread = lambda x: np.stack(
-    [
-      np.asarray(x) + 0.1 * n + 0.01 * np.arange(x.size).reshape(x.shape)
-      for n in range(2)
-    ]
-  ).astype(np.float32)
+  number = itertools.count()
+  spread = lambda x: (
+    0.001 * next(number)
+    + np.stack(
+      [
+        np.asarray(x) + 0.1 * n + 0.01 * np.arange(x.size).reshape(x.shape)
+        for n in range(2)
+      ]
+    ).astype(np.float32)
+  )
   return jax.tree.map(spread, one)
 
 

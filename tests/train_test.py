@@ -89,7 +89,7 @@ def test_every_seed_has_its_own_initial_weights():
 
 @pytest.mark.parametrize(
   ('seeds', 'cpu', 'seed_and_data'),
-  [((3,), True, (2, 1)), ((3,), False, (1, 2)), ((3, 5), False, (2, 1))],
+  [((3,), True, (2, 1)), ((3, 5, 9), False, (1, 2)), ((3, 5), False, (2, 1))],
 )
 def test_a_step_follows_the_mean_gradient_however_it_is_split(
   monkeypatch, seeds, cpu, seed_and_data
