@@ -1,10 +1,13 @@
 """The command line, as a person meets it."""
 
 import os
+import pathlib
 
+import jax
 import pytest
 
-from posexp import cli
+from posexp import cli, measure, sharding
+from posexp.launch import local
 
 TINY = """
 from tests import small
@@ -53,6 +56,57 @@ def test_run_then_show_then_run_again(file, tmp_path, capsys):
   assert 'RoPE(NTK(2))' in capsys.readouterr().out
   assert call('run', file, f'--workdir={workdir}', '--seeds=4') == 0
   assert 'done' not in capsys.readouterr().err
+
+
+def test_the_table_is_of_the_runs_that_were_asked_for(
+  file, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  for seed in (4, 5):
+    assert call('run', file, '--only=ntk', f'--seeds={seed}') == 0
+    table = (tmp_path / 'runs' / 'tiny' / 'figure.txt').read_text()
+    assert table == '4 rows'
+  capsys.readouterr()
+  assert call('run', file, '--only=*: RoPE()', '--dry_run') == 0
+  assert 'NTK' not in capsys.readouterr().out
+  assert call('run', file, '--dry_run', '--seeds=7,8', '--set=seeds=9') == 0
+  assert '7,8' in capsys.readouterr().out
+
+
+def test_a_failure_and_an_interruption_have_exit_codes(
+  file, tmp_path, capsys, monkeypatch
+):
+  def interrupted(*_):
+    raise KeyboardInterrupt
+
+  for outcome, code in ((lambda *_: {'a': 'why'}, 1), (interrupted, 130)):
+    monkeypatch.setattr(local, 'execute', outcome)
+    assert call('run', file, f'--workdir={tmp_path}') == code
+  assert 'goes on from the last checkpoint' in capsys.readouterr().err
+
+
+def test_the_estimate_is_arithmetic_over_the_rate(file, capsys, monkeypatch):
+  monkeypatch.setattr(measure, 'TYPICAL_SHARE', 0.25)
+  monkeypatch.setattr(measure, 'matmul_rate', lambda _: 4e12)
+  monkeypatch.setattr(measure, 'run_flops', lambda _: 60e12)
+  assert call('run', file, '--dry_run') == 0
+  out = capsys.readouterr().out
+  assert out.count('60.00  1 min 0 s') == 2
+  assert '2 runs, 120.0 TFLOP, about 2 min 0 s on this machine' in out
+  assert 'at 25% of its matmul rate of 4000 GFLOP/s' in out
+
+
+def test_compilations_are_kept_where_the_environment_says(monkeypatch):
+  told = []
+  monkeypatch.setattr(jax.config, 'update', lambda *args: told.append(args))
+  monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '')
+  sharding.cache_compilations()
+  assert not told
+  monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
+  monkeypatch.setenv('XDG_CACHE_HOME', '/cache')
+  sharding.cache_compilations()
+  where = pathlib.PurePath('/cache/posexp/jax')
+  assert told == [('jax_compilation_cache_dir', str(where))]
 
 
 def test_a_dry_run_writes_nothing(file, tmp_path, capsys):

@@ -10,7 +10,8 @@ import pytest
 from posexp import config, evaluate, model, schemes, sharding, tasks, train
 from tests import small
 
-LENGTHS = (12, 13, 24)
+# 13 and 14 are padded to the same length.
+LENGTHS = (12, 13, 14, 24)
 
 
 def initial(run):
@@ -29,6 +30,9 @@ def test_examples_depend_on_task_length_and_number_only():
   assert len({row.tobytes() for row in many.tokens_BxL}) > 120
   other = evaluate.examples(dataclasses.replace(task, symbols=17), 12, 5)
   assert not np.array_equal(few.tokens_BxL, other.tokens_BxL)
+  copy = tasks.Copy(symbols=16, distinct=False)
+  short, long = (evaluate.examples(copy, n, 64).tokens_BxL for n in (12, 24))
+  assert not (short[:, 1:5] == long[:, 1:5]).all(axis=1).any()
 
 
 def test_training_never_sees_the_evaluation_fold():
@@ -46,16 +50,28 @@ def test_training_never_sees_the_evaluation_fold():
       assert len(rows & held_out) < 3  # A chance meeting, not a shared fold.
 
 
-def test_predictions_equal_a_plain_forward_pass_at_every_length():
-  run = small.run(evaluate=config.Evaluate(lengths=LENGTHS, examples=9))
+@dataclasses.dataclass(frozen=True)
+class Odd(schemes.Scheme):
+  """Another scheme at odd lengths than at even ones."""
+
+  def for_length(self, length):
+    return schemes.ALiBi() if length % 2 else schemes.RoPE()
+
+
+@pytest.mark.parametrize('scheme', [schemes.RoPE(), Odd()], ids=str)
+def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
+  # More examples than are drawn, and predicted, at once.
+  evaluation = config.Evaluate(lengths=LENGTHS, examples=70)
+  run = small.run(scheme=scheme, evaluate=evaluation)
   on, params = initial(run)
   evaluator = evaluate.Evaluator(run, on)
   for length in LENGTHS:
-    tokens = np.asarray(evaluate.examples(run.task, length, 9).tokens_BxL)
+    tokens = np.asarray(evaluate.examples(run.task, length, 70).tokens_BxL)
+    net = model.of(dataclasses.replace(run, scheme=scheme.for_length(length)))
     said_SxBxL = evaluator.said(params, tokens)
     for n in range(len(run.seeds)):
       one = jax.tree.map(lambda x, n=n: x[n], params)
-      logits = model.predict(model.of(run), one, jnp.asarray(tokens))
+      logits = model.predict(net, one, jnp.asarray(tokens))
       np.testing.assert_array_equal(
         said_SxBxL[n, :, 1:], np.argmax(logits, axis=-1)
       )

@@ -1,5 +1,8 @@
 """Experiment files: loading, changing, selecting, ordering."""
 
+import statistics
+import sys
+
 import pytest
 
 from posexp import config, schemes
@@ -88,6 +91,12 @@ def test_bad_files_are_sentences(tmp_path):
     grid.load(write(tmp_path, 'def grid():\n  yield 3'))
   with pytest.raises(ValueError, match='yields no runs'):
     grid.load(write(tmp_path, 'def grid():\n  return []'))
+
+
+def test_a_file_hides_no_module_of_its_name(tmp_path):
+  text = 'from tests import small\ndef grid():\n  return [small.run()]'
+  experiment = grid.load(write(tmp_path, text, 'statistics.py'))
+  assert experiment.module is not statistics is sys.modules['statistics']
 
 
 OWN = '''

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import attention, model, schemes
+from posexp import attention, config, model, schemes
 from tests import references
 
 SMALL = posexp.Model(layers=2, width=16, heads=2, feedforward=12)
@@ -144,8 +144,54 @@ def test_a_shared_table_acts_in_every_layer():
   )
 
 
-def forward(scheme, params, tokens_L):
-  """The model again, one sequence in float64 NumPy: pre-norm, ReLU."""
+def test_bos_is_an_id_of_its_own_and_the_last_token_is_not_read():
+  net, _ = build()
+  read = np.asarray(model.inputs(net, tokens()))
+  assert (read[:, 0] == VOCABULARY).all()
+  np.testing.assert_array_equal(read[:, 1:], tokens()[:, :-1])
+  bare = net.clone(shape=dataclasses.replace(SMALL, bos=False))
+  np.testing.assert_array_equal(model.inputs(bare, tokens()), tokens()[:, :-1])
+
+
+@pytest.mark.parametrize('bos', [True, False])
+def test_logits_that_are_asked_for_are_those_of_their_places(bos):
+  net, params = build(schemes.RoPE(), dataclasses.replace(SMALL, bos=bos))
+  whole = model.predict(net, params, tokens())
+  some = model.predict(net, params, tokens(), (1, 4, LENGTH - 1))
+  places = np.array([0, 3, LENGTH - 2])
+  # Float32 products of another shape, logits of a few units.
+  np.testing.assert_allclose(some, whole[:, places], rtol=0, atol=1e-5)
+
+
+def test_initial_scales():
+  shape = posexp.Model(layers=3, width=128, heads=2, feedforward=256)
+  net = model.Transformer(shape, schemes.NoPE(), 200)
+  params = net.init(jax.random.key(0), tokens())['params']
+  block = params['block_1']
+  for x, deviation in (
+    (params['embedding'], 1),
+    (params['unembedding'], 128**-0.5),
+    *((block[n]['kernel'], 128**-0.5) for n in ('query', 'key_value', 'up')),
+    (block['out']['kernel'], (2 * 3 * 128) ** -0.5),
+    (block['down']['kernel'], (2 * 3 * 256) ** -0.5),
+  ):
+    # Ten thousand draws and more: a hundredth is one standard error.
+    assert abs(np.std(x) / deviation - 1) < 0.05
+
+
+def hidden(activation, block, h):
+  up = h @ block['up']['kernel']
+  if activation == 'swiglu':  # arXiv 2002.05202, equation 6.
+    gate = h @ block['gate']['kernel']
+    return gate / (1 + np.exp(-gate)) * up
+  if activation == 'gelu':  # arXiv 1606.08415, the approximation by tanh.
+    cubic = math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)
+    return up / 2 * (1 + np.tanh(cubic))
+  return np.maximum(up, 0) ** (2 if activation == 'relu2' else 1)
+
+
+def forward(scheme, activation, params, tokens_L):
+  """The model again, one sequence in float64 NumPy: pre-norm."""
 
   def norm(x, p):
     # arXiv 1910.07467, equation 4, with the usual constant under the root.
@@ -161,21 +207,30 @@ def forward(scheme, params, tokens_L):
     q, k, v = ((h @ w).reshape(1, len(x), 2, 8) for w in kernels)
     mixed = references.attend(scheme, {}, q, k, v).reshape(x.shape)
     x = x + mixed @ block['out']['kernel']
-    h = norm(x, block['norm_mlp']) @ block['up']['kernel']
-    x = x + np.maximum(h, 0) @ block['down']['kernel'].T
+    h = hidden(activation, block, norm(x, block['norm_mlp']))
+    x = x + h @ block['down']['kernel'].T
   return norm(x, params['norm']) @ params['unembedding']
 
 
-@pytest.mark.parametrize('scheme', [schemes.NoPE(), schemes.RoPE()], ids=str)
-def test_forward_is_that_of_a_float64_twin(scheme):
-  net, params = build(scheme)
+@pytest.mark.parametrize(
+  ('scheme', 'activation'),
+  [
+    (schemes.RoPE(), 'relu'),
+    *((schemes.NoPE(), activation) for activation in config.ACTIVATIONS),
+  ],
+  ids=str,
+)
+def test_forward_is_that_of_a_float64_twin(scheme, activation):
+  shape = dataclasses.replace(SMALL, activation=activation)
+  net, params = build(scheme, shape)
   # Gains of one would hide a norm that is left out.
   params = jax.tree.map(
     lambda x: x + jax.random.normal(jax.random.key(x.size), x.shape) / 4, params
   )
   logits, _ = net.apply({'params': params}, tokens())
   wide = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
-  expected = np.stack([forward(scheme, wide, np.asarray(t)) for t in tokens()])
+  twin = lambda t: forward(scheme, activation, wide, np.asarray(t))
+  expected = np.stack([twin(t) for t in tokens()])
   # Logits of a few units after a dozen float32 products in a row.
   np.testing.assert_allclose(logits, expected, rtol=0, atol=5e-5)
 

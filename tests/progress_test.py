@@ -20,3 +20,15 @@ def test_the_estimate_is_of_what_was_computed_and_not_skipped(
   assert told == [' 50.0 %       50 s left  a run', 'done']
   log = (tmp_path / 'log.txt').read_text().splitlines()
   assert [line[21:] for line in log] == told
+
+
+def test_the_log_has_a_line_now_and_then(tmp_path, monkeypatch):
+  now = [100.0]
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+  with progress.Progress(100.0, tmp_path / 'log.txt') as tell:
+    for step in range(1, 6):
+      now[0] += 0.4 * progress.EVERY
+      tell.advance(10.0, f'step {step}')
+  log = (tmp_path / 'log.txt').read_text().splitlines()
+  # The first at once, the next as soon as more than EVERY has passed.
+  assert [line[-6:] for line in log] == ['step 1', 'step 4']

@@ -1,5 +1,7 @@
 """Retrofit: what is kept, new and dropped, and that it is the same weights."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +14,16 @@ from tests import small
 def params_of(run):
   """Initial parameters with a seed axis, positional ones not at zero."""
   one = train.initial_params(run, jnp.uint32(0))
-  spread = lambda x: np.stack(
-    [
-      np.asarray(x) + 0.1 * n + 0.01 * np.arange(x.size).reshape(x.shape)
-      for n in range(2)
-    ]
-  ).astype(np.float32)
+  number = itertools.count()
+  spread = lambda x: (
+    0.001 * next(number)
+    + np.stack(
+      [
+        np.asarray(x) + 0.1 * n + 0.01 * np.arange(x.size).reshape(x.shape)
+        for n in range(2)
+      ]
+    ).astype(np.float32)
+  )
   return jax.tree.map(spread, one)
 
 
@@ -83,9 +89,35 @@ def test_a_table_of_another_size_is_dropped_and_new():
   assert shared.new == shared.dropped == ('position/T5',)
 
 
-def test_adding_a_t5_bias_changes_nothing_until_it_is_trained():
+def test_schemes_of_one_class_are_matched_in_order_and_once():
+  one, two = schemes.T5(), schemes.T5() + schemes.T5()
+  params, fewer, _ = moved(two, one)
+  assert len(fewer.kept) == len(fewer.dropped) == 2 and not fewer.new
+  np.testing.assert_array_equal(
+    fewer.params['block_0']['position']['table_NxH'],
+    params['block_0']['position']['T5']['table_NxH'],
+  )
+  _, more, _ = moved(one, two)
+  assert len(more.kept) == len(more.new) == 2 and not more.dropped
+  assert not np.any(more.params['block_0']['position']['T5_1']['table_NxH'])
+
+
+def test_a_table_of_the_input_is_kept_too():
+  old = schemes.Learned(rows=32)
+  params, transfer, _ = moved(old, schemes.RoPE() + old)
+  assert transfer.kept == ('position_input/Learned',)
+  np.testing.assert_array_equal(
+    jax.tree.leaves(transfer.params['position_input']),
+    jax.tree.leaves(params['position_input']),
+  )
+
+
+@pytest.mark.parametrize(
+  'added', [schemes.T5(), schemes.Learned(rows=32)], ids=str
+)
+def test_what_is_added_changes_nothing_until_it_is_trained(added):
   old = schemes.RoPE()
-  params, transfer, child = moved(old, old + schemes.T5())
+  params, transfer, child = moved(old, old + added)
   first = lambda tree: jax.tree.map(lambda x: jnp.asarray(x[0]), tree)
   tokens = jnp.arange(12, dtype=jnp.int32)[None]
   before = model.predict(model.of(child.parent), first(params), tokens)

@@ -14,8 +14,8 @@ import time
 import numpy as np
 import pytest
 
-from posexp import config, records, schemes, train
-from posexp.launch import local, progress
+from posexp import checkpoint, config, measure, records, schemes, tasks, train
+from posexp.launch import grid, local, progress
 from tests import small
 
 NUMBERS = ('exact', 'token', 'order', 'retrieval', 'first_error', 'diverged')
@@ -57,6 +57,56 @@ def test_a_zero_shot_change_to_the_same_scheme_changes_no_answer(tmp_path):
   assert a.equals(b)
 
 
+def test_a_retrofit_is_judged_by_its_root_and_moved_from_its_parent(tmp_path):
+  run = small.run(scheme=schemes.T5())
+  child = run.retrofit(schemes.NoPE())
+  grandchild = child.retrofit(schemes.ALiBi() + schemes.T5())
+  small.execute(tmp_path, grandchild)
+  runs = run, child, grandchild
+  one, *others = (records.read(tmp_path, r.digest) for r in runs)
+  inside = lambda record: {
+    str(r['seed']): r['token'] for r in record['results'] if r['length'] == 12
+  }
+  assert one['learned'] == inside(one)
+  assert [other['learned'] for other in others] == [one['learned']] * 2
+  assert inside(others[1]) != one['learned']
+  # What was dropped on the way does not come back.
+  table = ['block_0/position/T5']
+  assert [other['transfer'] for other in others] == [
+    {'kept': [], 'new': [], 'dropped': table},
+    {'kept': [], 'new': table, 'dropped': []},
+  ]
+
+
+def test_progress_ends_at_the_arithmetic_that_was_promised(tmp_path):
+  run = small.run()
+  runs = grid.plan([run.retrofit(schemes.NoPE())])
+  total = sum(measure.run_flops(r) for r in runs)
+  record = records.run_directory(tmp_path, run.digest) / 'record.json'
+  # From the start, from the last checkpoint, and with nothing to do.
+  for _ in range(3):
+    with progress.Progress(total, tmp_path / 'log.txt') as tell:
+      assert local.execute(runs, tmp_path, tell) == {}
+      assert tell.done == pytest.approx(total)
+    if 'resumed' not in (tmp_path / 'log.txt').read_text():
+      record.unlink()
+
+
+def test_checkpoints_are_as_frequent_as_asked(tmp_path, monkeypatch):
+  saved, save = [], checkpoint.Checkpoints.save
+
+  def spy(self, step, tree):
+    saved.append(step)
+    save(self, step, tree)
+
+  monkeypatch.setattr(train, 'CHUNK', 5)
+  monkeypatch.setattr(checkpoint.Checkpoints, 'save', spy)
+  run = small.run(train=small.train_config(steps=33, checkpoint_every=7))
+  small.execute(tmp_path, run)
+  # The first multiple of 5 after each of 7, 14, 21 and 28; then the end.
+  assert saved == [10, 15, 25, 30, 33]
+
+
 class Stop(Exception):
   """Stands for the process being gone: nothing after it runs."""
 
@@ -68,7 +118,8 @@ def test_a_run_stopped_at_a_random_step_ends_bit_identical(
   monkeypatch.setattr(train, 'CHUNK', 5)
   run = small.run(train=small.train_config(steps=33, checkpoint_every=7))
   small.execute(tmp_path / 'whole', run)
-  stop = random.Random(seed).randrange(1, 7)
+  # The first checkpoint is at step 10, the end of the second call.
+  stop = random.Random(seed).randrange(3, 7)
 
   class Dying(progress.Progress):
     calls = 0
@@ -87,6 +138,7 @@ def test_a_run_stopped_at_a_random_step_ends_bit_identical(
     local.execute([run], broken, tell)
   assert records.read(broken, run.digest) is None
   assert small.execute(broken, run) == {}
+  assert 'resumed Ordering: RoPE() at step' in (broken / 'log.txt').read_text()
   assert_same_results(tmp_path / 'whole', broken, run.digest)
 
 
@@ -156,6 +208,33 @@ class Broken(schemes.Scheme):
     raise ValueError('this scheme has no rotation')
 
 
+@dataclasses.dataclass(frozen=True)
+class Crashing(schemes.Scheme):
+  """Fails in a way that nobody foresaw."""
+
+  def rotate(self, params, x_BxLxHxE, at, side):
+    raise RuntimeError('out of luck')
+
+
+def test_only_what_nobody_foresaw_leaves_a_traceback(tmp_path):
+  foreseen, crash = (small.run(scheme=s) for s in (Broken(), Crashing()))
+  assert len(small.execute(tmp_path, foreseen, crash)) == 2
+  (path,) = tmp_path.rglob('failure.txt')
+  assert path.parent == records.run_directory(tmp_path, crash.digest)
+  assert 'RuntimeError: out of luck' in path.read_text()
+  assert str(path) in (tmp_path / 'log.txt').read_text()
+
+
+def test_a_diverged_run_says_so_in_plain_json(tmp_path):
+  wild = small.train_config(learning_rate=1e30, clip=1e30, warmup=0, decay=0.0)
+  run = small.run(train=wild)
+  assert small.execute(tmp_path, run) == {}
+  record = records.read(tmp_path, run.digest)
+  assert set(record['diverged']) == {'3', '5'}
+  assert all(0 <= step < 30 for step in record['diverged'].values())
+  assert record['losses'] == [[None], [None]]
+
+
 def test_a_damaged_record_is_named_left_and_the_rest_goes_on(tmp_path):
   good = small.run()
   other = small.run(scheme=schemes.ALiBi())
@@ -180,7 +259,8 @@ def test_a_lost_parent_checkpoint_is_a_sentence(tmp_path):
 
 
 def test_the_record_tells_what_is_behind_a_number(tmp_path):
-  run = small.run(scheme=schemes.T5(buckets=8, max_distance=16))
+  task, scheme = tasks.Copy(symbols=16), schemes.T5(buckets=8, max_distance=16)
+  run = small.run(task=task, scheme=scheme)
   small.execute(tmp_path, run)
   record = records.read(tmp_path, run.digest)
   assert record['versions']['jax'] and record['device']['platform']
@@ -188,4 +268,12 @@ def test_the_record_tells_what_is_behind_a_number(tmp_path):
   assert record['parameters']['positional'] == 16
   assert record['seconds']['train'] > 0
   assert len(record['losses'][0]) == -(-30 // train.CHUNK)
+  first, second = record['losses']
+  assert first != second
   assert json.loads(json.dumps(record)) == record
+  assert record['chance'] == {str(n): run.task.chance(n) for n in (12, 24)}
+  # Copies of 5 and of 11 tokens, in 16 sequences, by 2 seeds.
+  table = records.outcomes(tmp_path, run.digest)
+  counts = table.groupby(['length', 'seed', 'example']).size()
+  assert len(counts) == 2 * 2 * 16
+  assert (counts[12] == 5).all() and (counts[24] == 11).all()

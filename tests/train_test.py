@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from posexp import (
@@ -70,6 +71,47 @@ def test_schemes_share_content_initialisation_and_data():
       if model.POSITION not in name:
         np.testing.assert_array_equal(seen.setdefault(name, leaf), leaf)
   assert len(seen) > 8
+
+
+def test_every_seed_and_every_step_has_its_own_data(monkeypatch):
+  weights = train.initial_params
+  same = lambda run, seed: weights(run, jnp.uint32(0))
+  monkeypatch.setattr(train, 'initial_params', same)
+  still = small.train_config(learning_rate=1e-20)
+  _, losses = trained(small.run(train=still))
+  assert len(np.unique(losses[:, :30])) == 2 * 30
+
+
+def test_every_seed_has_its_own_initial_weights():
+  one, two = (train.initial_params(small.run(), jnp.uint32(n)) for n in (0, 1))
+  assert not np.isclose(one['embedding'], two['embedding']).any()
+
+
+@pytest.mark.parametrize(
+  ('seeds', 'cpu', 'seed_and_data'),
+  [((3,), True, (2, 1)), ((3, 5, 9), False, (1, 2)), ((3, 5), False, (2, 1))],
+)
+def test_a_step_follows_the_mean_gradient_however_it_is_split(
+  monkeypatch, seeds, cpu, seed_and_data
+):
+  monkeypatch.setattr(train, 'optimiser', lambda _: optax.sgd(1.0))
+  monkeypatch.setattr(sharding, 'on_cpu', lambda _: cpu)
+  run = small.run(seeds=seeds, train=small.train_config(steps=1))
+  assert sharding.mesh(len(seeds), 8).devices.shape == seed_and_data
+  state, losses = trained(run)
+  for n, seed in enumerate(seeds):
+    key = jax.random.fold_in(jax.random.key(seed), train.DATA)
+    key = jax.random.fold_in(key, 0)
+    batch = run.task.sample(key, length=12, batch=8)
+    params = train.initial_params(run, jnp.uint32(seed))
+    total, count, grads = train.gradient(
+      model.of(run), params, batch, None, micro=8
+    )
+    np.testing.assert_allclose(losses[n, 0], total / count, rtol=1e-5)
+    trees = map(jax.tree.leaves, (params, state.params, grads))
+    for old, new, g in zip(*trees):
+      # float32 sums in another order; gradients here are of order one.
+      np.testing.assert_allclose(old - new[n], g / count, rtol=0, atol=1e-5)
 
 
 def test_the_loss_is_the_cross_entropy_of_the_targets_alone():
@@ -138,6 +180,24 @@ def test_decay_and_schedule_follow_the_configuration():
   np.testing.assert_allclose(rate[55], expected, rtol=1e-5)
 
 
+def test_clipping_and_the_second_moment_follow_the_configuration():
+  settings = small.train_config(
+    steps=10**9, warmup=0, decay=0.0, beta2=0.5, clip=2.0
+  )
+  optimiser = train.optimiser(settings)
+  params = {'w': jnp.ones((1, 2))}
+  state = optimiser.init(params)
+  for g in ([3.0, 4.0], [0.3, 0.4]):
+    with jax.numpy_dtype_promotion('standard'):
+      update, state = optimiser.update({'w': jnp.array([g])}, state, params)
+  # AdamW's second step; the first gradient, of norm 5, was cut to 2.
+  first, second = np.array([1.2, 1.6]), np.array([0.3, 0.4])
+  mean = (0.9 * first + second) * 0.1 / (1 - 0.9**2)
+  square = (0.5 * first**2 + second**2) * 0.5 / (1 - 0.5**2)
+  expected = -settings.learning_rate * mean / np.sqrt(square)
+  np.testing.assert_allclose(update['w'][0], expected, rtol=1e-5)
+
+
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
   state, _ = trained(small.run())
   told = []
@@ -171,6 +231,10 @@ def test_a_damaged_checkpoint_is_named_left_and_passed_over(tmp_path, damage):
   (sentence,) = told
   assert str(tmp_path / 'step_00000020') in sentence
   assert (tmp_path / 'step_00000020').is_dir()
+  mine.save(20, {'x': tree['x'] + 1})
+  assert mine.steps() == [20, 10]
+  assert mine.latest(tree)[1]['x'][0] == 1
+  assert (tmp_path / 'step_00000020.unreadable').is_dir()
 
 
 def test_bad_configurations_are_sentences():
@@ -188,6 +252,14 @@ def test_bad_configurations_are_sentences():
     small.run(train=small.train_config(steps=0))
   with pytest.raises(ValueError, match="keeps its parent's model"):
     small.run().retrofit(schemes.NoPE(), model=config.Model(width=32))
+  with pytest.raises(ValueError, match="keeps its parent's seeds"):
+    small.run().retrofit(schemes.NoPE(), seeds=(3,))
+  with pytest.raises(ValueError, match="keeps its parent's task"):
+    small.run().retrofit(schemes.NoPE(), task=tasks.Copy())
+  with pytest.raises(ValueError, match='is zero-shot, got 30 steps'):
+    small.run().retrofit(schemes.NoPE(), train=small.train_config())
+  with pytest.raises(ValueError, match='clip of Train must be above 0, got 0'):
+    small.train_config(clip=0)
   with pytest.raises(ValueError, match='different numbers'):
     small.run(seeds=(1, 1))
 
@@ -202,6 +274,17 @@ def test_a_run_survives_json_and_its_digest_tells_runs_apart():
     run.parent.retrofit(schemes.RoPE(schemes.NTK(5)) + schemes.T5()),
   ]
   assert len({run.digest, *(o.digest for o in others)}) == 4
+
+
+def test_a_digest_follows_the_revision(monkeypatch):
+  before = small.run().digest
+  monkeypatch.setattr(config, 'REVISION', config.REVISION + 1)
+  assert small.run().digest != before
+
+
+def test_the_trained_length_is_always_evaluated():
+  run = small.run(evaluate=config.Evaluate(lengths=(24, 16)))
+  assert run.lengths == (12, 16, 24)
 
 
 @pytest.mark.parametrize('task', tasks.CATALOGUE, ids=str)
