@@ -146,7 +146,7 @@ def test_evaluation_draws_for_each_example():
   on = sharding.mesh(2, 1)
   tokens = jnp.zeros((64, 12), jnp.int32)
   params = net.init(jax.random.key(0), tokens[:, :2])['params']
-  w_1x1xD = jax.random.normal(jax.random.key(1), (1, 1, run.model.width))
+  w_1x1xD = 3e-3 * jax.random.normal(jax.random.key(1), (1, 1, 16))
   params = {**params, model.POSITION_INPUT: {'w_1x1xD': w_1x1xD}}
   params = jax.tree.map(lambda x: jnp.stack([x, x]), params)
   program = evaluate.predictor(net, on, 12, 2)
