@@ -23,6 +23,8 @@ from posexp.schemes.frequencies import DynamicNTK as DynamicNTK
 from posexp.schemes.frequencies import Law as Law
 from posexp.schemes.frequencies import Linear as Linear
 from posexp.schemes.frequencies import Proportional as Proportional
+from posexp.schemes.hf import from_hf as from_hf
+from posexp.schemes.hf import to_hf as to_hf
 from posexp.schemes.rotary import RoPE as RoPE
 from posexp.schemes.rotary import xPos as xPos
 from posexp.schemes.scaled_frequencies import Llama3 as Llama3
