@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 
 from posexp import schemes
-from tests import rotary_test
+from tests import rotary_golden_test as golden
 
 
-@pytest.mark.parametrize('case', rotary_test.HF['cases'], ids=rotary_test.named)
+@pytest.mark.parametrize('case', golden.HF['cases'], ids=golden.named)
 def test_round_trip(case):
-  rope, width = rotary_test.of_hf(case), case['head_width']
+  rope, width = golden.of_hf(case), case['head_width']
   longest = case['max_position_embeddings']
   written = schemes.to_hf(rope, head_width=width)
   again = schemes.from_hf(
