@@ -37,7 +37,7 @@ def rotation(scheme, angles: Angles) -> Callable:
 
 
 def fading(scheme, rotate: Callable) -> Callable:
-  """arXiv 2212.10554, section 3.2: zeta_i = (i / (d/2) + 0.4) / 1.4."""
+  """arXiv 2212.10554 and torchscale: zeta_i = (i / (d/2) + 0.4) / 1.4."""
   rope = scheme.rope
 
   def faded(params, x, p, side):
@@ -81,7 +81,7 @@ def dynamic_ntk_law(law, base: float, width: int, length=0) -> Sequence[float]:
 
 
 def _by_parts(law, base: float, width: int, low: float, high: float):
-  """arXiv 2309.00071, equations 9, 11 and 13 of definition 2."""
+  """arXiv 2309.00071, equations 17, 18 and 20."""
   for theta in unscaled_law(None, base, width):
     wavelength = 2 * math.pi / theta
     ratio = law.train_length / wavelength
@@ -95,7 +95,7 @@ def _by_parts(law, base: float, width: int, low: float, high: float):
 
 
 def by_parts_law(law, base: float, width: int) -> Sequence[float]:
-  """arXiv 2309.00071, definition 2."""
+  """arXiv 2309.00071, equation 20."""
   return list(_by_parts(law, base, width, law.alpha, law.beta))
 
 
@@ -150,7 +150,7 @@ def yarn_factor(law) -> float:
 
 
 def longrope_law(law, base: float, width: int, length=0) -> Sequence[float]:
-  """arXiv 2402.13753, equation 2: theta_i / lambda_i."""
+  """arXiv 2402.13753: theta_i / lambda_i."""
   factors = law.long if length > law.train_length else law.short
   plain = unscaled_law(None, base, width)
   return [t / f for t, f in zip(plain, factors, strict=True)]
@@ -166,7 +166,7 @@ def longrope_factor(law) -> float:
 
 
 def proportional_law(law, base: float, width: int) -> Sequence[float]:
-  """arXiv 2410.06205, section 6: the lowest frequencies at 0."""
+  """arXiv 2410.06205, p-RoPE: the lowest frequencies at 0."""
   kept = int(law.share * width // 2)
   plain = unscaled_law(None, base, width)
   return [t / law.factor if k < kept else 0.0 for k, t in enumerate(plain)]

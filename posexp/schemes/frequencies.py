@@ -151,12 +151,13 @@ class DynamicNTK(Law):
   """NTK at the factor that the length asks for: s = f * l / L - (f - 1).
 
   At a length l up to the trained L nothing is scaled; beyond it the law is
-  `NTK(s)`. `for_length(l)` resolves it once, with the total length of the
-  sequence, so that all tokens share one base. Hugging Face instead computes
-  the base again as the sequence grows and leaves cached keys at the base that
-  they were rotated with: there prefill and decoding disagree.
+  `NTK(s)`; f = 1 gives the paper's s = l / L. `for_length(l)` resolves it once,
+  with the total length of the sequence, so that all tokens share one base and
+  rotated keys can be cached. The paper recomputes s at each step and would
+  cache keys unrotated; Hugging Face recomputes it and leaves cached keys at
+  the base that they were rotated with: there prefill and decoding disagree.
 
-  Source: emozilla 2023, as in the code of YaRN, arXiv 2309.00071, section 3.3.
+  Source: emozilla 2023; arXiv 2309.00071, section 3.3 and its authors' code.
   Use: zero-shot, where lengths vary and short ones must not suffer.
   Fails: two lengths are two models, so results at one say little of another;
   and as NTK.
@@ -193,7 +194,7 @@ class Proportional(Law):
   of the whole width; `RoPE(rotated=r)` instead fits a full spectrum into
   fewer dimensions. theta is also divided by the factor, if any.
 
-  Source: Barbero et al. 2024, arXiv 2410.06205, section 6; Hugging Face's
+  Source: Barbero et al. 2024, arXiv 2410.06205; Hugging Face's
   'proportional' for the factor.
   Use: to give content channels that no distance can turn.
   Fails: with fewer slow pairs, distances beyond the longest wavelength left

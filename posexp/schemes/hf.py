@@ -261,6 +261,9 @@ _WRITE: dict[type[laws.Law], tuple[str, Callable[[Any], dict[str, Any]]]] = {
   ),
   laws.Proportional: (
     'proportional',
-    lambda law: {'factor': law.factor, 'partial_rotary_factor': law.share},
+    lambda law: {
+      'factor': None if law.factor == 1 else law.factor,
+      'partial_rotary_factor': law.share,
+    },
   ),
 }

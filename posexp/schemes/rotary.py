@@ -144,8 +144,8 @@ class xPos(base_lib.Scheme):
   A longer length is refused; rotations beyond are finite but do not fade.
   Each factor is off by at most 1e-5 of itself. Not for float16.
 
-  Source: Sun et al. 2022, arXiv 2212.10554, section 3.2, with the constants
-  of the authors' code (torchscale).
+  Source: Sun et al. 2022, arXiv 2212.10554, with the constants of the
+  authors' code (torchscale, xpos_relative_position.py).
   Use: where far tokens should count less and angles still matter.
   Fails: far tokens fade whatever they say: at B = 512 and a distance of 4,096
   the factors are from 4e-5 up; causal only, as keys after the query would grow.

@@ -19,8 +19,8 @@ class NTKByParts(frequencies.Law):
   theta'_k = (1 - g_k) * theta_k / s + g_k * theta_k. With alpha = beta the
   ramp is a step.
 
-  Source: Peng et al. 2023, arXiv 2309.00071, section 3.2, equations 11 to 13
-  and definition 2. The authors' file of that name is an earlier method.
+  Source: Peng et al. 2023, arXiv 2309.00071, section 3.2, equations 17 to 20.
+  In the authors' repository the file of that name is an earlier method.
   Use: zero-shot or with adaptation; YaRN without its temperature.
   Fails: with a trained length below 2 pi beta no pair is kept whole, and
   below 2 pi alpha it is PI: 201 and 7 tokens for the defaults.
@@ -213,7 +213,7 @@ class LongRoPE(frequencies.Law):
   l <= L and the long one otherwise, once for the whole sequence; unresolved,
   the short list holds.
 
-  Source: Ding et al. 2024, arXiv 2402.13753, equation 2, and Hugging Face's
+  Source: Ding et al. 2024, arXiv 2402.13753, and Hugging Face's
   'longrope' for the temperature. The paper's first tokens that are left
   unscaled are in neither.
   Use: with lists that were searched for a model.
