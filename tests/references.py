@@ -7,9 +7,11 @@ that needs a reference until it is transcribed here.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
+
+from tests import references_rotary
 
 Vector = np.ndarray
 
@@ -71,38 +73,15 @@ def learned(scheme) -> Reference:
 
 
 def rotary(scheme) -> Reference:
-  """arXiv 2104.09864, equations 15 and 34, pairs (k, k + d/2)."""
-  law = scheme.frequencies
-  angles = _known(LAWS, type(law).__name__, 'frequency law')
-
-  def rotate(params, x, p, side):
-    del params, side
-    width = len(x)
-    out = np.zeros(width)
-    for k, theta in enumerate(angles(law, scheme.base, width)):
-      turn = complex(math.cos(p * theta), math.sin(p * theta))
-      pair = complex(x[k], x[k + width // 2]) * turn
-      out[k], out[k + width // 2] = pair.real, pair.imag
-    return out
-
-  return Reference(rotate=rotate)
+  """A rotation, see tests/references_rotary.py."""
+  angles = _known(LAWS, type(scheme.frequencies).__name__, 'frequency law')
+  return Reference(rotate=references_rotary.rotation(scheme, angles))
 
 
-def unscaled_law(law, base: float, width: int) -> Sequence[float]:
-  """arXiv 2104.09864, equation 15: theta_i = 10000^(-2 (i - 1) / d)."""
-  del law
-  return [base ** (-2 * (i - 1) / width) for i in range(1, width // 2 + 1)]
-
-
-def linear_law(law, base: float, width: int) -> Sequence[float]:
-  """arXiv 2306.15595, equation 4: f'(x, m) = f(x, m L / L')."""
-  return [t / law.factor for t in unscaled_law(None, base, width)]
-
-
-def ntk_law(law, base: float, width: int) -> Sequence[float]:
-  """arXiv 2309.00071, definition 1: b' = b s^(|D| / (|D| - 2))."""
-  scaled = base * law.factor ** (width / (width - 2))
-  return unscaled_law(None, scaled, width)
+def xpos(scheme) -> Reference:
+  """A rotation that fades, see tests/references_rotary.py."""
+  inner = rotary(scheme.rope).rotate
+  return Reference(rotate=references_rotary.fading(scheme, inner))
 
 
 def alibi(scheme) -> Reference:
@@ -154,13 +133,25 @@ def interpolate(scheme, p: float) -> float:
   return p / scheme.factor
 
 
-LAWS = {'Law': unscaled_law, 'Linear': linear_law, 'NTK': ntk_law}
+LAWS = {
+  'Law': references_rotary.unscaled_law,
+  'Linear': references_rotary.linear_law,
+  'NTK': references_rotary.ntk_law,
+  'DynamicNTK': references_rotary.dynamic_ntk_law,
+  'NTKByParts': references_rotary.by_parts_law,
+  'Llama3': references_rotary.llama3_law,
+  'YaRN': references_rotary.yarn_law,
+  'LongRoPE': references_rotary.longrope_law,
+  'Proportional': references_rotary.proportional_law,
+  'DroPE': references_rotary.drope_law,
+}
 
 SCHEMES = {
   'NoPE': no_position,
   'Sinusoidal': sinusoidal,
   'Learned': learned,
   'RoPE': rotary,
+  'xPos': xpos,
   'ALiBi': alibi,
   'T5': t5,
 }

@@ -18,14 +18,24 @@ from posexp.schemes.bias import T5 as T5
 from posexp.schemes.bias import ALiBi as ALiBi
 from posexp.schemes.composition import Sum as Sum
 from posexp.schemes.frequencies import NTK as NTK
+from posexp.schemes.frequencies import DroPE as DroPE
+from posexp.schemes.frequencies import DynamicNTK as DynamicNTK
 from posexp.schemes.frequencies import Law as Law
 from posexp.schemes.frequencies import Linear as Linear
+from posexp.schemes.frequencies import Proportional as Proportional
+from posexp.schemes.hf import from_hf as from_hf
+from posexp.schemes.hf import to_hf as to_hf
 from posexp.schemes.regime import Matched as Matched
 from posexp.schemes.regime import Relative as Relative
 from posexp.schemes.regime import Share as Share
 from posexp.schemes.regime import matched as matched
 from posexp.schemes.regime import share as share
 from posexp.schemes.rotary import RoPE as RoPE
+from posexp.schemes.rotary import xPos as xPos
+from posexp.schemes.scaled_frequencies import Llama3 as Llama3
+from posexp.schemes.scaled_frequencies import LongRoPE as LongRoPE
+from posexp.schemes.scaled_frequencies import NTKByParts as NTKByParts
+from posexp.schemes.scaled_frequencies import YaRN as YaRN
 from posexp.schemes.wrappers import Interpolate as Interpolate
 from posexp.schemes.wrappers import Randomize as Randomize
 from posexp.schemes.wrappers import Shift as Shift
@@ -39,6 +49,17 @@ CATALOGUE: tuple[Scheme, ...] = (
   RoPE(),
   RoPE(Linear(4)),
   RoPE(NTK(4)),
+  RoPE(DynamicNTK(4, 16)),
+  RoPE(NTKByParts(4, 64)),
+  RoPE(Llama3(4, 64)),
+  RoPE(YaRN(4, 64)),
+  RoPE(YaRN(4, 64, ramp='rotations')),
+  RoPE(LongRoPE((1.0, 1.5, 2.0, 4.0), (1.0, 2.0, 4.0, 8.0), 64, 4)),
+  RoPE(Proportional(0.5)),
+  RoPE(DroPE()),
+  RoPE(rotated=4),
+  RoPE(YaRN(4, 64), rotated=4, pairing='interleaved'),
+  xPos(),
   ALiBi(),
   T5(),
   T5(scaled=False),

@@ -1,10 +1,13 @@
 """Frequency laws: how the angles of a rotation are scaled.
 
 A scaled rotation is the original rotation at a transformed angle, so scaling
-is a field of `RoPE` and not another scheme. Everything is float64 NumPy.
+is a field of `RoPE` and not another scheme. Everything is float64 NumPy. The
+laws that treat pairs differently by their wavelength are in
+`scaled_frequencies`.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +20,10 @@ class Law(component.Component):
   """The unscaled geometric spectrum theta_k = base^(-2k/d), k = 0..d/2-1.
 
   d is the rotated width. Laws of other kinds override `scale`.
+
+  Source: Su et al. 2021, arXiv 2104.09864, equation 15.
+  Use: as it is, where no length beyond the trained one is asked.
+  Fails: beyond the trained length its slow pairs reach angles never trained.
 
   >>> Law().inverse_frequencies(base=1e4, width=4)
   array([1.  , 0.01])
@@ -36,23 +43,51 @@ class Law(component.Component):
 
   @property
   def temperature(self) -> float:
-    """The factor that the law puts on the content logits."""
+    """The factor that the law puts on the logits of the rotated part."""
     return 1.0
+
+  def for_length(self, length: int) -> 'Law':
+    """The law to use at a length, for laws that depend on it.
+
+    It is asked once, before any compute, with the length of the whole
+    sequence: prompt and all that will be generated. Cached keys and new
+    queries then share their angles, and decoding equals the full pass. A law
+    that nobody asks acts as at lengths up to the trained one.
+    """
+    del length
+    return self
 
   def check(self, width: int) -> None:
     """Raises a ValueError where the law is undefined for a rotated width."""
 
   def __str__(self) -> str:
-    fields = [getattr(self, f.name) for f in dataclasses.fields(self)]
-    return f'{type(self).__name__}({", ".join(f"{v:g}" for v in fields)})'
+    shown = []
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if field.default is dataclasses.MISSING:
+        shown.append(_brief(value))
+      elif value != field.default:
+        shown.append(f'{field.name}={_brief(value)}')
+    return f'{type(self).__name__}({", ".join(shown)})'
+
+
+def _brief(value: Any) -> str:
+  """A field as one would write it, the middle of a long tuple left out."""
+  if isinstance(value, tuple):
+    ends = [_brief(v) for v in value]
+    if len(ends) > 4:
+      ends = [*ends[:2], '...', ends[-1]]
+    return f'({", ".join(ends)})'
+  return f'{value:g}' if isinstance(value, float) else str(value)
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear(Law):
   """Position interpolation (PI): theta_k / s, the same as positions / s.
 
-  Zero-shot it destroys local order; it is meant to be adapted (Chen et al.
-  2023, arXiv 2306.15595).
+  Source: Chen et al. 2023, arXiv 2306.15595, equation 4.
+  Use: with a short adaptation, as the plainest baseline of an extension.
+  Fails: zero-shot it destroys local order, as neighbours are 1 / s apart.
 
   Attributes:
     factor: s, target length over trained length; above 0.
@@ -77,8 +112,13 @@ class NTK(Law):
 
   Pair 0 is unchanged and the period of the last pair is stretched by exactly
   s, the period-matching constraint; the pairs between are stretched by
-  s^(2k / (d - 2)). A width d below 4 is refused. Source: bloc97 2023, as
-  restated in YaRN, arXiv 2309.00071, section 3.1, definition 1.
+  s^(2k / (d - 2)). A width d below 4 is refused.
+
+  Source: bloc97 2023, as restated in YaRN, arXiv 2309.00071, section 3.1,
+  definition 1.
+  Use: zero-shot, for lengths somewhat below s times the trained one.
+  Fails: pairs in the middle are stretched by less than s, so angles never
+  trained are met before s times the trained length.
 
   Attributes:
     factor: s, target length over trained length; above 0.
@@ -93,11 +133,7 @@ class NTK(Law):
     base_lib.positive('factor of NTK', self.factor)
 
   def check(self, width):
-    if width < 4:
-      raise ValueError(
-        f'NTK needs a head width of at least 4, got {width}: with one pair '
-        'the period-matching exponent d / (d - 2) is undefined'
-      )
+    _two_pairs('NTK', width)
 
   def scaled_base(self, *, base: float, width: int) -> np.float64:
     """b', for a rotated width d."""
@@ -108,3 +144,111 @@ class NTK(Law):
     del theta_K
     scaled = self.scaled_base(base=base, width=width)
     return scaled ** (-np.arange(0, width, 2, dtype=np.float64) / width)
+
+
+@dataclasses.dataclass(frozen=True)
+class DynamicNTK(Law):
+  """NTK at the factor that the length asks for: s = f * l / L - (f - 1).
+
+  At a length l up to the trained L nothing is scaled; beyond it the law is
+  `NTK(s)`; f = 1 gives the paper's s = l / L. `for_length(l)` resolves it once,
+  with the total length of the sequence, so that all tokens share one base and
+  rotated keys can be cached. The paper recomputes s at each step and would
+  cache keys unrotated; Hugging Face recomputes it and leaves cached keys at
+  the base that they were rotated with: there prefill and decoding disagree.
+
+  Source: emozilla 2023; arXiv 2309.00071, section 3.3 and its authors' code.
+  Use: zero-shot, where lengths vary and short ones must not suffer.
+  Fails: two lengths are two models, so results at one say little of another;
+  and as NTK.
+
+  Attributes:
+    factor: f, target length over trained length; above 0.
+    train_length: L, in tokens.
+
+  >>> print(DynamicNTK(2, 64).for_length(64), DynamicNTK(2, 64).for_length(96))
+  Law() NTK(2)
+  """
+
+  factor: float
+  train_length: int
+
+  def __post_init__(self):
+    base_lib.positive('factor of DynamicNTK', self.factor)
+    base_lib.positive('train_length of DynamicNTK', self.train_length)
+
+  def check(self, width):
+    _two_pairs('DynamicNTK', width)
+
+  def for_length(self, length):
+    if length <= self.train_length:
+      return Law()
+    return NTK(self.factor * length / self.train_length - (self.factor - 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Proportional(Law):
+  """p-RoPE: theta_k for the first floor(p * d / 2) pairs, 0 for the rest.
+
+  The lowest frequencies are removed, and the spectrum of those kept is that
+  of the whole width; `RoPE(rotated=r)` instead fits a full spectrum into
+  fewer dimensions. theta is also divided by the factor, if any.
+
+  Source: Barbero et al. 2024, arXiv 2410.06205; Hugging Face's
+  'proportional' for the factor.
+  Use: to give content channels that no distance can turn.
+  Fails: with fewer slow pairs, distances beyond the longest wavelength left
+  can be confused.
+
+  Attributes:
+    share: p, from 0 (no position) to 1 (plain RoPE).
+    factor: what all angles are divided by; above 0.
+
+  >>> Proportional(0.5).inverse_frequencies(base=1e4, width=8)
+  array([1. , 0.1, 0. , 0. ])
+  """
+
+  share: float
+  factor: float = 1.0
+
+  def __post_init__(self):
+    base_lib.positive('factor of Proportional', self.factor)
+    if not 0 <= self.share <= 1:
+      raise ValueError(
+        f'share of Proportional must be from 0 to 1, got {self.share}: it is '
+        'the part of the pairs that rotates'
+      )
+
+  def scale(self, theta_K, *, base, width):
+    del base
+    # In this order, as published: 0.58 * 100 // 2 is 28 in floating point.
+    kept = int(self.share * width // 2)
+    return np.where(np.arange(width // 2) < kept, theta_K / self.factor, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class DroPE(Law):
+  """theta_k = 0: a trained rotation is dropped, which leaves NoPE.
+
+  Meant as a retrofit: train with RoPE, drop it, recalibrate briefly at the
+  trained length. The model is then NoPE with weights that learned with RoPE.
+
+  Source: Gelberg et al. 2025, arXiv 2512.12167.
+  Use: as a retrofit of a RoPE model, with some steps of adaptation.
+  Fails: zero-shot, as the weights rely on the rotation.
+
+  >>> DroPE().inverse_frequencies(base=1e4, width=4)
+  array([0., 0.])
+  """
+
+  def scale(self, theta_K, *, base, width):
+    del base, width
+    return np.zeros_like(theta_K)
+
+
+def _two_pairs(name: str, width: int) -> None:
+  if width < 4:
+    raise ValueError(
+      f'{name} needs a head width of at least 4, got {width}: with one pair '
+      'the period-matching exponent d / (d - 2) is undefined'
+    )

@@ -1,14 +1,20 @@
 """Multiplicative position: queries and keys are rotated."""
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.schemes import base as base_lib
 from posexp.schemes import frequencies as laws
 
 UNSCALED = laws.Law()
+
+# How far xPos lets an exponent go, in nats: e^64 = 6e27 leaves float32 (and
+# bfloat16) ten orders of magnitude on either side for the content.
+REACH = 64.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,73 +23,185 @@ class RoPE(base_lib.Scheme):
 
   Pair k of a query at i is rotated by i * theta_k and of a key at j by
   j * theta_k, so that their product depends on i - j only. The pairs are the
-  two halves of the head (dimension k with k + E/2). Scaling is a frequency
-  law, e.g. `RoPE(NTK(4))`; its temperature tau multiplies the content logits.
+  two halves of the rotated dimensions (k with k + r/2) or, interleaved, 2k
+  with 2k + 1. Scaling is a frequency law, e.g. `RoPE(NTK(4))`.
 
   (a, b) -> (a cos - b sin, b cos + a sin) at the angle i * theta_k radians,
   on arrays B x L x H x E. Angles are float32, off by at most 1.2e-7 of
-  themselves: 0.004 radians at position 32,768. An odd head width is refused.
+  themselves: 0.004 radians at position 32,768. An odd width is refused.
 
-  Source: Su et al. 2021, arXiv 2104.09864, equation 34 (there with
-  interleaved pairs, a permutation of these).
+  A law's temperature tau multiplies the logits of the rotated dimensions, as
+  in the code of YaRN's authors and of Hugging Face, which scale cos and sin:
+  with `rotated` below the head width, the rest of the logit is untouched.
+
+  Source: Su et al. 2021, arXiv 2104.09864, equation 34 (its pairs are
+  'interleaved'); rotated: GPT-J and GPT-NeoX.
+  Use: the default of the field, with a law for lengths beyond the trained.
+  Fails: unscaled, beyond the trained length.
 
   Attributes:
     frequencies: the law that gives theta_k; unscaled by default.
-    base: b in theta_k = b^(-2k/E).
+    base: b in theta_k = b^(-2k/r).
+    rotated: r, how many dimensions rotate, the first ones, with the full
+      spectrum; None for the whole head.
+    pairing: 'half' or 'interleaved'; weights are trained for one of them.
 
   >>> RoPE().inverse_frequencies(8)
   array([1.   , 0.1  , 0.01 , 0.001])
   >>> RoPE(laws.NTK(4)).inverse_frequencies(8)[-1]  # A quarter of 0.001.
   np.float64(0.00025)
+  >>> RoPE(rotated=4).inverse_frequencies(8)
+  array([1.  , 0.01])
   """
 
   frequencies: laws.Law = UNSCALED
   base: float = 10000.0
+  rotated: int | None = None
+  pairing: str = 'half'
 
   def __post_init__(self):
     base_lib.positive('base of RoPE', self.base)
+    component.one_of('pairing of RoPE', self.pairing, ('half', 'interleaved'))
     if not isinstance(self.frequencies, laws.Law):
       raise ValueError(
         'frequencies of RoPE must be a frequency law such as NTK(factor=4), '
         f'got {self.frequencies!r}'
       )
+    r = self.rotated
+    if r is not None and (not isinstance(r, int) or r < 2 or r % 2):
+      raise ValueError(
+        f'rotated of RoPE must be an even number of dimensions, got {r}: give '
+        'at least 2, or None for the whole head'
+      )
 
   def inverse_frequencies(self, head_width: int) -> np.ndarray:
-    """theta_k in radians per position: float64, head_width / 2 values."""
-    if head_width % 2:
+    """theta_k in radians per position: float64, rotated width / 2 values."""
+    width = head_width if self.rotated is None else self.rotated
+    if width % 2:
       raise ValueError(
         f'head width must be even for RoPE, got {head_width}: choose width '
         'and heads so that width / heads is even'
       )
-    self.frequencies.check(head_width)
-    return self.frequencies.inverse_frequencies(
-      base=self.base, width=head_width
-    )
+    if width > head_width:
+      raise ValueError(
+        f'rotated of RoPE is {width} but the head width is {head_width}: '
+        'rotate at most the whole head'
+      )
+    self.frequencies.check(width)
+    return self.frequencies.inverse_frequencies(base=self.base, width=width)
 
   @property
   def temperature(self) -> float:
-    """The factor on the content logits, 1.0 if the law has none."""
+    """The factor on the logits of the rotated part, 1.0 if the law has none."""
     return self.frequencies.temperature
 
   def check(self, dims, length):
     del length
     self.inverse_frequencies(dims.head_width)
 
+  def for_length(self, length):
+    law = self.frequencies.for_length(length)
+    return dataclasses.replace(self, frequencies=law)
+
   def rotate(self, params, x_BxLxHxE, at, side):
     del params
+    return self.turn(x_BxLxHxE, at, side, 1.0)
+
+  def turn(self, x_BxLxHxE, at, side, amplitude):
+    """The rotation, times an amplitude: a number, or B x L x 1 x K a pair."""
     theta_K = self.inverse_frequencies(x_BxLxHxE.shape[-1])
     angle_BxLx1xK = at[:, :, None, None].astype(jnp.float32) * jnp.asarray(
       theta_K, jnp.float32
     ).reshape(1, 1, 1, -1)
     # The whole temperature goes on the queries, so that keys can be cached.
-    tau = self.temperature if side == 'q' else 1.0
+    tau = (self.temperature if side == 'q' else 1.0) * amplitude
     cos = (tau * jnp.cos(angle_BxLx1xK)).astype(x_BxLxHxE.dtype)
     sin = (tau * jnp.sin(angle_BxLx1xK)).astype(x_BxLxHxE.dtype)
-    a, b = jnp.split(x_BxLxHxE, 2, axis=-1)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+    width = 2 * theta_K.size
+    turned, rest = x_BxLxHxE[..., :width], x_BxLxHxE[..., width:]
+    if self.pairing == 'half':
+      a, b = jnp.split(turned, 2, axis=-1)
+      out = [a * cos - b * sin, b * cos + a * sin, rest]
+    else:
+      a, b = turned[..., 0::2], turned[..., 1::2]
+      pairs = jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=-1)
+      out = [pairs.reshape(turned.shape), rest]
+    return jnp.concatenate(out, axis=-1)
 
-  def __str__(self) -> str:
-    shown = [] if self.frequencies == UNSCALED else [str(self.frequencies)]
-    if self.base != 10000.0:
-      shown.append(f'base={self.base:g}')
-    return f'{type(self).__name__}({", ".join(shown)})'
+
+@dataclasses.dataclass(frozen=True)
+class xPos(base_lib.Scheme):
+  """xPos: a rotation whose pairs fade with the distance.
+
+  z_k = (2k/d + 0.4) / 1.4, k = 0..d/2-1; a query at i is rotated and
+  multiplied by z_k^((i - c) / B), a key at j by z_k^(-(j - c) / B), so that
+  pair k of their product has the factor z_k^((i - j) / B), at most 1 for
+  j <= i. c is a constant and has no effect but on rounding: the authors' half
+  of the current length would move with every generated token.
+
+  An exponent may reach 64 nats in float32, so positions must be within 51.09 B
+  of c: 26,157 tokens at the defaults, 52,313 with the centre in their middle.
+  A longer length is refused; rotations beyond are finite but do not fade.
+  Each factor is off by at most 1e-5 of itself. Not for float16.
+
+  Source: Sun et al. 2022, arXiv 2212.10554, with the constants of the
+  authors' code (torchscale, xpos_relative_position.py).
+  Use: where far tokens should count less and angles still matter.
+  Fails: far tokens fade whatever they say: at B = 512 and a distance of 4,096
+  the factors are from 4e-5 up; causal only, as keys after the query would grow.
+
+  Attributes:
+    rope: the rotation; the authors' pairs are 'interleaved'.
+    scale_base: B, in tokens.
+    centre: c, a position; at best half of the longest length.
+
+  >>> xPos().decays(8).round(4)
+  array([0.2857, 0.4643, 0.6429, 0.8214])
+  >>> xPos().check(base_lib.Dims(width=8, heads=1, head_width=8), 26_158)
+  Traceback (most recent call last):
+  ...
+  ValueError: xPos() holds 26157 positions in float32 but a length of ...
+  """
+
+  rope: RoPE = RoPE()
+  scale_base: float = 512.0
+  centre: float = 0.0
+
+  def __post_init__(self):
+    base_lib.positive('scale_base of xPos', self.scale_base)
+    component.at_least('centre of xPos', self.centre, 0)
+    if not isinstance(self.rope, RoPE):
+      raise ValueError(
+        f'rope of xPos must be a RoPE such as RoPE(), got {self.rope!r}'
+      )
+
+  def decays(self, head_width: int) -> np.ndarray:
+    """z_k: float64, rotated width / 2 values from 0.2857 up."""
+    pairs = self.rope.inverse_frequencies(head_width).size
+    return (np.arange(pairs) / pairs + 0.4) / 1.4
+
+  def check(self, dims, length):
+    self.rope.check(dims, length)
+    reach = REACH * self.scale_base / -math.log(0.4 / 1.4)
+    last = math.floor(self.centre + reach)
+    if length - 1 > last or self.centre > reach:
+      raise ValueError(
+        f'{self} holds {last + 1 if self.centre <= reach else 0} positions in '
+        f'float32 but a length of {length} was asked: set centre to half of '
+        'the longest length, or raise scale_base'
+      )
+
+  def for_length(self, length):
+    return dataclasses.replace(self, rope=self.rope.for_length(length))
+
+  def rotate(self, params, x_BxLxHxE, at, side):
+    del params
+    decay_K = np.log(self.decays(x_BxLxHxE.shape[-1])) / self.scale_base
+    sign = 1.0 if side == 'q' else -1.0
+    away_BxLx1x1 = at[:, :, None, None].astype(jnp.float32) - self.centre
+    power_BxLx1xK = away_BxLx1x1 * jnp.asarray(
+      sign * decay_K, jnp.float32
+    ).reshape(1, 1, 1, -1)
+    # Only positions that `check` refuses are clipped: they stay finite.
+    amplitude = jnp.exp(jnp.clip(power_BxLx1xK, -REACH, REACH))
+    return self.rope.turn(x_BxLxHxE, at, side, amplitude)

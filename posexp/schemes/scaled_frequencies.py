@@ -1,0 +1,306 @@
+"""Frequency laws that scale a pair by its wavelength, or by a list."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from posexp import component
+from posexp.schemes import base as base_lib
+from posexp.schemes import frequencies
+
+
+@dataclasses.dataclass(frozen=True)
+class NTKByParts(frequencies.Law):
+  """NTK-by-parts: pairs that turn often are kept, the slow ones are PI.
+
+  r_k = L * theta_k / (2 pi) rotations within the trained length,
+  g_k = clip((r_k - alpha) / (beta - alpha), 0, 1) and
+  theta'_k = (1 - g_k) * theta_k / s + g_k * theta_k. With alpha = beta the
+  ramp is a step.
+
+  Source: Peng et al. 2023, arXiv 2309.00071, section 3.2, equations 17 to 20.
+  In the authors' repository the file of that name is an earlier method.
+  Use: zero-shot or with adaptation; YaRN without its temperature.
+  Fails: with a trained length below 2 pi beta no pair is kept whole, and
+  below 2 pi alpha it is PI: 201 and 7 tokens for the defaults.
+
+  Attributes:
+    factor: s, target length over trained length; above 0.
+    train_length: L, in tokens.
+    alpha: rotations up to which a pair is interpolated.
+    beta: rotations from which a pair is kept; at least alpha.
+
+  >>> NTKByParts(4, 1024).inverse_frequencies(base=1e4, width=4).round(6)
+  array([1.      , 0.002652])
+  """
+
+  factor: float
+  train_length: int
+  alpha: float = 1.0
+  beta: float = 32.0
+
+  def __post_init__(self):
+    base_lib.positive('factor of NTKByParts', self.factor)
+    base_lib.positive('train_length of NTKByParts', self.train_length)
+    base_lib.positive('alpha of NTKByParts', self.alpha)
+    base_lib.positive('beta of NTKByParts', self.beta)
+    _ordered('beta of NTKByParts', self.beta, 'alpha', self.alpha)
+
+  def scale(self, theta_K, *, base, width):
+    del base, width
+    kept_K = _kept(theta_K, self.train_length, self.alpha, self.beta)
+    return _blend(theta_K, self.factor, kept_K)
+
+
+@dataclasses.dataclass(frozen=True)
+class Llama3(frequencies.Law):
+  """Llama 3.1's law: NTK-by-parts from 1 to 4 rotations.
+
+  A wavelength w = 2 pi / theta below L / high is kept, one above L / low is
+  divided by s, and between them u = (L / w - low) / (high - low) and
+  theta' = (1 - u) * theta / s + u * theta. No temperature.
+
+  Source: Meta 2024, the reference code of Llama 3.1 (`apply_scaling`), which
+  Hugging Face calls 'llama3'.
+  Use: for weights that were trained with it; else see NTKByParts.
+  Fails: as NTKByParts. Its source is undefined where low = high and w is L /
+  low exactly; there the pair is kept.
+
+  Attributes:
+    factor: s, target length over trained length; above 0.
+    train_length: L, in tokens.
+    low: rotations up to which a pair is interpolated.
+    high: rotations from which a pair is kept; at least low.
+
+  >>> Llama3(8, 8192).inverse_frequencies(base=1e4, width=32)[12].round(8)
+  np.float64(0.00021361)
+  """
+
+  factor: float
+  train_length: int
+  low: float = 1.0
+  high: float = 4.0
+
+  def __post_init__(self):
+    base_lib.positive('factor of Llama3', self.factor)
+    base_lib.positive('train_length of Llama3', self.train_length)
+    base_lib.positive('low of Llama3', self.low)
+    base_lib.positive('high of Llama3', self.high)
+    _ordered('high of Llama3', self.high, 'low', self.low)
+
+  def scale(self, theta_K, *, base, width):
+    del base, width
+    kept_K = _kept(theta_K, self.train_length, self.low, self.high)
+    return _blend(theta_K, self.factor, kept_K)
+
+
+@dataclasses.dataclass(frozen=True)
+class YaRN(frequencies.Law):
+  """YaRN: NTK-by-parts and a temperature on the logits.
+
+  theta'_k = (1 - g_k) * theta_k / s + g_k * theta_k, and q and k are each
+  multiplied by m(s) = 0.1 ln s + 1 (1 for s <= 1), the logits by its square.
+
+  With ramp='index', as in the authors' code, g_k falls linearly in k from 1
+  at low = floor(c(beta_fast)) to 0 at high = ceil(c(beta_slow)), where
+  c(r) = d * ln(L / (2 pi r)) / (2 ln b); low is at least 0, high at most
+  d - 1, and high = low counts as low + 0.001. `truncate=False` leaves out
+  floor and ceil. With ramp='rotations', as in the paper, g_k is linear in the
+  rotations L * theta_k / (2 pi), as in `NTKByParts`.
+
+  If both mscale and mscale_all_dim are given and not 0, the factor on q and k
+  is (0.1 mscale ln s + 1) / (0.1 mscale_all_dim ln s + 1). DeepSeek multiplies
+  its softmax scale by the square of that denominator besides; that is part of
+  its attention and not of this law.
+
+  Source: Peng et al. 2023, arXiv 2309.00071, section 3.4, equations 21 and 22,
+  and the authors' code; mscale as in Hugging Face's 'yarn'.
+  Use: the usual choice for an extension, zero-shot or with adaptation.
+  Fails: with a trained length below 2 pi beta_fast (201 by default) it is
+  mostly PI; below 2 pi beta_slow (7) the index ramp keeps every pair.
+
+  Attributes:
+    factor: s, target length over trained length; above 0.
+    train_length: L, in tokens.
+    beta_fast: rotations from which a pair is kept.
+    beta_slow: rotations up to which a pair is interpolated.
+    ramp: 'index' or 'rotations'.
+    truncate: whether the ends of the index ramp are whole numbers.
+    attention_factor: the factor on q and on k, instead of the above.
+    mscale: see above.
+    mscale_all_dim: see above.
+
+  >>> YaRN(4, 64).inverse_frequencies(base=1e4, width=32)[:2].round(6)
+  array([1.     , 0.47799])
+  >>> round(YaRN(4, 64).amplitude, 7), round(YaRN(4, 64).temperature, 7)
+  (1.1386294, 1.296477)
+  """
+
+  factor: float
+  train_length: int
+  beta_fast: float = 32.0
+  beta_slow: float = 1.0
+  ramp: str = 'index'
+  truncate: bool = True
+  attention_factor: float | None = None
+  mscale: float | None = None
+  mscale_all_dim: float | None = None
+
+  def __post_init__(self):
+    for name in ('factor', 'train_length', 'beta_fast', 'beta_slow'):
+      base_lib.positive(f'{name} of YaRN', getattr(self, name))
+    if self.attention_factor is not None:
+      base_lib.positive('attention_factor of YaRN', self.attention_factor)
+    component.at_least('mscale of YaRN', self.mscale, 0)
+    component.at_least('mscale_all_dim of YaRN', self.mscale_all_dim, 0)
+    component.one_of('ramp of YaRN', self.ramp, ('index', 'rotations'))
+    _ordered('beta_fast of YaRN', self.beta_fast, 'beta_slow', self.beta_slow)
+
+  @property
+  def amplitude(self) -> float:
+    """The factor on q and on k each."""
+    if self.attention_factor is not None:
+      return self.attention_factor
+    if self.mscale and self.mscale_all_dim:
+      return self._grown(self.mscale) / self._grown(self.mscale_all_dim)
+    return self._grown(1.0)
+
+  @property
+  def temperature(self) -> float:
+    return self.amplitude**2
+
+  def _grown(self, mscale: float) -> float:
+    return 0.1 * mscale * math.log(max(self.factor, 1.0)) + 1.0
+
+  def scale(self, theta_K, *, base, width):
+    if self.ramp == 'rotations':
+      length, slow, fast = self.train_length, self.beta_slow, self.beta_fast
+      kept_K = _kept(theta_K, length, slow, fast)
+    else:
+      low, high = self._ends(base, width)
+      if low == high:
+        high += 0.001
+      ramp_K = (np.arange(width // 2) - low) / (high - low)
+      kept_K = 1.0 - np.clip(ramp_K, 0.0, 1.0)
+    return _blend(theta_K, self.factor, kept_K)
+
+  def _ends(self, base: float, width: int) -> tuple[float, float]:
+    """Where the index ramp begins and ends."""
+    if base <= 1:
+      raise ValueError(
+        f'base must be above 1 for the index ramp of YaRN, got {base}: raise '
+        "it or use ramp='rotations'"
+      )
+
+    def pair(rotations: float) -> float:
+      turns = self.train_length / (2 * math.pi * rotations)
+      return width * math.log(turns) / (2 * math.log(base))
+
+    low, high = pair(self.beta_fast), pair(self.beta_slow)
+    if self.truncate:
+      low, high = math.floor(low), math.ceil(high)
+    # The bounds are the authors': the last pair is d / 2 - 1, not d - 1.
+    return max(low, 0), min(high, width - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LongRoPE(frequencies.Law):
+  """LongRoPE: theta_k / lambda_k, one list of lambda up to L, one beyond.
+
+  q and k are each multiplied by sqrt(1 + ln s / ln L) (1 for s <= 1), at all
+  lengths, the logits by its square. `for_length(l)` takes the short list for
+  l <= L and the long one otherwise, once for the whole sequence; unresolved,
+  the short list holds.
+
+  Source: Ding et al. 2024, arXiv 2402.13753, and Hugging Face's
+  'longrope' for the temperature. The paper's first tokens that are left
+  unscaled are in neither.
+  Use: with lists that were searched for a model.
+  Fails: with lists of another model; and the two lists are two models, with
+  a jump between L and L + 1.
+
+  Attributes:
+    short: lambda_k for lengths up to L, d / 2 numbers above 0.
+    long: lambda_k beyond.
+    train_length: L, in tokens; at least 2.
+    factor: s, target length over trained length; above 0.
+    attention_factor: the factor on q and on k, instead of the above.
+
+  >>> law = LongRoPE((1.0, 1.0), (1.0, 4.0), train_length=64, factor=4)
+  >>> law.for_length(65).inverse_frequencies(base=1e4, width=4)
+  array([1.    , 0.0025])
+  """
+
+  short: tuple[float, ...]
+  long: tuple[float, ...]
+  train_length: int
+  factor: float
+  attention_factor: float | None = None
+
+  def __post_init__(self):
+    for name in ('short', 'long'):
+      values = tuple(getattr(self, name))
+      object.__setattr__(self, name, values)
+      for value in values:
+        base_lib.positive(f'{name} of LongRoPE', value)
+    component.at_least('train_length of LongRoPE', self.train_length, 2)
+    base_lib.positive('factor of LongRoPE', self.factor)
+    if self.attention_factor is not None:
+      base_lib.positive('attention_factor of LongRoPE', self.attention_factor)
+
+  def check(self, width):
+    for name in ('short', 'long'):
+      values = getattr(self, name)
+      if len(values) != width // 2:
+        raise ValueError(
+          f'{name} of LongRoPE has {len(values)} factors but a rotated width '
+          f'of {width} has {width // 2} pairs: give one factor a pair'
+        )
+
+  @property
+  def amplitude(self) -> float:
+    """The factor on q and on k each."""
+    if self.attention_factor is not None:
+      return self.attention_factor
+    grown = math.log(max(self.factor, 1.0)) / math.log(self.train_length)
+    return math.sqrt(1.0 + grown)
+
+  @property
+  def temperature(self) -> float:
+    return self.amplitude**2
+
+  def for_length(self, length):
+    # The same list twice: resolved, and resolved again to itself.
+    if length <= self.train_length:
+      return dataclasses.replace(self, long=self.short)
+    return dataclasses.replace(self, short=self.long)
+
+  def scale(self, theta_K, *, base, width):
+    del base
+    self.check(width)
+    return theta_K / np.array(self.short, np.float64)
+
+
+def _kept(
+  theta_K: np.ndarray, length: float, low: float, high: float
+) -> np.ndarray:
+  """How much of each angle is kept: 0 up to low rotations, 1 from high on."""
+  rotations_K = length * theta_K / (2 * math.pi)
+  if low == high:
+    return (rotations_K >= low).astype(np.float64)
+  return np.clip((rotations_K - low) / (high - low), 0.0, 1.0)
+
+
+def _blend(theta_K: np.ndarray, factor: float, kept_K: np.ndarray):
+  """From theta / s, where nothing is kept, to theta."""
+  return (1.0 - kept_K) * theta_K / factor + kept_K * theta_K
+
+
+def _ordered(name: str, high: float, low_name: str, low: float) -> None:
+  """Raises unless high >= low; what is not yet a number passes."""
+  if all(isinstance(v, int | float) for v in (high, low)) and high < low:
+    raise ValueError(
+      f'{name} must be at least {low_name}, got {high} and {low}: a pair that '
+      'turns more often is scaled less'
+    )
