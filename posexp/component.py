@@ -91,9 +91,11 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
 
 
 def at_least(
-  name: str, value: float | None, least: float, remedy: str = ''
+  name: str, value: 'float | Component | None', least: float, remedy: str = ''
 ) -> None:
-  """Raises unless a number is at least so large; None passes."""
+  """Raises unless a number is at least so large; None and rules pass."""
+  if isinstance(value, Component):  # A rule that will be a number.
+    return
   if value is not None and not value >= least:
     remedy = remedy and f': {remedy}'
     raise ValueError(f'{name} must be at least {least}, got {value}{remedy}')

@@ -174,3 +174,56 @@ def test_evaluation_draws_for_each_example():
 def test_bad_values_are_sentences(make, sentence):
   with pytest.raises(ValueError, match=sentence):
     make()
+
+
+RULES = (
+  schemes.RoPE(base=schemes.matched(4096)),
+  schemes.T5(8, max_distance=schemes.share(0.5)) + schemes.ALiBi(),
+  schemes.Interpolate(schemes.RoPE(base=schemes.matched(2048)), 4),
+  schemes.RoPE(
+    schemes.YaRN(
+      4, schemes.share(1.0), beta_fast=schemes.matched(4096, value=32.0)
+    )
+  ),
+  schemes.RoPE(schemes.DynamicNTK(4, schemes.share(1.0))),
+  schemes.RoPE(schemes.NTKByParts(4, schemes.share(1.0))),
+  schemes.RoPE(schemes.Llama3(4, schemes.share(1.0))),
+)
+
+
+@pytest.mark.parametrize(
+  'length, base', [(64, 27), (128, 72), (256, 194), (512, 520)]
+)
+def test_a_matched_base_keeps_the_share_of_pairs_that_turn(length, base):
+  # The bases of the design page, and the share by counting pairs.
+  assert abs(schemes.matched(4096).at(length) - base) < 0.6
+  turning = lambda base, length: np.mean(
+    2 * math.pi / schemes.RoPE(base=base).inverse_frequencies(2000) < length
+  )
+  found = turning(schemes.matched(4096).at(length), length)
+  assert abs(found - turning(1e4, 4096)) < 2e-3
+
+
+def test_a_matched_beta_parts_the_pairs_as_at_the_other_length():
+  def kept(length, base, beta):
+    law = schemes.NTKByParts(4, length, beta=beta)
+    plain = schemes.RoPE(base=base).inverse_frequencies(2000)
+    scaled = schemes.RoPE(law, base=base).inverse_frequencies(2000)
+    return np.mean(scaled == plain)
+
+  base, beta = schemes.matched(4096), schemes.matched(4096, value=32.0)
+  found = kept(64, base.at(64), beta.at(64))
+  assert abs(found - kept(4096, 1e4, 32.0)) < 2e-3
+
+
+@pytest.mark.parametrize('scheme', RULES, ids=str)
+def test_a_rule_is_resolved_by_the_trained_length_alone(scheme, tmp_path):
+  assert schemes.Scheme.from_dict(scheme.to_dict()) == scheme
+  resolved = scheme.trained_at(64)
+  assert 'matched' not in str(resolved) and 'share' not in str(resolved)
+  assert resolved.trained_at(128) == resolved
+  run = small.run(scheme=scheme)
+  assert run.evaluated_scheme(24) == scheme.trained_at(12).for_length(24)
+  with pytest.raises(ValueError, match='call trained_at'):
+    scheme.for_length(24).check(cases.DIMS, 24)
+    posexp.attend(scheme, cases.layer_params(scheme), *cases.queries())

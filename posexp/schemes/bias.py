@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.schemes import base
+from posexp.schemes import base, regime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,8 @@ class T5(base.Scheme):
   Attributes:
     buckets: rows of the table; even, at least 4.
     max_distance: the distance from which all share the last bucket, in tokens;
-      above buckets / 2. Buckets past the trained length are never trained.
+      above buckets / 2. Buckets past the trained length are never trained:
+      `share(1.0)` puts the last one there.
     scaled: whether content logits are divided by sqrt(E).
 
   >>> T5().bucket(np.array([0, 15, 16, 18, 19, 112, 113, 4096])).tolist()
@@ -63,7 +64,7 @@ class T5(base.Scheme):
   """
 
   buckets: int = 32
-  max_distance: int = 128
+  max_distance: regime.Whole = 128
   scaled: bool = True
 
   def __post_init__(self):
@@ -72,6 +73,8 @@ class T5(base.Scheme):
         f'buckets of T5 must be even and at least 4, got {self.buckets}: half '
         'of them are exact distances'
       )
+    if isinstance(self.max_distance, regime.Relative):
+      return
     if self.max_distance <= self.buckets // 2:
       raise ValueError(
         f'max_distance of T5 must exceed buckets / 2 = {self.buckets // 2}, '
@@ -88,7 +91,8 @@ class T5(base.Scheme):
     """
     exact = self.buckets // 2
     share = np.arange(1, self.buckets - exact) / (self.buckets - exact)
-    far = exact * (self.max_distance / exact) ** share
+    last = regime.number('max_distance of T5', self.max_distance)
+    far = exact * (last / exact) ** share
     # A power that ought to be whole must not miss by its last bits.
     whole = np.isclose(far, far.round(), rtol=1e-12, atol=0)
     far = np.where(whole, far.round(), far)

@@ -13,6 +13,7 @@ import numpy as np
 
 from posexp import component
 from posexp.schemes import base as base_lib
+from posexp.schemes import regime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +172,7 @@ class DynamicNTK(Law):
   """
 
   factor: float
-  train_length: int
+  train_length: regime.Whole
 
   def __post_init__(self):
     base_lib.positive('factor of DynamicNTK', self.factor)
@@ -181,9 +182,10 @@ class DynamicNTK(Law):
     _two_pairs('DynamicNTK', width)
 
   def for_length(self, length):
-    if length <= self.train_length:
+    trained = regime.number('train_length', self.train_length)
+    if length <= trained:
       return Law()
-    return NTK(self.factor * length / self.train_length - (self.factor - 1))
+    return NTK(self.factor * length / trained - (self.factor - 1))
 
 
 @dataclasses.dataclass(frozen=True)

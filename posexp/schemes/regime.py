@@ -99,7 +99,12 @@ matched = Matched
 share = Share
 
 
-def number(name: str, value: float | Relative) -> float:
+# What a field that may be a rule is annotated with.
+Number = float | Relative
+Whole = int | Relative
+
+
+def number(name: str, value: Number) -> float:
   """A number as it is; a rule that nobody has resolved is refused.
 
   >>> number('base of RoPE', Matched(4096))
@@ -129,8 +134,7 @@ def resolve(part: C, train_length: int) -> C:
 
 def _resolved(value: typing.Any, hint: typing.Any, length: int) -> typing.Any:
   if isinstance(value, Relative):
-    options = (hint, *typing.get_args(hint))
-    whole = int in options and float not in options
+    whole = int in (hint, *typing.get_args(hint))
     return round(value.at(length)) if whole else value.at(length)
   if isinstance(value, component.Component):
     return resolve(value, length)

@@ -9,6 +9,7 @@ import numpy as np
 from posexp import component
 from posexp.schemes import base as base_lib
 from posexp.schemes import frequencies as laws
+from posexp.schemes import regime
 
 UNSCALED = laws.Law()
 
@@ -41,7 +42,8 @@ class RoPE(base_lib.Scheme):
 
   Attributes:
     frequencies: the law that gives theta_k; unscaled by default.
-    base: b in theta_k = b^(-2k/r).
+    base: b in theta_k = b^(-2k/r); a number, or `matched(4096)` for the base
+      that at the trained length is what 10,000 is at 4,096.
     rotated: r, how many dimensions rotate, the first ones, with the full
       spectrum; None for the whole head.
     pairing: 'half' or 'interleaved'; weights are trained for one of them.
@@ -55,7 +57,7 @@ class RoPE(base_lib.Scheme):
   """
 
   frequencies: laws.Law = UNSCALED
-  base: float = 10000.0
+  base: regime.Number = 10000.0
   rotated: int | None = None
   pairing: str = 'half'
 
@@ -88,7 +90,8 @@ class RoPE(base_lib.Scheme):
         'rotate at most the whole head'
       )
     self.frequencies.check(width)
-    return self.frequencies.inverse_frequencies(base=self.base, width=width)
+    base = regime.number('base of RoPE', self.base)
+    return self.frequencies.inverse_frequencies(base=base, width=width)
 
   @property
   def temperature(self) -> float:

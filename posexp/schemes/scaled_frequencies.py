@@ -7,7 +7,7 @@ import numpy as np
 
 from posexp import component
 from posexp.schemes import base as base_lib
-from posexp.schemes import frequencies
+from posexp.schemes import frequencies, regime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,9 @@ class NTKByParts(frequencies.Law):
   """
 
   factor: float
-  train_length: int
-  alpha: float = 1.0
-  beta: float = 32.0
+  train_length: regime.Whole
+  alpha: regime.Number = 1.0
+  beta: regime.Number = 32.0
 
   def __post_init__(self):
     base_lib.positive('factor of NTKByParts', self.factor)
@@ -78,9 +78,9 @@ class Llama3(frequencies.Law):
   """
 
   factor: float
-  train_length: int
-  low: float = 1.0
-  high: float = 4.0
+  train_length: regime.Whole
+  low: regime.Number = 1.0
+  high: regime.Number = 4.0
 
   def __post_init__(self):
     base_lib.positive('factor of Llama3', self.factor)
@@ -138,9 +138,9 @@ class YaRN(frequencies.Law):
   """
 
   factor: float
-  train_length: int
-  beta_fast: float = 32.0
-  beta_slow: float = 1.0
+  train_length: regime.Whole
+  beta_fast: regime.Number = 32.0
+  beta_slow: regime.Number = 1.0
   ramp: str = 'index'
   truncate: bool = True
   attention_factor: float | None = None
@@ -193,8 +193,10 @@ class YaRN(frequencies.Law):
         "it or use ramp='rotations'"
       )
 
-    def pair(rotations: float) -> float:
-      turns = self.train_length / (2 * math.pi * rotations)
+    length = regime.number('train_length', self.train_length)
+
+    def pair(beta: regime.Number) -> float:
+      turns = length / (2 * math.pi * regime.number('a beta', beta))
       return width * math.log(turns) / (2 * math.log(base))
 
     low, high = pair(self.beta_fast), pair(self.beta_slow)
@@ -234,7 +236,7 @@ class LongRoPE(frequencies.Law):
 
   short: tuple[float, ...]
   long: tuple[float, ...]
-  train_length: int
+  train_length: regime.Whole
   factor: float
   attention_factor: float | None = None
 
@@ -263,7 +265,8 @@ class LongRoPE(frequencies.Law):
     """The factor on q and on k each."""
     if self.attention_factor is not None:
       return self.attention_factor
-    grown = math.log(max(self.factor, 1.0)) / math.log(self.train_length)
+    length = regime.number('train_length', self.train_length)
+    grown = math.log(max(self.factor, 1.0)) / math.log(length)
     return math.sqrt(1.0 + grown)
 
   @property
@@ -272,7 +275,7 @@ class LongRoPE(frequencies.Law):
 
   def for_length(self, length):
     # The same list twice: resolved, and resolved again to itself.
-    if length <= self.train_length:
+    if length <= regime.number('train_length', self.train_length):
       return dataclasses.replace(self, long=self.short)
     return dataclasses.replace(self, short=self.long)
 
@@ -283,9 +286,14 @@ class LongRoPE(frequencies.Law):
 
 
 def _kept(
-  theta_K: np.ndarray, length: float, low: float, high: float
+  theta_K: np.ndarray,
+  length: regime.Number,
+  low: regime.Number,
+  high: regime.Number,
 ) -> np.ndarray:
   """How much of each angle is kept: 0 up to low rotations, 1 from high on."""
+  length = regime.number('train_length', length)
+  low, high = regime.number('a beta', low), regime.number('a beta', high)
   rotations_K = length * theta_K / (2 * math.pi)
   if low == high:
     return (rotations_K >= low).astype(np.float64)
@@ -297,9 +305,13 @@ def _blend(theta_K: np.ndarray, factor: float, kept_K: np.ndarray):
   return (1.0 - kept_K) * theta_K / factor + kept_K * theta_K
 
 
-def _ordered(name: str, high: float, low_name: str, low: float) -> None:
-  """Raises unless high >= low; what is not yet a number passes."""
-  if all(isinstance(v, int | float) for v in (high, low)) and high < low:
+def _ordered(
+  name: str, high: regime.Number, low_name: str, low: regime.Number
+) -> None:
+  """Raises unless high >= low; a rule passes."""
+  if isinstance(high, regime.Relative) or isinstance(low, regime.Relative):
+    return
+  if high < low:
     raise ValueError(
       f'{name} must be at least {low_name}, got {high} and {low}: a pair that '
       'turns more often is scaled less'
