@@ -20,6 +20,11 @@ from posexp.schemes.bias import ALiBi as ALiBi
 from posexp.schemes.frequencies import NTK as NTK
 from posexp.schemes.frequencies import Law as Law
 from posexp.schemes.frequencies import Linear as Linear
+from posexp.schemes.kernels import KERPLE as KERPLE
+from posexp.schemes.kernels import PerOffset as PerOffset
+from posexp.schemes.kernels import Sandwich as Sandwich
+from posexp.schemes.networks import FIRE as FIRE
+from posexp.schemes.networks import DynamicBias as DynamicBias
 from posexp.schemes.rotary import RoPE as RoPE
 from posexp.schemes.wrappers import Interpolate as Interpolate
 
@@ -34,5 +39,14 @@ CATALOGUE: tuple[Scheme, ...] = (
   ALiBi(),
   T5(),
   T5(scaled=False),
+  T5(bidirectional=True),
+  PerOffset(offsets=16),
+  KERPLE(),
+  KERPLE('power'),
+  Sandwich(),
+  FIRE(hidden=8),
+  DynamicBias(hidden=8),
+  DynamicBias(log=False, hidden=8, depth=2),
+  Interpolate(ALiBi(), 4),
   Interpolate(RoPE(), 4),
 )
