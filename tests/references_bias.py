@@ -100,7 +100,7 @@ def fire(scheme):
 
 
 def dynamic_bias(scheme):
-  """arXiv 2108.00154, section 3.2, an MLP of the offset; arXiv 2111.09883."""
+  """arXiv 2108.00154: an MLP of the offset; 2111.09883: of its logarithm."""
   silu = lambda x: x / (1 + math.exp(-x))
 
   def bias(params, h, heads, i, j):

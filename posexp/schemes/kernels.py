@@ -74,8 +74,8 @@ class KERPLE(base.Scheme):
   they were not, so that none is ever stuck; and the one in front (p of 'log',
   a of 'power') may reach 0, where a head has no bias at all and still learns.
 
-  Source: Chi et al. 2022, arXiv 2205.09921, equations 4 and 5 (the authors'
-  ParallelKerpleLog and ParallelKerplePower).
+  Source: Chi et al. 2022, arXiv 2205.09921, the logarithmic and the power
+  variant (the authors' ParallelKerpleLog and ParallelKerplePower).
 
   Use: 'log' where far tokens should fade but not vanish, beyond the trained
   length. Fails: the bias only ever decreases, so a head cannot prefer a
@@ -131,8 +131,7 @@ class Sandwich(base.Scheme):
   by at most 6e-8 of themselves: at 32,768 tokens the sum is off by a few
   thousandths. An odd width is refused.
 
-  Source: Chi et al. 2022, arXiv 2212.10356, section 5 and the listing in
-  appendix E.
+  Source: Chi et al. 2022, arXiv 2212.10356, the listing in appendix E.
 
   Use: as a fixed bias that fades like a logarithm of the distance. Fails: past
   neighbours the sum is a wave and not monotonic, and heads differ by a factor

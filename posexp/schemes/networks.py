@@ -23,8 +23,8 @@ class FIRE(base.Scheme):
   token and 1 for token 0 of any query past L, at every length: the maximum,
   not the minimum. The bias depends on i itself, so the scheme is not relative.
   Memory is hidden x Q x K numbers a layer, of a block where attention is in
-  blocks. Source: Li et al. 2023, arXiv 2310.04418, equations 6 to 9 and the
-  listing in the appendix.
+  blocks. Source: Li et al. 2023, arXiv 2310.04418, section 3 and the listing
+  in the appendix.
 
   Use: for lengths well beyond training. Fails: all tokens move as the query
   does, so an exact offset is not kept; with a threshold at or above the
@@ -78,10 +78,10 @@ class DynamicBias(base.Scheme):
   Memory is depth x hidden x Q x K numbers a layer, of a block where attention
   is in blocks. Fields below 1 or a unit not above 0 are refused.
 
-  Source: Wang et al. 2021 (CrossFormer), arXiv 2108.00154, section 3.2, there
-  with two offsets of an image, layer norms and ReLU; the logarithm is that of
-  Liu et al. 2021 (Swin V2), arXiv 2111.09883, equation 4; one dimension, SiLU
-  and both choices as in x-transformers' `DynamicPositionBias`.
+  Source: Wang et al. 2021 (CrossFormer), arXiv 2108.00154, there with two
+  offsets of an image, layer norms and ReLU; the logarithm is that of Liu et al.
+  2021 (Swin V2), arXiv 2111.09883; one dimension, SiLU and both choices as in
+  x-transformers' `DynamicPositionBias`.
 
   Use: to let the data choose the shape of a bias, with `log` beyond the
   trained length. Fails: nothing holds f past the trained distances, where it
