@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests import references_rotary
+from tests import references_bias, references_rotary
 
 Vector = np.ndarray
 
@@ -104,28 +104,19 @@ def alibi(scheme) -> Reference:
 
 
 def t5(scheme) -> Reference:
-  """arXiv 1910.10683, section 2.1, and the code it describes, causal."""
-
-  def bucket(n: float) -> int:
-    exact = scheme.buckets // 2
-    if n < exact:
-      return math.floor(n)
-    # Whole powers fall on edges; the slack keeps them on the upper side.
-    steps = math.log(n / exact) / math.log(scheme.max_distance / exact)
-    large = exact + math.floor(steps * (scheme.buckets - exact) + 1e-9)
-    return min(large, scheme.buckets - 1)
-
-  def bias(params, h, heads, i, j):
-    del heads
-    return params['table_NxH'][bucket(max(i - j, 0.0)), h]
+  """arXiv 1910.10683, section 2.1: logits q.k, not divided by sqrt(d)."""
 
   def rotate(params, x, p, side):
     del params, p
-    # The paper's logits are q.k, without the division by sqrt(d).
     undo = side == 'q' and not scheme.scaled
     return x * math.sqrt(len(x)) if undo else x
 
-  return Reference(bias=bias, rotate=rotate)
+  return Reference(bias=references_bias.t5(scheme), rotate=rotate)
+
+
+def biased(make: Callable) -> Callable:
+  """The reference of a scheme that is a bias and nothing more."""
+  return lambda scheme: Reference(bias=make(scheme))
 
 
 def interpolate(scheme, p: float) -> float:
@@ -154,6 +145,11 @@ SCHEMES = {
   'xPos': xpos,
   'ALiBi': alibi,
   'T5': t5,
+  'PerOffset': biased(references_bias.per_offset),
+  'KERPLE': biased(references_bias.kerple),
+  'Sandwich': biased(references_bias.sandwich),
+  'FIRE': biased(references_bias.fire),
+  'DynamicBias': biased(references_bias.dynamic_bias),
 }
 
 # A wrapper says which position its scheme sees.

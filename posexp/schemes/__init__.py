@@ -25,6 +25,11 @@ from posexp.schemes.frequencies import Linear as Linear
 from posexp.schemes.frequencies import Proportional as Proportional
 from posexp.schemes.hf import from_hf as from_hf
 from posexp.schemes.hf import to_hf as to_hf
+from posexp.schemes.kernels import KERPLE as KERPLE
+from posexp.schemes.kernels import PerOffset as PerOffset
+from posexp.schemes.kernels import Sandwich as Sandwich
+from posexp.schemes.networks import FIRE as FIRE
+from posexp.schemes.networks import DynamicBias as DynamicBias
 from posexp.schemes.regime import Matched as Matched
 from posexp.schemes.regime import Relative as Relative
 from posexp.schemes.regime import Share as Share
@@ -63,6 +68,15 @@ CATALOGUE: tuple[Scheme, ...] = (
   ALiBi(),
   T5(),
   T5(scaled=False),
+  T5(bidirectional=True),
+  PerOffset(offsets=16),
+  KERPLE(),
+  KERPLE('power'),
+  Sandwich(),
+  FIRE(hidden=8),
+  DynamicBias(hidden=8),
+  DynamicBias(log=False, hidden=8, depth=2),
+  Interpolate(ALiBi(), 4),
   Interpolate(RoPE(), 4),
   Randomize(RoPE()),
   Shift(Learned(1024)),

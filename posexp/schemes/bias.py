@@ -18,7 +18,9 @@ class ALiBi(base.Scheme):
   otherwise the slopes of c = 2^floor(log2 H) heads are followed by every
   second slope of 2c heads. Units are nats of the logit a token of distance.
   Source: Press et al. 2021, arXiv 2108.12409, section 3, and the authors'
-  `get_slopes` for other numbers of heads.
+  `get_slopes` for other numbers of heads. `Interpolate(ALiBi(), s)` has slopes
+  m_h / s, which is the position interpolation of Al-Khateeb et al. 2023, arXiv
+  2310.13017, m_h L / L' with s = L' / L.
 
   >>> ALiBi().slopes(4)
   array([0.25      , 0.0625    , 0.015625  , 0.00390625])
@@ -36,28 +38,34 @@ class ALiBi(base.Scheme):
   def bias(self, params, head, q_at, k_at):
     del params
     slope = jnp.asarray(self.slopes(head.count), jnp.float32)[head.index]
-    return -slope * _distance(q_at, k_at)
+    return -slope * distance(q_at, k_at)
 
 
 @dataclasses.dataclass(frozen=True)
 class T5(base.Scheme):
   """T5's relative bias: z + B[bucket(i - j), h], the table B learned.
 
-  With E = buckets / 2, a distance n < E has a bucket of its own and a larger
-  one shares bucket E + floor(ln(n/E) / ln(max_distance/E) * (buckets - E)), at
-  most buckets - 1. The table starts at zero in every model.
+  With N = buckets and E = N / 2, a distance n < E has a bucket of its own and a
+  larger one shares bucket E + floor(ln(n/E) / ln(max_distance/E) * (N - E)), at
+  most N - 1; keys after the query share bucket 0. With `bidirectional` N is
+  buckets / 2, and keys after the query have the other N buckets, by -n. The
+  table starts at zero in every model.
 
   T5 itself uses logits without 1/sqrt(E) and a smaller initial q to make up
   for it; `scaled=False` gives the former alone, since here all schemes share
   their initialisation. Source: Raffel et al. 2019, arXiv 1910.10683, section
-  2.1, and the authors' `_relative_position_bucket`, causal.
+  2.1, and the authors' `_relative_position_bucket`, whose float32 logarithm
+  puts some distances that are exactly an edge one bucket too low.
 
   Attributes:
-    buckets: rows of the table; even, at least 4.
+    buckets: rows of the table; N is even, at least 4.
     max_distance: the distance from which all share the last bucket, in tokens;
-      above buckets / 2. Buckets past the trained length are never trained:
-      `share(1.0)` puts the last one there.
+      above E. Buckets past the trained length are never trained: `share(1.0)`
+      puts the last one there.
     scaled: whether content logits are divided by sqrt(E).
+    bidirectional: whether past and future have buckets of their own. A causal
+      model uses the half for the past only; this is for comparison with, or
+      weights of, an encoder.
 
   >>> T5().bucket(np.array([0, 15, 16, 18, 19, 112, 113, 4096])).tolist()
   [0, 15, 16, 16, 17, 30, 31, 31]
@@ -66,31 +74,40 @@ class T5(base.Scheme):
   buckets: int = 32
   max_distance: regime.Whole = 128
   scaled: bool = True
+  bidirectional: bool = False
 
   def __post_init__(self):
-    if self.buckets < 4 or self.buckets % 2:
+    sides = 2 if self.bidirectional else 1
+    if self.buckets < 4 * sides or self.buckets % (2 * sides):
+      kind = 'a multiple of 4' if self.bidirectional else 'even'
       raise ValueError(
-        f'buckets of T5 must be even and at least 4, got {self.buckets}: half '
-        'of them are exact distances'
+        f'buckets of T5 must be {kind} and at least {4 * sides}, got '
+        f'{self.buckets}: half of those for the past are exact distances'
       )
     if isinstance(self.max_distance, regime.Relative):
       return
-    if self.max_distance <= self.buckets // 2:
+    if self.max_distance <= self.side // 2:
       raise ValueError(
-        f'max_distance of T5 must exceed buckets / 2 = {self.buckets // 2}, '
-        f'got {self.max_distance}: raise it or use fewer buckets'
+        f'max_distance of T5 must exceed buckets / {2 * sides} = '
+        f'{self.side // 2}, got {self.max_distance}: raise it or use fewer '
+        'buckets'
       )
+
+  @property
+  def side(self) -> int:
+    """N, the number of buckets for the past."""
+    return self.buckets // 2 if self.bidirectional else self.buckets
 
   def edges(self) -> np.ndarray:
     """The distance from which each bucket but the first begins, float64.
 
-    buckets - 1 values: 1..E, then E (max_distance / E)^(m / (buckets - E)).
+    N - 1 values: 1..E, then E (max_distance / E)^(m / (N - E)).
 
     >>> T5(buckets=4, max_distance=8).edges().tolist()
     [1.0, 2.0, 4.0]
     """
-    exact = self.buckets // 2
-    share = np.arange(1, self.buckets - exact) / (self.buckets - exact)
+    exact = self.side // 2
+    share = np.arange(1, self.side - exact) / (self.side - exact)
     last = regime.number('max_distance of T5', self.max_distance)
     far = exact * (last / exact) ** share
     # A power that ought to be whole must not miss by its last bits.
@@ -99,7 +116,7 @@ class T5(base.Scheme):
     return np.concatenate([np.arange(1.0, exact + 1), far])
 
   def bucket(self, distance: jax.Array | np.ndarray) -> jax.Array:
-    """The bucket of each distance; a distance below 0 is in bucket 0.
+    """The bucket of each distance; below 0, bucket 0 unless bidirectional.
 
     Args:
       distance: i - j in tokens, of any shape, whole or not.
@@ -107,14 +124,18 @@ class T5(base.Scheme):
     Returns:
       int32, of the same shape.
     """
-    distance = jnp.maximum(jnp.asarray(distance).astype(jnp.float32), 0.0)
+    signed = jnp.asarray(distance).astype(jnp.float32)
+    n = jnp.abs(signed) if self.bidirectional else jnp.maximum(signed, 0.0)
     # Rounded up, an edge compares with a float32 exactly as in float64.
     exact = self.edges()
     near = exact.astype(np.float32)
     up = np.nextafter(near, np.float32(np.inf))
     edges = jnp.asarray(np.where(near < exact, up, near))
-    reached = distance[..., None] >= edges.reshape(*(1,) * distance.ndim, -1)
-    return jnp.sum(reached, axis=-1, dtype=jnp.int32)
+    reached = n[..., None] >= edges.reshape(*(1,) * n.ndim, -1)
+    bucket = jnp.sum(reached, axis=-1, dtype=jnp.int32)
+    if not self.bidirectional:
+      return bucket
+    return bucket + self.side * (signed < 0).astype(jnp.int32)
 
   def init_layer(self, key, dims):
     del key
@@ -133,6 +154,6 @@ class T5(base.Scheme):
     return params['table_NxH'].astype(jnp.float32)[bucket, head.index]
 
 
-def _distance(q_at: jax.Array, k_at: jax.Array) -> jax.Array:
+def distance(q_at: jax.Array, k_at: jax.Array) -> jax.Array:
   """i - j in float32, 0 for keys after the query, where masking will act."""
   return jnp.maximum((q_at - k_at).astype(jnp.float32), 0.0)
