@@ -17,15 +17,20 @@ from posexp.schemes.base import Side as Side
 from posexp.schemes.bias import T5 as T5
 from posexp.schemes.bias import ALiBi as ALiBi
 from posexp.schemes.composition import Sum as Sum
+from posexp.schemes.content import Forgetting as Forgetting
+from posexp.schemes.content import LogLength as LogLength
 from posexp.schemes.frequencies import NTK as NTK
 from posexp.schemes.frequencies import Law as Law
 from posexp.schemes.frequencies import Linear as Linear
+from posexp.schemes.polar import PoPE as PoPE
 from posexp.schemes.regime import Matched as Matched
 from posexp.schemes.regime import Relative as Relative
 from posexp.schemes.regime import Share as Share
 from posexp.schemes.regime import matched as matched
 from posexp.schemes.regime import share as share
 from posexp.schemes.rotary import RoPE as RoPE
+from posexp.schemes.rowwise import CoPE as CoPE
+from posexp.schemes.rowwise import StickBreaking as StickBreaking
 from posexp.schemes.wrappers import Interpolate as Interpolate
 
 # What `posexp schemes` lists and the law suite runs over: one line a scheme.
@@ -40,4 +45,10 @@ CATALOGUE: tuple[Scheme, ...] = (
   T5(),
   T5(scaled=False),
   Interpolate(RoPE(), 4),
+  Forgetting(),
+  CoPE(positions=8),
+  StickBreaking(),
+  PoPE(),
+  LogLength(train_length=8),
+  LogLength(train_length=8, learned=True),
 )

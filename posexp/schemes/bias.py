@@ -112,6 +112,10 @@ class T5(base.Scheme):
     reached = distance[..., None] >= edges.reshape(*(1,) * distance.ndim, -1)
     return jnp.sum(reached, axis=-1, dtype=jnp.int32)
 
+  def hooks(self):
+    # With scaled logits there is nothing to undo.
+    return tuple(h for h in super().hooks() if h != 'rotate' or not self.scaled)
+
   def init_layer(self, key, dims):
     del key
     return {'table_NxH': jnp.zeros((self.buckets, dims.heads), jnp.float32)}
