@@ -234,7 +234,12 @@ def embed(scheme, params: dict, x_BxLxD: Vector) -> Vector:
 
 
 def attend(
-  scheme, params: dict, q: Vector, k: Vector, v: Vector, x: Vector
+  scheme,
+  params: dict,
+  q: Vector,
+  k: Vector,
+  v: Vector,
+  x: Vector | None = None,
 ) -> Vector:
   """arXiv 1706.03762, equation 1, causal, with rotations and biases.
 
@@ -243,6 +248,7 @@ def attend(
   parts = terms(scheme, params)
   batch, length, heads, width = q.shape
   out = np.zeros(v.shape, np.float64)
+  x = [None] * batch if x is None else x
   for b, h in np.ndindex(batch, heads):
     index = range(length)
     places = [

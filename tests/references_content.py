@@ -24,7 +24,7 @@ def forgetting(scheme) -> dict:
     # The position of a token is the list of its own log f, and of all before.
     gates = x_LxD @ params['w_DxH'] + params['b_H']
     logs = [[-math.log1p(math.exp(-g)) for g in row] for row in gates]
-    return [logs[: l + 1] for l in range(len(logs))]
+    return [logs[: m + 1] for m in range(len(logs))]
 
   def bias(params, h, heads, i, j):
     del params, heads
@@ -40,7 +40,7 @@ def cope(scheme) -> dict:
     table = params['e_PxE']
     out = []
     for j in range(len(z)):
-      p = sum(sigmoid(z[l]) for l in range(j, len(z)))
+      p = sum(sigmoid(z[m]) for m in range(j, len(z)))
       p = min(p, scheme.positions - 1)
       low, high = math.floor(p), math.ceil(p)
       e = (p - low) * table[high] + (1 - p + low) * table[low]

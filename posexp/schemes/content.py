@@ -12,6 +12,8 @@ from posexp.schemes import base, regime
 # Where a gate changes a trained model least: 0.05 nats in a thousand tokens.
 OPEN = 10.0
 
+TRAINED = regime.Share(1.0)
+
 
 @dataclasses.dataclass(frozen=True)
 class Forgetting(base.Scheme):
@@ -92,7 +94,7 @@ class LogLength(base.Scheme):
 
   relative = False
   factor_only = True
-  train_length: int | regime.Relative = regime.Share(1.0)
+  train_length: int | regime.Relative = TRAINED
   learned: bool = False
 
   def __post_init__(self):
