@@ -83,6 +83,32 @@ def test_pope_counts_its_positions_from_any_query():
   close(product, np.log1p(np.e) ** 2 * np.cos(2 + 0.5))
 
 
+@pytest.mark.parametrize(
+  'scheme',
+  [
+    schemes.Forgetting(),
+    schemes.CoPE(positions=8),
+    schemes.StickBreaking(),
+    schemes.PoPE(),
+    schemes.LogLength(8),
+    schemes.LogLength(8, learned=True),
+  ],
+  ids=str,
+)
+def test_bfloat16_is_near_float32(scheme):
+  arrays, params = (
+    (*cases.queries(), cases.stream()),
+    cases.layer_params(scheme),
+  )
+  attend = lambda q, k, v, x: posexp.attend(scheme, params, q, k, v, None, x)
+  half = attend(*(x.astype(jnp.bfloat16) for x in arrays))
+  assert half.dtype == jnp.bfloat16
+  wide = attend(*arrays)
+  error = np.abs(half.astype(jnp.float32) - wide).max()
+  # Eight bits of mantissa on logits of several units.
+  assert error < 0.05 * np.abs(wide).max()
+
+
 def test_a_gradient_reaches_a_delta_at_its_bound():
   scheme, (q, k, v) = schemes.PoPE(), cases.queries()
   params = scheme.init_layer(jax.random.key(0), cases.DIMS)
