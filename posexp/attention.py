@@ -97,6 +97,7 @@ def attend(
     index_1xL,
     scale,
     block,
+    content_BxQxHxE=q_BxLxHxE,
   )
 
 
@@ -112,12 +113,18 @@ def core(
   k_index_1xK: Array,
   scale: float,
   block: int | str | None = None,
+  *,
+  content_BxQxHxE: Array | None = None,
 ) -> Array:
   """Attention of rotated queries to rotated keys, masked by token index.
 
   The indices of the keys must not decrease along K (those of a cache do not).
-  `block` is as in `attend`.
+  `block` is as in `attend`; the content is the queries before they were
+  rotated, for schemes that change whole rows of logits.
   """
+  if content_BxQxHxE is None:
+    content_BxQxHxE = q_BxQxHxE
+  content_BxQxHxE = content_BxQxHxE * jnp.asarray(scale, content_BxQxHxE.dtype)
   q_BxQxHxE = q_BxQxHxE * jnp.asarray(scale, q_BxQxHxE.dtype)
   rows = blockwise.Tokens(q_BxQxHxE, q_at, q_index_1xQ)
   columns = blockwise.Tokens(k_BxKxHxE, k_at, k_index_1xK)
@@ -127,7 +134,9 @@ def core(
   if size is not None:
     mixed = blockwise.attend(scheme, size, params, rows, columns, v_BxHxKxE)
     return mixed.swapaxes(1, 2)
-  weights_BxHxQxK = _weights(scheme, params, rows, columns, q_at, k_at)
+  weights_BxHxQxK = _weights(
+    scheme, params, rows, columns, content_BxQxHxE, q_at, k_at
+  )
   return jnp.einsum(
     'bhqk,bhke->bhqe', weights_BxHxQxK.astype(v_BxHxKxE.dtype), v_BxHxKxE
   ).swapaxes(1, 2)
@@ -138,6 +147,7 @@ def _weights(
   params: schemes.Params,
   rows: blockwise.Tokens,
   columns: blockwise.Tokens,
+  content_BxQxHxE: Array,
   q_at: schemes.At,
   k_at: schemes.At,
 ) -> Array:
@@ -146,9 +156,8 @@ def _weights(
   logits_BxHxQxK = blockwise.score(scheme, params, rows, columns)
   logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
   if not scheme.blockwise:
-    q_BxQxHxE = rows.x_BxHxLxE.swapaxes(1, 2)
     logits_BxHxQxK = scheme.rescore(
-      params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at
+      params, logits_BxHxQxK, content_BxQxHxE, q_at, k_at
     )
     logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
   if scheme.normalised:

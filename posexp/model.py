@@ -142,7 +142,7 @@ class Block(nn.Module):
       q_at, q_index_1xQ = jax.tree.map(keep, at), keep(index_1xL)
     q_TxD = _Linear(shape.width, name='query')(_flat(h_BxLxD))
     q = q_TxD.reshape(batch, -1, shape.heads, shape.head_width)
-    q = scheme.rotate(params, q, q_at, 'q')
+    content, q = q, scheme.rotate(params, q, q_at, 'q')
     k = scheme.rotate(params, k, at, 'k')
     k_at, k_index_1xK = at, index_1xL
     if cache is not None:
@@ -159,6 +159,7 @@ class Block(nn.Module):
       q_index_1xQ,
       k_index_1xK,
       1 / math.sqrt(shape.head_width),
+      content_BxQxHxE=content,
     )
     return self._transform(x_BxLxD, mixed_BxQxHxE), cache
 

@@ -118,7 +118,7 @@ def test_bfloat16_stays_near_float32(block):
     SCHEME, params, (*half, arrays[3].astype(jnp.bfloat16)), block
   )
   assert out.dtype == jnp.bfloat16
-  assert [g.dtype for g in grads[1:]] == [jnp.bfloat16] * 3
+  assert [g.dtype for g in grads[1:4]] == [jnp.bfloat16] * 3
   assert jax.tree.leaves(grads[0])[0].dtype == jnp.float32
 
   def near(a, b):
@@ -126,7 +126,8 @@ def test_bfloat16_stays_near_float32(block):
     error = np.abs(np.asarray(a, np.float32) - np.asarray(b))
     assert error.max() < 0.03 * np.abs(b).max()
 
-  jax.tree.map(near, (grads, out), wide)
+  # The content is not used by this scheme: its gradient is 0.
+  jax.tree.map(near, (grads[:4], out), (wide[0][:4], wide[1]))
 
 
 def test_blocks_that_no_query_sees_are_not_computed():

@@ -20,6 +20,12 @@ CASES = (
   schemes.RoPE(schemes.NTK(4)) + schemes.T5(),
   schemes.Interpolate(schemes.RoPE(), 4) + schemes.ALiBi(),
   schemes.Interpolate(schemes.RoPE() + schemes.ALiBi(), 4),
+  schemes.RoPE() + schemes.Forgetting(),
+  schemes.ALiBi() + schemes.StickBreaking(remainder=True),
+  schemes.RoPE() + schemes.CoPE(positions=8, scaled=False),
+  schemes.PoPE() + schemes.ALiBi(),
+  schemes.RoPE() + schemes.LogLength(train_length=8),
+  schemes.Interpolate(schemes.PoPE() + schemes.LogLength(train_length=8), 4),
 )
 # Longer than T5's exact buckets and a multiple of no block size used here.
 LENGTH = 23
@@ -49,12 +55,13 @@ def input_params(scheme, seed=2):
   return randomised(scheme.init_input(jax.random.key(0), DIMS), seed)
 
 
-def tokens_at(scheme, index=None):
+def tokens_at(scheme, index=None, params=None):
   """Positions of tokens with random content."""
+  params = layer_params(scheme) if params is None else params
   index = jnp.arange(LENGTH)[None] if index is None else index
   at = scheme.remap(index, jax.random.key(3))
   content = normal(4, 1, index.shape[1], DIMS.width)
-  return scheme.locate(layer_params(scheme), content, at, None)
+  return scheme.locate(params, content, at, None)
 
 
 def queries(count=3):
@@ -73,15 +80,18 @@ def float64(tree):
 
 
 def value_and_grads(scheme, params, arrays, block):
-  """Attention and the gradients of a random projection w of its output."""
+  """Attention and the gradients of a random projection w of its output.
+
+  Those of the parameters, of queries, keys and values and of the content.
+  """
   *qkv, w = arrays
 
   def loss(*args):
-    out = posexp.attend(scheme, *args, block=block)
+    out = posexp.attend(scheme, *args[:4], block, args[4])
     return jnp.sum(w * out), out
 
-  grad = jax.grad(loss, argnums=(0, 1, 2, 3), has_aux=True)
-  return grad(params, *qkv)
+  grad = jax.grad(loss, argnums=tuple(range(5)), has_aux=True)
+  return grad(params, *qkv, stream()[:, : w.shape[1]])
 
 
 def take(at, order):

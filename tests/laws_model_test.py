@@ -74,7 +74,8 @@ LONGEST = 1_000_000
 def test_11_beyond_the_table_raises(scheme):
   def attend(length):
     q = jnp.zeros((1, length, 2, 8))
-    return posexp.attend(scheme, cases.layer_params(scheme), q, q, q)
+    x = jnp.zeros((1, length, cases.DIMS.width))
+    return posexp.attend(scheme, cases.layer_params(scheme), q, q, q, None, x)
 
   def forward(length):
     tokens = jnp.zeros((1, length), jnp.int32)

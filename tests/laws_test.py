@@ -79,10 +79,10 @@ def test_3_finite_everywhere(scheme):
 
 @cases.every_scheme
 def test_3_attention_is_finite_where_logits_are_large(scheme):
-  q, k, v = (100 * x for x in cases.queries())
-  loss = lambda *args: jnp.sum(posexp.attend(scheme, *args))
-  grad = jax.value_and_grad(loss, argnums=(0, 1, 2, 3))
-  for leaf in jax.tree.leaves(grad(cases.layer_params(scheme), q, k, v)):
+  *qkv, x = (100 * x for x in (*cases.queries(), cases.stream()))
+  loss = lambda *args: jnp.sum(posexp.attend(scheme, *args[:4], None, args[4]))
+  grad = jax.value_and_grad(loss, argnums=tuple(range(5)))
+  for leaf in jax.tree.leaves(grad(cases.layer_params(scheme), *qkv, x)):
     assert np.isfinite(leaf).all()
 
 
@@ -91,7 +91,25 @@ def test_4_monoid(scheme):
   assert schemes.NoPE() + scheme == scheme == scheme + schemes.NoPE()
   for a in cases.CASES:
     for b in (schemes.ALiBi(), schemes.NoPE(), schemes.T5() + schemes.RoPE()):
-      assert (scheme + a) + b == scheme + (a + b)
+      assert added(added(scheme, a), b) == added(scheme, added(a, b))
+
+
+class Refused(str):
+  """The sentence of a sum that is refused, and so is every larger one."""
+
+  def __eq__(self, other):
+    return isinstance(other, Refused)
+
+  __hash__ = str.__hash__
+
+
+def added(a, b):
+  if isinstance(a, Refused) or isinstance(b, Refused):
+    return Refused()
+  try:
+    return a + b
+  except ValueError as error:
+    return Refused(error)
 
 
 def joined(both, terms, params):
@@ -112,10 +130,15 @@ def joined(both, terms, params):
   ids=str,
 )
 def test_4_composition_applies_both(scheme, other):
-  both, index = scheme + other, jnp.arange(cases.LENGTH)[None]
+  both, index = added(scheme, other), jnp.arange(cases.LENGTH)[None]
+  if isinstance(both, Refused):
+    pytest.skip(both)
   params = cases.layer_params(scheme, 1), cases.layer_params(other, 2)
   joint = joined(both, (scheme, other), params)
-  at, first, second = (cases.tokens_at(s) for s in (both, scheme, other))
+  at, first, second = (
+    cases.tokens_at(s, params=p)
+    for s, p in ((both, joint), (scheme, params[0]), (other, params[1]))
+  )
   np.testing.assert_array_equal(
     cases.bias_of(both, joint, at, at),
     cases.bias_of(scheme, params[0], first, first)
@@ -145,21 +168,26 @@ def test_5_stateless(scheme):
   assert again.to_dict() == scheme.to_dict()
   with pytest.raises(dataclasses.FrozenInstanceError):
     scheme.anything = 1
-  params, (q, k, v) = cases.layer_params(scheme), cases.queries()
-  whole = posexp.attend(scheme, params, q, k, v)
+  params, arrays = (
+    cases.layer_params(scheme),
+    (*cases.queries(), cases.stream()),
+  )
+  attend = lambda s, q, k, v, x: posexp.attend(s, params, q, k, v, None, x)
+  whole = attend(scheme, *arrays)
   assert repr(vars(scheme)) == before
   # Nothing is read off the length: a shorter sequence is the same, shorter.
-  short = posexp.attend(again, params, q[:, :9], k[:, :9], v[:, :9])
+  short = attend(again, *(x[:, :9] for x in arrays))
   np.testing.assert_allclose(short, whole[:, :9], rtol=0, atol=2e-6)
 
 
 @cases.every_scheme
 def test_6_reference(scheme):
   args = cases.layer_params(scheme), *cases.queries()
-  expected = references.attend(scheme, *cases.float64(args))
+  x = cases.stream()
+  expected = references.attend(scheme, *cases.float64((*args, x)))
   # Float32 rounding of logits of a few units, weighing values of unit size.
   close = functools.partial(np.testing.assert_allclose, rtol=0, atol=5e-6)
-  close(posexp.attend(scheme, *args), expected)
+  close(posexp.attend(scheme, *args, None, x), expected)
   args = cases.input_params(scheme), cases.stream()
   at = scheme.remap(jnp.arange(cases.LENGTH)[None], None)
   expected = references.embed(scheme, *cases.float64(args))
@@ -172,7 +200,7 @@ def test_6_a_scheme_without_a_reference_is_told_so():
     pass
 
   with pytest.raises(LookupError, match='scheme Unheard: transcribe it'):
-    references.attend(Unheard(), {}, *(np.zeros((1, 2, 2, 4)),) * 3)
+    references.attend(Unheard(), {}, *(np.zeros((1, 2, 2, 4)),) * 4)
 
 
 @cases.every_scheme

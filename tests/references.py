@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests import references_bias, references_rotary
+from tests import references_bias, references_content, references_rotary
 
 Vector = np.ndarray
 
@@ -24,6 +24,10 @@ class Reference:
     embed: (params, x of D numbers, p) to x.
     rotate: (params, q or k of E numbers, p, 'q' or 'k') to the same.
     bias: (params, h from 0, H, p_i, p_j) to a number.
+    locate: (params, content L x D, [p_0, ...]) to other positions, anything.
+    rotate_head: as rotate, with h after the parameters; applied after it.
+    rescore: (params, [z_i0, ..., z_ii], q_i / sqrt(E)) to another row.
+    weights: whether what `rescore` gives are weights, to be used as they are.
   """
 
   embed: Callable[[dict, Vector, float], Vector] = lambda params, x, p: x
@@ -33,6 +37,12 @@ class Reference:
   bias: Callable[[dict, int, int, float, float], float] = (
     lambda params, h, heads, i, j: 0.0
   )
+  locate: Callable[[dict, Vector, list], list] = lambda params, x, ps: ps
+  rotate_head: Callable[[dict, int, Vector, float, str], Vector] = (
+    lambda params, h, x, p, side: x
+  )
+  rescore: Callable[[dict, list, Vector], list] = lambda params, row, q: row
+  weights: bool = False
 
 
 def no_position(scheme) -> Reference:
@@ -150,6 +160,11 @@ SCHEMES = {
   'Sandwich': biased(references_bias.sandwich),
   'FIRE': biased(references_bias.fire),
   'DynamicBias': biased(references_bias.dynamic_bias),
+  'Forgetting': lambda s: Reference(**references_content.forgetting(s)),
+  'CoPE': lambda s: Reference(**references_content.cope(s)),
+  'StickBreaking': lambda s: Reference(**references_content.stick_breaking(s)),
+  'PoPE': lambda s: Reference(**references_content.pope(s)),
+  'LogLength': lambda s: Reference(**references_content.log_length(s)),
 }
 
 # A wrapper says which position its scheme sees.
@@ -208,7 +223,14 @@ def embed(scheme, params: dict, x_BxLxD: Vector) -> Vector:
   return out
 
 
-def attend(scheme, params: dict, q: Vector, k: Vector, v: Vector) -> Vector:
+def attend(
+  scheme,
+  params: dict,
+  q: Vector,
+  k: Vector,
+  v: Vector,
+  x: Vector | None = None,
+) -> Vector:
   """arXiv 1706.03762, equation 1, causal, with rotations and biases.
 
   z_ij = (R_i q_i).(R_j k_j) / sqrt(d) + sum of the biases, over B x L x H x E.
@@ -216,25 +238,36 @@ def attend(scheme, params: dict, q: Vector, k: Vector, v: Vector) -> Vector:
   parts = terms(scheme, params)
   batch, length, heads, width = q.shape
   out = np.zeros(v.shape, np.float64)
-
-  def rotated(x, i, side):
-    for term in parts:
-      x = term.scheme.rotate(term.params, x, term.position(i), side)
-    return x
-
-  def bias(h, i, j):
-    for term in parts:
-      p_i, p_j = term.position(i), term.position(j)
-      yield term.scheme.bias(term.params, h, heads, p_i, p_j)
-
+  x = [None] * batch if x is None else x
   for b, h in np.ndindex(batch, heads):
-    for i in range(length):
-      logits = []
-      for j in range(i + 1):
-        z = rotated(q[b, i, h], i, 'q') @ rotated(k[b, j, h], j, 'k')
-        z /= math.sqrt(width)
-        logits.append(z + sum(bias(h, i, j)))
-      weights = np.exp(np.array(logits) - max(logits))
-      for j, weight in enumerate(weights / weights.sum()):
+    index = range(length)
+    places = [
+      t.scheme.locate(t.params, x[b], [t.position(i) for i in index])
+      for t in parts
+    ]
+    q_rows = [_rotated(parts, places, h, q[b, i, h], i, 'q') for i in index]
+    k_rows = [_rotated(parts, places, h, k[b, j, h], j, 'k') for j in index]
+    for i in index:
+      row = [
+        q_rows[i] @ k_rows[j] / math.sqrt(width)
+        + sum(
+          t.scheme.bias(t.params, h, heads, at[i], at[j])
+          for t, at in zip(parts, places)
+        )
+        for j in range(i + 1)
+      ]
+      for t in parts:
+        row = t.scheme.rescore(t.params, row, q[b, i, h] / math.sqrt(width))
+      if not any(t.scheme.weights for t in parts):
+        row = np.exp(np.array(row) - max(row))
+        row = row / row.sum()
+      for j, weight in enumerate(row):
         out[b, i, h] += weight * v[b, j, h]
   return out
+
+
+def _rotated(parts, places, h, x, i, side):
+  for t, at in zip(parts, places):
+    x = t.scheme.rotate(t.params, x, at[i], side)
+    x = t.scheme.rotate_head(t.params, h, x, at[i], side)
+  return x

@@ -17,6 +17,8 @@ from posexp.schemes.base import Side as Side
 from posexp.schemes.bias import T5 as T5
 from posexp.schemes.bias import ALiBi as ALiBi
 from posexp.schemes.composition import Sum as Sum
+from posexp.schemes.content import Forgetting as Forgetting
+from posexp.schemes.content import LogLength as LogLength
 from posexp.schemes.frequencies import NTK as NTK
 from posexp.schemes.frequencies import DroPE as DroPE
 from posexp.schemes.frequencies import DynamicNTK as DynamicNTK
@@ -30,6 +32,7 @@ from posexp.schemes.kernels import PerOffset as PerOffset
 from posexp.schemes.kernels import Sandwich as Sandwich
 from posexp.schemes.networks import FIRE as FIRE
 from posexp.schemes.networks import DynamicBias as DynamicBias
+from posexp.schemes.polar import PoPE as PoPE
 from posexp.schemes.regime import Matched as Matched
 from posexp.schemes.regime import Relative as Relative
 from posexp.schemes.regime import Share as Share
@@ -37,6 +40,8 @@ from posexp.schemes.regime import matched as matched
 from posexp.schemes.regime import share as share
 from posexp.schemes.rotary import RoPE as RoPE
 from posexp.schemes.rotary import xPos as xPos
+from posexp.schemes.rowwise import CoPE as CoPE
+from posexp.schemes.rowwise import StickBreaking as StickBreaking
 from posexp.schemes.scaled_frequencies import Llama3 as Llama3
 from posexp.schemes.scaled_frequencies import LongRoPE as LongRoPE
 from posexp.schemes.scaled_frequencies import NTKByParts as NTKByParts
@@ -80,4 +85,10 @@ CATALOGUE: tuple[Scheme, ...] = (
   Interpolate(RoPE(), 4),
   Randomize(RoPE()),
   Shift(Learned(1024)),
+  Forgetting(),
+  CoPE(positions=8),
+  StickBreaking(),
+  PoPE(),
+  LogLength(train_length=8),
+  LogLength(train_length=8, learned=True),
 )

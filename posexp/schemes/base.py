@@ -58,12 +58,18 @@ class Scheme(component.Component):
     normalised: whether the weights of a query are a softmax; where False they
       are the exponentials of the logits and need not sum to one.
     draws: whether `remap` draws positions from a key.
+    widens: whether `rotate` needs the content as it is and gives wider vectors;
+      nothing else may rotate in a sum with such a scheme.
+    factor_only: whether all that `rotate` does is to multiply queries by a
+      number, which may follow any rotation.
   """
 
   relative: ClassVar[bool] = True
   blockwise: ClassVar[bool] = True
   normalised: ClassVar[bool] = True
   draws: ClassVar[bool] = False
+  widens: ClassVar[bool] = False
+  factor_only: ClassVar[bool] = False
 
   def init_input(self, key: jax.Array, dims: Dims) -> Params:
     """Parameters learned once per model, for `embed`."""
@@ -133,7 +139,8 @@ class Scheme(component.Component):
     """Changes whole rows of logits; a scheme that needs it is not blockwise.
 
     The logits of keys that a query may not see are very low, and are masked
-    again afterwards. The keys are in order; q is already divided by sqrt(E).
+    again afterwards. The keys are in order; q is the content, not rotated but
+    already divided by sqrt(E).
     """
     del params, q_BxQxHxE, q_at, k_at
     return logits_BxHxQxK

@@ -137,6 +137,10 @@ class T5(base.Scheme):
       return bucket
     return bucket + self.side * (signed < 0).astype(jnp.int32)
 
+  def hooks(self):
+    # With scaled logits there is nothing to undo.
+    return tuple(h for h in super().hooks() if h != 'rotate' or not self.scaled)
+
   def init_layer(self, key, dims):
     del key
     return {'table_NxH': jnp.zeros((self.buckets, dims.heads), jnp.float32)}

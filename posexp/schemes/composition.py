@@ -26,6 +26,24 @@ class Sum(base.Scheme):
         f'{" and ".join(map(str, rows))} both change whole rows of logits: '
         'compose one of them at most'
       )
+    self._check_rotations()
+
+  def _check_rotations(self):
+    wide = [n for n, t in enumerate(self.terms) if t.widens]
+    for n, term in enumerate(self.terms):
+      if not wide or n == wide[0] or 'rotate' not in term.hooks():
+        continue
+      pair = f'{self.terms[wide[0]]} and {term}'
+      if not term.factor_only:
+        raise ValueError(
+          f'{pair} both act on queries and keys, and the first needs them as '
+          'they are: compose it with biases or other factors'
+        )
+      if n < wide[0]:
+        raise ValueError(
+          f'{pair} are in the wrong order, since the first needs queries as '
+          f'they are: put {term} after it'
+        )
 
   @property
   def relative(self) -> bool:  # type: ignore[override]
@@ -42,6 +60,15 @@ class Sum(base.Scheme):
   @property
   def draws(self) -> bool:  # type: ignore[override]
     return any(t.draws for t in self.terms)
+
+  @property
+  def widens(self) -> bool:  # type: ignore[override]
+    return any(t.widens for t in self.terms)
+
+  @property
+  def factor_only(self) -> bool:  # type: ignore[override]
+    rotating = [t for t in self.terms if 'rotate' in t.hooks()]
+    return all(t.factor_only for t in rotating)
 
   def hooks(self):
     used = {hook for term in self.terms for hook in term.hooks()}

@@ -36,6 +36,14 @@ class Wrapper(base.Scheme):
   def draws(self) -> bool:  # type: ignore[override]
     return self.scheme.draws
 
+  @property
+  def widens(self) -> bool:  # type: ignore[override]
+    return self.scheme.widens
+
+  @property
+  def factor_only(self) -> bool:  # type: ignore[override]
+    return self.scheme.factor_only
+
   def hooks(self):
     return ('remap', *(h for h in self.scheme.hooks() if h != 'remap'))
 

@@ -1,0 +1,70 @@
+"""Polar coordinates: magnitudes are content, angles are position."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.schemes import base as base_lib
+from posexp.schemes import regime
+
+
+@dataclasses.dataclass(frozen=True)
+class PoPE(base_lib.Scheme):
+  """Polar coordinate position embedding: what and where do not mix.
+
+  z_ij = sum over c of softplus(q_c) softplus(k_c) cos((i - j) theta_c -
+  delta_c) / sqrt(E), theta_c = b^(-c/E), c = 0..E-1. Every component has a
+  frequency of its own (RoPE: every two), and its sign says nothing of the
+  angle. `rotate` makes queries and keys B x L x H x E twice as wide, the values
+  stay; the division is by the root of E, not 2E. delta (radians, one a head
+  and component) is learned, kept in [-2 pi, 0] by clipping and starts at 0;
+  the angle of a key is j theta_c + delta_c.
+
+  It needs the queries and keys as they are: a sum with another rotation is
+  refused, as is one with a factor before it. Angles are float32 as in RoPE.
+  Source: Gopalakrishnan et al. 2025, arXiv 2509.10534, equations 3 to 8.
+
+  Use: in place of RoPE, where content and position must be matched apart.
+  Fails: queries and keys cost twice as much; all its products of magnitudes
+  are positive, so weights trained with another scheme do not carry over.
+
+  Attributes:
+    base: b in theta_c.
+
+  >>> PoPE().inverse_frequencies(4)
+  array([1.   , 0.1  , 0.01 , 0.001])
+  """
+
+  widens = True
+  base: float = 10000.0
+
+  def __post_init__(self):
+    base_lib.positive('base of PoPE', self.base)
+
+  def inverse_frequencies(self, head_width: int) -> np.ndarray:
+    """theta_c in radians per position: float64, head_width values."""
+    base = regime.number('base of PoPE', self.base)
+    return base ** (-np.arange(head_width) / head_width)
+
+  def check(self, dims, length):
+    del length
+    self.inverse_frequencies(dims.head_width)
+
+  def init_layer(self, key, dims):
+    del key
+    shape = dims.heads, dims.head_width
+    return {'delta_HxE': jnp.zeros(shape, jnp.float32)}
+
+  def rotate(self, params, x_BxLxHxE, at, side):
+    theta_E = self.inverse_frequencies(x_BxLxHxE.shape[-1])
+    angle = at[:, :, None, None].astype(jnp.float32) * jnp.asarray(
+      theta_E, jnp.float32
+    ).reshape(1, 1, 1, -1)
+    if side == 'k':
+      delta_HxE = params['delta_HxE'].astype(jnp.float32)
+      angle = angle + jnp.clip(delta_HxE, -2 * np.pi, 0.0)[None, None]
+    size = jax.nn.softplus(x_BxLxHxE.astype(jnp.float32))
+    polar = [size * jnp.cos(angle), size * jnp.sin(angle)]
+    return jnp.concatenate(polar, axis=-1).astype(x_BxLxHxE.dtype)
