@@ -16,6 +16,9 @@ Array = jax.Array
 # shared by all), and those of the input.
 POSITION, POSITION_INPUT = 'position', 'position_input'
 
+# The name under which a block shows what attention works on, if asked.
+SEEN = 'attention'
+
 _ACTIVATIONS = {
   'relu': nn.relu,
   'gelu': nn.gelu,
@@ -148,6 +151,9 @@ class Block(nn.Module):
     if cache is not None:
       cache = attention.extend(cache, k, v, at, index_1xL)
       k, v, k_at, k_index_1xK = cache
+    if not self.is_initializing():
+      # Kept for those who look at attention, and for nobody else.
+      self.sow('intermediates', SEEN, (params, q, k, q_at, k_at, content))
     mixed_BxQxHxE = attention.core(
       scheme,
       params,

@@ -14,13 +14,14 @@ import json
 import math
 import os
 import pathlib
-import secrets
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from posexp import files
 
 FORMAT = 1
 
@@ -78,7 +79,7 @@ def write(
   directory = run_directory(workdir, record['digest'])
   path = directory / 'record.json'
   if path.exists():
-    raise _there_already(path)
+    raise files.there_already(path)
   packed = io.BytesIO()
   np.savez_compressed(packed, **outcomes)  # type: ignore[arg-type]
   body = {'format': FORMAT, **record, 'outcomes': _hash(packed.getvalue())}
@@ -88,8 +89,8 @@ def write(
   pd.DataFrame(_rows(body), columns=list(COLUMNS)).astype(_TYPES)
   text = json.dumps({**body, 'checksum': _checksum(body)}, indent=1)
   directory.mkdir(parents=True, exist_ok=True)
-  _put(directory / 'outcomes.npz', packed.getvalue(), over=True)
-  _put(path, text.encode(), over=False)
+  files.put(directory / 'outcomes.npz', packed.getvalue(), over=True)
+  files.put(path, text.encode(), over=False)
   return path
 
 
@@ -210,6 +211,28 @@ def _rows(record: dict[str, Any]) -> Iterable[dict[Any, Any]]:
     yield {column: values[column] for column in COLUMNS}
 
 
+def coverage(workdir: str | os.PathLike) -> pd.DataFrame:
+  """What each run was evaluated on that training never used.
+
+  Columns: digest, name, length, kind (of regime, see `posexp.coverage`),
+  unseen (the share of the regimes in use that is new), seed, mass (the share
+  of attention that falls on them).
+  """
+  rows = [
+    {
+      **{key: record[key] for key in ('digest', 'name')},
+      **{key: row[key] for key in ('length', 'kind', 'unseen')},
+      'seed': int(seed),
+      'mass': mass,
+    }
+    for record in read_all(workdir)
+    for row in record.get('coverage', [])
+    for seed, mass in row['mass'].items()
+  ]
+  columns = ['digest', 'name', 'length', 'kind', 'unseen', 'seed', 'mass']
+  return pd.DataFrame(rows, columns=columns)
+
+
 def strata(
   workdir: str | os.PathLike, digest: str, by: str | list[str]
 ) -> pd.DataFrame:
@@ -280,42 +303,6 @@ def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
         frame.insert(0, 'length', length)
         frames.append(frame)
   return pd.concat(frames, ignore_index=True)
-
-
-def _put(path: pathlib.Path, content: bytes, *, over: bool) -> None:
-  """Writes a file under another name, flushes it, and moves it into place."""
-  partial = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
-  try:
-    with partial.open('xb') as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    if over:
-      partial.replace(path)
-    else:
-      _move_once(partial, path)
-  finally:
-    partial.unlink(missing_ok=True)
-
-
-def _move_once(partial: pathlib.Path, path: pathlib.Path) -> None:
-  """A move that never replaces: of two at once, one fails."""
-  try:
-    os.link(partial, path)
-  except FileExistsError:
-    raise _there_already(path) from None
-  except OSError:
-    # A mounted bucket has no links; what is left is to look first.
-    if path.exists():
-      raise _there_already(path) from None
-    partial.replace(path)
-
-
-def _there_already(path: pathlib.Path) -> FileExistsError:
-  return FileExistsError(
-    f'{path} is there already: a record is immutable; move it away to run '
-    'this configuration again'
-  )
 
 
 def _finite(value: Any) -> Any:

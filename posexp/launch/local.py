@@ -15,6 +15,7 @@ import numpy as np
 from posexp import (
   checkpoint,
   config,
+  diagnose,
   evaluate,
   measure,
   records,
@@ -85,9 +86,12 @@ def _one(
     trained = _retrofit(run, workdir, on, tell)
   begun = time.monotonic()
   results, outcomes = _evaluate(run, trained.params, on, tell)
+  covered = [
+    row for n in run.lengths for row in diagnose.report(run, trained.params, n)
+  ]
   trained.seconds['evaluate'] = time.monotonic() - begun
   trained.seconds['total'] = time.monotonic() - start
-  record = _record(run, workdir, on, trained, results)
+  record = _record(run, workdir, on, trained, results, covered)
   records.write(workdir, record, outcomes)
   inside = [r['token'] for r in results if r['length'] == run.train.length]
   tell.note(
@@ -218,6 +222,7 @@ def _record(
   on: jax.sharding.Mesh,
   trained: Trained,
   results: list[dict[str, Any]],
+  covered: list[dict[str, Any]],
 ) -> dict[str, Any]:
   """All that is kept of a run, as plain JSON values."""
   parent = run.parent
@@ -251,6 +256,7 @@ def _record(
     'learned': learned,
     'chance': {str(n): run.task.chance(n) for n in run.lengths},
     'results': results,
+    'coverage': covered,
   }
 
 

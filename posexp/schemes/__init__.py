@@ -7,6 +7,7 @@ RoPE(NTK(4)) + ALiBi()
 
 from posexp.schemes.absolute import Learned as Learned
 from posexp.schemes.absolute import Sinusoidal as Sinusoidal
+from posexp.schemes.base import BY_INDEX as BY_INDEX
 from posexp.schemes.base import At as At
 from posexp.schemes.base import Dims as Dims
 from posexp.schemes.base import Head as Head

@@ -34,12 +34,14 @@ class Sinusoidal(base.Scheme):
         'an even width'
       )
 
+  def regimes(self, dims, place_N):
+    return {'angles': np.outer(place_N, _omega(dims.width)) % (2 * np.pi)}
+
   def embed(self, params, x_BxLxD, at):
     del params
     width = x_BxLxD.shape[-1]
-    omega = 10000.0 ** (-np.arange(0, width, 2, dtype=np.float64) / width)
     angle_BxLxK = at[:, :, None].astype(jnp.float32) * jnp.asarray(
-      omega, jnp.float32
+      _omega(width), jnp.float32
     ).reshape(1, 1, -1)
     wave = jnp.concatenate([jnp.sin(angle_BxLxK), jnp.cos(angle_BxLxK)], -1)
     return x_BxLxD + wave.astype(x_BxLxD.dtype)
@@ -93,6 +95,10 @@ class Learned(base.Scheme):
     table = 0.02 * jax.random.normal(key, (self.rows, dims.width))
     return {'table_RxD': table}
 
+  def regimes(self, dims, place_N):
+    del dims
+    return {'rows': np.floor(place_N)[:, None]}
+
   def embed(self, params, x_BxLxD, at):
     table = params['table_RxD'].astype(x_BxLxD.dtype)
     at_BxL = at.astype(jnp.float32)
@@ -110,3 +116,8 @@ class Learned(base.Scheme):
     share = share_BxL[..., None].astype(x_BxLxD.dtype)
     mixed = (1 - share) * look_up(below_BxL) + share * look_up(above_BxL)
     return x_BxLxD + mixed
+
+
+def _omega(width: int) -> np.ndarray:
+  """w_k, float64, width / 2 values."""
+  return 10000.0 ** (-np.arange(0, width, 2, dtype=np.float64) / width)

@@ -19,6 +19,10 @@ Side = Literal['q', 'k']
 HOOKS = ('remap', 'embed', 'locate', 'rotate', 'bias', 'rescore')
 
 
+# Kinds of `regimes` that go by the index of a key, not by its distance.
+BY_INDEX = ('rows', 'angles')
+
+
 class Dims(NamedTuple):
   """The sizes that learned positional parameters may depend on."""
 
@@ -144,6 +148,24 @@ class Scheme(component.Component):
     """
     del params, q_BxQxHxE, q_at, k_at
     return logits_BxHxQxK
+
+  def regimes(self, dims: Dims, place_N: np.ndarray) -> dict[str, np.ndarray]:
+    """What a scheme uses at N places, by kind, N x m; for `coverage`.
+
+    A place is a distance between two tokens, or the index of one for the
+    kinds in `BY_INDEX`: 'rows' of a table and 'angles' of a sinusoid. By
+    distance there are 'phases' of rotations (radians), 'buckets' and
+    'offsets' of a table, and 'distances' as such, the default.
+    """
+    del dims
+    hooks = self.hooks()
+    if 'locate' in hooks or not {'rotate', 'bias'} & set(hooks):
+      return {}
+    return {'distances': np.asarray(place_N, np.float64)[:, None]}
+
+  def practised(self, dims: Dims, length: int) -> dict[str, np.ndarray]:
+    """What training at a length uses, as `regimes` says it."""
+    return self.regimes(dims, np.arange(length))
 
   def for_length(self, length: int) -> 'Scheme':
     """The scheme to use at a length, for methods that depend on it."""

@@ -141,6 +141,10 @@ class T5(base.Scheme):
     # With scaled logits there is nothing to undo.
     return tuple(h for h in super().hooks() if h != 'rotate' or not self.scaled)
 
+  def regimes(self, dims, place_N):
+    del dims
+    return {'buckets': np.asarray(self.bucket(place_N))[:, None]}
+
   def init_layer(self, key, dims):
     del key
     return {'table_NxH': jnp.zeros((self.buckets, dims.heads), jnp.float32)}

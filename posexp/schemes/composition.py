@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 
 from posexp.schemes import base
 
@@ -164,6 +165,12 @@ class Sum(base.Scheme):
       logits_BxHxQxK = term.rescore(p, logits_BxHxQxK, q_BxQxHxE, q, k)
     return logits_BxHxQxK
 
+  def regimes(self, dims, place_N):
+    return _beside([t.regimes(dims, place_N) for t in self.terms])
+
+  def practised(self, dims, length):
+    return _beside([t.practised(dims, length) for t in self.terms])
+
   # Not added up anew: a term that became another kind of scheme would change
   # the names of the parameters.
   def for_length(self, length):
@@ -191,3 +198,19 @@ def add(*schemes: base.Scheme) -> base.Scheme:
   if len(terms) < 2:
     return terms[0] if terms else base.NoPE()
   return Sum(terms)
+
+
+def _beside(tables: list[dict[str, Any]]) -> dict[str, Any]:
+  """The columns of the terms side by side, kind by kind."""
+  kinds = dict.fromkeys(kind for table in tables for kind in table)
+  return {
+    kind: _columns([table[kind] for table in tables if kind in table])
+    for kind in kinds
+  }
+
+
+def _columns(arrays: list[np.ndarray]) -> np.ndarray:
+  """Arrays of so many rows or fewer, the last row repeated."""
+  rows = max(a.shape[0] for a in arrays)
+  grow = lambda a: np.pad(a, ((0, rows - a.shape[0]), (0, 0)), mode='edge')
+  return np.concatenate([grow(a) for a in arrays], axis=1)

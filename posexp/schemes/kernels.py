@@ -48,6 +48,11 @@ class PerOffset(base.Scheme):
     del key
     return {'table_KxH': jnp.zeros((self.offsets, dims.heads), jnp.float32)}
 
+  def regimes(self, dims, place_N):
+    del dims
+    row_N = np.minimum(np.floor(place_N), self.offsets - 1)
+    return {'offsets': row_N[:, None]}
+
   def bias(self, params, head, q_at, k_at):
     table_KxH = params['table_KxH'].astype(jnp.float32)
     last = table_KxH.shape[0] - 1

@@ -52,6 +52,10 @@ class PoPE(base_lib.Scheme):
     del length
     self.inverse_frequencies(dims.head_width)
 
+  def regimes(self, dims, place_N):
+    theta_E = self.inverse_frequencies(dims.head_width)
+    return {'phases': np.outer(place_N, theta_E) % (2 * np.pi)}
+
   def init_layer(self, key, dims):
     del key
     shape = dims.heads, dims.head_width

@@ -102,6 +102,11 @@ class RoPE(base_lib.Scheme):
     del length
     self.inverse_frequencies(dims.head_width)
 
+  def regimes(self, dims, place_N):
+    theta_K = self.inverse_frequencies(dims.head_width)
+    turning_K = theta_K[theta_K > 0]
+    return {'phases': np.outer(place_N, turning_K) % (2 * np.pi)}
+
   def for_length(self, length):
     law = self.frequencies.for_length(length)
     return dataclasses.replace(self, frequencies=law)
@@ -193,6 +198,12 @@ class xPos(base_lib.Scheme):
         f'float32 but a length of {length} was asked: set centre to half of '
         'the longest length, or raise scale_base'
       )
+
+  def regimes(self, dims, place_N):
+    return {
+      **super().regimes(dims, place_N),
+      **self.rope.regimes(dims, place_N),
+    }
 
   def for_length(self, length):
     return dataclasses.replace(self, rope=self.rope.for_length(length))

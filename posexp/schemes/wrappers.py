@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posexp import component
 from posexp.schemes import base
@@ -56,6 +57,12 @@ class Wrapper(base.Scheme):
 
   def unflatten(self, params):
     return self.scheme.unflatten(params)
+
+  def regimes(self, dims, place_N):
+    return self.scheme.regimes(dims, place_N)
+
+  def practised(self, dims, length):
+    return self.scheme.practised(dims, length)
 
   def for_length(self, length):
     return dataclasses.replace(self, scheme=self.scheme.for_length(length))
@@ -117,6 +124,12 @@ class Interpolate(Wrapper):
   def remap(self, index_BxL, key):
     scaled = index_BxL.astype(jnp.float32) / jnp.float32(self.factor)
     return self.scheme.remap(scaled, key)
+
+  def regimes(self, dims, place_N):
+    return self.scheme.regimes(dims, place_N / self.factor)
+
+  def practised(self, dims, length):
+    return self.regimes(dims, np.arange(length))
 
   def check(self, dims, length):
     self.scheme.check(dims, math.ceil((length - 1) / self.factor) + 1)
@@ -184,6 +197,15 @@ class Randomize(Wrapper):
     place_BxL = jnp.clip(index_BxL, 0, self.tokens - 1)
     return self.scheme.remap(jnp.sort(drawn_L)[place_BxL], inner)
 
+  def regimes(self, dims, place_N):
+    # A step is so long on average.
+    step = self.positions / (self.tokens or self.positions)
+    return self.scheme.regimes(dims, np.round(place_N * step))
+
+  def practised(self, dims, length):
+    del length  # Any position may be drawn at any length.
+    return self.scheme.practised(dims, self.positions)
+
   def check(self, dims, length):
     self._check(length)
     self.scheme.check(dims, self.positions)
@@ -228,6 +250,11 @@ class Shift(Wrapper):
     own, inner = jax.random.split(key)
     by = jax.random.randint(own, (), 0, self.most + 1, jnp.int32)
     return self.scheme.remap(index_BxL + by, inner)
+
+  def practised(self, dims, length):
+    # A shift moves no distance, only indices.
+    most = 0 if self.scheme.relative else self.most
+    return self.scheme.practised(dims, length + most)
 
   def check(self, dims, length):
     self.scheme.check(dims, length + self.most)

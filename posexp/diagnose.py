@@ -1,0 +1,137 @@
+"""What attention does: where its weight falls, by distance and by index."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp import attention, config, coverage, evaluate, model
+
+Array = jax.Array
+
+# So many queries of a sequence are looked at, evenly spread over it.
+QUERIES = 64
+
+# And at so many sequences, for the record of a run.
+EXAMPLES = 8
+
+
+def attention_mass(
+  net: model.Transformer,
+  params: Any,
+  tokens_BxL: Array,
+  key: Array | None = None,
+) -> tuple[Array, Array]:
+  """How much attention falls on each distance, and on the key at each index.
+
+  Means over the sequences and over 64 queries (all, if there are fewer)
+  spread evenly over the places; schemes whose weights do not sum to one keep
+  what they leave out.
+
+  Args:
+    net: the model.
+    params: of one seed.
+    tokens_BxL: what the model reads.
+    key: for schemes that draw their positions.
+
+  Returns:
+    Two arrays, layers x H x L, float32.
+  """
+  length = tokens_BxL.shape[1]
+  spread = np.linspace(0, length - 1, min(length, QUERIES))
+  place_Q = np.unique(np.round(spread).astype(np.int32))
+  _, state = net.apply(
+    {'params': params}, tokens_BxL, key=key, mutable=['intermediates']
+  )
+  layers = [
+    _weights(net, state['intermediates'][f'block_{n}'][model.SEEN][0], place_Q)
+    for n in range(net.shape.layers)
+  ]
+  mean_NxHxQxL = jnp.stack(layers).mean(axis=1)
+  by_index = mean_NxHxQxL.mean(axis=2)
+  # Distance n of the query at i is the key at i - n.
+  distance_QxL = place_Q[:, None] - np.arange(length)
+  back_QxL = np.where(distance_QxL >= 0, distance_QxL, 0)
+  turned = jnp.take_along_axis(mean_NxHxQxL, back_QxL[None, None], axis=-1)
+  turned = jnp.where(distance_QxL[None, None] >= 0, turned, 0.0)
+  return turned.mean(axis=2), by_index
+
+
+def _weights(net: model.Transformer, shown: Any, place_Q: np.ndarray) -> Array:
+  """The weights of some queries of a layer, B x H x Q x L."""
+  params, q, k, q_at, k_at, content = shown
+  some = lambda x: x[:, place_Q]
+  index_1xL = jnp.arange(k.shape[1], dtype=jnp.int32)[None]
+  return attention.weights(
+    net.scheme,
+    params,
+    some(q),
+    k,
+    jax.tree.map(some, q_at),
+    k_at,
+    some(index_1xL),
+    index_1xL,
+    net.shape.head_width**-0.5,
+    content_BxQxHxE=some(content),
+  )
+
+
+def report(run: config.Run, params: Any, length: int) -> list[dict[str, Any]]:
+  """What a run's record says of coverage at a length, a row a kind.
+
+  `unseen` is the share of the regimes in use that training never used, and
+  `mass`, seed by seed, the share of attention that falls on them: means over
+  layers, heads, EXAMPLES sequences and queries.
+
+  Args:
+    run: the run.
+    params: with the seeds as first axis.
+    length: of the evaluated sequences.
+  """
+  root = run
+  while root.parent is not None:
+    root = root.parent
+  dims, trained = run.model.dims, run.train.length
+  shares = coverage.coverage(
+    run.scheme,
+    trained=root.scheme,
+    train_length=trained,
+    length=length,
+    dims=dims,
+  )
+  if not shares:
+    return []
+  batch = evaluate.examples(run.task, length, run.evaluate.examples)
+  scheme = run.evaluated_scheme(length)
+  net = model.Transformer(run.model, scheme, run.task.vocabulary)
+  tokens_BxL = model.inputs(net, batch.tokens_BxL[:EXAMPLES])
+  key = jax.random.key(evaluate.FOLD) if scheme.draws else None
+  # One seed and one sequence at a time: a long one has many weights.
+  one = lambda p: jax.lax.map(
+    lambda tokens_L: attention_mass(net, p, tokens_L[None], key), tokens_BxL
+  )
+  masses = jax.jit(lambda params: jax.lax.map(one, params))(params)
+  by_distance_SxL, by_index_SxL = (
+    np.asarray(m, np.float64).mean(axis=(1, 2, 3)) for m in masses
+  )
+  new = coverage.unseen(
+    run.scheme,
+    trained=root.scheme,
+    train_length=trained,
+    length=length,
+    dims=dims,
+  )
+  new = {kind: x[: tokens_BxL.shape[1]] for kind, x in new.items()}
+  found = [
+    coverage.mass(new, *pair) for pair in zip(by_distance_SxL, by_index_SxL)
+  ]
+  return [
+    {
+      'length': length,
+      'kind': kind,
+      'unseen': share,
+      'mass': {str(s): m[kind] for s, m in zip(run.seeds, found)},
+    }
+    for kind, share in shares.items()
+  ]
