@@ -20,6 +20,7 @@ from posexp.schemes.composition import Sum as Sum
 from posexp.schemes.frequencies import NTK as NTK
 from posexp.schemes.frequencies import Law as Law
 from posexp.schemes.frequencies import Linear as Linear
+from posexp.schemes.parsing import parse as parse
 from posexp.schemes.regime import Matched as Matched
 from posexp.schemes.regime import Relative as Relative
 from posexp.schemes.regime import Share as Share

@@ -44,7 +44,8 @@ class Law(component.Component):
 
   def __str__(self) -> str:
     fields = [getattr(self, f.name) for f in dataclasses.fields(self)]
-    return f'{type(self).__name__}({", ".join(f"{v:g}" for v in fields)})'
+    shown = ', '.join(map(component.written, fields))
+    return f'{type(self).__name__}({shown})'
 
 
 @dataclasses.dataclass(frozen=True)

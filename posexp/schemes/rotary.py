@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.schemes import base as base_lib
 from posexp.schemes import frequencies as laws
 
@@ -85,5 +86,5 @@ class RoPE(base_lib.Scheme):
   def __str__(self) -> str:
     shown = [] if self.frequencies == UNSCALED else [str(self.frequencies)]
     if self.base != 10000.0:
-      shown.append(f'base={self.base:g}')
+      shown.append(f'base={component.written(self.base)}')
     return f'{type(self).__name__}({", ".join(shown)})'
