@@ -1,0 +1,249 @@
+"""The figure of an explanation: a panel for each thing that a scheme does."""
+
+import math
+import os
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import axes, figure, lines, ticker
+from matplotlib.backends import backend_agg
+
+from posexp import explain, figures
+
+# In inches: the title, a panel with its labels, and the space between.
+TITLE, HEIGHT, TOP, BOTTOM, LEFT, RIGHT, GAP = (
+  0.4,
+  2.0,
+  0.3,
+  0.45,
+  0.6,
+  0.1,
+  0.75,
+)
+HEADS = 6  # More are left out evenly.
+UNSCALED: dict[str, Any] = {
+  'color': figures.GREY,
+  'linestyle': '--',
+  'linewidth': 1.0,
+}
+
+Panel = Callable[[axes.Axes, explain.Explanation], None]
+
+
+def save(
+  found: explain.Explanation, directory: str | os.PathLike
+) -> list[pathlib.Path]:
+  """Writes the figure as PNG and PDF, named after the scheme: their paths."""
+  words = re.sub(r'[^A-Za-z0-9.]+', '_', str(found.scheme)).strip('_')
+  drawn = draw(found)
+  return [] if drawn is None else figures.save(drawn, directory, words[:80])
+
+
+def draw(found: explain.Explanation) -> figure.Figure | None:
+  """The figure of `save`, unsaved; None where a scheme does nothing."""
+  panels = _panels(found)
+  if not panels:
+    return None
+  columns = min(2, len(panels))
+  rows = math.ceil(len(panels) / columns)
+  row = TOP + HEIGHT + BOTTOM
+  height = TITLE + rows * row
+  wide = (figures.WIDTH - LEFT - RIGHT - (columns - 1) * GAP) / columns
+  with matplotlib.rc_context(figures.STYLE):
+    drawn = figure.Figure((figures.WIDTH, height))
+    backend_agg.FigureCanvasAgg(drawn)
+    title = (
+      f'{_short(str(found.scheme), 60)}, trained at '
+      f'{found.train_length} tokens, target {found.target}'
+    )
+    y = 1 - 0.2 / height
+    drawn.text(
+      0.1 / figures.WIDTH, y, title, size=9, weight='bold', va='center'
+    )
+    for place, panel in enumerate(panels):
+      down, across = divmod(place, columns)
+      left = LEFT + across * (wide + GAP)
+      bottom = height - TITLE - down * row - TOP - HEIGHT
+      box = left / figures.WIDTH, bottom / height
+      size = wide / figures.WIDTH, HEIGHT / height
+      panel(drawn.add_axes((*box, *size)), found)
+  return drawn
+
+
+def _panels(found: explain.Explanation) -> list[Panel]:
+  """What there is to draw of a scheme."""
+  panels: list[Panel] = []
+  if found.rotations:
+    panels.append(periods)
+  if found.content is not None or found.similarity_T is not None:
+    panels.append(score)
+  if found.bias_HxT is not None:
+    panels.append(bias)
+  if found.content is not None:
+    panels.append(resolution)
+  if found.bias_HxT is not None:
+    panels.append(steps)
+  return panels
+
+
+def periods(panel: axes.Axes, found: explain.Explanation) -> None:
+  """The period of each pair, before and after scaling."""
+  panel.set_yscale('log')
+  for place, rotation in enumerate(found.rotations):
+    pair_K = np.arange(len(rotation.after_K))
+    style: dict[str, Any] = {'marker': figures.MARKERS[place], 'markersize': 3}
+    if rotation.scaled:
+      panel.plot(
+        pair_K, rotation.before_K, **style, **UNSCALED, label='unscaled'
+      )
+    turning = np.isfinite(rotation.after_K)
+    many = len(found.rotations) > 1
+    name = rotation.name if many else 'scaled' if rotation.scaled else 'period'
+    panel.plot(
+      pair_K[turning],
+      rotation.after_K[turning],
+      **style,
+      color=figures.COLORS[place],
+      label=_short(name, 24),
+    )
+  right = panel.get_xlim()[1]
+  for length, name in _lengths(found):
+    panel.axhline(length, color=figures.GREY, lw=0.8, zorder=1)
+    panel.text(
+      right, length, f'{name} ', color=figures.GREY, ha='right', va='bottom'
+    )
+  panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+  panel.set_xlabel('pair k')
+  panel.set_ylabel('period (tokens)')
+  _finish(panel, 'Rotary pairs', 'upper left')
+
+
+def score(panel: axes.Axes, found: explain.Explanation) -> None:
+  """How the score of two equal tokens falls."""
+  _axis(panel, found)
+  if found.content is not None:
+    color = figures.COLORS[0]
+    n = found.distance_N
+    panel.plot(n, found.content.score_N, color=color, label='q.k')
+    panel.set_ylabel('score of equal tokens (1 at distance 0)')
+  if found.similarity_T is not None:
+    label = 'added vectors, p_i.p_j'
+    n = np.arange(1, found.target)
+    similar = found.similarity_T[1:]
+    panel.plot(n, similar, color=figures.COLORS[1], label=label)
+    if found.content is None:
+      panel.set_ylabel('inner product (1 at distance 0)')
+  panel.axhline(0, color='0.8', lw=0.8, zorder=0)
+  _finish(panel, 'Content against distance', 'lower left')
+
+
+def bias(panel: axes.Axes, found: explain.Explanation) -> None:
+  """The bias of each head, and the line that filled stairs sample."""
+  assert found.bias_HxT is not None
+  _axis(panel, found, log=False)
+  n = np.arange(found.target)
+  for color, head in _heads(found):
+    label = f'head {head}'
+    panel.plot(n, found.bias_HxT[head], color=color, label=label)
+    for stairs in found.stairs:
+      line = stairs.alibi_HxN[head]
+      panel.plot(n, line, color=color, lw=0.8, ls=':')
+  extra = []
+  if found.stairs:
+    dots = lines.Line2D([], [], color='black', lw=0.8, ls=':', label='ALiBi')
+    extra = [dots]
+  panel.set_ylabel('bias (nats)')
+  _finish(panel, 'Bias against distance', 'lower left', extra)
+
+
+def resolution(panel: axes.Axes, found: explain.Explanation) -> None:
+  """What neighbours differ by in content."""
+  content = found.content
+  assert content is not None
+  _axis(panel, found)
+  n = found.distance_N
+  if content.plain_N is not None:
+    panel.plot(n, content.plain_N, **UNSCALED, label='unscaled')
+  label = 'q.k' if content.plain_N is None else 'scaled'
+  panel.plot(n, content.change_N, color=figures.COLORS[0], label=label)
+  panel.set_ylim(bottom=0, top=1.25 * panel.get_ylim()[1])
+  panel.set_ylabel('rms change of q.k, n-1 to n (of its rms)')
+  _finish(panel, 'Resolution of content', 'upper right')
+
+
+def steps(panel: axes.Axes, found: explain.Explanation) -> None:
+  """What neighbours differ by in bias; nothing where they do not."""
+  step_HxN = found.step_HxN
+  assert step_HxN is not None
+  _axis(panel, found)
+  panel.set_yscale('log')
+  ties = False
+  for color, head in _heads(found):
+    step_N = np.where(step_HxN[head] > 0, step_HxN[head], np.nan)
+    ties = ties or bool(np.isnan(step_N).any())
+    alone: dict[str, Any] = {'marker': 'o', 'markersize': 1.8} if ties else {}
+    panel.plot(
+      found.distance_N, step_N, color=color, label=f'head {head}', **alone
+    )
+  low, high = panel.get_ylim()
+  panel.set_ylim(low / 1.5, high * 1.5)
+  panel.set_ylabel('change of the bias, n-1 to n (nats)')
+  title = 'Resolution of the bias' + (', no point: no change' if ties else '')
+  _finish(panel, title, 'lower left')
+
+
+def _heads(found: explain.Explanation) -> list[tuple[str, int]]:
+  assert found.bias_HxT is not None
+  count = len(found.bias_HxT)
+  some = np.linspace(0, count - 1, min(count, HEADS)).round()
+  return list(zip(figures.COLORS, map(int, some)))
+
+
+def _lengths(found: explain.Explanation) -> list[tuple[int, str]]:
+  marks = [(found.train_length, 'trained')]
+  if found.target > found.train_length:
+    marks.append((found.target, 'target'))
+  return marks
+
+
+def _axis(panel: axes.Axes, found: explain.Explanation, log=True) -> None:
+  """Distance, with the trained length and the target marked."""
+  if log:
+    panel.set_xscale('log', base=2)
+    panel.xaxis.set_major_formatter(ticker.ScalarFormatter())
+    panel.xaxis.set_minor_locator(ticker.NullLocator())
+    panel.set_xlim(0.9, found.target * 1.1)
+  else:
+    panel.set_xlim(-0.01 * found.target, found.target * 1.02)
+  panel.set_xlabel('distance n (tokens)')
+  for length, name in _lengths(found):
+    panel.axvline(length, color=figures.GREY, lw=0.8, zorder=1)
+    where = panel.get_xaxis_transform()
+    panel.text(
+      length, 1.01, name, color=figures.GREY, ha='right', transform=where
+    )
+
+
+def _finish(panel: axes.Axes, title: str, where: Any, extra=()) -> None:
+  panel.set_title(title, loc='left', pad=12, weight='bold')
+  panel.grid(axis='y')
+  handles = [*panel.get_legend_handles_labels()[0], *extra]
+  if len(handles) > 1:
+    panel.legend(
+      handles=handles,
+      loc=where,
+      frameon=True,
+      framealpha=0.9,
+      edgecolor='none',
+      borderaxespad=0.4,
+    )
+
+
+def _short(text: str, most: int) -> str:
+  # A dollar sign would start mathematics.
+  cut = text if len(text) <= most else f'{text[: most - 1]}…'
+  return cut.replace('$', r'\$')
