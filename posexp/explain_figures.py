@@ -4,7 +4,7 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -14,16 +14,10 @@ from matplotlib.backends import backend_agg
 
 from posexp import explain, figures
 
-# In inches: the title, a panel with its labels, and the space between.
-TITLE, HEIGHT, TOP, BOTTOM, LEFT, RIGHT, GAP = (
-  0.4,
-  2.0,
-  0.3,
-  0.45,
-  0.6,
-  0.1,
-  0.75,
-)
+# In inches: the title, a panel, its name above, its labels and the legend
+# below, and what is beside it.
+TITLE, HEIGHT, TOP, BELOW = 0.4, 1.9, 0.32, 0.85
+LEFT, RIGHT, GAP = 0.6, 0.1, 0.75
 HEADS = 6  # More are left out evenly.
 UNSCALED: dict[str, Any] = {
   'color': figures.GREY,
@@ -48,46 +42,36 @@ def draw(found: explain.Explanation) -> figure.Figure | None:
   panels = _panels(found)
   if not panels:
     return None
-  columns = min(2, len(panels))
-  rows = math.ceil(len(panels) / columns)
-  row = TOP + HEIGHT + BOTTOM
-  height = TITLE + rows * row
-  wide = (figures.WIDTH - LEFT - RIGHT - (columns - 1) * GAP) / columns
+  row = TOP + HEIGHT + BELOW
+  height = TITLE + math.ceil(len(panels) / 2) * row
+  full = figures.WIDTH - LEFT - RIGHT
+  half = (full - GAP) / 2
   with matplotlib.rc_context(figures.STYLE):
     drawn = figure.Figure((figures.WIDTH, height))
     backend_agg.FigureCanvasAgg(drawn)
     title = (
-      f'{_short(str(found.scheme), 60)}, trained at '
-      f'{found.train_length} tokens, target {found.target}'
+      f'{_short(str(found.scheme), 60)}, trained at {found.train_length} '
+      f'tokens, target {found.target}'
     )
-    y = 1 - 0.2 / height
-    drawn.text(
-      0.1 / figures.WIDTH, y, title, size=9, weight='bold', va='center'
-    )
+    where = 0.1 / figures.WIDTH, 1 - 0.2 / height
+    drawn.text(*where, title, size=9, weight='bold', va='center')
     for place, panel in enumerate(panels):
-      down, across = divmod(place, columns)
-      left = LEFT + across * (wide + GAP)
-      bottom = height - TITLE - down * row - TOP - HEIGHT
-      box = left / figures.WIDTH, bottom / height
-      size = wide / figures.WIDTH, HEIGHT / height
-      panel(drawn.add_axes((*box, *size)), found)
+      down, across = divmod(place, 2)
+      alone = place == len(panels) - 1 and not across
+      left = (LEFT + across * (half + GAP)) / figures.WIDTH
+      bottom = 1 - (TITLE + down * row + TOP + HEIGHT) / height
+      wide = (full if alone else half) / figures.WIDTH
+      panel(drawn.add_axes((left, bottom, wide, HEIGHT / height)), found)
   return drawn
 
 
 def _panels(found: explain.Explanation) -> list[Panel]:
   """What there is to draw of a scheme."""
-  panels: list[Panel] = []
-  if found.rotations:
-    panels.append(periods)
-  if found.content is not None or found.similarity_T is not None:
-    panels.append(score)
-  if found.bias_HxT is not None:
-    panels.append(bias)
-  if found.content is not None:
-    panels.append(resolution)
-  if found.bias_HxT is not None:
-    panels.append(steps)
-  return panels
+  content, biased = found.content is not None, found.bias_HxT is not None
+  panels = [periods] * bool(found.rotations) + [resolution] * content
+  panels += [bias, steps] * biased
+  # Last, so that it is wide where their number is odd.
+  return panels + [score] * (content or found.similarity_T is not None)
 
 
 def periods(panel: axes.Axes, found: explain.Explanation) -> None:
@@ -119,7 +103,7 @@ def periods(panel: axes.Axes, found: explain.Explanation) -> None:
   panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
   panel.set_xlabel('pair k')
   panel.set_ylabel('period (tokens)')
-  _finish(panel, 'Rotary pairs', 'upper left')
+  _finish(panel, 'Rotary pairs')
 
 
 def score(panel: axes.Axes, found: explain.Explanation) -> None:
@@ -138,26 +122,34 @@ def score(panel: axes.Axes, found: explain.Explanation) -> None:
     if found.content is None:
       panel.set_ylabel('inner product (1 at distance 0)')
   panel.axhline(0, color='0.8', lw=0.8, zorder=0)
-  _finish(panel, 'Content against distance', 'lower left')
+  what = 'Added vectors' if found.content is None else 'Content'
+  _finish(panel, f'{what} against distance')
 
 
 def bias(panel: axes.Axes, found: explain.Explanation) -> None:
   """The bias of each head, and the line that filled stairs sample."""
   assert found.bias_HxT is not None
-  _axis(panel, found, log=False)
-  n = np.arange(found.target)
+  _axis(panel, found)
+  n = np.arange(1, found.target)
+  size = np.abs(found.bias_HxT[:, n])
+  least = max(size[size > 0].min(initial=np.inf), 1e-6 * size.max())
+  # Logarithmic on both sides of 0, for slopes of all heads to be seen.
+  if np.isfinite(least):
+    panel.set_yscale('symlog', linthresh=least)
   for color, head in _heads(found):
     label = f'head {head}'
-    panel.plot(n, found.bias_HxT[head], color=color, label=label)
+    panel.plot(n, found.bias_HxT[head, n], color=color, label=label)
     for stairs in found.stairs:
-      line = stairs.alibi_HxN[head]
+      line = stairs.alibi_HxN[head, n]
       panel.plot(n, line, color=color, lw=0.8, ls=':')
+  if found.bias_HxT[:, n].max() < 0:
+    panel.set_ylim(top=-least / 1.5)  # 0 is far from here.
   extra = []
   if found.stairs:
     dots = lines.Line2D([], [], color='black', lw=0.8, ls=':', label='ALiBi')
     extra = [dots]
   panel.set_ylabel('bias (nats)')
-  _finish(panel, 'Bias against distance', 'lower left', extra)
+  _finish(panel, 'Bias against distance', extra)
 
 
 def resolution(panel: axes.Axes, found: explain.Explanation) -> None:
@@ -172,7 +164,7 @@ def resolution(panel: axes.Axes, found: explain.Explanation) -> None:
   panel.plot(n, content.change_N, color=figures.COLORS[0], label=label)
   panel.set_ylim(bottom=0, top=1.25 * panel.get_ylim()[1])
   panel.set_ylabel('rms change of q.k, n-1 to n (of its rms)')
-  _finish(panel, 'Resolution of content', 'upper right')
+  _finish(panel, 'Resolution of content')
 
 
 def steps(panel: axes.Axes, found: explain.Explanation) -> None:
@@ -193,7 +185,7 @@ def steps(panel: axes.Axes, found: explain.Explanation) -> None:
   panel.set_ylim(low / 1.5, high * 1.5)
   panel.set_ylabel('change of the bias, n-1 to n (nats)')
   title = 'Resolution of the bias' + (', no point: no change' if ties else '')
-  _finish(panel, title, 'lower left')
+  _finish(panel, title)
 
 
 def _heads(found: explain.Explanation) -> list[tuple[str, int]]:
@@ -210,15 +202,12 @@ def _lengths(found: explain.Explanation) -> list[tuple[int, str]]:
   return marks
 
 
-def _axis(panel: axes.Axes, found: explain.Explanation, log=True) -> None:
+def _axis(panel: axes.Axes, found: explain.Explanation) -> None:
   """Distance, with the trained length and the target marked."""
-  if log:
-    panel.set_xscale('log', base=2)
-    panel.xaxis.set_major_formatter(ticker.ScalarFormatter())
-    panel.xaxis.set_minor_locator(ticker.NullLocator())
-    panel.set_xlim(0.9, found.target * 1.1)
-  else:
-    panel.set_xlim(-0.01 * found.target, found.target * 1.02)
+  panel.set_xscale('log', base=2)
+  panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f'{x:g}'))
+  panel.xaxis.set_minor_locator(ticker.NullLocator())
+  panel.set_xlim(0.9, found.target * 1.1)
   panel.set_xlabel('distance n (tokens)')
   for length, name in _lengths(found):
     panel.axvline(length, color=figures.GREY, lw=0.8, zorder=1)
@@ -228,19 +217,19 @@ def _axis(panel: axes.Axes, found: explain.Explanation, log=True) -> None:
     )
 
 
-def _finish(panel: axes.Axes, title: str, where: Any, extra=()) -> None:
+def _finish(panel: axes.Axes, title: str, extra: Sequence[Any] = ()) -> None:
   panel.set_title(title, loc='left', pad=12, weight='bold')
   panel.grid(axis='y')
   handles = [*panel.get_legend_handles_labels()[0], *extra]
   if len(handles) > 1:
-    panel.legend(
-      handles=handles,
-      loc=where,
-      frameon=True,
-      framealpha=0.9,
-      edgecolor='none',
-      borderaxespad=0.4,
-    )
+    below = -0.45 / HEIGHT
+    how: dict[str, Any] = {'loc': 'upper left', 'bbox_to_anchor': (0, below)}
+    how |= {
+      'ncols': 4 if len(handles) < 5 else 3,
+      'handlelength': 1.6,
+      'columnspacing': 1.2,
+    }
+    panel.legend(handles=handles, **how)
 
 
 def _short(text: str, most: int) -> str:
