@@ -15,7 +15,7 @@ import numpy as np
 from posexp import blockwise, component, explain_rotations, schemes
 
 # Longer targets are sampled: so many pairs of neighbouring distances.
-EVERY, SAMPLED, LONGEST = 1024, 384, 2**20
+EVERY, SAMPLED, LONGEST = 512, 160, 2**20
 # Numbers in one array of rotated keys.
 CHUNK = 2**21
 
@@ -188,7 +188,7 @@ def _notes(resolved, scheme, train_length, filled: bool):
   if 'embed' in hooks:
     yield (
       'Position is added to the input: what queries and keys make of it is '
-      'learned, so it has no score or resolution to show.'
+      'learned, so what it does to scores and resolution is not shown.'
     )
     if jax.tree.leaves(scheme.init_input(key, dims)):
       yield 'The vectors that are added are learned and start without order.'

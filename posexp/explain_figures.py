@@ -196,10 +196,13 @@ def _heads(found: explain.Explanation) -> list[tuple[str, int]]:
 
 
 def _lengths(found: explain.Explanation) -> list[tuple[int, str]]:
-  marks = [(found.train_length, 'trained')]
-  if found.target > found.train_length:
-    marks.append((found.target, 'target'))
-  return marks
+  """The lengths to mark; one name for both where there is no room for two."""
+  length, target = found.train_length, found.target
+  if target == length:
+    return [(length, 'trained, target')]
+  if math.log(target / length) < 0.2 * math.log(1.2 * target):
+    return [(length, ''), (target, 'trained, target')]
+  return [(length, 'trained'), (target, 'target')]
 
 
 def _axis(panel: axes.Axes, found: explain.Explanation) -> None:

@@ -89,7 +89,7 @@ def _rotation(name, rope, rate: float, dims, lengths) -> Rotation:
   scaled_K = rate * rope.inverse_frequencies(dims.head_width)
   with np.errstate(divide='ignore'):
     periods = 2 * np.pi / theta_K, 2 * np.pi / scaled_K
-  factor = getattr(getattr(rope, 'frequencies', None), 'factor', 1.0) / rate
+    factor = getattr(getattr(rope, 'frequencies', None), 'factor', 1.0) / rate
   temperature = getattr(rope, 'temperature', 1.0)
   rotation = Rotation(name, *periods, float(factor), temperature, ())
   if not rotation.scaled:

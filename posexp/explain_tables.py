@@ -108,7 +108,8 @@ def _stairs(found: explain.Explanation, stairs: explain.Stairs) -> str:
   rows = [['distance', 'bucket', 'stairs', 'ALiBi', 'apart']]
   for n in distances(found):
     step, line = stairs.filled_HxN[0, n], stairs.alibi_HxN[0, n]
-    values = [_number(v) for v in (step, line, step - line)]
+    apart = 0.0 if np.isclose(step, line, rtol=1e-6) else step - line
+    values = [_number(v) for v in (step, line, apart)]
     rows.append([str(n), str(stairs.bucket_N[n]), *values])
   return '\n'.join([*_wrap(title), *_table(rows)])
 
@@ -130,7 +131,7 @@ def _score(found: explain.Explanation) -> list[str]:
     columns += [(f'bias {h}', found.bias_HxT[h, n]) for h in some]
     says.append('bias h: added to the logit of head h, in nats')
   if not columns:
-    return []
+    return ['Distance changes no score.'] * bool(found.rotations)
   head = ['distance', *(name for name, _ in columns)]
   rows = [
     [str(d), *(_number(c[i]) for _, c in columns)] for i, d in enumerate(n)
