@@ -228,7 +228,7 @@ def _finish(panel: axes.Axes, title: str, extra: Sequence[Any] = ()) -> None:
     below = -0.45 / HEIGHT
     how: dict[str, Any] = {'loc': 'upper left', 'bbox_to_anchor': (0, below)}
     how |= {
-      'ncols': 4 if len(handles) < 5 else 3,
+      'ncols': 3 if len(handles) in (5, 6) else 4,
       'handlelength': 1.6,
       'columnspacing': 1.2,
     }
