@@ -195,7 +195,7 @@ def _tokens(
   q_BxQxHxE = q_BxQxHxE * jnp.asarray(scale, q_BxQxHxE.dtype)
   rows = blockwise.Tokens(q_BxQxHxE, q_at, q_index_1xQ)
   columns = blockwise.Tokens(k_BxKxHxE, k_at, k_index_1xK)
-  return jax.tree.map(blockwise.heads_first, (rows, columns))  # type: ignore[no-any-return]
+  return jax.tree.map(blockwise.heads_first, (rows, columns))
 
 
 def _block_size(

@@ -16,6 +16,8 @@ HELP = """posexp: controlled experiments on position in transformers.
   posexp run FILE        train, retrofit and evaluate what is missing of a grid
   posexp show WORKDIR    the results under a work directory, as a table
   posexp bench           tokens per second of a training step, scheme by scheme
+  posexp explain SCHEME  what a method does to periods, scores and order, in
+                         tables and a figure, before any training
   posexp schemes         the positional schemes, and what each one does
   posexp tasks           the tasks, and what each one isolates
 
@@ -27,10 +29,17 @@ Flags of run:
   --seeds=0,1,2     other seeds than the file's, for every run
   --dry_run         print the runs, their sizes and an estimate; compute nothing
 
+Flags of explain:
+  --train_length=64 --target=256   tokens; the target is 4 times the trained
+                                   length unless given
+  --heads=4 --head_width=16        the sizes of attention
+  --output=DIR                     where the figure goes (default: runs/explain)
+
 A run that is finished is never computed again; one that was interrupted goes
 on from its last checkpoint when the same command is given again.
 
   posexp run experiments/quickstart.py --dry_run
+  posexp explain 'RoPE(NTK(4)) + ALiBi()' --train_length=64 --target=256
   posexp run my_file.py --only=ALiBi --set=train.steps=200 --seeds=0,1
 """
 
@@ -41,6 +50,11 @@ flags.DEFINE_string('only', None, 'which runs', flag_values=FLAGS)
 flags.DEFINE_multi_string('set', [], 'FIELD=VALUE', flag_values=FLAGS)
 flags.DEFINE_list('seeds', None, 'other seeds', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)
+flags.DEFINE_integer('train_length', 64, 'in tokens', flag_values=FLAGS)
+flags.DEFINE_integer('target', None, 'in tokens', flag_values=FLAGS)
+flags.DEFINE_integer('heads', 4, 'how many', flag_values=FLAGS)
+flags.DEFINE_integer('head_width', 16, 'their size', flag_values=FLAGS)
+flags.DEFINE_string('output', 'runs/explain', 'figures', flag_values=FLAGS)
 flags.DEFINE_bool('help', False, 'this text', short_name='h', flag_values=FLAGS)
 
 # Exit codes: a mistake in what was asked, a run that failed, an interruption.
@@ -134,6 +148,27 @@ def bench(words: list[str]) -> int:
   return 0
 
 
+def explain(words: list[str]) -> int:
+  """Prints and draws what a scheme does, before any training."""
+  from posexp import explain as explain_lib
+  from posexp import explain_figures, explain_tables, schemes
+
+  (text,) = _exactly(words, ['SCHEME'], 'explain')
+  found = explain_lib.explain(
+    schemes.parse(text),
+    train_length=FLAGS.train_length,
+    target=FLAGS.target,
+    heads=FLAGS.heads,
+    head_width=FLAGS.head_width,
+  )
+  output = pathlib.Path(FLAGS.output)
+  _writable(output, '--output')
+  print(explain_tables.text(found))
+  for path in explain_figures.save(found, output):
+    print(f'figure: {path}')
+  return 0
+
+
 def list_schemes(words: list[str]) -> int:
   """Prints the catalogue of schemes."""
   from posexp import schemes
@@ -178,6 +213,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'run': run,
   'show': show,
   'bench': bench,
+  'explain': explain,
   'schemes': list_schemes,
   'tasks': list_tasks,
 }
@@ -246,7 +282,7 @@ def _present(module, runs, workdir: pathlib.Path) -> None:
   print(f'records: {workdir}/runs  (posexp show {workdir})')
 
 
-def _writable(workdir: pathlib.Path) -> None:
+def _writable(workdir: pathlib.Path, flag: str = '--workdir') -> None:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     probe = workdir / f'.probe.{os.getpid()}'
@@ -255,7 +291,7 @@ def _writable(workdir: pathlib.Path) -> None:
   except OSError as error:
     raise ValueError(
       f'cannot write to the work directory {workdir} ({error.strerror}): give '
-      'another with --workdir'
+      f'another with {flag}'
     ) from None
 
 

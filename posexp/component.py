@@ -34,13 +34,15 @@ class Component:
 
   def __str__(self) -> str:
     """The component as one would write it, with only what is not a default."""
-    shown = []
-    for field in dataclasses.fields(self):  # type: ignore[arg-type]
+    shown: list[str] = []
+    for place, field in enumerate(dataclasses.fields(self)):  # type: ignore[arg-type]
       value = getattr(self, field.name)
       if value != field.default:
-        inner = isinstance(value, Component)
-        text = f'{value:g}' if isinstance(value, float) else str(value)
-        shown.append(text if inner else f'{field.name}={text}')
+        # By place only where nothing before it was left out or named.
+        bare = isinstance(value, Component) and place == len(shown)
+        bare = bare and not any('=' in text for text in shown[-1:])
+        text = written(value)
+        shown.append(text if bare else f'{field.name}={text}')
     return f'{type(self).__name__}({", ".join(shown)})'
 
   @classmethod
@@ -67,6 +69,23 @@ class Component:
       if key not in known:
         raise ValueError(f'{name} has no field {key!r}{nearest(key, known)}')
     return kind(**{k: restore(hints[k], v) for k, v in values.items()})
+
+
+def written(value: Any) -> str:
+  """A value of a field as one would write it in Python.
+
+  >>> written(5e5), written(0.1 + 0.2), written('power'), written((4.0, None))
+  ('500000', '0.30000000000000004', "'power'", '(4, None)')
+  """
+  if isinstance(value, Component):
+    return str(value)
+  if isinstance(value, float):
+    short = f'{value:g}'
+    return short if float(short) == value else repr(value)
+  if isinstance(value, tuple):
+    inner = ', '.join(map(written, value))
+    return f'({inner},)' if len(value) == 1 else f'({inner})'
+  return repr(value)
 
 
 def type_name(kind: type) -> str:

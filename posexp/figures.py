@@ -94,14 +94,14 @@ class _Size(NamedTuple):
 def overview(
   results: pd.DataFrame, directory: str | os.PathLike, name: str = 'overview'
 ) -> list[pathlib.Path]:
-  """Writes a figure of the results as PNG (200 dpi) and PDF: their paths.
+  """Writes a figure of the results of `records.load`: the paths of `save`."""
+  return save(draw(results), directory, name)
 
-  Args:
-    results: a table as `records.load` gives it.
-    directory: where to write; made if it is not there.
-    name: of the files, without an ending.
-  """
-  drawn = draw(results)
+
+def save(
+  drawn: figure.Figure, directory: str | os.PathLike, name: str
+) -> list[pathlib.Path]:
+  """Writes a figure as PNG (200 dpi) and PDF, `name` with an ending."""
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   png, pdf = (directory / f'{name}{ending}' for ending in ('.png', '.pdf'))

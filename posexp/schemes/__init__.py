@@ -33,6 +33,7 @@ from posexp.schemes.kernels import PerOffset as PerOffset
 from posexp.schemes.kernels import Sandwich as Sandwich
 from posexp.schemes.networks import FIRE as FIRE
 from posexp.schemes.networks import DynamicBias as DynamicBias
+from posexp.schemes.parsing import parse as parse
 from posexp.schemes.polar import PoPE as PoPE
 from posexp.schemes.regime import Matched as Matched
 from posexp.schemes.regime import Relative as Relative

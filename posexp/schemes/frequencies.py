@@ -7,7 +7,6 @@ laws that treat pairs differently by their wavelength are in
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -64,22 +63,12 @@ class Law(component.Component):
   def __str__(self) -> str:
     shown = []
     for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
+      value = component.written(getattr(self, field.name))
       if field.default is dataclasses.MISSING:
-        shown.append(_brief(value))
-      elif value != field.default:
-        shown.append(f'{field.name}={_brief(value)}')
+        shown.append(value)
+      elif getattr(self, field.name) != field.default:
+        shown.append(f'{field.name}={value}')
     return f'{type(self).__name__}({", ".join(shown)})'
-
-
-def _brief(value: Any) -> str:
-  """A field as one would write it, the middle of a long tuple left out."""
-  if isinstance(value, tuple):
-    ends = [_brief(v) for v in value]
-    if len(ends) > 4:
-      ends = [*ends[:2], '...', ends[-1]]
-    return f'({", ".join(ends)})'
-  return f'{value:g}' if isinstance(value, float) else str(value)
 
 
 @dataclasses.dataclass(frozen=True)

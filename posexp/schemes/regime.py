@@ -61,7 +61,11 @@ class Matched(Relative):
     return self.value**power
 
   def __str__(self) -> str:
-    value = '' if self.value == 10000.0 else f', value={self.value:g}'
+    value = (
+      ''
+      if self.value == 10000.0
+      else f', value={component.written(self.value)}'
+    )
     return f'matched({self.length}{value})'
 
 
@@ -91,7 +95,7 @@ class Share(Relative):
     return self.of * train_length
 
   def __str__(self) -> str:
-    return f'share({self.of:g})'
+    return f'share({component.written(self.of)})'
 
 
 # As they are written in an experiment: RoPE(base=matched(4096)).
