@@ -18,6 +18,9 @@ HELP = """posexp: controlled experiments on position in transformers.
   posexp bench           tokens per second of a training step, scheme by scheme
   posexp explain SCHEME  what a method does to periods, scores and order, in
                          tables and a figure, before any training
+  posexp coverage SCHEME|WORKDIR
+                         what lengths ask for that training never did, of a
+                         scheme, or as measured in finished runs
   posexp schemes         the positional schemes, and what each one does
   posexp tasks           the tasks, and what each one isolates
 
@@ -29,11 +32,12 @@ Flags of run:
   --seeds=0,1,2     other seeds than the file's, for every run
   --dry_run         print the runs, their sizes and an estimate; compute nothing
 
-Flags of explain:
+Flags of explain and coverage:
   --train_length=64 --target=256   tokens; the target is 4 times the trained
                                    length unless given
   --heads=4 --head_width=16        the sizes of attention
-  --output=DIR                     where the figure goes (default: runs/explain)
+  --trained=SCHEME                 coverage: what was trained, if another
+  --output=DIR                     explain: where figures go (runs/explain)
 
 A run that is finished is never computed again; one that was interrupted goes
 on from its last checkpoint when the same command is given again.
@@ -54,6 +58,7 @@ flags.DEFINE_integer('train_length', 64, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_integer('target', None, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_integer('heads', 4, 'how many', flag_values=FLAGS)
 flags.DEFINE_integer('head_width', 16, 'their size', flag_values=FLAGS)
+flags.DEFINE_string('trained', None, 'a scheme', flag_values=FLAGS)
 flags.DEFINE_string('output', 'runs/explain', 'figures', flag_values=FLAGS)
 flags.DEFINE_bool('help', False, 'this text', short_name='h', flag_values=FLAGS)
 
@@ -169,6 +174,31 @@ def explain(words: list[str]) -> int:
   return 0
 
 
+def coverage(words: list[str]) -> int:
+  """Prints what lengths ask of a scheme that training never did."""
+  from posexp import records, schemes, tables
+
+  (what,) = _exactly(words, ['SCHEME or WORKDIR'], 'coverage')
+  if pathlib.Path(what).is_dir():
+    print(tables.coverage(records.coverage(what)))
+    return 0
+  from posexp import coverage as coverage_lib
+
+  trained = FLAGS.trained and schemes.parse(FLAGS.trained)
+  print(
+    coverage_lib.text(
+      schemes.parse(what),
+      trained=trained,
+      train_length=FLAGS.train_length,
+      target=FLAGS.target,
+      dims=schemes.Dims(
+        FLAGS.heads * FLAGS.head_width, FLAGS.heads, FLAGS.head_width
+      ),
+    )
+  )
+  return 0
+
+
 def list_schemes(words: list[str]) -> int:
   """Prints the catalogue of schemes."""
   from posexp import schemes
@@ -214,6 +244,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'show': show,
   'bench': bench,
   'explain': explain,
+  'coverage': coverage,
   'schemes': list_schemes,
   'tasks': list_tasks,
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posexp import schemes
+from posexp import component, schemes
 
 # A phase is known if training met one within this many radians of it, a
 # thirty-second of a turn on either side.
@@ -115,6 +115,45 @@ def mass(
     )
     for kind, new_NxM in new.items()
   }
+
+
+def text(
+  scheme: schemes.Scheme,
+  *,
+  train_length: int,
+  dims: schemes.Dims,
+  target: int | None = None,
+  trained: schemes.Scheme | None = None,
+) -> str:
+  """A table of the coverage at lengths up to a target, 4 times the trained."""
+  component.at_least('train_length', train_length, 2, 'one token has no place')
+  target = 4 * train_length if target is None else target
+  component.at_least('target', target, train_length, 'give a longer one')
+  ratios = (1, 1.5, 2, 4, 8, 16, 32, 64)
+  inside = {round(train_length * r) for r in ratios}
+  lengths = sorted({n for n in inside if n < target} | {target})
+  for length in lengths:
+    _evaluated(scheme, train_length, length).check(dims, length)
+  found = [
+    coverage(
+      scheme,
+      trained=trained,
+      train_length=train_length,
+      length=length,
+      dims=dims,
+    )
+    for length in lengths
+  ]
+  title = f'{scheme}, trained at {train_length} tokens'
+  title += f' under {trained}' if trained is not None else ''
+  if not found[0]:
+    return f'{title}: it has no regimes; nothing in it depends on position'
+  lines = [title, 'share that training never used, by length in tokens', '']
+  lines.append(f'{"":12}' + ''.join(f'{n:>10,}' for n in lengths))
+  for kind in found[0]:
+    cells = ''.join(f'{f[kind]:>10.1%}' for f in found)
+    lines.append(f'{kind:12}{cells}')
+  return '\n'.join(lines)
 
 
 def _evaluated(

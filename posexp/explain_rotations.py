@@ -92,7 +92,8 @@ def _rotation(name, rope, rate: float, dims, lengths) -> Rotation:
     factor = getattr(getattr(rope, 'frequencies', None), 'factor', 1.0) / rate
   temperature = getattr(rope, 'temperature', 1.0)
   rotation = Rotation(name, *periods, float(factor), temperature, ())
-  if not rotation.scaled:
+  # Only of a rotation without parameters are the angles all there is.
+  if not rotation.scaled or not hasattr(rope, 'frequencies'):
     return rotation
   ratio_K = scaled_K / theta_K
   checks = []

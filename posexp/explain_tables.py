@@ -88,6 +88,10 @@ def _scaling(rotation: explain_rotations.Rotation) -> list[str]:
     f'pair times 1, of the last times s = {factor:.6g}): first times '
     f'{first:.6g}, last times {last:.6g}; {matched}.'
   )
+  if not np.isfinite(last):
+    constraint = 'Period matching does not apply: some pairs no longer turn.'
+  if not rotation.equalities:
+    return ['\n'.join(_wrap(constraint))]
   rows = [['n', "r_k = theta'_k / theta_k", f'all 1/{factor:.4g}', 'all 1']]
   for check in rotation.equalities:
     errors = (check.own, check.shared, check.none)

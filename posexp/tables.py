@@ -151,3 +151,28 @@ def _diverged(results: pd.DataFrame) -> Iterable[str]:
       f'diverged: {names[row["digest"]]}, seed {row["seed"]}, at step '
       f'{row["diverged"]}'
     )
+
+
+def coverage(table: pd.DataFrame) -> str:
+  """What runs were evaluated on that training never used; means over seeds.
+
+  Args:
+    table: as `records.coverage` gives it.
+  """
+  if table.empty:
+    return 'no coverage here: no finished run, or none that uses position'
+  keys = ['name', 'length', 'kind']
+  means = table.groupby(keys, sort=False)[['unseen', 'mass']].mean()
+  rows = means.reset_index().to_dict('records')
+  wide = max(len(str(name)) for name in table['name'])
+  lines = [f'{"run":{wide}}{"length":>8}  {"kind":10}{"unseen":>8}{"mass":>8}']
+  last = None
+  for row in rows:
+    shown, last = ('' if row['name'] == last else row['name']), row['name']
+    lines.append(
+      f'{shown:{wide}}{row["length"]:>8}  {row["kind"]:10}'
+      f'{row["unseen"]:>8.1%}{row["mass"]:>8.1%}'
+    )
+  lines.append('unseen: share of what is used that training never used')
+  lines.append('mass: share of attention that falls there')
+  return '\n'.join(lines)

@@ -47,7 +47,10 @@ def test_an_expression_is_what_python_would_make(text, scheme):
     ('RoPE(NKT(4))', "no scheme is called 'NKT' (did you mean NTK?)"),
     ('RoPE(bse=3)', "RoPE has no field 'bse' (did you mean base?)"),
     ('RoPE(base=3, base=4)', 'base is given twice'),
-    ('RoPE(base="x")', "base of RoPE must be of type float, got 'x'"),
+    (
+      'RoPE(base="x")',
+      "base of RoPE must be of type float or Relative, got 'x'",
+    ),
     ('RoPE(4)', 'frequencies of RoPE must be of type Law, got 4'),
     ('Interpolate(NTK(4), 4)', 'scheme of Interpolate must be of type Scheme'),
     ('RoPE(base=-1)', 'base of RoPE must be a finite number above 0, got -1'),

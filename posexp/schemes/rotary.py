@@ -104,8 +104,7 @@ class RoPE(base_lib.Scheme):
 
   def regimes(self, dims, place_N):
     theta_K = self.inverse_frequencies(dims.head_width)
-    turning_K = theta_K[theta_K > 0]
-    return {'phases': np.outer(place_N, turning_K) % (2 * np.pi)}
+    return {'phases': np.outer(place_N, theta_K) % (2 * np.pi)}
 
   def for_length(self, length):
     law = self.frequencies.for_length(length)
