@@ -10,10 +10,8 @@ from posexp import blockwise, schemes
 
 Array = jax.Array
 
-# What block='auto' means. Measured on two shared cores with jax 0.10 and 4
-# heads x 16, forward and backward, blocks of 128 against dense in one process:
-# 1.8 to 2.0 times slower at 128 tokens, 1.5 to 1.8 faster at 256, 2.1 to 3.0 at
-# 512, 4.3 to 6.4 at 2,048: RoPE() + T5() and ALiBi(), batches of 16 down to 1.
+# What block='auto' means: dense attention is quicker for a few tokens, and
+# blocks for many.
 BLOCK = 128
 DENSE_UP_TO = 128
 

@@ -277,3 +277,16 @@ def test_the_record_tells_what_is_behind_a_number(tmp_path):
   counts = table.groupby(['length', 'seed', 'example']).size()
   assert len(counts) == 2 * 2 * 16
   assert (counts[12] == 5).all() and (counts[24] == 11).all()
+
+
+def test_a_run_that_fails_at_its_end_is_counted_once(tmp_path, monkeypatch):
+  def fail(*_):
+    raise ValueError('no room for the record')
+
+  monkeypatch.setattr(local.records, 'write', fail)
+  run = small.run()
+  total = measure.run_flops(run)
+  with progress.Progress(total, tmp_path / 'log.txt') as tell:
+    failures = local.execute([run], tmp_path, tell)
+    assert failures == {run.digest: 'no room for the record'}
+    assert tell.done == pytest.approx(total)

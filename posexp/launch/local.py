@@ -49,7 +49,7 @@ def execute(
   """
   failures: Failures = {}
   for run in runs:
-    effort = measure.run_flops(run)
+    effort, begun = measure.run_flops(run), tell.done
     try:
       if records.read(workdir, run.digest) is not None:
         tell.skip(effort)
@@ -62,7 +62,8 @@ def execute(
     except Exception as error:
       sentence = str(error).strip() or type(error).__name__
       failures[run.digest] = sentence
-      tell.skip(effort)
+      # What it did before it failed is counted already.
+      tell.skip(effort - (tell.done - begun))
       tell.note(f'failed  {run.name}: {sentence}')
       if not isinstance(error, ValueError):
         path = records.run_directory(workdir, run.digest) / 'failure.txt'
