@@ -28,7 +28,8 @@ the width of a head. *Learned* is counted at width {width} with {heads} heads.
 *Relative*: moving all positions by a constant changes nothing. *Blockwise*:
 attention can be computed in blocks. Every scheme is also compared with a
 float64 loop written from its source; *golden from* is the code that gave
-further numbers to compare with, where there is some.
+further numbers to compare with, where there is some; *(authors)* is code of
+those who proposed the scheme.
 """
 
 _ARXIV = re.compile(r'(?:arXiv )(\d{4}\.\d{5})')
@@ -42,8 +43,8 @@ def files() -> dict[pathlib.Path, str]:
     listed = [e for e in catalogue.entries() if e.family == family]
     made[ROOT / f'docs/schemes/{stem}.md'] = page(family, listed)
   readme = ROOT / 'README.md'
-  before, _, rest = readme.read_text().partition(BEGIN)
-  after = rest.partition(END)[2]
+  before, rest = readme.read_text().split(BEGIN)
+  after = rest.split(END)[1]
   made[readme] = f'{before}{BEGIN}\n{table()}{END}{after}'
   return made
 
@@ -129,9 +130,9 @@ def linked(text: str) -> str:
 def golden(entry: catalogue.Entry, none: str) -> str:
   """The repositories of its golden numbers, as links."""
   shown = []
-  for name in entry.golden:
-    of = ' (authors)' if name in catalogue.AUTHORS else ''
-    shown.append(f'[{name}](https://github.com/{name}){of}')
+  for path in entry.golden:
+    of = ' (authors)' if path in catalogue.AUTHORS else ''
+    shown.append(f'[{path.split("/")[1]}](https://github.com/{path}){of}')
   return ', '.join(shown) or none
 
 
@@ -140,11 +141,12 @@ def golden(entry: catalogue.Entry, none: str) -> str:
 _SURE = re.compile(r"\S*([=^<>|+*]|\w_\w|\w'_|\w\(|\w\[|\w\.\.)\S*")
 _MAYBE = re.compile(
   r"[(\[-]*([b-zA-HJ-Z]'?|[\d.,]+|ln|pi|cos|sin|\d*\w/\d*\w|[a-z]\.[a-z])"
-  r'[)\],]*|\(a'
+  r'[)\],]*|\(a|\.\.'
 )
 _OPERATOR = {'=', '+', '-', '*', '/', '<', '<=', '>', '->', '.'}
 _SUM = re.compile(r'(?<=[=+*] )(sum|product) over [^.,;]*\S+ of (?=\S)')
 _GLUE = '\0'
+_END = re.compile(r'(?<=[^\s.])[.,;:]+$')
 
 
 def spans(text: str) -> str:
@@ -162,7 +164,7 @@ def _spans(text: str) -> str:
   run: list[str] = []
   glued = _SUM.sub(lambda m: m[0][:-1].replace(' ', _GLUE) + ' ', text)
   for word in glued.split(' '):
-    bare = word if word in _OPERATOR else word.rstrip('.,;:')
+    bare = _END.sub('', word)
     inside = bool(run) and (_depth(run) > 0 or run[-1] in _OPERATOR)
     if not run and word in _OPERATOR and out and out[-1]:
       run.append(out.pop())  # A name before an operator: low = 1.
@@ -183,7 +185,7 @@ def _spans(text: str) -> str:
 def _closed(run: list[str]) -> list[str]:
   """The words as code, if they are a formula."""
   text = ' '.join(run)
-  formula = text.rstrip('.,;:')
+  formula = _END.sub('', text)
   while formula.endswith(')') and _depth([formula]) < 0:
     formula = formula[:-1]
   start = 0

@@ -1,13 +1,12 @@
 """What each scheme and frequency law is, read off its class and docstring.
 
-The command line prints it and `make docs` writes it, so that neither can say
-what the code does not.
+`listing` prints it and `make docs` writes it, so that neither can say what the
+code does not.
 """
 
 import dataclasses
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator
 
 import jax
@@ -173,12 +172,12 @@ class Entry:
     facts = {
       'acts on': ', '.join(self.scheme.hooks()) or 'nothing',
       'learned': self._learned(),
-      'relative': _yes(self.scheme.relative),
-      'blockwise': _yes(self.scheme.blockwise),
+      'relative': yes(self.scheme.relative),
+      'blockwise': yes(self.scheme.blockwise),
     }
     if issubclass(self.kind, schemes.Wrapper):
-      facts = {k: 'as its scheme' for k in facts}
-      facts['acts on'] = 'remap, and what its scheme acts on'
+      facts = dict.fromkeys(facts, 'as its scheme')
+      facts['acts on'] = "remap, and its scheme's"
     return facts | {'golden from': golden or 'none: reference loop only'}
 
   def _learned(self) -> str:
@@ -273,68 +272,6 @@ def learned(scheme: schemes.Scheme) -> str:
   return ' and '.join(told) or 'none'
 
 
-def listing() -> str:
-  """The catalogue for a terminal of 100 columns."""
-  head = 'scheme', 'acts on', 'learned', 'relative', 'blocks'
-  rows = {s: _row(s) for s in schemes.CATALOGUE}
-  columns = list(zip(head, *rows.values()))
-  widths = [max(map(len, column)) for column in columns]
-  show = lambda row: '  '.join(map(str.ljust, row, widths)).rstrip()
-  lines, seen = [show(head)], set()
-  for name in FAMILIES:
-    lines += ['', f'{name}']
-    for scheme in (s for s in rows if family(s) == name):
-      lines.append(show(rows[scheme]))
-      kind = explained(scheme)
-      if kind not in seen:
-        seen.add(kind)
-        lines.append(f'    {read(kind).summary.rstrip(".")}')
-  return '\n'.join([*lines, '', *_LEGEND])
-
-
-_LEGEND = (
-  f'learned: numbers, at width {DIMS.width} with {DIMS.heads} heads.  '
-  'relative: only distances matter.',
-  'blocks: attention can be computed in blocks.',
-  '`posexp schemes NAME` tells all about one, as in `posexp schemes YaRN`.',
-  'Compose with +, e.g. RoPE(NTK(4)) + ALiBi(); Interpolate(s, 4) is s at a '
-  'quarter of the positions.',
-)
-
-
-def page(name: str) -> str:
-  """All about one scheme or law, for a terminal of 80 columns."""
-  entry = find(name)
-  text = entry.text
-  facts = [('family', entry.family), *entry.facts().items()]
-  if entry.scheme is not entry.example:
-    facts.insert(0, ('written', str(entry.scheme)))
-  blocks = [
-    _wrap(entry.signature, '    '),
-    _wrap(text.summary),
-    '\n'.join(_wrap(f'{k:<11}  {v}', ' ' * 13) for k, v in facts),
-    *map(_wrap, text.body),
-    _wrap(f'Source: {text.source}', '  '),
-    _wrap(f'Use: {text.use}', '  '),
-    _wrap(f'Fails: {text.fails}', '  '),
-  ]
-  if text.attributes:
-    fields = [_wrap(f'  {k}: {v}', '    ') for k, v in text.attributes.items()]
-    blocks.append('\n'.join(['Fields', *fields]))
-  example = textwrap.indent(text.example, '  ')
-  return '\n\n'.join([*blocks, f'Example\n{example}'])
-
-
-def _row(scheme: schemes.Scheme) -> tuple[str, ...]:
-  return (
-    str(scheme),
-    ', '.join(scheme.hooks()) or 'nothing',
-    learned(scheme).replace(' a ', '/'),
-    _yes(scheme.relative),
-    _yes(scheme.blockwise),
-  )
-
-
 def _inside(part: component.Component) -> Iterator[component.Component]:
   """A scheme and the schemes and laws in its fields."""
   yield part
@@ -348,11 +285,6 @@ def _line(paragraph: str) -> str:
   return ' '.join(paragraph.split())
 
 
-def _wrap(text: str, indent: str = '') -> str:
-  return textwrap.fill(
-    text, 80, subsequent_indent=indent, break_on_hyphens=False
-  )
-
-
-def _yes(truth: bool) -> str:
+def yes(truth: bool) -> str:
+  """'yes' or 'no'."""
   return 'yes' if truth else 'no'
