@@ -207,10 +207,10 @@ def find(name: str) -> Entry:
 
   >>> find('yarn').name
   'YaRN'
-  >>> find('Yarnn')
+  >>> find('Alibbi')
   Traceback (most recent call last):
   ...
-  ValueError: no scheme or law is called 'Yarnn' (did you mean YaRN?): ...
+  ValueError: no scheme or law is called 'Alibbi' (did you mean ALiBi?): ...
   """
   known = {e.name.lower(): e for e in entries()}
   if name.lower() not in known:

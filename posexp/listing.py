@@ -25,8 +25,8 @@ def table() -> str:
 
 
 _LEGEND = (
-  f'learned: numbers, at width {catalogue.DIMS.width} with {catalogue.DIMS.heads} heads.  '
-  'relative: only distances matter.',
+  f'learned: how many numbers, at width {catalogue.DIMS.width} with '
+  f'{catalogue.DIMS.heads} heads; relative: only distances matter;',
   'blocks: attention can be computed in blocks.',
   '`posexp schemes NAME` tells all about one, as in `posexp schemes YaRN`.',
   'Compose with +, e.g. RoPE(NTK(4)) + ALiBi(); Interpolate(s, 4) is s at a '

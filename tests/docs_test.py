@@ -58,6 +58,14 @@ def test_the_written_docs_are_what_the_docstrings_say(make):
   assert not left, f'{left} are of no family any more: remove them'
 
 
+def test_links_of_the_table_lead_to_a_heading(make):
+  links = re.findall(r'\]\((docs/[^)#]+)#([^)]+)\)', make.table())
+  assert len(links) == len(ENTRIES)
+  for file, anchor in links:
+    heads = re.findall(r'^## (.+)$', (ROOT / file).read_text(), flags=re.M)
+    assert anchor in map(str.lower, heads), anchor
+
+
 def test_every_scheme_and_law_has_an_entry():
   abstract = {schemes.Scheme, schemes.Sum, schemes.Wrapper}
   public = {
@@ -75,8 +83,8 @@ def test_every_docstring_has_its_parts(entry):
     assert getattr(text, part), f'{entry.name} has no {part}'
   assert re.search(r'\d{4}', text.source), text.source
   assert text.example.startswith('>>> ')
-  fields = {f for f in inspect.signature(entry.kind).parameters}
-  assert set(text.attributes) == fields
+  fields = inspect.signature(entry.kind).parameters
+  assert text.attributes.keys() == fields.keys()
 
 
 @every_entry
@@ -92,7 +100,8 @@ def test_no_word_of_a_docstring_is_lost(entry, make):
   for text in (entry.text.summary, *entry.text.body, entry.text.fails):
     assert bare(make.spans(text)) == bare(text)
     outside = ''.join(re.split(r'`[^`]*`', make.spans(text)))
-    assert not re.search(r'[*^=<>|]|\w_\w', outside), outside
+    odd = re.search(r'[*^=<>|]|\w_\w', outside)
+    assert not odd, f'put the formula at {odd[0]!r} in backticks: {outside}'
 
 
 def test_goldens_are_those_of_the_test_data():
