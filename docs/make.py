@@ -67,7 +67,7 @@ def section(entry: catalogue.Entry) -> str:
   rows.append(f'| {" | ".join(facts.values())} |')
   blocks = [
     f'## {entry.name}',
-    f'```python\n{entry.signature}\n```',
+    f'```python\n{call(entry)}\n```',
     f'**{spans(text.summary)}**',
     *map(spans, text.body),
     '\n'.join(rows),
@@ -80,6 +80,15 @@ def section(entry: catalogue.Entry) -> str:
     blocks.append('\n'.join(['Fields:\n', *fields]))
   blocks.append(f'```python\n{text.example}\n```')
   return '\n\n'.join(blocks) + '\n'
+
+
+def call(entry: catalogue.Entry) -> str:
+  """The call with all fields, as the formatter would write it."""
+  one = f'{entry.name}({", ".join(entry.arguments)})'
+  if len(one) <= 80:
+    return one
+  fields = ''.join(f'  {field},\n' for field in entry.arguments)
+  return f'{entry.name}(\n{fields})'
 
 
 def table() -> str:

@@ -138,8 +138,8 @@ class Entry:
     return read(self.kind)
 
   @property
-  def signature(self) -> str:
-    """The call with all fields and their defaults."""
+  def arguments(self) -> list[str]:
+    """All fields with their defaults."""
     shown = []
     for field in dataclasses.fields(self.kind):  # type: ignore[arg-type]
       default = field.default
@@ -148,7 +148,7 @@ class Entry:
       else:
         own = isinstance(default, component.Component)
         shown.append(f'{field.name}={default if own else repr(default)}')
-    return f'{self.name}({", ".join(shown)})'
+    return shown
 
   @property
   def scheme(self) -> schemes.Scheme:

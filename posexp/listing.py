@@ -42,7 +42,7 @@ def page(name: str) -> str:
   if entry.scheme is not entry.example:
     facts.insert(0, ('written', str(entry.scheme)))
   blocks = [
-    _wrap(entry.signature, '    '),
+    _wrap(f'{entry.name}({", ".join(entry.arguments)})', '    '),
     _wrap(text.summary),
     '\n'.join(_wrap(f'{k:<11}  {v}', ' ' * 13) for k, v in facts),
     *map(_wrap, text.body),
