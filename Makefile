@@ -4,7 +4,7 @@ WORKDIR ?= runs/quickstart
 RUN = .venv/bin
 PEERS = .venv-peers/bin
 
-.PHONY: quickstart test bench bench-peers test-oldest clean
+.PHONY: quickstart test bench bench-peers test-oldest docs clean
 
 quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
 	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
@@ -43,6 +43,9 @@ test-oldest:
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	$(PEERS)/pip install -q --disable-pip-version-check -e '.[peers]'
 	touch $@
+
+docs: .setup/user  ## docs/schemes and README's table, from the docstrings
+	$(RUN)/python docs/make.py
 
 clean:  ## everything that was set up or computed here
 	rm -rf .venv .venv-peers .venv-oldest .setup runs build *.egg-info

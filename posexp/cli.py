@@ -22,6 +22,7 @@ HELP = """posexp: controlled experiments on position in transformers.
                          what lengths ask for that training never did, of a
                          scheme, or as measured in finished runs
   posexp schemes         the positional schemes, and what each one does
+  posexp schemes NAME    the formula, use and known failure of one
   posexp tasks           the tasks, and what each one isolates
 
 Flags of run:
@@ -200,26 +201,12 @@ def coverage(words: list[str]) -> int:
 
 
 def list_schemes(words: list[str]) -> int:
-  """Prints the catalogue of schemes."""
-  from posexp import schemes
+  """Prints the catalogue of schemes, or all about one of them."""
+  from posexp import listing
 
-  _exactly(words, [], 'schemes')
-  rows = [('scheme', 'acts on', 'learned', 'relative', 'what it is')]
-  for scheme in schemes.CATALOGUE:
-    rows.append(
-      (
-        str(scheme),
-        ', '.join(scheme.hooks()) or 'nothing',
-        'yes' if scheme.learns() else 'no',
-        'yes' if scheme.relative else 'no',
-        _summary(type(scheme)),
-      )
-    )
-  print(_columns(rows))
-  print(
-    '\nCompose with +, e.g. RoPE(NTK(4)) + ALiBi(); Interpolate(s, 4) is s at '
-    'a quarter of the positions.'
-  )
+  if words:
+    _exactly(words, ['[NAME]'], 'schemes')
+  print(listing.page(words[0]) if words else listing.table())
   return 0
 
 

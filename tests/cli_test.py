@@ -133,7 +133,9 @@ def test_a_dry_run_writes_nothing(file, tmp_path, capsys):
     (['run', '{file}', '--wrokdir=x'], 'wrokdir'),
     (['run', '{file}', '--workdir=/dev/null/x'], 'cannot write to the work'),
     (['show', '/no/such/dir'], '/no/such/dir'),
-    (['schemes', 'RoPE'], 'takes no argument, got 1 arguments: RoPE'),
+    (['schemes', 'RoPE', 'T5'], 'takes [NAME], got 2 arguments: RoPE T5'),
+    (['schemes', 'yarnn'], "no scheme or law is called 'yarnn' (did you mean "),
+    (['tasks', 'Copy'], 'takes no argument, got 1 arguments: Copy'),
   ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(

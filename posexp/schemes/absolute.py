@@ -18,6 +18,9 @@ class Sinusoidal(base.Scheme):
   are float32, off by at most 1.2e-7 of themselves. An odd width is refused.
 
   Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.5.
+  Use: as the absolute baseline that learns nothing.
+  Fails: beyond the trained length, whose waves in that combination were never
+  seen (measured by Press et al. 2021, arXiv 2108.12409).
 
   >>> at = jnp.zeros((1, 1), jnp.int32)
   >>> Sinusoidal().embed({}, jnp.zeros((1, 1, 4)), at)[0, 0].tolist()
@@ -57,7 +60,11 @@ class Learned(base.Scheme):
 
   A length beyond the table is refused before any compute; there is nothing
   sensible to look up. Where positions come from elsewhere, one outside of the
-  table gives NaN. Source: Gehring et al. 2017, arXiv 1705.03122, section 3.1.
+  table gives NaN.
+
+  Source: Gehring et al. 2017, arXiv 1705.03122, section 3.1.
+  Use: as the plainest absolute baseline; with `Shift` to train all its rows.
+  Fails: rows past the trained length are never trained and stay random.
 
   Attributes:
     rows: the size of the table, in tokens.

@@ -236,8 +236,12 @@ class Scheme(component.Component):
 class NoPE(Scheme):
   """No position at all: the causal mask is the only sense of order.
 
-  z = q.k / sqrt(E). A BOS token is what lets such a model recover position
-  (Kazemnejad et al. 2023, arXiv 2305.19466).
+  z = q.k / sqrt(E). A BOS token is what lets such a model recover position.
+
+  Source: Kazemnejad et al. 2023, arXiv 2305.19466.
+  Use: as the control: what is left without position.
+  Fails: keys with the same content get the same weight in the first layer, so
+  order has to be learned from how many tokens the mask lets through.
 
   >>> NoPE() + NoPE() == NoPE()
   True

@@ -17,10 +17,15 @@ class ALiBi(base.Scheme):
   For a number of heads H that is a power of two, m_h = 2^(-8h/H), h = 1..H;
   otherwise the slopes of c = 2^floor(log2 H) heads are followed by every
   second slope of 2c heads. Units are nats of the logit a token of distance.
+  `Interpolate(ALiBi(), s)` has slopes m_h / s, which is the position
+  interpolation of Al-Khateeb et al. 2023, arXiv 2310.13017, m_h L / L' with
+  s = L' / L.
+
   Source: Press et al. 2021, arXiv 2108.12409, section 3, and the authors'
-  `get_slopes` for other numbers of heads. `Interpolate(ALiBi(), s)` has slopes
-  m_h / s, which is the position interpolation of Al-Khateeb et al. 2023, arXiv
-  2310.13017, m_h L / L' with s = L' / L.
+  `get_slopes` for other numbers of heads.
+  Use: beyond the trained length, where near tokens matter most.
+  Fails: a key is e^(-m_h n) times weaker n tokens away whatever it says, so
+  steep heads see only near tokens and far ones rest on the flattest.
 
   >>> ALiBi().slopes(4)
   array([0.25      , 0.0625    , 0.015625  , 0.00390625])
@@ -53,9 +58,14 @@ class T5(base.Scheme):
 
   T5 itself uses logits without 1/sqrt(E) and a smaller initial q to make up
   for it; `scaled=False` gives the former alone, since here all schemes share
-  their initialisation. Source: Raffel et al. 2019, arXiv 1910.10683, section
-  2.1, and the authors' `_relative_position_bucket`, whose float32 logarithm
-  puts some distances that are exactly an edge one bucket too low.
+  their initialisation.
+
+  Source: Raffel et al. 2019, arXiv 1910.10683, section 2.1, and the authors'
+  `_relative_position_bucket`, whose float32 logarithm puts some distances that
+  are exactly an edge one bucket too low.
+  Use: to let each head choose which distances it prefers.
+  Fails: distances that share a bucket look alike, as do all from max_distance
+  on; buckets past the trained length stay at their initial value.
 
   Attributes:
     buckets: rows of the table; N is even, at least 4.

@@ -32,7 +32,7 @@ class Forgetting(base.Scheme):
 
   Use: for recency that the content can lift, without other position.
   Fails: what a gate has once forgotten is lost to all later tokens of its
-  head; lengths of which the gates open slowly keep only the near past.
+  head; a head whose gates are half open keeps only the near past.
 
   >>> params = {'w_DxH': jnp.zeros((4, 1)), 'b_H': jnp.zeros(1)}
   >>> clock = Forgetting().locate(params, jnp.ones((1, 3, 4)), None, None)

@@ -19,11 +19,11 @@ class CoPE(base.Scheme):
   interpolated. The table P x E starts at zero, one a layer, shared by heads.
 
   z is the logit that attention would use, divided by sqrt(E) and with whatever
-  it is composed with; q is the content, not rotated. Source: Golovneva et al.
-  2024, arXiv 2405.18719, equations 3 to 6, and the authors' `ContextPosSelf-
-  Attn`, which divides q . e by sqrt(E) as well; the listing in the paper does
-  not, as with `scaled=False`.
+  it is composed with; q is the content, not rotated.
 
+  Source: Golovneva et al. 2024, arXiv 2405.18719, equations 3 to 6, and the
+  authors' `ContextPosSelfAttn`, which divides q . e by sqrt(E) as well; the
+  listing in the paper does not, as with `scaled=False`.
   Use: to count or to find the n-th of something.
   Fails: dense attention only, so its memory is quadratic in the length; what
   is more than P - 1 counts away is all at one place.

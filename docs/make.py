@@ -1,0 +1,224 @@
+"""Writes docs/schemes/*.md and the table of README.md from the docstrings.
+
+make docs
+"""
+
+import pathlib
+import re
+
+from posexp import catalogue
+
+ROOT = pathlib.Path(__file__).parents[1]
+BEGIN, END = '<!-- schemes: make docs -->', '<!-- end of schemes -->'
+
+PAGES = {
+  catalogue.ABSOLUTE: 'absolute',
+  catalogue.ROTATION: 'rotations',
+  catalogue.LAW: 'frequency_laws',
+  catalogue.BIAS: 'biases',
+  catalogue.CONTENT: 'content',
+  catalogue.WRAPPER: 'wrappers',
+}
+
+LEGEND = """\
+*Written by `make docs` from the docstrings; edit those.*
+
+i is the place of a query and j of a key, z a logit, H the number of heads, E
+the width of a head. *Learned* is counted at width {width} with {heads} heads.
+*Relative*: moving all positions by a constant changes nothing. *Blockwise*:
+attention can be computed in blocks. Every scheme is also compared with a
+float64 loop written from its source; *golden from* is the code that gave
+further numbers to compare with, where there is some; *(authors)* is code of
+those who proposed the scheme.
+"""
+
+_ARXIV = re.compile(r'(?:arXiv )(\d{4}\.\d{5})')
+_PAPER = re.compile(r'(\w+(?: et al\.)? \d{4})((?: \([^)]*\))?, arXiv )?')
+
+
+def files() -> dict[pathlib.Path, str]:
+  """Every generated file with what it should say."""
+  made = {}
+  for family, stem in PAGES.items():
+    listed = [e for e in catalogue.entries() if e.family == family]
+    made[ROOT / f'docs/schemes/{stem}.md'] = page(family, listed)
+  readme = ROOT / 'README.md'
+  before, rest = readme.read_text().split(BEGIN)
+  after = rest.split(END)[1]
+  made[readme] = f'{before}{BEGIN}\n{table()}{END}{after}'
+  return made
+
+
+def page(family: str, listed: list[catalogue.Entry]) -> str:
+  """The page of a family, in Markdown."""
+  dims = catalogue.DIMS
+  legend = LEGEND.format(width=dims.width, heads=dims.heads)
+  contents = ' · '.join(f'[{e.name}](#{e.name.lower()})' for e in listed)
+  entries = '\n'.join(map(section, listed))
+  return f'# {family}\n\n{legend}\n{contents}\n\n{entries}'
+
+
+def section(entry: catalogue.Entry) -> str:
+  """One scheme or law, in Markdown."""
+  text = entry.text
+  facts = entry.facts()
+  facts['golden from'] = golden(entry, 'none')
+  rows = [f'| {" | ".join(facts)} |', '|---' * len(facts) + '|']
+  rows.append(f'| {" | ".join(facts.values())} |')
+  blocks = [
+    f'## {entry.name}',
+    f'```python\n{call(entry)}\n```',
+    f'**{spans(text.summary)}**',
+    *map(spans, text.body),
+    '\n'.join(rows),
+    f'- **Source:** {linked(spans(text.source))}\n'
+    f'- **Use:** {spans(text.use)}\n'
+    f'- **Fails:** {spans(text.fails)}',
+  ]
+  if text.attributes:
+    fields = [f'- `{k}`: {spans(v)}' for k, v in text.attributes.items()]
+    blocks.append('\n'.join(['Fields:\n', *fields]))
+  blocks.append(f'```python\n{text.example}\n```')
+  return '\n\n'.join(blocks) + '\n'
+
+
+def call(entry: catalogue.Entry) -> str:
+  """The call with all fields, as the formatter would write it."""
+  one = f'{entry.name}({", ".join(entry.arguments)})'
+  if len(one) <= 80:
+    return one
+  fields = ''.join(f'  {field},\n' for field in entry.arguments)
+  return f'{entry.name}(\n{fields})'
+
+
+def table() -> str:
+  """The table of README: a row a scheme or law."""
+  dims = catalogue.DIMS
+  lines = [
+    '| scheme | paper | acts on | golden from | learned, at width '
+    f'{dims.width} with {dims.heads} heads |',
+    '|---|---|---|---|---|',
+  ]
+  family = ''
+  for entry in catalogue.entries():
+    file = f'docs/schemes/{PAGES[entry.family]}.md'
+    if entry.family != family:
+      family = entry.family
+      lines.append(f'| **[{family}]({file})** | | | | |')
+    facts = entry.facts()
+    cells = (
+      f'[{entry.name}]({file}#{entry.name.lower()})',
+      paper(entry.text.source),
+      facts['acts on'],
+      golden(entry, 'reference loop'),
+      facts['learned'],
+    )
+    lines.append(f'| {" | ".join(cells)} |')
+  return '\n'.join(lines) + '\n'
+
+
+def paper(source: str) -> str:
+  """The first work that a source names, and the first link to arXiv.
+
+  >>> paper('bloc97 2023, as restated in YaRN, arXiv 2309.00071')
+  'bloc97 2023, in [2309.00071](https://arxiv.org/abs/2309.00071)'
+  """
+  work, number = _PAPER.search(source), _ARXIV.search(source)
+  assert work, f'no "Author 2024" in the source {source!r}'
+  if not number:
+    return work[1]
+  within = ', ' if work[2] else ', in '
+  return f'{work[1]}{within}{linked(number[0]).removeprefix("arXiv ")}'
+
+
+def linked(text: str) -> str:
+  """The same with its arXiv numbers as links."""
+  return _ARXIV.sub(r'arXiv [\1](https://arxiv.org/abs/\1)', text)
+
+
+def golden(entry: catalogue.Entry, none: str) -> str:
+  """The repositories of its golden numbers, as links."""
+  shown = []
+  for path in entry.golden:
+    of = ' (authors)' if path in catalogue.AUTHORS else ''
+    shown.append(f'[{path.split("/")[1]}](https://github.com/{path}){of}')
+  return ', '.join(shown) or none
+
+
+# Words that are part of a formula for sure, those that may be (a letter, a
+# number, a function), and those that need a word on either side.
+_SURE = re.compile(r"\S*([=^<>|+*]|\w_\w|\w'_|\w\(|\w\[|\w\.\.)\S*")
+_MAYBE = re.compile(
+  r"[(\[-]*([b-zA-HJ-Z]'?|[\d.,]+|ln|pi|cos|sin|\d*\w/\d*\w|[a-z]\.[a-z])"
+  r'[)\],]*|\(a|\.\.'
+)
+_OPERATOR = {'=', '+', '-', '*', '/', '<', '<=', '>', '->', '.'}
+_SUM = re.compile(r'(?<=[=+*] )(sum|product) over [^.,;]*\S+ of (?=\S)')
+_GLUE = '\0'
+_END = re.compile(r'(?<=[^\s.])[.,;:]+$')
+
+
+def spans(text: str) -> str:
+  """Prose with its formulas as code, so that Markdown leaves them alone.
+
+  >>> spans('A bias of -m_h (i - j), low = high (or h > 4), is added.')
+  'A bias of `-m_h (i - j)`, `low = high` (or `h > 4`), is added.'
+  """
+  pieces = re.split(r'(`[^`]*`)', text)
+  return ''.join(p if p[:1] == '`' else _spans(p) for p in pieces)
+
+
+def _spans(text: str) -> str:
+  out: list[str] = []
+  run: list[str] = []
+  glued = _SUM.sub(lambda m: m[0][:-1].replace(' ', _GLUE) + ' ', text)
+  for word in glued.split(' '):
+    bare = _END.sub('', word)
+    inside = bool(run) and (_depth(run) > 0 or run[-1] in _OPERATOR)
+    if not run and word in _OPERATOR and out and out[-1]:
+      run.append(out.pop())  # A name before an operator: low = 1.
+    known = word in _OPERATOR or _GLUE in word
+    if known or inside or _SURE.fullmatch(bare) or _MAYBE.fullmatch(bare):
+      run.append(word)
+      if word == bare or _depth(run) > 0:
+        continue
+    else:
+      out += [*_closed(run), word]
+      run = []
+      continue
+    out += _closed(run)
+    run = []
+  return ' '.join([*out, *_closed(run)]).replace(_GLUE, ' ')
+
+
+def _closed(run: list[str]) -> list[str]:
+  """The words as code, if they are a formula."""
+  text = ' '.join(run)
+  formula = _END.sub('', text)
+  while formula.endswith(')') and _depth([formula]) < 0:
+    formula = formula[:-1]
+  start = 0
+  while formula[start : start + 1] == '(' and _depth([formula[start:]]) > 0:
+    start += 1
+  kept = formula[start:]
+  words = kept.split(' ')
+  sure = any(_SURE.fullmatch(w) or w in {*_OPERATOR, 'x'} for w in words[1:-1])
+  if not (sure or any(map(_SURE.fullmatch, words))):
+    return run
+  return [f'{text[:start]}`{kept}`{text[len(formula) :]}']
+
+
+def _depth(words: list[str]) -> int:
+  """How many brackets are open."""
+  text = ''.join(words)
+  return sum(map(text.count, '([')) - sum(map(text.count, ')]'))
+
+
+def main() -> None:
+  for path, text in files().items():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+if __name__ == '__main__':
+  main()
