@@ -47,15 +47,18 @@ class Outcomes(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def examples(task: tasks.Task, length: int, number: int) -> tasks.Batch:
+def examples(
+  task: tasks.Task, length: int, number: int, fold: int = FOLD
+) -> tasks.Batch:
   """The evaluation examples of a task at a length, the same for every run.
 
   A pure function of its arguments: no scheme, seed or machine enters, and the
-  first n examples are the same however many are asked for.
+  first n examples are the same however many are asked for. What is chosen by
+  its score must draw the examples that it is chosen on with another `fold`.
   """
   name = json.dumps(task.to_dict(), sort_keys=True)
   word = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
-  key = jax.random.key(FOLD)
+  key = jax.random.key(fold)
   for part in (word, length):
     key = jax.random.fold_in(key, np.uint32(part))
   draw = jax.jit(task.sample, static_argnames=('length', 'batch'))

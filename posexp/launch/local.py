@@ -73,6 +73,23 @@ def execute(
   return failures
 
 
+def weights(
+  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
+) -> Any:
+  """The parameters of a finished run, with the seeds as first axis.
+
+  Raises:
+    ValueError: if the run has not finished, or its weights cannot be read.
+  """
+  if records.read(workdir, run.digest) is None:
+    raise ValueError(
+      f'{run.name} has not finished in {workdir}: run it first, with the same '
+      'configuration'
+    )
+  on = sharding.mesh(len(run.seeds), run.train.batch)
+  return _retrofit(run, workdir, on, tell).params
+
+
 def _one(
   run: config.Run, workdir: pathlib.Path, tell: progress.Progress
 ) -> None:

@@ -114,9 +114,13 @@ class RoPE(base_lib.Scheme):
     del params
     return self.turn(x_BxLxHxE, at, side, 1.0)
 
-  def turn(self, x_BxLxHxE, at, side, amplitude):
-    """The rotation, times an amplitude: a number, or B x L x 1 x K a pair."""
-    theta_K = self.inverse_frequencies(x_BxLxHxE.shape[-1])
+  def turn(self, x_BxLxHxE, at, side, amplitude, theta_K=None):
+    """The rotation, times an amplitude: a number, or B x L x 1 x K a pair.
+
+    The angles may be given, as an array that a program is not compiled for.
+    """
+    if theta_K is None:
+      theta_K = self.inverse_frequencies(x_BxLxHxE.shape[-1])
     angle_BxLx1xK = at[:, :, None, None].astype(jnp.float32) * jnp.asarray(
       theta_K, jnp.float32
     ).reshape(1, 1, 1, -1)
