@@ -51,7 +51,8 @@ def transfer(parent: config.Run, child: config.Run, params: Any) -> Transfer:
     *(((*p, model.POSITION), scheme.init_layer) for p in places),
   ]
   for path, init in inits:
-    neutral = scheme.neutral(init(jax.random.key(0), child.model.dims))
+    neutral = init(jax.random.key(0), child.model.dims)
+    neutral = scheme.neutral(neutral) if neutral else neutral
     neutral = jax.tree.map(
       lambda x: jnp.broadcast_to(x[None], (seeds, *x.shape)), neutral
     )

@@ -89,6 +89,7 @@ class Scheme(component.Component):
     """Initial parameters moved to where they change a trained model least.
 
     Zeros, unless a scheme knows better: a bias of zero, an embedding of zero.
+    It is asked for what a scheme learns per layer and per model, where it does.
     """
     return jax.tree.map(jnp.zeros_like, params)
 

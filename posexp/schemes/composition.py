@@ -125,7 +125,9 @@ class Sum(base.Scheme):
 
   def neutral(self, params):
     own = self._own(params)
-    return self._join([t.neutral(p) for t, p in zip(self.terms, own)])
+    return self._join(
+      [t.neutral(p) if p else p for t, p in zip(self.terms, own)]
+    )
 
   def remap(self, index_BxL, key):
     keys = self._split(key)
