@@ -218,7 +218,7 @@ class LongRoPE(frequencies.Law):
   Source: Ding et al. 2024, arXiv 2402.13753, and Hugging Face's
   'longrope' for the temperature. The paper's first tokens that are left
   unscaled are in neither.
-  Use: with lists that were searched for a model.
+  Use: with lists that were searched for a model, as `posexp.search` does.
   Fails: with lists of another model; and the two lists are two models, with
   a jump between L and L + 1.
 
