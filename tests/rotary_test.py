@@ -209,7 +209,7 @@ def test_a_cache_holds_keys_without_the_temperature():
   scheme = schemes.RoPE(schemes.YaRN(4, 64, attention_factor=3.0))
   (k,) = cases.queries(1)
   at = jnp.arange(cases.LENGTH)[None]
-  cache = attention.empty_cache(scheme, k.shape, jnp.float32)
+  cache = attention.empty_cache(scheme, cases.DIMS, *k.shape[:2], jnp.float32)
   turned = scheme.rotate({}, k, at, 'k')
   cache = attention.extend(cache, turned, k, at, at)
   norm = lambda x: np.linalg.norm(x, axis=-1)

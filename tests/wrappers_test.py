@@ -186,6 +186,7 @@ RULES = (
     )
   ),
   schemes.RoPE(schemes.DynamicNTK(4, schemes.share(1.0))),
+  schemes.FIRE(hidden=4, threshold=schemes.share(0.25)),
   schemes.RoPE(schemes.NTKByParts(4, schemes.share(1.0))),
   schemes.RoPE(schemes.Llama3(4, schemes.share(1.0))),
 )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.schemes import base
+from posexp.schemes import base, regime
 from posexp.schemes.bias import distance
 
 
@@ -33,7 +33,7 @@ class FIRE(base.Scheme):
   Attributes:
     hidden: width of the network; at least 1.
     threshold: the initial L, in tokens, above 0: well below the trained length
-      (the paper has 512 for 2,048, here 16 suits 64).
+      (the paper has 512 for 2,048, here 16 suits 64), as `share(0.25)` says.
 
   >>> params = FIRE(hidden=1).init_layer(jax.random.key(0), base.Dims(2, 1, 2))
   >>> params |= {k: jnp.ones_like(v) for k, v in params.items() if k != 'c'}
@@ -47,7 +47,7 @@ class FIRE(base.Scheme):
 
   relative = False
   hidden: int = 32
-  threshold: float = 16.0
+  threshold: regime.Number = 16.0
 
   def __post_init__(self):
     component.at_least('hidden of FIRE', self.hidden, 1)
@@ -62,7 +62,8 @@ class FIRE(base.Scheme):
 
   def bias(self, params, head, q_at, k_at):
     slope = jnp.abs(params['c'].astype(jnp.float32))
-    least = jnp.abs(params['multiplier'].astype(jnp.float32)) * self.threshold
+    threshold = regime.number('threshold of FIRE', self.threshold)
+    least = jnp.abs(params['multiplier'].astype(jnp.float32)) * threshold
     psi = lambda x: jnp.log1p(slope * x)
     top = jnp.maximum(q_at.astype(jnp.float32), least)
     share = psi(distance(q_at, k_at)) / (psi(top) + 1e-6)
