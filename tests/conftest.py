@@ -1,10 +1,17 @@
 """Tests run strictly: what is merely tolerated elsewhere is an error here."""
 
+import pathlib
+
 import jax
 import pytest
 
 # Before any backend starts: two devices, so that sharding is really exercised.
 jax.config.update('jax_num_cpu_devices', 2)
+# The two processes of a test run compile each small operation once between
+# them.
+_CACHE = pathlib.Path(__file__).parent.parent / '.pytest_cache' / 'jax'
+jax.config.update('jax_compilation_cache_dir', str(_CACHE))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 # No silent broadcasting of ranks and no silent promotion of dtypes.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
