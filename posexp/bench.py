@@ -48,13 +48,25 @@ class Timed:
     return CHUNK * tokens / (time.perf_counter() - begun)
 
 
-def table(catalogue: tuple[schemes.Scheme, ...] = schemes.CATALOGUE) -> str:
+def one_of_each() -> tuple[schemes.Scheme, ...]:
+  """The first scheme of each class of the catalogue.
+
+  A frequency law costs what RoPE does, as its angles are constants.
+  """
+  kinds: dict[type, schemes.Scheme] = {}
+  for scheme in schemes.CATALOGUE:
+    kinds.setdefault(type(scheme), scheme)
+  return tuple(kinds.values())
+
+
+def table(catalogue: tuple[schemes.Scheme, ...] | None = None) -> str:
   """Interleaved timings: every round times each scheme and the matmul once.
 
   Medians over rounds; the ratio is to NoPE in the same round, with the least
   and the greatest of the rounds; the share is of the float32 matmul rate.
   """
   sharding.use_all_cores()
+  catalogue = one_of_each() if catalogue is None else catalogue
   timed = [
     Timed(step_run(s))
     for s in tqdm.tqdm(catalogue, desc='compiling', file=sys.stderr)

@@ -9,21 +9,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from posexp import attention, model, retrofit, schemes, train
+from posexp import attention, bench, model, retrofit, schemes, train
 from tests import cases, small
 
 LENGTH = 12
 
 
-def distinct():
-  """One scheme of each class."""
-  kinds = {}
-  for scheme in schemes.CATALOGUE:
-    kinds.setdefault(type(scheme), scheme)
-  return tuple(kinds.values())
-
-
-SCHEMES = distinct()
+SCHEMES = bench.one_of_each()
 # What a pair cannot be, and why.
 ROWWISE = (schemes.CoPE, schemes.StickBreaking)
 

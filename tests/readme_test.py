@@ -34,6 +34,13 @@ def test_the_experiment_of_the_readme_runs_as_it_stands(tmp_path):
   assert small.execute(tmp_path / 'w', *runs) == {}
 
 
+def test_the_schemes_of_the_readme_are_what_it_says(capsys):
+  (block,) = (b for b in blocks('python') if 'from_hf' in b)
+  exec(block, {})
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[-1] == ('RoPE(YaRN(4, 2048)) + ALiBi()')
+
+
 def test_every_command_of_the_readme_is_one():
   from posexp import cli
 
