@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from posexp import (
+  bench,
   cli,
   explain,
   explain_figures,
@@ -222,7 +223,9 @@ def test_what_cannot_be_shown_is_said(scheme, sentence):
   assert sentence in text
 
 
-@cases.every_scheme
+@pytest.mark.parametrize(
+  'scheme', (*bench.one_of_each(), *cases.CASES[-3:]), ids=str
+)
 def test_every_scheme_is_explained_in_a_terminal_and_drawn(scheme):
   found = small(scheme)
   text = explain_tables.text(found)

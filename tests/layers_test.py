@@ -10,9 +10,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Bottom first. A module may import what is on a lower line and, within its
 # own package, its siblings.
 ORDER = (
-  ('component', 'version'),
+  ('component', 'version', 'files'),
   ('schemes', 'tasks'),
+  ('coverage', 'catalogue', 'explain_rotations'),
   ('blockwise',),
+  ('listing', 'explain'),
+  ('explain_tables',),
   ('attention',),
   ('config',),
   ('model',),
@@ -24,8 +27,11 @@ ORDER = (
   ('statistics',),
   ('tables',),
   ('figures',),
+  ('explain_figures',),
   ('report',),
   ('launch',),
+  ('factors',),
+  ('search',),
   ('bench',),
   ('cli',),
   ('__main__',),
@@ -33,7 +39,15 @@ ORDER = (
 LEVEL = {name: n for n, names in enumerate(ORDER) for name in names}
 
 # Read by machines without an accelerator, or without JAX at all.
-NO_JAX = {'version', 'component', 'records', 'statistics', 'tables', 'figures'}
+NO_JAX = {
+  'version',
+  'component',
+  'files',
+  'records',
+  'statistics',
+  'tables',
+  'figures',
+}
 FORBIDDEN = {'evaluate': {'train'}, 'train': {'evaluate'}}
 ONLY_IN = {'flax': {'model'}}
 

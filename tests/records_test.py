@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posexp import records
+from posexp import files, records
 
 LENGTHS, SEEDS = (8, 16), (3, 5)
 A, B = 'a' * 16, 'b' * 16
@@ -101,7 +101,7 @@ def test_without_links_a_record_is_moved_once(tmp_path, monkeypatch):
   path = write(tmp_path)
   assert records.read(tmp_path, A)['name'] == 'Ordering: RoPE()'
   with pytest.raises(FileExistsError, match='immutable'):
-    records._move_once(path.with_name('outcomes.npz'), path)
+    files.put(path, b'', over=False)
 
 
 def test_a_failed_write_leaves_no_record(tmp_path, monkeypatch):

@@ -138,13 +138,13 @@ def test_names_show_what_is_not_a_default():
   name = lambda law, **fields: str(schemes.RoPE(law, **fields))
   assert name(schemes.YaRN(4, 64)) == 'RoPE(YaRN(4, 64))'
   yarn = schemes.YaRN(4.0, 1_048_576, ramp='rotations', truncate=False)
-  shown = 'YaRN(4, 1048576, ramp=rotations, truncate=False)'
+  shown = "YaRN(4, 1048576, ramp='rotations', truncate=False)"
   assert str(yarn) == shown
   assert name(yarn, rotated=4, pairing='interleaved') == (
-    f'RoPE({shown}, rotated=4, pairing=interleaved)'
+    f"RoPE({shown}, rotated=4, pairing='interleaved')"
   )
-  longrope = schemes.LongRoPE((1.0, 1.5), (1.0,) * 48, 64, 4)
-  assert str(longrope) == 'LongRoPE((1, 1.5), (1, 1, ..., 1), 64, 4)'
+  longrope = schemes.LongRoPE((1.0, 1.5), (1.0, 2.5), 64, 4)
+  assert str(longrope) == 'LongRoPE((1, 1.5), (1, 2.5), 64, 4)'
   assert name(schemes.Proportional(0.5)) == 'RoPE(Proportional(0.5))'
   assert name(schemes.DroPE()) == 'RoPE(DroPE())'
   assert str(schemes.xPos(centre=9.0)) == 'xPos(centre=9)'

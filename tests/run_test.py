@@ -60,7 +60,7 @@ def test_a_zero_shot_change_to_the_same_scheme_changes_no_answer(tmp_path):
 def test_a_retrofit_is_judged_by_its_root_and_moved_from_its_parent(tmp_path):
   run = small.run(scheme=schemes.T5())
   child = run.retrofit(schemes.NoPE())
-  grandchild = child.retrofit(schemes.ALiBi() + schemes.T5())
+  grandchild = child.retrofit(schemes.Sinusoidal() + schemes.T5())
   small.execute(tmp_path, grandchild)
   runs = run, child, grandchild
   one, *others = (records.read(tmp_path, r.digest) for r in runs)
