@@ -20,6 +20,8 @@ from posexp import (
 )
 from tests import cases, figures_test
 
+pytestmark = pytest.mark.usefixtures('quick_compiles')
+
 LENGTH, TARGET, HEADS, WIDTH = 8, 32, 2, 8
 
 
