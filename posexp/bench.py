@@ -30,10 +30,10 @@ def step_run(scheme: schemes.Scheme) -> config.Run:
 class Timed:
   """A compiled training program that does a chunk of steps when called."""
 
-  def __init__(self, run: config.Run):
-    self.run = run
+  def __init__(self, run: config.Run, chunk: int = CHUNK):
+    self.run, self._chunk = run, chunk
     self._on = sharding.mesh(len(run.seeds), run.train.batch)
-    start, self._advance = train.programs(run, self._on, CHUNK)
+    start, self._advance = train.programs(run, self._on, chunk)
     self._seeds_S = train.seeds_array(run, self._on)
     self._state = start(self._seeds_S)
     self()
@@ -45,7 +45,7 @@ class Timed:
     jax.block_until_ready(losses)
     train_config = self.run.train
     tokens = len(self.run.seeds) * train_config.batch * train_config.length
-    return CHUNK * tokens / (time.perf_counter() - begun)
+    return self._chunk * tokens / (time.perf_counter() - begun)
 
 
 def one_of_each() -> tuple[schemes.Scheme, ...]:
@@ -68,7 +68,7 @@ def table(catalogue: tuple[schemes.Scheme, ...] | None = None) -> str:
   sharding.use_all_cores()
   catalogue = one_of_each() if catalogue is None else catalogue
   timed = [
-    Timed(step_run(s))
+    Timed(step_run(s), CHUNK // 2)
     for s in tqdm.tqdm(catalogue, desc='compiling', file=sys.stderr)
   ]
   speeds: list[list[float]] = []
