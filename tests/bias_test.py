@@ -14,8 +14,6 @@ import posexp
 from posexp import schemes
 from tests import cases, references, references_bias
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 GOLDEN = json.loads(
   (pathlib.Path(__file__).parent / 'testdata' / 'bias.json').read_text()
 )

@@ -13,8 +13,6 @@ import posexp
 from posexp import attention, schemes
 from tests import cases
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 GOLDEN = json.loads(
   (pathlib.Path(__file__).parent / 'testdata' / 'content.json').read_text()
 )

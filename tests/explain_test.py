@@ -20,8 +20,6 @@ from posexp import (
 )
 from tests import cases, figures_test
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 LENGTH, TARGET, HEADS, WIDTH = 8, 32, 2, 8
 
 

@@ -12,8 +12,6 @@ import posexp
 from posexp import attention, model, schemes
 from tests import cases, references
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 
 @cases.every_scheme
 def test_7_decoding_equals_the_full_pass(scheme):

@@ -17,8 +17,6 @@ import posexp
 from posexp import blockwise, schemes
 from tests import cases, references
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 
 @cases.every_scheme
 def test_1_elementwise(scheme):

@@ -12,8 +12,6 @@ from posexp import attention, model, schemes
 from tests import cases, references_rotary
 from tests.rotary_golden_test import products
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 
 @pytest.mark.parametrize('length', [8, 16, 17, 40])
 def test_laws_resolve_for_a_length(length):

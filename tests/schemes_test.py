@@ -12,8 +12,6 @@ import posexp
 from posexp import schemes
 from tests import references
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 DIMS = schemes.Dims(width=16, heads=2, head_width=8)
 
 
