@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import blockwise, model, schemes
+from posexp import bench, blockwise, model, schemes
 
 CASES = (
   *schemes.CATALOGUE,
@@ -36,6 +36,18 @@ SHAPE = posexp.Model(layers=2, width=16, heads=2, feedforward=16)
 DIMS = SHAPE.dims
 
 every_scheme = pytest.mark.parametrize('scheme', CASES, ids=str)
+
+# For laws that compile a whole model: one scheme of each class, and all the
+# compositions; the rest, which differ in constants, with `pytest -m slow`.
+_FIRST = (*bench.one_of_each(), *CASES[len(schemes.CATALOGUE) :])
+every_model = pytest.mark.parametrize(
+  'scheme',
+  [
+    pytest.param(s, marks=() if s in _FIRST else pytest.mark.slow)
+    for s in CASES
+  ],
+  ids=str,
+)
 
 
 def normal(seed, *shape):

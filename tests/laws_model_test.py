@@ -13,7 +13,7 @@ from posexp import attention, model, schemes
 from tests import cases, references
 
 
-@cases.every_scheme
+@cases.every_model
 def test_7_decoding_equals_the_full_pass(scheme):
   net, variables = cases.transformer(scheme)
   length = cases.LENGTH
@@ -28,7 +28,7 @@ def test_7_decoding_equals_the_full_pass(scheme):
     np.testing.assert_allclose(logits[:, 0], whole[:, t], rtol=0, atol=2e-5)
 
 
-@cases.every_scheme
+@cases.every_model
 def test_8_causality(scheme):
   net, variables = cases.transformer(scheme)
   # Each token is its own id, so a row of the table is the input at its place.
@@ -45,7 +45,7 @@ def test_8_causality(scheme):
   assert (size_LxL[np.tril_indices(cases.LENGTH)] > 0).all()
 
 
-@cases.every_scheme
+@cases.every_model
 def test_9_shift(scheme):
   net, variables = cases.transformer(scheme)
   tokens_1xL, shift = jnp.arange(cases.LENGTH)[None], 100
@@ -104,7 +104,7 @@ def test_11_beyond_the_table_raises(scheme):
         jax.eval_shape(lambda run=run: run(low + 1))
 
 
-@cases.every_scheme
+@cases.every_model
 def test_12_a_seed_is_the_same_alone(scheme):
   shape = dataclasses.replace(cases.SHAPE, layers=1)
   net = model.Transformer(shape, scheme, vocabulary=7)
