@@ -120,80 +120,48 @@ def core(
   `block` is as in `attend`; the content is the queries before they were
   rotated, for schemes that change whole rows of logits.
   """
+  if content_BxQxHxE is None:
+    content_BxQxHxE = q_BxQxHxE
+  q, content = (
+    x * jnp.asarray(scale, x.dtype) for x in (q_BxQxHxE, content_BxQxHxE)
+  )
+  rows = blockwise.tokens(q, q_at, q_index_1xQ)
+  columns = blockwise.tokens(k_BxKxHxE, k_at, k_index_1xK)
+  v_BxHxKxE = blockwise.heads_first(v_BxKxHxE)
   size = _block_size(scheme, block, q_BxQxHxE.shape[1], k_BxKxHxE.shape[1])
   if size is not None:
-    rows, columns = _tokens(
-      q_BxQxHxE, k_BxKxHxE, q_at, k_at, q_index_1xQ, k_index_1xK, scale
-    )
-    v_BxHxKxE = blockwise.heads_first(v_BxKxHxE)
     mixed = blockwise.attend(scheme, size, params, rows, columns, v_BxHxKxE)
     return mixed.swapaxes(1, 2)
-  weights_BxHxQxK = weights(
-    scheme,
-    params,
-    q_BxQxHxE,
-    k_BxKxHxE,
-    q_at,
-    k_at,
-    q_index_1xQ,
-    k_index_1xK,
-    scale,
-    content_BxQxHxE=content_BxQxHxE,
-  )
+  weights_BxHxQxK = weights(scheme, params, rows, columns, content, q_at, k_at)
   return jnp.einsum(
-    'bhqk,bhke->bhqe',
-    weights_BxHxQxK.astype(v_BxKxHxE.dtype),
-    blockwise.heads_first(v_BxKxHxE),
+    'bhqk,bhke->bhqe', weights_BxHxQxK.astype(v_BxHxKxE.dtype), v_BxHxKxE
   ).swapaxes(1, 2)
 
 
 def weights(
   scheme: schemes.Scheme,
   params: schemes.Params,
-  q_BxQxHxE: Array,
-  k_BxKxHxE: Array,
+  rows: blockwise.Tokens,
+  columns: blockwise.Tokens,
+  content_BxQxHxE: Array,
   q_at: schemes.At,
   k_at: schemes.At,
-  q_index_1xQ: Array,
-  k_index_1xK: Array,
-  scale: float,
-  *,
-  content_BxQxHxE: Array | None = None,
 ) -> Array:
   """The weight of each key for each query, B x H x Q x K, float32.
 
-  Arguments as those of `core`.
+  The queries, rotated in `rows` and as content, are divided by sqrt(E).
   """
-  rows, columns = _tokens(
-    q_BxQxHxE, k_BxKxHxE, q_at, k_at, q_index_1xQ, k_index_1xK, scale
-  )
   seen = blockwise.seen(rows, columns)
   logits_BxHxQxK = blockwise.score(scheme, params, rows, columns)
   logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
   if not scheme.blockwise:
-    content = q_BxQxHxE if content_BxQxHxE is None else content_BxQxHxE
-    content = content * jnp.asarray(scale, content.dtype)
-    logits_BxHxQxK = scheme.rescore(params, logits_BxHxQxK, content, q_at, k_at)
+    logits_BxHxQxK = scheme.rescore(
+      params, logits_BxHxQxK, content_BxQxHxE, q_at, k_at
+    )
     logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
   if scheme.normalised:
     return jax.nn.softmax(logits_BxHxQxK, axis=-1)
   return jnp.exp(logits_BxHxQxK)
-
-
-def _tokens(
-  q_BxQxHxE: Array,
-  k_BxKxHxE: Array,
-  q_at: schemes.At,
-  k_at: schemes.At,
-  q_index_1xQ: Array,
-  k_index_1xK: Array,
-  scale: float,
-) -> tuple[blockwise.Tokens, blockwise.Tokens]:
-  """Queries, divided by sqrt(E), and keys, with heads first."""
-  q_BxQxHxE = q_BxQxHxE * jnp.asarray(scale, q_BxQxHxE.dtype)
-  rows = blockwise.Tokens(q_BxQxHxE, q_at, q_index_1xQ)
-  columns = blockwise.Tokens(k_BxKxHxE, k_at, k_index_1xK)
-  return jax.tree.map(blockwise.heads_first, (rows, columns))
 
 
 def _block_size(

@@ -1,5 +1,7 @@
 """What an evaluation asks of a scheme that training never did."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from posexp import component, schemes
@@ -7,6 +9,18 @@ from posexp import component, schemes
 # A phase is known if training met one within this many radians of it, a
 # thirty-second of a turn on either side.
 NEAR = 2 * np.pi / 32
+
+
+class Compared(NamedTuple):
+  """What is new in an evaluation, by kind of regime.
+
+  Attributes:
+    shares: as `coverage` gives them.
+    new: whether training never used what a place uses; l x m, 0 or 1.
+  """
+
+  shares: dict[str, float]
+  new: dict[str, np.ndarray]
 
 
 def coverage(
@@ -55,47 +69,38 @@ def coverage(
   >>> show(schemes.T5())
   {'buckets': 1.0}
   """
-  new = unseen(
+  return compare(
     scheme,
     trained=trained,
     train_length=train_length,
     length=length,
     dims=dims,
-  )
-  used = _evaluated(scheme, train_length, length).regimes(
-    dims, np.arange(length)
-  )
-  shares = {}
-  for kind, new_NxM in new.items():
-    if kind in ('phases', 'angles', 'distances'):
-      shares[kind] = float(new_NxM.mean())
-    else:
-      _, first = np.unique(used[kind], axis=0, return_index=True)
-      shares[kind] = float(new_NxM[first].mean())
-  return shares
+  ).shares
 
 
-def unseen(
+def compare(
   scheme: schemes.Scheme,
   *,
   train_length: int,
   length: int,
   dims: schemes.Dims,
   trained: schemes.Scheme | None = None,
-) -> dict[str, np.ndarray]:
-  """Whether training never used what a place uses; by kind, l x m, 0 or 1.
-
-  Arguments as those of `coverage`.
-  """
+) -> Compared:
+  """`coverage`, and which places are new; arguments as there."""
   root = (scheme if trained is None else trained).trained_at(train_length)
   known = root.for_length(train_length).practised(dims, train_length)
   used = _evaluated(scheme, train_length, length).regimes(
     dims, np.arange(length)
   )
-  return {
-    kind: _new(kind, used_NxM, known.get(kind)).astype(np.float64)
-    for kind, used_NxM in used.items()
-  }
+  shares, new = {}, {}
+  for kind, used_NxM in used.items():
+    new_NxM = _new(kind, used_NxM, known.get(kind)).astype(np.float64)
+    counted = new_NxM
+    if kind not in ('phases', 'angles', 'distances'):
+      _, first = np.unique(used_NxM, axis=0, return_index=True)
+      counted = new_NxM[first]
+    shares[kind], new[kind] = float(counted.mean()), new_NxM
+  return Compared(shares, new)
 
 
 def mass(
@@ -104,7 +109,7 @@ def mass(
   """The share of attention that falls on what training never used, by kind.
 
   Args:
-    new: as `unseen` gives it.
+    new: as `compare` gives it.
     by_distance_N: the attention paid to each distance, summing to one.
     by_index_N: the attention paid to the key at each index.
   """

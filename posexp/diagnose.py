@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp import attention, config, coverage, evaluate, model
+from posexp import attention, blockwise, config, coverage, evaluate, model
 
 Array = jax.Array
 
@@ -62,18 +62,13 @@ def _weights(net: model.Transformer, shown: Any, place_Q: np.ndarray) -> Array:
   """The weights of some queries of a layer, B x H x Q x L."""
   params, q, k, q_at, k_at, content = shown
   some = lambda x: x[:, place_Q]
+  scaled = lambda x: some(x) * jnp.asarray(net.shape.head_width**-0.5, x.dtype)
   index_1xL = jnp.arange(k.shape[1], dtype=jnp.int32)[None]
+  q_at = jax.tree.map(some, q_at)
+  rows = blockwise.tokens(scaled(q), q_at, some(index_1xL))
+  columns = blockwise.tokens(k, k_at, index_1xL)
   return attention.weights(
-    net.scheme,
-    params,
-    some(q),
-    k,
-    jax.tree.map(some, q_at),
-    k_at,
-    some(index_1xL),
-    index_1xL,
-    net.shape.head_width**-0.5,
-    content_BxQxHxE=some(content),
+    net.scheme, params, rows, columns, scaled(content), q_at, k_at
   )
 
 
@@ -92,13 +87,12 @@ def report(run: config.Run, params: Any, length: int) -> list[dict[str, Any]]:
   root = run
   while root.parent is not None:
     root = root.parent
-  dims, trained = run.model.dims, run.train.length
-  shares = coverage.coverage(
+  shares, new = coverage.compare(
     run.scheme,
     trained=root.scheme,
-    train_length=trained,
+    train_length=run.train.length,
     length=length,
-    dims=dims,
+    dims=run.model.dims,
   )
   if not shares:
     return []
@@ -106,21 +100,19 @@ def report(run: config.Run, params: Any, length: int) -> list[dict[str, Any]]:
   scheme = run.evaluated_scheme(length)
   net = model.Transformer(run.model, scheme, run.task.vocabulary)
   tokens_BxL = model.inputs(net, batch.tokens_BxL[:EXAMPLES])
-  key = jax.random.key(evaluate.FOLD) if scheme.draws else None
+
+  def sequence(params, tokens_L, number):
+    key = evaluate.position_key(scheme, number)
+    return attention_mass(net, params, tokens_L[None], key)
+
   # One seed and one sequence at a time: a long one has many weights.
+  number_B = np.arange(len(tokens_BxL), dtype=np.uint32)
   one = lambda p: jax.lax.map(
-    lambda tokens_L: attention_mass(net, p, tokens_L[None], key), tokens_BxL
+    lambda example: sequence(p, *example), (tokens_BxL, number_B)
   )
   masses = jax.jit(lambda params: jax.lax.map(one, params))(params)
   by_distance_SxL, by_index_SxL = (
     np.asarray(m, np.float64).mean(axis=(1, 2, 3)) for m in masses
-  )
-  new = coverage.unseen(
-    run.scheme,
-    trained=root.scheme,
-    train_length=trained,
-    length=length,
-    dims=dims,
   )
   new = {kind: x[: tokens_BxL.shape[1]] for kind, x in new.items()}
   found = [

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from posexp import config, model, sharding, tasks
+from posexp import config, model, schemes, sharding, tasks
 
 Array = jax.Array
 
@@ -163,12 +163,9 @@ def predictor(
   examples B, and gives S x B x L-1. Positions that are drawn depend on the
   number of the example alone, so results average over many draws.
   """
-  rows = max(1, BUDGET // (4 * net.shape.heads * length**2))
 
   def say(params, tokens_L, number):
-    key = None
-    if net.scheme.draws:
-      key = jax.random.fold_in(jax.random.key(FOLD), number)
+    key = position_key(net.scheme, number)
     logits_1xTxV = model.predict(net, params, tokens_L[None], key=key)
     return jnp.argmax(logits_1xTxV[0], axis=-1).astype(jnp.int32)
 
@@ -176,7 +173,7 @@ def predictor(
     one = lambda p: jax.lax.map(
       lambda example: say(p, *example),
       (tokens_BxL, number_B),
-      batch_size=rows,
+      batch_size=at_once(net.shape, length),
     )
     return sharding.each_seed(one, on, seeds, params)
 
@@ -193,6 +190,18 @@ def predictor(
       check_vma=False,
     )
   )
+
+
+def position_key(scheme: schemes.Scheme, number: Array) -> Array | None:
+  """The key of an example's positions, None where a scheme draws none."""
+  if not scheme.draws:
+    return None
+  return jax.random.fold_in(jax.random.key(FOLD), number)
+
+
+def at_once(shape: config.Model, length: int) -> int:
+  """How many sequences' logits fit into BUDGET, at least one."""
+  return max(1, BUDGET // (4 * shape.heads * length**2))
 
 
 def judge(said_SxBxL: np.ndarray, batch: tasks.Batch, length: int) -> Outcomes:

@@ -199,7 +199,7 @@ def _program(
   """The jitted program from parameters, angles and examples to S losses."""
   net = model.Transformer(run.model, free, run.task.vocabulary)
   asked = run.task.asked(length)
-  rows = max(1, evaluate.BUDGET // (4 * run.model.heads * length**2))
+  rows = evaluate.at_once(run.model, length)
 
   def one_seed(params, theta_K, batch: tasks.Batch):
     shared = run.model.share_position
@@ -216,9 +216,8 @@ def _program(
     total_S, count_S = sharding.each_seed(
       lambda p: one_seed(p, theta_K, batch), on, len(run.seeds), params
     )
-    return jax.lax.psum(total_S, sharding.DATA) / jax.lax.psum(
-      jnp.maximum(count_S, 1.0), sharding.DATA
-    )
+    total_S, count_S = jax.lax.psum((total_S, count_S), sharding.DATA)
+    return total_S / jnp.maximum(count_S, 1.0)
 
   return jax.jit(
     jax.shard_map(
