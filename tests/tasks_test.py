@@ -144,6 +144,39 @@ def test_chance_is_a_probability(task, length):
   assert 0 < task.chance(length) < 1
 
 
+@functools.cache
+def scores(task, length):
+  """The share of right answers of each answerer, and one sigma of it."""
+  batches = [draw(task, length, seed=seed) for seed in range(16)]
+  batch = jax.tree.map(lambda *x: np.concatenate(x), *batches)
+  asked_BxL = batch.targets_BxL & ~batch.ends_BxL
+  rng = np.random.default_rng(0)
+  guesses = task.guesses(rng, batch.tokens_BxL, asked_BxL)
+  hits = {
+    name: (said_BxL == batch.tokens_BxL)[asked_BxL].mean()
+    for name, said_BxL in guesses.items()
+  }
+  # Answers of one sequence may hang together, so sequences are counted.
+  return hits, 0.5 / math.sqrt(len(batch.tokens_BxL))
+
+
+@each
+def test_a_random_answerer_scores_chance(task, length):
+  hits, sigma = scores(task, length)
+  assert abs(hits['random'] - task.chance(length)) < 5 * sigma
+
+
+@each
+def test_no_answerer_beats_what_the_design_defends_against(task, length):
+  hits, sigma = scores(task, length)
+  assert {'random', 'bag'} <= set(hits) and task.defended <= set(hits)
+  for name in task.defended:
+    bar = task.chance(length)
+    if name != 'bag':
+      bar = max(bar, hits['bag'])
+    assert hits[name] < bar + 5 * sigma, name
+
+
 @pytest.mark.parametrize(
   'task',
   [

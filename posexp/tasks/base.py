@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
+import numpy as np
 
 from posexp import component
 
@@ -40,7 +41,13 @@ class Task(component.Component, abc.ABC):
   `length` is always the number of tokens in the whole sequence.
   """
 
+  # What it isolates: C content retrieval, R relative offset, A absolute index,
+  # O order, K counting, S state.
   capability: ClassVar[str] = ''
+
+  # The answerers of `guesses` against which the design defends: 'bag' does no
+  # better than chance, any other no better than chance or 'bag'.
+  defended: ClassVar[frozenset[str]] = frozenset()
 
   @property
   @abc.abstractmethod
@@ -63,6 +70,32 @@ class Task(component.Component, abc.ABC):
     """
     del length
     return None
+
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> Mapping[str, np.ndarray]:
+    """What answerers that cannot order would say: the baselines of a table.
+
+    Tokens B x L by name, read where `asked_BxL` is true:
+
+    * 'random' has not seen the body; its expected accuracy is `chance`.
+    * 'bag' has seen which tokens the body holds, and how often, but not where.
+    * 'recent' says what is nearest: the candidate that stands last before the
+      question, or closest to what is asked about.
+
+    A task gives those that mean something for it, told in its docstring; they
+    may know the true answers before a target, as a model does.
+
+    Args:
+      rng: where the answerers draw from.
+      tokens_BxL: as `sample` gives them.
+      asked_BxL: which of them are targets and no end of sequence.
+    """
+    del rng, tokens_BxL, asked_BxL
+    return {}
 
   def check(self, length: int) -> None:
     """Raises a ValueError, in one sentence, if the length cannot be had."""

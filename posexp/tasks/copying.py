@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import base, draw, fields
+from posexp.tasks import answerers, base, draw, fields
 
 PAD, SEP, EOS = range(3)
 _SPECIAL = 3
@@ -18,6 +18,8 @@ _SPECIAL = 3
 @dataclasses.dataclass(frozen=True)
 class _Repeat(base.Task):
   """What the two have in common: all but the order of the answer."""
+
+  defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
   symbols: int = 64
   distinct: bool = True
@@ -61,6 +63,31 @@ class _Repeat(base.Task):
 
     return draw.per_example(one, key, batch)
 
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    count = int(asked_BxL[0].sum())
+    answer_BxN = tokens_BxL[asked_BxL].reshape(-1, count)
+    if self.distinct:
+      unsaid_BxU = answerers.unsaid(answer_BxN, _SPECIAL, self.vocabulary)
+      every_BxS = np.concatenate((answer_BxN, unsaid_BxU), axis=1)
+      random_BxN = answerers.remaining(rng, every_BxS, count)
+    else:
+      random_BxN = rng.integers(_SPECIAL, self.vocabulary, answer_BxN.shape)
+    sep = int(np.argmax(asked_BxL[0])) - 1
+    said = {
+      'random': random_BxN,
+      'bag': answerers.remaining(rng, answer_BxN, count),
+      'recent': np.repeat(tokens_BxL[:, [sep - 1]], count, axis=1),
+    }
+    return {
+      name: answerers.placed(asked_BxL, said_BxN)
+      for name, said_BxN in said.items()
+    }
+
   @abc.abstractmethod
   def _answer(self, source_N: jax.Array) -> tuple[jax.Array, np.ndarray]:
     """The answer to a source, and how far back each token's source is."""
@@ -92,6 +119,9 @@ class Copy(_Repeat):
   places have the same token before them, so that induction would do as well
   with any of them; 0 for the first place, which has SEP before its answer
   and is not found by induction. The EOS has neither distance nor ambiguity.
+
+  Answerers: 'bag' says any source token that is still due, 'recent' always the
+  last one of the source.
 
   Args:
     symbols: the number of source tokens to choose from.
@@ -147,6 +177,9 @@ class Reverse(_Repeat):
   the source and what *precedes* it is wanted, so the successor is the cue
   here that the predecessor is in Copy; 0 for the first place. The EOS has
   neither distance nor ambiguity.
+
+  Answerers: 'bag' says any source token that is still due, 'recent' always the
+  last one of the source.
 
   Args:
     symbols: the number of source tokens to choose from.

@@ -7,8 +7,9 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from posexp.tasks import base, draw, fields, pairs
+from posexp.tasks import answerers, base, draw, fields, pairs
 
 SEP, ASK, YES, NO = range(4)
 _SPECIAL = 4
@@ -99,6 +100,9 @@ class Ordering(_Twin):
   about three times in four, mostly at large gaps: read the curve at small
   gaps for precision and at large gaps for any sense of order at all.
 
+  Answerers: 'bag' knows that both events are there and throws a coin, as
+  'random' does; 'recent' says b, which was named last.
+
   Foils (C = 1): the other event of the pair; a wrong answer that is not the
   foil was not found at all.
 
@@ -127,6 +131,21 @@ class Ordering(_Twin):
   """
 
   capability: ClassVar[str] = 'O'
+  defended: ClassVar[frozenset[str]] = frozenset({'bag', 'recent'})
+
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    del asked_BxL
+    a_BxL, b_BxL = (np.roll(tokens_BxL, n, axis=1) for n in (2, 1))
+    return {
+      'random': answerers.coin(rng, a_BxL, b_BxL),
+      'bag': answerers.coin(rng, a_BxL, b_BxL),
+      'recent': b_BxL,
+    }
 
   def _one(self, key: jax.Array, slots: int) -> base.Batch:
     story = _tell(self, key, slots)
@@ -160,6 +179,9 @@ class Presence(_Twin):
   No event is asked about twice, and whether x is there is a fair coin,
   independent of the other questions, for the reasons given at Ordering.
 
+  Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
+  says YES if one of the last half of the body's slots holds the event.
+
   Foils (C = 1): none, always -1; any wrong answer is an error of retrieval.
 
   Strata: `distance` from the answer back to the event, -1 if it is absent;
@@ -184,6 +206,23 @@ class Presence(_Twin):
   """
 
   capability: ClassVar[str] = 'C'
+
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    del asked_BxL
+    slots = _slots(self, tokens_BxL.shape[1])
+    x_BxL = np.roll(tokens_BxL, 1, axis=1)
+    said = {'random': rng.integers(0, 2, tokens_BxL.shape) == 0}
+    for name, start in (('bag', 0), ('recent', slots // 2)):
+      seen_BxV = np.zeros((len(tokens_BxL), self.vocabulary), bool)
+      body_BxN = tokens_BxL[:, start:slots]
+      np.put_along_axis(seen_BxV, body_BxN, True, axis=1)
+      said[name] = np.take_along_axis(seen_BxV, x_BxL, axis=1)
+    return {k: np.where(yes_BxL, YES, NO) for k, yes_BxL in said.items()}
 
   @property
   def _absent(self) -> int:

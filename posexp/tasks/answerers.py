@@ -1,0 +1,57 @@
+"""What simple answerers say, for `Task.guesses`: NumPy, on the host."""
+
+import numpy as np
+
+
+def coin(
+  rng: np.random.Generator, one_X: np.ndarray, other_X: np.ndarray
+) -> np.ndarray:
+  """One of two answers each, with a fair coin."""
+  return np.where(rng.integers(0, 2, np.shape(one_X)) == 0, one_X, other_X)
+
+
+def remaining(
+  rng: np.random.Generator, answer_BxN: np.ndarray, choices: int
+) -> np.ndarray:
+  """A token each among those not said yet, at each place of the answers.
+
+  Args:
+    rng: where to draw from.
+    answer_BxN: the true answers, in order, and after them what else could
+      have been an answer.
+    choices: how many of the N are answers.
+
+  Returns:
+    B x choices: at place i one of answer[i:], all equally likely.
+
+  >>> rng = np.random.default_rng(0)
+  >>> remaining(rng, np.array([[7, 8, 9]]), 3)[0, -1]
+  np.int64(9)
+  """
+  batch, width = answer_BxN.shape
+  first_N = np.arange(choices)
+  pick_BxN = rng.integers(first_N, width, (batch, choices))
+  return np.take_along_axis(answer_BxN, pick_BxN, axis=1)
+
+
+def unsaid(answer_BxN: np.ndarray, low: int, high: int) -> np.ndarray:
+  """The ids of low, ..., high - 1 that are not in a row of distinct tokens.
+
+  >>> unsaid(np.array([[5, 3]]), 3, 7).tolist()
+  [[4, 6]]
+  """
+  batch, count = answer_BxN.shape
+  free_BxS = np.ones((batch, high - low), bool)
+  np.put_along_axis(free_BxS, answer_BxN - low, False, axis=1)
+  return low + np.nonzero(free_BxS)[1].reshape(batch, high - low - count)
+
+
+def placed(asked_BxL: np.ndarray, said: np.ndarray) -> np.ndarray:
+  """Answers, in order of targets, at their places; -1 elsewhere.
+
+  >>> placed(np.array([[False, True, True]]), np.array([[4, 5]])).tolist()
+  [[-1, 4, 5]]
+  """
+  full_BxL = np.full(asked_BxL.shape, -1, np.int32)
+  full_BxL[asked_BxL] = np.ravel(said)
+  return full_BxL
