@@ -133,8 +133,9 @@ class Evaluate(component.Component):
 class Run(component.Component):
   """One cell of an experiment: a task, a scheme and the seeds it is run with.
 
-  With a parent, the weights are the parent's and the scheme is what they are
-  evaluated under: a retrofit. Everything is checked here, before any compute.
+  With a parent, the weights are the parent's, evaluated under another scheme (a
+  retrofit) or on another arm of the task. Everything is checked here, before
+  any compute.
 
   Attributes:
     task: what is asked of the model.
@@ -184,13 +185,20 @@ class Run(component.Component):
           'the run whose weights it takes over'
         )
       return
-    for name in ('model', 'seeds', 'task'):
+    for name in ('model', 'seeds'):
       mine, theirs = getattr(self, name), getattr(self.parent, name)
       if mine != theirs:
         raise ValueError(
           f"a retrofit keeps its parent's {name}, got {mine} where the "
           f'parent has {theirs}'
         )
+    mine, theirs = self.task.vocabulary, self.parent.task.vocabulary
+    if mine != theirs:
+      raise ValueError(
+        f'{self.task} has {mine} token ids where the model was trained on '
+        f'{theirs}, those of {self.parent.task}: choose its fields so that the '
+        'vocabularies agree'
+      )
     if self.train.steps:
       raise ValueError(
         f'a retrofit is zero-shot, got {self.train.steps} steps: use '
@@ -217,11 +225,14 @@ class Run(component.Component):
   def name(self) -> str:
     """The run in a few words, for tables and progress."""
     trail = [str(self.scheme)]
-    ancestor = self.parent
+    task, ancestor = type(self.task).__name__, self.parent
     while ancestor is not None:
-      trail.insert(0, str(ancestor.scheme))
+      if ancestor.task != self.task:
+        task = str(self.task)
+      if str(ancestor.scheme) != trail[0]:
+        trail.insert(0, str(ancestor.scheme))
       ancestor = ancestor.parent
-    return f'{type(self.task).__name__}: {" -> ".join(trail)}'
+    return f'{task}: {" -> ".join(trail)}'
 
   @property
   def digest(self) -> str:
@@ -232,6 +243,13 @@ class Run(component.Component):
     """This run's trained weights under another scheme, zero-shot."""
     changes.setdefault('train', dataclasses.replace(self.train, steps=0))
     return dataclasses.replace(self, scheme=scheme, parent=self, **changes)
+
+  def on(self, task: tasks.Task, **changes: Any) -> 'Run':
+    """This run's trained weights on another task of the same vocabulary.
+
+    Another arm of the task, say: other gaps, another density, a later start.
+    """
+    return self.retrofit(self.scheme, task=task, **changes)
 
 
 def digest(config: dict[str, Any]) -> str:

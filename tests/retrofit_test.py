@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import config, model, retrofit, schemes, train
+from posexp import config, model, retrofit, schemes, tasks, train
 from tests import small
 
 
@@ -123,3 +123,15 @@ def test_what_is_added_changes_nothing_until_it_is_trained(added):
   before = model.predict(model.of(child.parent), first(params), tokens)
   after = model.predict(model.of(child), first(transfer.params), tokens)
   np.testing.assert_array_equal(before, after)
+
+
+def test_trained_weights_on_another_arm_of_the_task():
+  run = small.run()
+  twin = tasks.Presence(symbols=16, queries=1, filler=4)
+  other = run.on(twin)
+  assert other.name == f'{twin}: RoPE()'
+  assert other.retrofit(schemes.NoPE()).name == f'{twin}: RoPE() -> NoPE()'
+  assert run.retrofit(schemes.NoPE()).name == 'Ordering: RoPE() -> NoPE()'
+  params = train.initial_params(run, np.uint32(0))
+  moved = retrofit.transfer(run, other, params)
+  jax.tree.map(np.testing.assert_array_equal, moved.params, params)
