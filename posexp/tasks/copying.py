@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import answerers, base, draw, fields
+from posexp.tasks import answerers, base, draw, fields, layout
 
 PAD, SEP, EOS = range(3)
 _SPECIAL = 3
@@ -232,30 +232,12 @@ def _compose(
   ambiguity are read off the answer, in either direction.
   """
   count = answer_N.shape[0]
-  lead, tail = length - count - task.eos, int(task.eos)
-  pad = jnp.full(lead - 1 - count, PAD, jnp.int32)
-  sep, eos = jnp.full(1, SEP, jnp.int32), jnp.full(tail, EOS, jnp.int32)
-
-  def on_answers(value_N: jax.Array | np.ndarray) -> jax.Array:
-    return jnp.pad(value_N, (lead, tail), constant_values=-1)
-
-  behind_N = jnp.pad(answer_N[:-1], (1, 0), constant_values=-1)
-  ahead_N = jnp.pad(answer_N[1:], (0, 1), constant_values=-1)
-  foils_2xL = [
-    on_answers(jnp.where(foil_N == answer_N, -1, foil_N))
-    for foil_N in (behind_N, ahead_N)
-  ]
-  place_L = np.arange(length, dtype=np.int32)
-  return base.Batch(
-    tokens_BxL=jnp.concatenate((pad, source_N, sep, answer_N, eos)),
-    targets_BxL=jnp.asarray(place_L >= lead),
-    ends_BxL=jnp.asarray(place_L >= lead + count),
-    foils_BxLxC=jnp.stack(foils_2xL, axis=1),
-    strata={
-      'index': jnp.asarray(np.maximum(place_L - lead, -1)),
-      'distance': on_answers(distance_N),
-      'ambiguity': on_answers(_ambiguity(task, answer_N)),
-    },
+  pad = jnp.full(length - task.eos - 1 - 2 * count, PAD, jnp.int32)
+  return layout.repetition(
+    jnp.concatenate((pad, source_N, jnp.full(1, SEP, jnp.int32))),
+    answer_N,
+    EOS if task.eos else None,
+    {'distance': distance_N, 'ambiguity': _ambiguity(task, answer_N)},
   )
 
 
