@@ -6,6 +6,25 @@ from posexp.tasks.copying import Copy as Copy
 from posexp.tasks.copying import Reverse as Reverse
 from posexp.tasks.events import Ordering as Ordering
 from posexp.tasks.events import Presence as Presence
+from posexp.tasks.flipflop import FlipFlop as FlipFlop
+from posexp.tasks.recall import Needle as Needle
+from posexp.tasks.recall import Recall as Recall
+from posexp.tasks.selective import SelectiveCopy as SelectiveCopy
+from posexp.tasks.tracking import VariableTracking as VariableTracking
+from posexp.tasks.writes import FirstWins as FirstWins
+from posexp.tasks.writes import LastWins as LastWins
 
 # What `posexp tasks` lists: one line a task.
-CATALOGUE: tuple[Task, ...] = (Copy(), Reverse(), Ordering(), Presence())
+CATALOGUE: tuple[Task, ...] = (
+  Copy(),
+  Reverse(),
+  SelectiveCopy(),
+  Ordering(),
+  Presence(),
+  Recall(),
+  FirstWins(),
+  LastWins(),
+  Needle(),
+  VariableTracking(),
+  FlipFlop(),
+)
