@@ -39,8 +39,8 @@ class Recall(store.Store):
     answer can not be read off an earlier question.
   * Values are independent of keys and of each other, and may repeat.
   * Which pairs are asked about, and in what order, is drawn apart from where
-    they stand, so that no place in the body is likelier than another to hold
-    the answer.
+    they stand, so that no pair of a body is likelier than another to hold the
+    answer.
   * Where pairs stand: with gaps='uniform' every arrangement of pairs and
     filler is equally likely. With gaps='power' pairs are drawn one by one
     with P(d) ~ d ** (alpha - 1), where d = 1, 2, ... is the place counted

@@ -30,10 +30,10 @@ class VariableTracking(store.Store):
   What is balanced, and why:
 
   * The statements of all chains are shuffled together: a statement stands
-    before or after the one that it needs, as it comes. Where each stands
-    after, values can be handed on from left to right in a single layer's
-    sight of the past; where not, the chain must be followed from the
-    question. `late` tells the two apart.
+    before or after the one that it needs, as it comes. Where it stands
+    after, a value can be handed on from left to right; where it stands
+    before, a causal model must come back to it later. `late` tells the two
+    apart.
   * Every arrangement of statements and filler is equally likely.
   * A variable is set once, in one chain. Values are independent.
 
