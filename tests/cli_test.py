@@ -137,7 +137,8 @@ def test_a_dry_run_writes_nothing(file, tmp_path, capsys):
     (['show', '/no/such/dir'], '/no/such/dir'),
     (['schemes', 'RoPE', 'T5'], 'takes [NAME], got 2 arguments: RoPE T5'),
     (['schemes', 'yarnn'], "no scheme or law is called 'yarnn' (did you mean "),
-    (['tasks', 'Copy'], 'takes no argument, got 1 arguments: Copy'),
+    (['tasks', 'Copy', 'Sort'], 'takes [NAME], got 2 arguments: Copy Sort'),
+    (['tasks', 'Revers'], "no task is called 'Revers' (did you mean Reverse"),
   ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
@@ -184,3 +185,9 @@ def test_schemes_and_tasks_are_listed(capsys):
   out = capsys.readouterr().out
   for name in ('Copy', 'Reverse', 'Ordering', 'Presence'):
     assert name in out
+  assert max(map(len, out.splitlines())) <= 100
+  assert call('tasks', 'ordering') == 0
+  out = capsys.readouterr().out
+  assert (
+    'chance            50.0% at 64 tokens' in out and 'Foils (C = 1)' in out
+  )
