@@ -118,7 +118,7 @@ def each_task() -> list[tasks.Task]:
 
 def task_section(task: tasks.Task) -> str:
   """One task, in Markdown."""
-  text, mark, example = inspect.getdoc(type(task)).partition('>>> ')
+  text, mark, example = (inspect.getdoc(type(task)) or '').partition('>>> ')
   body, _, fields = text.partition('Args:\n')
   facts = listing.task_facts(task)
   facts['isolates'] = f'{task.capability}: {facts["isolates"]}'
@@ -140,7 +140,9 @@ def task_table() -> str:
   lines = ['| task | isolates | what it asks |', '|---|---|---|']
   for task in each_task():
     name = type(task).__name__
-    summary = ' '.join(inspect.getdoc(type(task)).split('\n\n')[0].split())
+    summary = ' '.join(
+      (inspect.getdoc(type(task)) or '').split('\n\n')[0].split()
+    )
     link = f'[{name}](docs/tasks.md#{name.lower()})'
     lines.append(f'| {link} | {task.capability} | {summary} |')
   return '\n'.join(lines) + '\n'
