@@ -37,7 +37,8 @@ _TYPES = {
   'ratio': 'float64',
   'seed': 'int64',
   **dict.fromkeys(('exact', 'token', 'order', 'retrieval'), 'float64'),
-  **dict.fromkeys(('first_error', 'end', 'chance'), 'float64'),
+  **dict.fromkeys(('first_error', 'end'), 'float64'),
+  **dict.fromkeys(('chance', 'bag', 'recent'), 'float64'),
   **dict.fromkeys(('targets', 'parameters', 'steps', 'diverged'), 'int64'),
   'admitted': 'bool',
 }
@@ -165,9 +166,11 @@ def load(
   Columns: digest, name, task, scheme, parent (the scheme it was trained with,
   '' if none), parent_digest, trained_length, length, ratio (length over
   trained length), seed, exact, token, order, retrieval, first_error, end (NaN
-  where the task has none), chance, targets, parameters, steps, diverged (step
-  or -1), admitted (learned the task at the trained length, token accuracy at
-  least 0.99). A record that cannot be read is a warning that names its file.
+  where the task has none), chance, bag and recent (what answerers that cannot
+  order score on the same examples, see `Task.guesses`; NaN where the task has
+  none), targets, parameters, steps, diverged (step or -1), admitted (learned
+  the task at the trained length, token accuracy at least 0.99). A record that
+  cannot be read is a warning that names its file.
 
   Args:
     workdir: as given to `posexp run`.
@@ -198,12 +201,15 @@ def _rows(record: dict[str, Any]) -> Iterable[dict[Any, Any]]:
     'steps': record['config']['train']['steps'],
   }
   for result in record['results']:
-    seed = str(result['seed'])
+    seed, length = str(result['seed']), str(result['length'])
+    baselines = record.get('baselines', {}).get(length, {})
     values = {
       **same,
       **result,
       'ratio': result['length'] / record['trained_length'],
-      'chance': record['chance'][str(result['length'])],
+      'chance': record['chance'][length],
+      'bag': baselines.get('bag'),
+      'recent': baselines.get('recent'),
       'diverged': record['diverged'][seed],
       # Null, which is not a number, is not an accuracy of nought.
       'admitted': (record['learned'][seed] or 0) >= GATE,

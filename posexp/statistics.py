@@ -33,6 +33,8 @@ COLUMNS = (
   'n_seeds',
   'n_admitted',
   'chance',
+  'bag',
+  'recent',
   'in_distribution',
   *(f'{m}{end}' for m in MEASURES for end in ('', '_low', '_high')),
 )

@@ -14,7 +14,16 @@ import time
 import numpy as np
 import pytest
 
-from posexp import checkpoint, config, measure, records, schemes, tasks, train
+from posexp import (
+  checkpoint,
+  config,
+  evaluate,
+  measure,
+  records,
+  schemes,
+  tasks,
+  train,
+)
 from posexp.launch import grid, local, progress
 from tests import small
 
@@ -57,6 +66,7 @@ def test_a_zero_shot_change_to_the_same_scheme_changes_no_answer(tmp_path):
   assert a.equals(b)
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_a_retrofit_is_judged_by_its_root_and_moved_from_its_parent(tmp_path):
   run = small.run(scheme=schemes.T5())
   child = run.retrofit(schemes.NoPE())
@@ -258,6 +268,7 @@ def test_a_lost_parent_checkpoint_is_a_sentence(tmp_path):
   assert 'move that directory away to train it again' in failures[child.digest]
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_the_record_tells_what_is_behind_a_number(tmp_path):
   task, scheme = tasks.Copy(symbols=16), schemes.T5(buckets=8, max_distance=16)
   run = small.run(task=task, scheme=scheme)
@@ -272,6 +283,12 @@ def test_the_record_tells_what_is_behind_a_number(tmp_path):
   assert first != second
   assert json.loads(json.dumps(record)) == record
   assert record['chance'] == {str(n): run.task.chance(n) for n in (12, 24)}
+  for n in (12, 24):
+    found = record['baselines'][str(n)]
+    assert found == evaluate.baselines(run.task, n, 16)
+    # With distinct tokens the last of the bag is certain.
+    assert run.task.chance(n) < found['bag'] < 1
+    assert found['recent'] <= found['bag']
   # Copies of 5 and of 11 tokens, in 16 sequences, by 2 seeds.
   table = records.outcomes(tmp_path, run.digest)
   counts = table.groupby(['length', 'seed', 'example']).size()

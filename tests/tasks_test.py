@@ -94,7 +94,8 @@ def test_pure_function_of_the_key(task, length):
 @pytest.mark.parametrize('name', ['presence spread', 'copy repeats'])
 def test_jit_is_eager(name):
   task, length = TABLE[name]
-  eager = task.sample(jax.random.key(0), length=length, batch=64)
+  with jax.disable_jit():
+    eager = task.sample(jax.random.key(0), length=length, batch=64)
   assert_equal(draw(task, length), jax.tree.map(np.asarray, eager))
 
 
@@ -125,6 +126,10 @@ def test_targets_ends_and_strata(task, length):
   batch = draw(task, length)
   assert batch.targets_BxL.any(axis=1).all()
   assert not batch.targets_BxL[:, 0].any()
+  asked = task.asked(length)
+  if asked is not None:
+    places = np.nonzero(batch.targets_BxL.any(axis=0))[0]
+    np.testing.assert_array_equal(places, sorted(asked))
   assert not (batch.ends_BxL & ~batch.targets_BxL).any()
   assert batch.ends_BxL.sum(axis=1).max() == getattr(task, 'eos', False)
   for name, value_BxL in batch.strata.items():

@@ -273,6 +273,10 @@ def _record(
     'diverged': _by_seed(run, trained.diverged_S.tolist()),
     'learned': learned,
     'chance': {str(n): run.task.chance(n) for n in run.lengths},
+    'baselines': {
+      str(n): evaluate.baselines(run.task, n, run.evaluate.examples)
+      for n in run.lengths
+    },
     'results': results,
     'coverage': covered,
   }

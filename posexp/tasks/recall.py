@@ -20,7 +20,7 @@ _CANDIDATES = 16
 
 @dataclasses.dataclass(frozen=True)
 class Recall(store.Store):
-  """Which value went with this key? (Associative recall with many queries.)
+  """Which value went with this key? (Multi-query associative recall.)
 
   ```
   body of N = length - 1 - 2 * queries tokens, SEP, (key value) * queries
