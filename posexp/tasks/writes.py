@@ -142,16 +142,19 @@ class LastWins(_Twin):
 
   Each key that is asked about is written twice in the body with two different
   values, and the answer is the last of them. Sequences, but for the answers,
-  balance, strata, fields and errors are those of FirstWins; `distance` is
-  that of the later write, and so independent of the gap.
+  balance, fields and errors are those of FirstWins.
 
-  A prior for what is near, and nothing else, solves this task: never show it
-  without its twin.
+  A model that finds the key and prefers what is near needs no order to be
+  right here: never show this task without its twin.
 
   Answerers: 'bag' says one of the values in the body, those already said
   taken out; 'recent' the value written last for the key, always right here.
 
   Foils (C = 1): the value that the other write gave the key.
+
+  Strata: `gap` in tokens between the writes; `distance` in tokens from the
+  answer back to the value that is right, which is that of the later write and
+  so independent of the gap; `query`, the number of the question.
 
   Args:
     queries: questions per sequence.
