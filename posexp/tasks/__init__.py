@@ -1,11 +1,34 @@
 """Synthetic tasks in which finding and ordering can be told apart."""
 
+from posexp.tasks.attachment import Attachment as Attachment
 from posexp.tasks.base import Batch as Batch
 from posexp.tasks.base import Task as Task
 from posexp.tasks.copying import Copy as Copy
 from posexp.tasks.copying import Reverse as Reverse
+from posexp.tasks.counting import Count as Count
+from posexp.tasks.counting import Majority as Majority
+from posexp.tasks.counting import Parity as Parity
 from posexp.tasks.events import Ordering as Ordering
 from posexp.tasks.events import Presence as Presence
+from posexp.tasks.lookup import IndexLookup as IndexLookup
+from posexp.tasks.lookup import LookupLeft as LookupLeft
+from posexp.tasks.lookup import LookupRight as LookupRight
+from posexp.tasks.sorting import Sort as Sort
+from posexp.tasks.stopping import RepeatToken as RepeatToken
 
 # What `posexp tasks` lists: one line a task.
-CATALOGUE: tuple[Task, ...] = (Copy(), Reverse(), Ordering(), Presence())
+CATALOGUE: tuple[Task, ...] = (
+  Copy(),
+  Reverse(),
+  Ordering(),
+  Presence(),
+  Attachment(),
+  LookupLeft(),
+  LookupRight(),
+  IndexLookup(),
+  Sort(),
+  RepeatToken(),
+  Count(),
+  Majority(),
+  Parity(),
+)

@@ -46,6 +46,17 @@ def unsaid(answer_BxN: np.ndarray, low: int, high: int) -> np.ndarray:
   return low + np.nonzero(free_BxS)[1].reshape(batch, high - low - count)
 
 
+def counts(tokens_BxN: np.ndarray, vocabulary: int) -> np.ndarray:
+  """How often each id is in each row, B x vocabulary.
+
+  >>> counts(np.array([[2, 0, 2]]), 4).tolist()
+  [[1, 0, 2, 0]]
+  """
+  count_BxV = np.zeros((len(tokens_BxN), vocabulary), np.int32)
+  np.add.at(count_BxV, (np.arange(len(tokens_BxN))[:, None], tokens_BxN), 1)
+  return count_BxV
+
+
 def placed(asked_BxL: np.ndarray, said: np.ndarray) -> np.ndarray:
   """Answers, in order of targets, at their places; -1 elsewhere.
 
