@@ -74,6 +74,9 @@ class Attachment(base.Task):
   >>> task = Attachment(symbols=4, queries=1, distractors=1, filler=2)
   >>> batch = task.sample(jax.random.key(0), length=15, batch=1)
   >>> batch.tokens_BxL[0].tolist()
+  [12, 3, 5, 1, 10, 4, 11, 12, 6, 12, 1, 8, 0, 8, 4]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'distance': 9, 'gap': 6, 'near': 0, 'query': 0}
   """
 
   capability: ClassVar[str] = 'RO'
@@ -186,9 +189,9 @@ def _one(task: Attachment, key: jax.Array, slots: int) -> base.Batch:
   asked_Q = draw.shuffled(order_C)[:queries]
   near_Q = near_C[asked_Q]
   slot_Q = slot_Cx3[asked_Q, near_Q]
-  strata_Q = {
+  strata_Q: dict[str, jax.Array] = {
     'gap': marker_C[asked_Q] + 1 - slot_Q,
-    'distance': layout.answers_at(slots + 1, 2, queries) - slot_Q,
+    'distance': jnp.asarray(layout.answers_at(slots + 1, 2, queries)) - slot_Q,
     'near': near_Q,
   }
   return layout.questions(

@@ -181,9 +181,14 @@ class Count(_Modulo):
       length too short for `modulus` different counts of each symbol.
 
   >>> import jax
-  >>> task = Count(symbols=3, queries=1, modulus=3)
-  >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
+  >>> task = Count(symbols=4, queries=1, modulus=3)
+  >>> batch = task.sample(jax.random.key(1), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
+  [5, 7, 7, 7, 4, 7, 7, 7, 7, 0, 7, 2]
+  >>> batch.foils_BxLxC[0, -1].tolist()
+  [1, 3]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'count': 7, 'query': 0}
   """
 
   modulus: int = 4
@@ -233,9 +238,12 @@ class Parity(_Modulo):
     queries: questions per sequence.
 
   >>> import jax
-  >>> task = Parity(symbols=3, queries=1)
-  >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
+  >>> task = Parity(symbols=4, queries=1)
+  >>> batch = task.sample(jax.random.key(1), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
+  [4, 5, 5, 5, 3, 6, 5, 4, 6, 0, 6, 1]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'count': 2, 'query': 0}
   """
 
   capability: ClassVar[str] = 'KS'
@@ -286,6 +294,9 @@ class Majority(_Tally):
   >>> task = Majority(symbols=4, queries=1)
   >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
+  [3, 3, 4, 2, 4, 4, 2, 3, 0, 2, 3, 3]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'margin': 1, 'query': 0}
   """
 
   _named: ClassVar[int] = 2

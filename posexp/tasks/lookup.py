@@ -146,9 +146,10 @@ class _Beside(_Lookup):
     answer_Q, *foils = _at(
       body_N, right_Q, right_Q - side, right_Q + side, 2 * slot_Q - right_Q
     )
-    strata_Q = {
+    strata_Q: dict[str, jax.Array] = {
       'offset': offset_Q,
-      'distance': layout.answers_at(slots + 1, 3, queries) - right_Q,
+      'distance': jnp.asarray(layout.answers_at(slots + 1, 3, queries))
+      - right_Q,
     }
     columns = anchor_Q, offset_Q, answer_Q
     return layout.questions(jnp.append(body_N, SEP), columns, foils, strata_Q)
@@ -208,9 +209,14 @@ class LookupLeft(_Beside):
       length too short for the anchors.
 
   >>> import jax
-  >>> task = LookupLeft(symbols=4, queries=1, offsets=(1, 2), most=2)
-  >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
+  >>> task = LookupLeft(symbols=8, queries=1, offsets=(1, 2), most=2)
+  >>> batch = task.sample(jax.random.key(3), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
+  [16, 11, 7, 16, 13, 17, 16, 15, 0, 7, 2, 16]
+  >>> batch.foils_BxLxC[0, -1].tolist()
+  [11, -1, 13]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'distance': 11, 'offset': 2, 'query': 0}
   """
 
   capability: ClassVar[str] = 'CR'
@@ -240,9 +246,14 @@ class LookupRight(_Beside):
     most: the largest k that there is a token for.
 
   >>> import jax
-  >>> task = LookupRight(symbols=4, queries=1, offsets=(1, 2), most=2)
-  >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
+  >>> task = LookupRight(symbols=8, queries=1, offsets=(1, 2), most=2)
+  >>> batch = task.sample(jax.random.key(3), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
+  [16, 11, 7, 16, 13, 17, 16, 15, 0, 7, 2, 13]
+  >>> batch.foils_BxLxC[0, -1].tolist()
+  [16, 17, 16]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'distance': 7, 'offset': 2, 'query': 0}
   """
 
   capability: ClassVar[str] = 'CR'
@@ -293,6 +304,11 @@ class IndexLookup(_Lookup):
   >>> task = IndexLookup(symbols=4, queries=2, high=6, most=6)
   >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
+  [7, 9, 9, 7, 10, 8, 10, 0, 4, 7, 2, 9]
+  >>> batch.foils_BxLxC[0, -1].tolist()
+  [7, -1]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'distance': 10, 'index': 1, 'query': 1}
   """
 
   capability: ClassVar[str] = 'A'
@@ -341,9 +357,10 @@ class IndexLookup(_Lookup):
     index_Q = self.low + draw.shuffled(index_H)[: self.queries]
     body_N = draw.integers(item_N, self._items, self.vocabulary)
     answer_Q, *foils = _at(body_N, index_Q, index_Q - 1, index_Q + 1)
-    strata_Q = {
+    strata_Q: dict[str, jax.Array] = {
       'index': index_Q,
-      'distance': layout.answers_at(slots + 1, 2, self.queries) - index_Q,
+      'distance': jnp.asarray(layout.answers_at(slots + 1, 2, self.queries))
+      - index_Q,
     }
     columns = 1 + index_Q, answer_Q
     return layout.questions(jnp.append(body_N, SEP), columns, foils, strata_Q)

@@ -55,9 +55,14 @@ class Sort(base.Task):
       length too short, or too long for so many values.
 
   >>> import jax
-  >>> task = Sort(symbols=6)
+  >>> task = Sort(symbols=7)
   >>> batch = task.sample(jax.random.key(1), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
+  [7, 6, 4, 9, 3, 1, 3, 4, 6, 7, 9, 2]
+  >>> batch.foils_BxLxC[0, -6:].tolist()
+  [[-1, 4], [3, 6], [4, 7], [6, 9], [7, -1], [-1, -1]]
+  >>> batch.strata['distance'][0, -6:].tolist()
+  [2, 5, 7, 9, 7, -1]
   """
 
   capability: ClassVar[str] = 'CO'

@@ -55,6 +55,9 @@ class RepeatToken(base.Task):
   >>> task = RepeatToken(symbols=4)
   >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
   >>> batch.tokens_BxL[0].tolist()
+  [0, 0, 3, 3, 3, 1, 3, 3, 3, 2, 0, 0]
+  >>> {k: int(value_BxL[0, -3]) for k, value_BxL in batch.strata.items()}
+  {'count': 3, 'stop': 1}
   """
 
   capability: ClassVar[str] = 'K'
