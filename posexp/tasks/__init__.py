@@ -3,6 +3,8 @@
 from posexp.tasks.attachment import Attachment as Attachment
 from posexp.tasks.base import Batch as Batch
 from posexp.tasks.base import Task as Task
+from posexp.tasks.beside import LookupLeft as LookupLeft
+from posexp.tasks.beside import LookupRight as LookupRight
 from posexp.tasks.copying import Copy as Copy
 from posexp.tasks.copying import Reverse as Reverse
 from posexp.tasks.counting import Count as Count
@@ -11,8 +13,6 @@ from posexp.tasks.counting import Parity as Parity
 from posexp.tasks.events import Ordering as Ordering
 from posexp.tasks.events import Presence as Presence
 from posexp.tasks.lookup import IndexLookup as IndexLookup
-from posexp.tasks.lookup import LookupLeft as LookupLeft
-from posexp.tasks.lookup import LookupRight as LookupRight
 from posexp.tasks.sorting import Sort as Sort
 from posexp.tasks.stopping import RepeatToken as RepeatToken
 

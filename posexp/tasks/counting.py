@@ -1,112 +1,20 @@
-"""Counting: how often, which more often, evenly often, and when to stop."""
+"""Counting: how often a symbol comes, evenly often, or more often."""
 
 import abc
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import answerers, base, draw, fields, layout
+from posexp.tasks import answerers, base, draw, fields, layout, tally
 
-SEP = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tally(base.Task):
-  """What the three have in common: a body with chosen counts, and questions."""
-
-  capability: ClassVar[str] = 'K'
-
-  # Symbols that a question names.
-  _named: ClassVar[int] = 1
-
-  symbols: int = 16
-  queries: int = 4
-
-  def __post_init__(self) -> None:
-    fields.at_least(
-      'queries', self.queries, 1, 'ask one question or more per sequence'
-    )
-    fields.at_least(
-      'symbols',
-      self.symbols,
-      self._asked_about + 1,
-      f'{self.queries} queries ask about {self._asked_about} distinct symbols, '
-      'and the rest of the body needs another; raise symbols or lower queries',
-    )
-
-  @property
-  def _asked_about(self) -> int:
-    return self._named * self.queries
-
-  @property
-  def _numbers(self) -> int:
-    """How many tokens are answers and no symbols."""
-    return 0
-
-  @property
-  def _period(self) -> int:
-    """The number of different counts is a multiple of this."""
-    return 1
-
-  @property
-  def vocabulary(self) -> int:
-    return 1 + self._numbers + self.symbols
-
-  def check(self, length: int) -> None:
-    width, least = self._named + 1, max(2, self._period) - 1
-    shortest = 1 + width * self.queries + least * self._asked_about
-    if length < shortest:
-      raise ValueError(
-        f'length must be at least {shortest} for {self.queries} queries, got '
-        f'{length}: each takes {width} tokens, and there must be room for '
-        f'every symbol asked about to come {least} times; use longer '
-        'sequences or fewer queries'
-      )
-
-  def asked(self, length: int) -> Sequence[int]:
-    width = self._named + 1
-    return range(_slots(self, length) + width, length, width)
-
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(lambda key: self._one(key, length), key, batch)
-
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
-    del asked_BxL
-    slots = _slots(self, tokens_BxL.shape[1])
-    said = {'random': self._blind(rng, tokens_BxL)}
-    for name, start in (('bag', 0), ('recent', slots // 2)):
-      body_BxN = tokens_BxL[:, start:slots]
-      count_BxV = answerers.counts(body_BxN, self.vocabulary)
-      said[name] = self._say(count_BxV, tokens_BxL)
-    return said
-
-  @abc.abstractmethod
-  def _blind(
-    self, rng: np.random.Generator, tokens_BxL: np.ndarray
-  ) -> np.ndarray:
-    """What one says who has not seen the body."""
-
-  @abc.abstractmethod
-  def _say(self, count_BxV: np.ndarray, tokens_BxL: np.ndarray) -> np.ndarray:
-    """What these counts would answer at each place."""
-
-  @abc.abstractmethod
-  def _one(self, key: jax.Array, length: int) -> base.Batch:
-    """One sequence."""
+SEP = tally.SEP
 
 
 @dataclasses.dataclass(frozen=True)
-class _Modulo(_Tally):
+class _Modulo(tally.Tally):
   """How often a symbol comes, modulo `_period`."""
 
   @property
@@ -132,9 +40,9 @@ class _Modulo(_Tally):
     """The wrong answers that are near."""
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    count_Q, *rest = _words(self, key, length, self.queries)
-    count_Q = draw.integers(count_Q, 0, _reach(self, length))
-    symbol_Q, body_N = _body(self, count_Q, *rest)
+    count_Q, *rest = tally.words(self, key, length, self.queries)
+    count_Q = draw.integers(count_Q, 0, self._reach(length))
+    symbol_Q, body_N = tally.body(self, count_Q, *rest)
     columns = symbol_Q, 1 + count_Q % self._period
     return layout.questions(
       jnp.append(body_N, SEP), columns, self._foils(count_Q), {'count': count_Q}
@@ -257,7 +165,7 @@ class Parity(_Modulo):
 
 
 @dataclasses.dataclass(frozen=True)
-class Majority(_Tally):
+class Majority(tally.Tally):
   """Which of two symbols comes more often?
 
   ```
@@ -320,13 +228,13 @@ class Majority(_Tally):
     return np.where(of_a_BxL > of_b_BxL, a_BxL, b_BxL)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    reach = _reach(self, length)
-    word_2Q, *rest = _words(self, key, length, 2 * self.queries)
+    reach = self._reach(length)
+    word_2Q, *rest = tally.words(self, key, length, 2 * self.queries)
     word_2xQ = word_2Q.reshape(2, self.queries)
     of_a_Q = draw.integers(word_2xQ[0], 0, reach)
     # Another number, all of them equally likely.
     of_b_Q = (of_a_Q + draw.integers(word_2xQ[1], 1, reach)) % reach
-    symbol_2Q, body_N = _body(self, jnp.append(of_a_Q, of_b_Q), *rest)
+    symbol_2Q, body_N = tally.body(self, jnp.append(of_a_Q, of_b_Q), *rest)
     a_Q, b_Q = symbol_2Q.reshape(2, self.queries)
     columns = a_Q, b_Q, jnp.where(of_a_Q > of_b_Q, a_Q, b_Q)
     return layout.questions(
@@ -335,44 +243,3 @@ class Majority(_Tally):
       [jnp.full_like(a_Q, -1)],
       {'margin': jnp.abs(of_a_Q - of_b_Q)},
     )
-
-
-def _slots(task: _Tally, length: int) -> int:
-  return length - 1 - (task._named + 1) * task.queries
-
-
-def _reach(task: _Tally, length: int) -> int:
-  """One more than the largest count: all symbols asked about may have it."""
-  reach = _slots(task, length) // task._asked_about + 1
-  return reach - reach % task._period
-
-
-def _words(
-  task: _Tally, key: jax.Array, length: int, counts: int
-) -> list[jax.Array]:
-  slots = _slots(task, length)
-  return draw.words(key, counts, task.symbols, slots, slots)
-
-
-def _body(
-  task: _Tally,
-  count_K: jax.Array,
-  symbol_S: jax.Array,
-  order_N: jax.Array,
-  rest_N: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-  """Symbols to ask about, and a body that holds each so often.
-
-  Args:
-    task: whose symbols to take.
-    count_K: how often each comes.
-    symbol_S, order_N, rest_N: random words.
-  """
-  asked_about = count_K.shape[0]
-  symbol_S = 1 + task._numbers + draw.shuffled(symbol_S)
-  other_N = symbol_S[draw.integers(rest_N, asked_about, task.symbols)]
-  which_N = jnp.searchsorted(
-    jnp.cumsum(count_K), draw.shuffled(order_N), side='right'
-  )
-  body_N = jnp.where(which_N < asked_about, symbol_S[which_N], other_N)
-  return symbol_S[:asked_about], body_N
