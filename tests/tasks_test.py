@@ -23,6 +23,16 @@ TABLE = {
   'copy no eos': (tasks.Copy(symbols=16, eos=False), 32),
   'reverse': (tasks.Reverse(symbols=16), 32),
   'reverse repeats': (tasks.Reverse(symbols=4, distinct=False, eos=False), 31),
+  'attachment': (tasks.Attachment(symbols=8, queries=2, distractors=2), 32),
+  'lookup left': (tasks.LookupLeft(symbols=8, queries=3), 32),
+  'lookup right': (tasks.LookupRight(symbols=8, queries=3), 32),
+  'index lookup': (tasks.IndexLookup(symbols=8, queries=4, high=20), 32),
+  'sort': (tasks.Sort(symbols=24), 32),
+  'sort no eos': (tasks.Sort(symbols=24, eos=False), 32),
+  'repeat token': (tasks.RepeatToken(symbols=4), 32),
+  'count': (tasks.Count(), 32),
+  'majority': (tasks.Majority(queries=2), 32),
+  'parity': (tasks.Parity(), 32),
 }
 each = pytest.mark.parametrize('task, length', TABLE.values(), ids=TABLE.keys())
 
@@ -185,6 +195,13 @@ def test_no_answerer_beats_what_the_design_defends_against(task, length):
     tasks.Ordering(symbols=40_000),
     tasks.Copy(distinct=False),
     tasks.Reverse(symbols=20_000),
+    tasks.Attachment(),
+    tasks.LookupLeft(),
+    tasks.IndexLookup(),
+    tasks.Sort(symbols=20_000),
+    tasks.RepeatToken(),
+    tasks.Count(),
+    tasks.Majority(),
   ],
   ids=str,
 )
@@ -206,8 +223,8 @@ def _sizes(jaxpr):
 
 
 def test_defaults_fit_the_usual_length():
-  for kind in (tasks.Ordering, tasks.Presence, tasks.Copy, tasks.Reverse):
-    kind().check(64)
+  for task in tasks.CATALOGUE:
+    task.check(64)
 
 
 def many(name):

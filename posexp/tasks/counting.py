@@ -65,7 +65,7 @@ class Count(_Modulo):
   in 0, ..., M - 1 and independent, where M is the greatest multiple of the
   modulus for which all of them fit into the body. So all answers are equally
   likely, whatever has been answered before. M grows with the length (12 at
-  64 and 24 at 128, with the default fields): read accuracy by `count`, since
+  64 and 28 at 128, with the default fields): read accuracy by `count`, since
   counts above those of the trained length are new. The rest of the body is
   other symbols, and all is in random order; no symbol is asked about twice.
 
