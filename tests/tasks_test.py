@@ -23,6 +23,16 @@ TABLE = {
   'copy no eos': (tasks.Copy(symbols=16, eos=False), 32),
   'reverse': (tasks.Reverse(symbols=16), 32),
   'reverse repeats': (tasks.Reverse(symbols=4, distinct=False, eos=False), 31),
+  'selective copy': (tasks.SelectiveCopy(symbols=6, count=4), 32),
+  'selective no eos': (tasks.SelectiveCopy(symbols=6, count=9, eos=False), 31),
+  'recall': (tasks.Recall(keys=9, values=6, filler=5, pairs=7), 32),
+  'recall power': (tasks.Recall(values=6, filler=5, gaps='power'), 32),
+  'first wins': (tasks.FirstWins(values=6, filler=5, queries=2), 32),
+  'last wins': (tasks.LastWins(values=6, filler=5, queries=2), 32),
+  'needle': (tasks.Needle(values=6, filler=5, needles=4), 32),
+  'tracking': (tasks.VariableTracking(values=6, filler=5, chains=2), 32),
+  'flip-flop': (tasks.FlipFlop(), 32),
+  'flip-flop last': (tasks.FlipFlop(ignore=0.1, every=False), 32),
   'attachment': (tasks.Attachment(symbols=8, queries=2, distractors=2), 32),
   'lookup left': (tasks.LookupLeft(symbols=8, queries=3), 32),
   'lookup right': (tasks.LookupRight(symbols=8, queries=3), 32),
@@ -133,6 +143,14 @@ def test_targets_ends_and_strata(task, length):
 
 
 @each
+def test_the_places_that_a_task_names_are_those_that_hold_targets(task, length):
+  batches = [draw(task, length, seed=seed) for seed in range(16)]
+  held_L = np.any([batch.targets_BxL.any(axis=0) for batch in batches], axis=0)
+  if task.asked(length) is not None:
+    assert np.flatnonzero(held_L).tolist() == list(task.asked(length))
+
+
+@each
 def test_foils_are_other_tokens(task, length):
   batch = draw(task, length)
   assert (batch.foils_BxLxC != batch.tokens_BxL[..., None]).all()
@@ -195,6 +213,13 @@ def test_no_answerer_beats_what_the_design_defends_against(task, length):
     tasks.Ordering(symbols=40_000),
     tasks.Copy(distinct=False),
     tasks.Reverse(symbols=20_000),
+    tasks.SelectiveCopy(),
+    tasks.Recall(),
+    tasks.Recall(gaps='power'),
+    tasks.FirstWins(),
+    tasks.Needle(),
+    tasks.VariableTracking(),
+    tasks.FlipFlop(),
     tasks.Attachment(),
     tasks.LookupLeft(),
     tasks.IndexLookup(),

@@ -287,7 +287,11 @@ def test_the_trained_length_is_always_evaluated():
   assert run.lengths == (12, 16, 24)
 
 
-@pytest.mark.parametrize('task', tasks.CATALOGUE, ids=str)
+# The end of a sequence, every third place, and places that hold a target in
+# some sequences only; that a task names its places is a law of tasks_test.
+@pytest.mark.parametrize(
+  'task', [tasks.Copy(), tasks.Ordering(), tasks.FlipFlop()], ids=str
+)
 @pytest.mark.parametrize('bos', [True, False])
 def test_predicting_only_what_is_asked_changes_no_gradient(task, bos):
   length = 64
@@ -300,9 +304,8 @@ def test_predicting_only_what_is_asked_changes_no_gradient(task, bos):
   )
   batch = task.sample(jax.random.key(0), length=length, batch=4)
   asked = np.asarray(task.asked(length))
-  np.testing.assert_array_equal(
-    np.nonzero(np.asarray(batch.targets_BxL).any(axis=0))[0], asked
-  )
+  held = np.flatnonzero(np.asarray(batch.targets_BxL).any(axis=0))
+  assert held.size and np.isin(held, asked).all()
   params = train.initial_params(run, jnp.uint32(1))
   net = model.of(run)
   everywhere = train.gradient(net, params, batch, None, micro=4)

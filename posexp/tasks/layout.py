@@ -116,8 +116,17 @@ def scattered(word_M: jax.Array, count: int, width: int) -> jax.Array:
   Every arrangement is equally likely. A fact and a token between facts are
   one word each, so that N tokens take N - count * (width - 1) words.
   """
-  slot_F = jnp.sort(draw.shuffled(word_M)[:count])
-  return slot_F + (width - 1) * jnp.arange(count, dtype=jnp.int32)
+  return spread(draw.shuffled(word_M)[:count], width)
+
+
+def spread(slot_F: jax.Array, width: int) -> jax.Array:
+  """Starts, in order, of facts in slots, of which a fact takes only one.
+
+  >>> spread(jnp.array([4, 0]), 3).tolist()
+  [0, 6]
+  """
+  index_F = jnp.arange(slot_F.shape[0], dtype=jnp.int32)
+  return jnp.sort(slot_F) + (width - 1) * index_F
 
 
 def written(
