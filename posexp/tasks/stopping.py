@@ -38,7 +38,7 @@ class RepeatToken(base.Task):
   is the task itself, so there is no EOS that is scored apart, nor a switch.
 
   Answerers: 'bag' is always right, as it knows how often x is there; 'recent'
-  always says what it said last, and is right half of the time.
+  always says what was said last, and so never stops.
 
   Foils (C = 1): the other decision, STOP for x and x for STOP.
 
