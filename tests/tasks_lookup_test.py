@@ -158,6 +158,15 @@ def test_the_nearest_head_is_right_half_of_the_time():
     assert gap.min() == 3 - near and gap.max() > length // 4
 
 
+def test_any_clauses_are_asked_about_in_any_order():
+  batch = many(ATTACHMENT, 45)
+  body_BxN, modifier_BxQ = batch.tokens_BxL[:, :38], batch.tokens_BxL[:, 39::2]
+  is_modifier_BxN = (body_BxN >= 15) & (body_BxN < 27)
+  told_BxC = body_BxN[is_modifier_BxN].reshape(-1, 5)
+  rank_BxQ = (told_BxC[:, None] == modifier_BxQ[:, :, None]).argmax(axis=2)
+  assert_uniform(*rank_BxQ.T, cells=5 * 4 * 3)
+
+
 def test_the_sides_ask_the_same_of_the_same_body():
   left, right = (draw(task, 40) for task, _, _ in CASES[1:3])
   answers_BxL = left.targets_BxL
