@@ -33,6 +33,16 @@ TABLE = {
   'tracking': (tasks.VariableTracking(values=6, filler=5, chains=2), 32),
   'flip-flop': (tasks.FlipFlop(), 32),
   'flip-flop last': (tasks.FlipFlop(ignore=0.1, every=False), 32),
+  'attachment': (tasks.Attachment(symbols=8, queries=2, distractors=2), 32),
+  'lookup left': (tasks.LookupLeft(symbols=8, queries=3), 32),
+  'lookup right': (tasks.LookupRight(symbols=8, queries=3), 32),
+  'index lookup': (tasks.IndexLookup(symbols=8, queries=4, high=20), 32),
+  'sort': (tasks.Sort(symbols=24), 32),
+  'sort no eos': (tasks.Sort(symbols=24, eos=False), 32),
+  'repeat token': (tasks.RepeatToken(symbols=4), 32),
+  'count': (tasks.Count(), 32),
+  'majority': (tasks.Majority(queries=2), 32),
+  'parity': (tasks.Parity(), 32),
 }
 each = pytest.mark.parametrize('task, length', TABLE.values(), ids=TABLE.keys())
 
@@ -215,6 +225,13 @@ def test_no_answerer_beats_what_the_design_defends_against(task, length):
     tasks.Needle(),
     tasks.VariableTracking(),
     tasks.FlipFlop(),
+    tasks.Attachment(),
+    tasks.LookupLeft(),
+    tasks.IndexLookup(),
+    tasks.Sort(symbols=20_000),
+    tasks.RepeatToken(),
+    tasks.Count(),
+    tasks.Majority(),
   ],
   ids=str,
 )

@@ -40,7 +40,7 @@ class _Repeat(base.Task):
     _check_length(self, length)
 
   def asked(self, length: int) -> Sequence[int]:
-    return range(length - _count(self, length) - self.eos, length)
+    return range(length - source_length(length, self.eos) - self.eos, length)
 
   def chance(self, length: int) -> float:
     """A guess among the tokens that may still come; EOS is not counted.
@@ -51,14 +51,14 @@ class _Repeat(base.Task):
     self.check(length)
     if not self.distinct:
       return 1 / self.symbols
-    left_N = self.symbols - np.arange(_count(self, length))
+    left_N = self.symbols - np.arange(source_length(length, self.eos))
     return float(np.mean(1 / left_N))
 
   def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
     self.check(length)
 
     def one(key: jax.Array) -> base.Batch:
-      source_N = _source(self, key, _count(self, length))
+      source_N = _source(self, key, source_length(length, self.eos))
       return _compose(self, length, source_N, *self._answer(source_N))
 
     return draw.per_example(one, key, batch)
@@ -250,18 +250,23 @@ def _ambiguity(task: _Repeat, answer_N: jax.Array) -> jax.Array:
   return jnp.pad(count_V[cue_N] - 1, (1, 0))
 
 
-def _count(task: _Repeat, length: int) -> int:
-  return (length - 1 - task.eos) // 2
+def source_length(length: int, eos: bool) -> int:
+  """How many tokens are said again: PAD is one at most, SEP one.
 
-
-def _check_length(task: _Repeat, length: int) -> None:
-  shortest = 3 + task.eos
+  >>> source_length(64, eos=True), source_length(64, eos=False)
+  (31, 31)
+  """
+  shortest = 3 + eos
   if length < shortest:
     raise ValueError(
       f'length must be at least {shortest}, got {length}: a source token, '
-      f'SEP, its answer{" and EOS" if task.eos else ""} must fit'
+      f'SEP, its answer{" and EOS" if eos else ""} must fit'
     )
-  needed = _count(task, length)
+  return (length - 1 - eos) // 2
+
+
+def _check_length(task: _Repeat, length: int) -> None:
+  needed = source_length(length, task.eos)
   if task.distinct and needed > task.symbols:
     raise ValueError(
       f'symbols must be at least {needed} at length {length}, got '
