@@ -23,6 +23,19 @@ TABLE = {
   'copy no eos': (tasks.Copy(symbols=16, eos=False), 32),
   'reverse': (tasks.Reverse(symbols=16), 32),
   'reverse repeats': (tasks.Reverse(symbols=4, distinct=False, eos=False), 31),
+  'addition': (tasks.Addition(), 17),
+  'addition reverse': (tasks.Addition(reverse=True), 32),
+  'addition short': (tasks.Addition(eos=False), 6),
+  'dyck': (tasks.Dyck(), 32),
+  'dyck shallow': (tasks.Dyck(kinds=3, depth=3, unclosed=2), 24),
+  'start': (tasks.Start(tasks.Ordering(symbols=4, queries=1), 1, 4), 12),
+  'start fixed': (tasks.Start(tasks.Copy(symbols=16, eos=False), 3, 3), 32),
+  'mixture': (
+    tasks.Mixture(
+      (tasks.Addition(eos=False), tasks.Ordering(symbols=12, queries=2)), (1, 2)
+    ),
+    19,
+  ),
 }
 each = pytest.mark.parametrize('task, length', TABLE.values(), ids=TABLE.keys())
 
@@ -185,6 +198,10 @@ def test_no_answerer_beats_what_the_design_defends_against(task, length):
     tasks.Ordering(symbols=40_000),
     tasks.Copy(distinct=False),
     tasks.Reverse(symbols=20_000),
+    tasks.Addition(),
+    tasks.Dyck(),
+    tasks.Start(tasks.Copy(distinct=False), 0, 4096),
+    tasks.Mixture((tasks.Copy(distinct=False), tasks.Dyck())),
   ],
   ids=str,
 )
@@ -206,8 +223,8 @@ def _sizes(jaxpr):
 
 
 def test_defaults_fit_the_usual_length():
-  for kind in (tasks.Ordering, tasks.Presence, tasks.Copy, tasks.Reverse):
-    kind().check(64)
+  for task in tasks.CATALOGUE:
+    task.check(64)
 
 
 def many(name):

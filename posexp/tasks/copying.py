@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import answerers, base, draw, fields
+from posexp.tasks import answerers, base, draw, fields, foils
 
 PAD, SEP, EOS = range(3)
 _SPECIAL = 3
@@ -239,12 +239,7 @@ def _compose(
   def on_answers(value_N: jax.Array | np.ndarray) -> jax.Array:
     return jnp.pad(value_N, (lead, tail), constant_values=-1)
 
-  behind_N = jnp.pad(answer_N[:-1], (1, 0), constant_values=-1)
-  ahead_N = jnp.pad(answer_N[1:], (0, 1), constant_values=-1)
-  foils_2xL = [
-    on_answers(jnp.where(foil_N == answer_N, -1, foil_N))
-    for foil_N in (behind_N, ahead_N)
-  ]
+  foils_2xL = [on_answers(foil_N) for foil_N in foils.neighbours(answer_N)]
   place_L = np.arange(length, dtype=np.int32)
   return base.Batch(
     tokens_BxL=jnp.concatenate((pad, source_N, sep, answer_N, eos)),
