@@ -8,7 +8,7 @@ import pytest
 
 from posexp import tasks
 from tests.tasks_balance_test import chi_square
-from tests.tasks_test import TABLE, draw, many, scores
+from tests.tasks_test import TABLE, many, scores
 
 PAD, PLUS, EQUALS, EOS = range(4)
 SEP = 1
@@ -197,3 +197,47 @@ def test_brackets_are_found_in_the_opened_order_or_its_reverse():
   # 'recent' is the trap that a text of few pairs sets: it must not be enough.
   hits, _ = scores(*TABLE['dyck'])
   assert 1 / 4 < hits['recent'] < hits['bag'] < 0.75
+
+
+BAD_FIELDS = [
+  (tasks.Addition, {'reverse': 1}, 'reverse must be True or False, got 1:'),
+  (tasks.Addition, {'eos': 'no'}, "eos must be True or False, got 'no':"),
+  (tasks.Dyck, {'kinds': 1}, 'kinds must be at least 2, got 1: with one'),
+  (tasks.Dyck, {'unclosed': 0}, 'unclosed must be at least 1, got 0: leave'),
+  (
+    tasks.Dyck,
+    {'depth': 4},
+    'depth must be at least 5, got 4: 4 brackets stay open .* lower unclosed',
+  ),
+]
+
+
+@pytest.mark.parametrize('kind, values, sentence', BAD_FIELDS)
+def test_bad_fields(kind, values, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    kind(**values)
+
+
+# One token more does work.
+BAD_LENGTHS = [
+  (tasks.Addition(), 6, 'length must be at least 7, got 6: .* and EOS must'),
+  (tasks.Addition(eos=False), 5, 'length must be at least 6, got 5: two'),
+  (
+    tasks.Dyck(),
+    10,
+    'length must be at least 11 for 4 unclosed brackets, got 10: those, SEP',
+  ),
+]
+
+
+@pytest.mark.parametrize('task, length, sentence', BAD_LENGTHS)
+def test_the_shortest_length(task, length, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    task.check(length)
+  with pytest.raises(ValueError, match=sentence):
+    task.sample(jax.random.key(0), length=length, batch=1)
+  task.check(length + 1)
+  shapes = jax.eval_shape(
+    lambda key: task.sample(key, length=length + 1, batch=2), jax.random.key(0)
+  )
+  assert shapes.tokens_BxL.shape == (2, length + 1)
