@@ -8,8 +8,8 @@ from posexp.tasks.copying import Reverse as Reverse
 from posexp.tasks.dyck import Dyck as Dyck
 from posexp.tasks.events import Ordering as Ordering
 from posexp.tasks.events import Presence as Presence
-from posexp.tasks.wrappers import Mixture as Mixture
-from posexp.tasks.wrappers import Start as Start
+from posexp.tasks.mixture import Mixture as Mixture
+from posexp.tasks.start import Start as Start
 
 # What `posexp tasks` lists: one line a task.
 CATALOGUE: tuple[Task, ...] = (

@@ -1,4 +1,4 @@
-"""Tasks made of tasks: Start shifts one, Mixture has several at once."""
+"""Mixture: each sequence is of one of several tasks."""
 
 import dataclasses
 import functools
@@ -9,149 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import base, draw, fields
-
-
-@dataclasses.dataclass(frozen=True)
-class Start(base.Task):
-  """The problem of another task, begun somewhere later in the window.
-
-  ```
-  PAD * s, the sequence of `task` with length - high tokens, PAD * (high - s)
-  ```
-
-  s is uniform in low, ..., high for each example. PAD is a token of its own,
-  the last of the vocabulary, and there is one for any low and high, so that a
-  model trained on `Start(task, 0, 16)` can be evaluated on
-  `Start(task, 64, 64)`: at the same length of the problem, this is a test of
-  later positions, where a longer problem has both more tokens and later ones.
-  The problem is that of `task` for the same key and length - high, token for
-  token.
-
-  Targets, ends and foils are those of the task, moved. Strata: those of the
-  task, and `start`, which is s. Answerers, chance, capability and what the
-  design defends against are those of the task.
-
-  Args:
-    task: the task to shift; its sequences are length - high tokens long.
-    low: the least start.
-    high: the greatest start, and how much of the length is PAD.
-
-  Raises:
-    ValueError: for a field out of range or a Start of a Start, and from
-      `check` and `sample` for a length from which the task cannot spare high.
-
-  >>> import jax
-  >>> from posexp import tasks
-  >>> task = Start(tasks.Copy(symbols=3, distinct=False), low=2, high=4)
-  >>> sample = jax.jit(task.sample, static_argnames=('length', 'batch'))
-  >>> batch = sample(jax.random.key(1), length=16, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [6, 6, 4, 5, 4, 3, 3, 1, 4, 5, 4, 3, 3, 2, 6, 6]
-  >>> batch.strata['start'][0].tolist()
-  [-1, -1, -1, -1, -1, -1, -1, -1, 2, 2, 2, 2, 2, 2, -1, -1]
-  """
-
-  task: base.Task
-  low: int = 0
-  high: int = 0
-
-  def __post_init__(self) -> None:
-    fields.at_least('low', self.low, 0, 'a sequence starts at token 0')
-    fields.at_least(
-      'high', self.high, self.low, 'use low=high for a start that is fixed'
-    )
-    if isinstance(self.task, Start):
-      raise ValueError(
-        f'task of Start is a Start, got {self.task}: shift '
-        f'{self.task.task} once, with the sum of the starts'
-      )
-
-  @property
-  def capability(self) -> str:  # type: ignore[override]
-    return self.task.capability
-
-  @property
-  def defended(self) -> frozenset[str]:  # type: ignore[override]
-    return self.task.defended
-
-  @property
-  def vocabulary(self) -> int:
-    return self.task.vocabulary + 1
-
-  def check(self, length: int) -> None:
-    try:
-      self.task.check(length - self.high)
-    except ValueError as error:
-      raise ValueError(
-        f'of a length of {length}, Start keeps {self.high} for where to start '
-        f'and leaves {length - self.high}: {error}'
-      ) from error
-
-  def asked(self, length: int) -> Sequence[int] | None:
-    inner = self.task.asked(length - self.high)
-    if inner is None:
-      return None
-    starts = range(self.low, self.high + 1)
-    return sorted({start + t for start in starts for t in inner})
-
-  def chance(self, length: int) -> float:
-    return self.task.chance(length - self.high)
-
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    inner = self.task.sample(key, length=length - self.high, batch=batch)
-
-    def one(key: jax.Array, inner: base.Batch) -> base.Batch:
-      # Not the words that the task itself draws from this key.
-      (word_1,) = draw.words(jax.random.fold_in(key, 1), 1)
-      start = draw.integers(word_1, self.low, self.high + 1)[0]
-      return self._shifted(inner, start, length)
-
-    return draw.per_example(one, key, batch, inner)
-
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
-    pad = self.vocabulary - 1
-    start_Bx1 = np.argmax(tokens_BxL != pad, axis=1)[:, None]
-    at_BxM = start_Bx1 + np.arange(tokens_BxL.shape[1] - self.high)
-    tokens_BxM, asked_BxM = (
-      np.take_along_axis(value_BxL, at_BxM, axis=1)
-      for value_BxL in (tokens_BxL, asked_BxL)
-    )
-    said = {}
-    for name, said_BxM in self.task.guesses(rng, tokens_BxM, asked_BxM).items():
-      said[name] = np.full(tokens_BxL.shape, -1, np.int32)
-      np.put_along_axis(said[name], at_BxM, said_BxM, axis=1)
-    return said
-
-  def _shifted(
-    self, inner: base.Batch, start: jax.Array, length: int
-  ) -> base.Batch:
-    """One sequence moved right by `start` (no batch axis yet)."""
-
-    def moved(
-      value_Mx: jax.Array,
-      fill: int | bool,  # M is the length of the problem
-    ) -> jax.Array:
-      full_Lx = jnp.full((length, *value_Mx.shape[1:]), fill, value_Mx.dtype)
-      return jax.lax.dynamic_update_slice_in_dim(full_Lx, value_Mx, start, 0)
-
-    targets_L = moved(inner.targets_BxL, False)
-    return base.Batch(
-      tokens_BxL=moved(inner.tokens_BxL, self.vocabulary - 1),
-      targets_BxL=targets_L,
-      ends_BxL=moved(inner.ends_BxL, False),
-      foils_BxLxC=moved(inner.foils_BxLxC, -1),
-      strata={
-        **{name: moved(x_M, -1) for name, x_M in inner.strata.items()},
-        'start': jnp.where(targets_L, start, -1),
-      },
-    )
+from posexp.tasks import base, draw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,26 +139,20 @@ class Mixture(base.Task):
       )
       for k in np.flatnonzero(self._weights()).tolist()
     }
-    alike = _alike(parts)
 
-    def one(key: jax.Array, alike: dict[int, base.Batch]) -> base.Batch:
+    def one(key: jax.Array, *alike: base.Batch) -> base.Batch:
       (word_1,) = draw.words(key, 1)
       pick = draw.choice(word_1, self._weights())[0]
-      chosen = None
-      for k, part in alike.items():
-        chosen = (
-          part
-          if chosen is None
-          else jax.tree.map(
-            lambda x, y, k=k: jnp.where(pick == k, x, y), part, chosen
-          )
-        )
-      where = jnp.where(chosen.targets_BxL, pick, -1)
-      return chosen._replace(strata={**chosen.strata, 'task': where})
+      chosen = alike[0]
+      for k, part in zip(list(parts)[1:], alike[1:]):
+        take = functools.partial(jnp.where, pick == k)
+        chosen = jax.tree.map(take, part, chosen)
+      task_L = jnp.where(chosen.targets_BxL, pick, -1)
+      return chosen._replace(strata={**chosen.strata, 'task': task_L})
 
     # A key that is none of the tasks'.
     own = jax.random.fold_in(key, len(self.tasks))
-    return draw.per_example(one, own, batch, alike)
+    return draw.per_example(one, own, batch, *_alike(list(parts.values())))
 
   def guesses(
     self,
@@ -310,16 +162,17 @@ class Mixture(base.Task):
   ) -> dict[str, np.ndarray]:
     ends = np.cumsum([task.vocabulary for task in self.tasks])
     task_B = np.searchsorted(ends, tokens_BxL[:, 0], side='right')
-    said: dict[str, np.ndarray] = {}
-    names: set[str] | None = None
+    parts = {}
     for k in np.unique(task_B).tolist():
       rows, low = task_B == k, self._offset(k)
-      part = self.tasks[k].guesses(rng, tokens_BxL[rows] - low, asked_BxL[rows])
-      names = set(part) if names is None else names & set(part)
-      for name, said_RxL in part.items():
-        full_BxL = said.setdefault(name, np.full(tokens_BxL.shape, -1))
-        full_BxL[rows] = np.where(said_RxL >= 0, said_RxL + low, -1)
-    return {name: x_BxL for name, x_BxL in said.items() if name in names}
+      said = self.tasks[k].guesses(rng, tokens_BxL[rows] - low, asked_BxL[rows])
+      parts[k] = {n: np.where(x >= 0, x + low, -1) for n, x in said.items()}
+    full = {}
+    for name in set.intersection(*map(set, parts.values())):
+      full[name] = np.full(tokens_BxL.shape, -1, np.int32)
+      for k, part in parts.items():
+        full[name][task_B == k] = part[name]
+    return full
 
   def _weights(self) -> tuple[float, ...]:
     return self.weights or (1,) * len(self.tasks)
@@ -353,10 +206,10 @@ def _moved(part: base.Batch, offset: int) -> base.Batch:
   )
 
 
-def _alike(parts: dict[int, base.Batch]) -> dict[int, base.Batch]:
+def _alike(parts: list[base.Batch]) -> list[base.Batch]:
   """The batches with the strata of all and as many foils as the most has."""
-  names = sorted({name for part in parts.values() for name in part.strata})
-  widest = max(part.foils_BxLxC.shape[2] for part in parts.values())
+  names = sorted({name for part in parts for name in part.strata})
+  widest = max(part.foils_BxLxC.shape[2] for part in parts)
 
   def filled(part: base.Batch) -> base.Batch:
     more = widest - part.foils_BxLxC.shape[2]
@@ -368,4 +221,4 @@ def _alike(parts: dict[int, base.Batch]) -> dict[int, base.Batch]:
       strata={name: part.strata.get(name, none_BxL) for name in names},
     )
 
-  return {k: filled(part) for k, part in parts.items()}
+  return [filled(part) for part in parts]
