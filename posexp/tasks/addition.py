@@ -33,10 +33,9 @@ class Addition(base.Task):
   Every answer is the same offset away from the two digits of its column,
   which makes this a test of aligned relative position; the carry is a state
   that is handed on. What is balanced: all digits of a and b are uniform and
-  independent. So a column hands on a carry half of the time (45 % of the
-  least significant ones), and a carry comes from k columns away half as often
-  as not with a share that falls tenfold with every k: read accuracy by
-  `carry`.
+  independent. So a column hands on a carry half of the time (the ones 45 % of
+  it), but nine carries in ten were made in the column just before, and every
+  column more is ten times rarer: read accuracy by `carry`.
 
   Foils (C = 2): what the column one place less significant would give and
   what the one more significant would give, -1 where there is none or where it

@@ -168,7 +168,7 @@ class Mixture(base.Task):
       said = self.tasks[k].guesses(rng, tokens_BxL[rows] - low, asked_BxL[rows])
       parts[k] = {n: np.where(x >= 0, x + low, -1) for n, x in said.items()}
     full = {}
-    for name in set.intersection(*map(set, parts.values())):
+    for name in sorted(set.intersection(*map(set, parts.values()))):
       full[name] = np.full(tokens_BxL.shape, -1, np.int32)
       for k, part in parts.items():
         full[name][task_B == k] = part[name]
