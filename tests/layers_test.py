@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 ORDER = (
   ('component', 'version', 'files'),
   ('schemes', 'tasks'),
-  ('coverage', 'catalogue', 'explain_rotations'),
+  ('coverage', 'catalogue', 'explain_rotations', 'lengths'),
   ('blockwise',),
   ('listing', 'explain'),
   ('explain_tables',),
