@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from posexp import records
-
 # Shares of targets (or of sequences) that are averaged over seeds.
 MEASURES = ('token', 'exact', 'order', 'retrieval')
 
@@ -33,6 +31,7 @@ COLUMNS = (
   'n_seeds',
   'n_admitted',
   'chance',
+  'gate',
   'in_distribution',
   *(f'{m}{end}' for m in MEASURES for end in ('', '_low', '_high')),
 )
@@ -140,6 +139,15 @@ def _cell(cell: pd.DataFrame) -> dict[str, Any]:
   return row
 
 
+def percent(gate: float) -> str:
+  """A gate as one reads it.
+
+  >>> percent(0.99), percent(0.41237)
+  ('99%', '41.2%')
+  """
+  return f'{100 * gate:.3g}%'
+
+
 def not_admitted(run: pd.DataFrame) -> str:
   """Why a run has no numbers, given its rows of a summary."""
   seeds, inside = run['n_seeds'].max(), run['in_distribution'].iloc[0]
@@ -148,9 +156,9 @@ def not_admitted(run: pd.DataFrame) -> str:
   if run['parent'].iloc[0]:
     # What was learned is the parent's, and so is the number that counts.
     whose, found = ' of its parent', ''
+  gate = percent(run['gate'].iloc[0])
   return (
-    f'not admitted: 0 of {some}{whose} reached {records.GATE:.0%} in '
-    f'distribution{found}'
+    f'not admitted: 0 of {some}{whose} reached {gate} in distribution{found}'
   )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from posexp import records, statistics
+from posexp import statistics
 
 # Columns of a terminal that a table keeps to.
 WIDTH = 100
@@ -20,8 +20,8 @@ EMPTY = (
   'and records them under its work directory'
 )
 LEGEND = (
-  f'Mean over the seeds that learned the task (at least {records.GATE:.0%} at '
-  'the trained length), ± 95% t interval.'
+  'Mean over the seeds that learned the task (at least {} at the trained '
+  'length), ± 95% t interval.'
 )
 
 
@@ -39,7 +39,8 @@ def text(results: pd.DataFrame) -> str:
   for _, group in summary.groupby(['task', 'trained_length'], sort=False):
     rows = results[results['digest'].isin(group['digest'])]
     blocks.append('\n'.join(_block(group, rows)))
-  return '\n\n'.join([*blocks, LEGEND])
+  gates = ' or '.join(map(statistics.percent, results['gate'].unique()))
+  return '\n\n'.join([*blocks, LEGEND.format(gates)])
 
 
 def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:

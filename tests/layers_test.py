@@ -10,8 +10,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Bottom first. A module may import what is on a lower line and, within its
 # own package, its siblings.
 ORDER = (
-  ('component', 'version', 'files'),
+  ('component', 'version', 'files', 'windows'),
   ('schemes', 'tasks'),
+  ('datasets',),
   ('coverage', 'catalogue', 'explain_rotations'),
   ('blockwise',),
   ('listing', 'explain'),

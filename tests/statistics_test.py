@@ -25,6 +25,7 @@ def run(name='RoPE()', token=((1.0, 0.8),), **changes):
     'parent_digest': '',
     'trained_length': 64,
     'chance': 0.5,
+    'gate': 0.99,
     'targets': 100,
     'parameters': 1000,
     'steps': 20,
