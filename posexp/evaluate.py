@@ -74,6 +74,18 @@ def examples(
   return jax.tree.map(lambda *x: np.concatenate(x)[:number], *batches)
 
 
+def baselines(task: tasks.Task, length: int, number: int) -> dict[str, float]:
+  """The token accuracy of a task's answerers on the evaluation examples."""
+  batch = examples(task, length, number)
+  tokens_BxL = np.asarray(batch.tokens_BxL)
+  asked_BxL = np.asarray(batch.targets_BxL & ~batch.ends_BxL)
+  found = task.guesses(np.random.default_rng(FOLD), tokens_BxL, asked_BxL)
+  return {
+    name: float((said_BxL == tokens_BxL)[asked_BxL].mean())
+    for name, said_BxL in found.items()
+  }
+
+
 def greedy(
   net: model.Transformer,
   params: Any,

@@ -38,7 +38,8 @@ _TYPES = {
   'ratio': 'float64',
   'seed': 'int64',
   **dict.fromkeys(('exact', 'token', 'order', 'retrieval'), 'float64'),
-  **dict.fromkeys(('nats', 'first_error', 'end', 'chance'), 'float64'),
+  **dict.fromkeys(('nats', 'first_error', 'end'), 'float64'),
+  **dict.fromkeys(('chance', 'bag', 'recent'), 'float64'),
   **dict.fromkeys(('targets', 'parameters', 'steps', 'diverged'), 'int64'),
   'gate': 'float64',
   'admitted': 'bool',
@@ -169,10 +170,12 @@ def load(
   trained length), seed, exact, token, order, retrieval, nats (minus the mean
   log-probability of the right token, whose exponential is the perplexity; NaN
   in records of a version without it), first_error, end (NaN where the task has
-  none), chance, targets, parameters, steps, diverged (step or -1), gate (0.99,
-  or what the task says), admitted (learned the task: token accuracy at the
-  trained length at least that of the gate). A record that cannot be read is a
-  warning that names its file.
+  none), chance, bag and recent (what answerers that cannot order score on the
+  same examples, see `Task.guesses`; NaN where the task has none), targets,
+  parameters, steps, diverged (step or -1), gate (0.99, or what the task says),
+  admitted (learned the task: token accuracy at the trained length at least
+  that of the gate). A record that cannot be read is a warning that names its
+  file.
 
   Args:
     workdir: as given to `posexp run`.
@@ -205,12 +208,15 @@ def _rows(record: dict[str, Any]) -> Iterable[dict[Any, Any]]:
     'nats': None,
   }
   for result in record['results']:
-    seed = str(result['seed'])
+    seed, length = str(result['seed']), str(result['length'])
+    baselines = record.get('baselines', {}).get(length, {})
     values = {
       **same,
       **result,
       'ratio': result['length'] / record['trained_length'],
-      'chance': record['chance'][str(result['length'])],
+      'chance': record['chance'][length],
+      'bag': baselines.get('bag'),
+      'recent': baselines.get('recent'),
       'diverged': record['diverged'][seed],
       # Null, which is not a number, is not an accuracy of nought.
       'admitted': (record['learned'][seed] or 0) >= same['gate'],

@@ -32,6 +32,8 @@ COLUMNS = (
   'n_admitted',
   'chance',
   'gate',
+  'bag',
+  'recent',
   'in_distribution',
   *(f'{m}{end}' for m in MEASURES for end in ('', '_low', '_high')),
 )

@@ -13,6 +13,12 @@ WIDTH = 100
 LABEL = 40
 
 ACCURACY = 'accuracy, %'
+# Columns of results that a table shows below the runs, and their names there.
+BASELINES = {
+  'chance': 'chance',
+  'bag': 'bag of tokens',
+  'recent': 'most recent',
+}
 ERRORS = 'order / retrieval errors, %'
 
 EMPTY = (
@@ -65,11 +71,20 @@ def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:
         title = titles[run['digest'].iloc[0]]
         yield from _lines(title, wide, cell, run, shown, show)
       if show is _accuracy:
-        chance = group.drop_duplicates('length').set_index('length')['chance']
-        cells = (_percent(chance[n]) for n in shown)
-        yield _row('(chance)', wide, cells, cell)
+        yield from _baselines(group, wide, shown, cell)
   if lost := list(_diverged(results)):
     yield from ['', *lost]
+
+
+def _baselines(
+  group: pd.DataFrame, wide: int, lengths: list[int], cell: int
+) -> Iterable[str]:
+  """What answerers that cannot order would score on the same examples."""
+  found = group.drop_duplicates('length').set_index('length')
+  for column, name in BASELINES.items():
+    scores = [found[column][n] for n in lengths]
+    if not all(map(math.isnan, scores)):
+      yield _row(f'({name})', wide, map(_percent, scores), cell)
 
 
 def _header(group: pd.DataFrame) -> str:
@@ -135,7 +150,7 @@ def _errors(row: pd.Series) -> str:
 
 
 def _percent(share: float) -> str:
-  return f'{100 * share:5.1f}'
+  return '   - ' if math.isnan(share) else f'{100 * share:5.1f}'
 
 
 def _row(title: str, wide: int, cells: Iterable[str], cell: int) -> str:

@@ -39,6 +39,7 @@ def record(digest=A, name='Ordering: RoPE()', **changes):
     'diverged': {'3': -1, '5': 12},
     'learned': {'3': 1.0, '5': 0.5},
     'chance': {'8': 0.5, '16': 0.25},
+    'baselines': {'8': {'random': 0.49, 'bag': 0.5}, '16': {}},
     'results': results,
   } | changes
 
@@ -251,6 +252,9 @@ def test_load_gives_a_row_a_seed_and_length(tmp_path):
   assert first['seed'].tolist() == [3, 5, 3, 5]
   assert first['token'].tolist() == [1.0, 0.5, 1.0, 0.5]
   assert first['chance'].tolist() == [0.5, 0.5, 0.25, 0.25]
+  assert first['bag'].tolist()[:2] == [0.5, 0.5]
+  assert first['bag'].isna().tolist() == [False, False, True, True]
+  assert first['recent'].isna().all()
   assert first['diverged'].tolist() == [-1, 12, -1, 12]
   assert first['admitted'].tolist() == [True, False, True, False]
   assert (first[['parameters', 'steps']] == [1234, 20]).all(axis=None)

@@ -14,7 +14,16 @@ import time
 import numpy as np
 import pytest
 
-from posexp import checkpoint, config, measure, records, schemes, tasks, train
+from posexp import (
+  checkpoint,
+  config,
+  evaluate,
+  measure,
+  records,
+  schemes,
+  tasks,
+  train,
+)
 from posexp.launch import grid, local, progress
 from tests import small
 
@@ -272,6 +281,12 @@ def test_the_record_tells_what_is_behind_a_number(tmp_path):
   assert first != second
   assert json.loads(json.dumps(record)) == record
   assert record['chance'] == {str(n): run.task.chance(n) for n in (12, 24)}
+  for n in (12, 24):
+    found = record['baselines'][str(n)]
+    assert found == evaluate.baselines(run.task, n, 16)
+    # With distinct tokens the last of the bag is certain.
+    assert run.task.chance(n) < found['bag'] < 1
+    assert found['recent'] <= found['bag']
   # Copies of 5 and of 11 tokens, in 16 sequences, by 2 seeds.
   table = records.outcomes(tmp_path, run.digest)
   counts = table.groupby(['length', 'seed', 'example']).size()

@@ -26,6 +26,8 @@ def run(name='RoPE()', token=((1.0, 0.8),), **changes):
     'trained_length': 64,
     'chance': 0.5,
     'gate': 0.99,
+    'bag': math.nan,
+    'recent': math.nan,
     'targets': 100,
     'parameters': 1000,
     'steps': 20,

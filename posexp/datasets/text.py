@@ -69,7 +69,7 @@ class Text(tasks.Task):
   held_out: float = 0.1
   split: str = 'train'
 
-  capability = 'everything'
+  capability = 'CRAOKS'
 
   def __post_init__(self):
     component.one_of('split of Text', self.split, SPLITS)

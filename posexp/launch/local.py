@@ -276,6 +276,10 @@ def _record(
     'learned': learned,
     'gate': gate,
     'chance': {str(n): run.task.chance(n) for n in run.lengths},
+    'baselines': {
+      str(n): evaluate.baselines(run.task, n, run.evaluate.examples)
+      for n in run.lengths
+    },
     'results': results,
     'coverage': covered,
   }
