@@ -28,6 +28,7 @@ ORDER = (
   ('statistics',),
   ('tables',),
   ('figures',),
+  ('perplexity',),
   ('explain_figures',),
   ('report',),
   ('launch',),
@@ -48,6 +49,7 @@ NO_JAX = {
   'statistics',
   'tables',
   'figures',
+  'perplexity',
 }
 FORBIDDEN = {'evaluate': {'train'}, 'train': {'evaluate'}}
 ONLY_IN = {'flax': {'model'}}
