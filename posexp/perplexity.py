@@ -192,28 +192,32 @@ def _scales(panel: axes.Axes, results: pd.DataFrame) -> None:
 def _words(drawn: figure.Figure, results: pd.DataFrame) -> None:
   """The title, and a legend that names what is not shown too."""
   names, looks = statistics.labels(results), figures.looks(results)
-  learned = results.groupby('digest')['admitted'].any()
-  seeds = results['seed'].nunique()
-  title = f'{results["task"].iloc[0]}, trained at '
-  title += f'{results["trained_length"].iloc[0]} tokens'
+  seeds = results.drop_duplicates(['digest', 'seed']).groupby('digest')
+  admitted, number = seeds['admitted'].sum(), seeds.size()
+  task, trained = results[['task', 'trained_length']].iloc[0]
   where = 0.1 / figures.WIDTH, 1 - 0.17 / HEIGHT
+  title = f'{task}, trained at {trained} tokens'
   drawn.text(*where, title, size=9, weight='bold', va='center')
-  shown = [
-    lines.Line2D([], [], **looks[run]._asdict(), visible=bool(learned[run]))
-    for run in names
-  ]
-  ending = {True: '', False: ' (not admitted)'}
-  some = (
-    f'mean and 95% t interval over {seeds} seeds' if seeds > 1 else '1 seed'
-  )
+  entries, shown = [], []
+  for run, name in names.items():
+    entry = name.replace('()', '')
+    if not admitted[run]:
+      entry += ', not admitted'
+    elif admitted[run] < number[run]:
+      entry += f', {admitted[run]} of {number[run]} seeds'
+    entries.append(entry)
+    line = lines.Line2D([], [], **looks[run]._asdict(), markersize=3)
+    line.set_visible(bool(admitted[run]))
+    shown.append(line)
+  some = number.max()
   drawn.legend(
     shown,
-    [
-      names[run].replace('()', '') + ending[bool(learned[run])] for run in names
-    ],
+    entries,
     loc='lower center',
     bbox_to_anchor=(0.5, 0.1 / HEIGHT),
     ncols=2,
     handlelength=3,
-    title=some,
+    title=f'means and 95% t intervals over {some} seeds'
+    if some > 1
+    else '1 seed',
   )

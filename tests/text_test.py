@@ -4,6 +4,7 @@ import ast
 import collections
 import dataclasses
 import hashlib
+import itertools
 import math
 import pathlib
 import sys
@@ -12,13 +13,22 @@ import jax
 import numpy as np
 import pytest
 
-from posexp import cli, config, datasets, evaluate, model, records, windows
+from posexp import (
+  cli,
+  config,
+  datasets,
+  evaluate,
+  model,
+  records,
+  schemes,
+  windows,
+)
 from posexp.datasets import corpora
 from tests import small
 from tests.evaluate_test import cross_entropy, initial
 
 # By name, not in order; some are shorter than any sequence that is drawn.
-WORDS = 'the quick brown fox jumps over a lazy dog – twice'.split()
+WORDS = ['the', 'quick', 'brown', 'fox', 'jumps', 'over', 'a', 'lazy', '– dog']
 DOCUMENTS = {
   f'{folder}{name}.txt': ' '.join(WORDS[n:] + WORDS[: n // 2])
   for n, name in enumerate('hgfedcba')
@@ -122,12 +132,12 @@ def test_chance_gate_and_answerers_by_counting(task):
   common = collections.Counter(train).most_common(1)[0][0]
   assert task.chance(20) == pytest.approx(held.count(common) / len(held))
   after = collections.defaultdict(collections.Counter)
-  for one, other in zip(train, train[1:]):
+  for one, other in itertools.pairwise(train):
     after[one][other] += 1
   # Of those that followed equally often, which one is said does not matter
   # for the definition, so the gate lies between the worst and the best.
   low = high = 0
-  for one, other in zip(held, held[1:]):
+  for one, other in itertools.pairwise(held):
     most = max(after[one].values(), default=0)
     ties = [t for t, n in after[one].items() if n == most]
     low += ties == [other]
@@ -143,7 +153,7 @@ def test_chance_gate_and_answerers_by_counting(task):
     assert row.count(answer) == max(map(row.count, row))
 
 
-def test_a_config_names_what_was_read(task, folder, tmp_path):
+def test_a_config_names_what_was_read(task, folder):
   digest = hashlib.sha256()
   for name in sorted(DOCUMENTS):
     for part in (name.encode(), DOCUMENTS[name].encode()):
@@ -152,19 +162,27 @@ def test_a_config_names_what_was_read(task, folder, tmp_path):
   assert written['corpus']['source'] == f'sha256:{digest.hexdigest()}'
   assert datasets.Text.from_dict(written) == task
   assert str(task) == f'Text(Folder(path={str(folder)!r}), held_out=0.5)'
-  digests = set()
-  for name, text in (('a', 'bc'), ('ab', 'c'), ('a', 'bd')):
-    (tmp_path / name).mkdir()
-    (tmp_path / name / 'a.txt').write_text(text)
-    corpus = datasets.Folder(str(tmp_path / name))
-    digests.add(corpus.source)
-    corpora.read.cache_clear()
-    (tmp_path / name / 'a.txt').rename(tmp_path / name / f'{name}.txt')
-    digests.add(corpus.source)
-    corpora.read.cache_clear()
-    (tmp_path / name / f'{name}.txt').unlink()
-    (tmp_path / name).rmdir()
-  assert len(digests) == 4  # Two of the names stayed as they were.
+
+
+@dataclasses.dataclass(frozen=True)
+class Given(corpora.Corpus):
+  """A corpus of a user's own."""
+
+  texts: tuple[tuple[str, str], ...]
+
+  def documents(self):
+    return [corpora.Document(*text) for text in self.texts]
+
+
+def test_a_digest_tells_names_and_texts_apart():
+  texts = [('a', 'bc'), ('ab', 'c'), ('a', 'bd')]
+  assert len({Given((text,)).source for text in texts}) == 3
+  # In any order, and without those that say nothing.
+  assert Given((*texts, ('e', ''))).source == Given((*texts[::-1],)).source
+  written = Given((('a', 'bc'),)).to_dict()
+  code, data = written['source'].split()
+  assert len(code) == 16 and data == Given((('a', 'bc'),)).source
+  assert corpora.Corpus.from_dict(written) == Given((('a', 'bc'),))
 
 
 def test_the_standard_library_is_its_source():
@@ -264,6 +282,53 @@ def test_without_sentencepiece_the_extra_is_named(monkeypatch):
     datasets.SentencePiece('a.model').encode('text')
 
 
+def test_a_data_set_of_tfds(tmp_path):
+  import tensorflow_datasets as tfds
+
+  class TinyText(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version('1.2.0')
+
+    def _info(self):
+      return tfds.core.DatasetInfo(
+        builder=self,
+        features=tfds.features.FeaturesDict(
+          {
+            'text': tfds.features.Text(),
+            'label': tfds.features.Scalar(dtype=np.int64),
+          }
+        ),
+      )
+
+    def _split_generators(self, manager):
+      return {'train': self._generate_examples()}
+
+    def _generate_examples(self):
+      for n, text in enumerate(DOCUMENTS.values()):
+        yield n, {'text': text, 'label': n}
+
+  tfds.core.add_data_dir(tmp_path)
+  builder = TinyText(file_format='array_record', data_dir=tmp_path)
+  builder.download_and_prepare()
+  corpus = datasets.Catalogue('tiny_text')
+  documents, digest = corpora.read(corpus)
+  assert sorted(d.text for d in documents) == sorted(DOCUMENTS.values())
+  assert len({d.name for d in documents}) == len(DOCUMENTS)
+  assert corpus.source == f'tiny_text/1.2.0 sha256:{digest}'
+  some = datasets.Catalogue('tiny_text', split='train[:3]')
+  assert [d.text for d in corpora.read(some)[0]] == [
+    d.text for d in documents[:3]
+  ]
+  for fields, sentence in (
+    ({'name': 'no_such_set'}, 'prepare it once with .*no_such_set'),
+    ({'split': 'test'}, "split 'test' cannot be read"),
+    ({'field': 'texts'}, r"no field 'texts' \(did you mean text\?\)"),
+    ({'field': 'label'}, "field 'label' .* is no text: it holds int;"),
+  ):
+    wrong = datasets.Catalogue(**{'name': 'tiny_text', **fields})
+    with pytest.raises(ValueError, match=sentence):
+      corpora.read(wrong)
+
+
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
 def test_a_sentencepiece_model(folder, tmp_path):
   spm = pytest.importorskip('sentencepiece', reason='needs the extra [text]')
@@ -272,20 +337,22 @@ def test_a_sentencepiece_model(folder, tmp_path):
     input=str(tmp_path / 'all.txt'),
     model_prefix=str(tmp_path / 'm'),
     vocab_size=60,
+    hard_vocab_limit=False,
     minloglevel=2,
   )
   path = tmp_path / 'm.model'
   tokenizer = datasets.SentencePiece(str(path))
-  assert (tokenizer.vocabulary, tokenizer.separator) == (61, 60)
+  plain = spm.SentencePieceProcessor(model_file=str(path))
+  separator = plain.vocab_size()
+  assert tokenizer.separator == separator == tokenizer.vocabulary - 1
   digest = hashlib.sha256(path.read_bytes()).hexdigest()
   assert tokenizer.to_dict()['source'] == f'sha256:{digest}'
-  plain = spm.SentencePieceProcessor(model_file=str(path))
   task = datasets.Text(datasets.Folder(str(folder)), tokenizer, HELD_OUT)
   size = task._streams()['train'].size
   batch = task.sample(jax.random.key(0), length=size, batch=1)
   pieces = [[]]
   for token in batch.tokens_BxL[0].tolist():
-    pieces[-1].append(token) if token < 60 else pieces.append([])
+    pieces[-1].append(token) if token < separator else pieces.append([])
   texts = {plain.decode(ids) for ids in pieces[:-1]}
   assert texts and texts < set(DOCUMENTS.values())
   path.write_bytes(b'no model')
@@ -310,12 +377,14 @@ def test_windows_cover_every_place_once(window):
 
 def test_a_windowed_evaluation_sees_its_window_and_no_more(task):
   base = small.run(
-    task=task, evaluate=config.Evaluate(lengths=(20,), examples=3)
+    task=task,
+    scheme=schemes.NoPE(),
+    evaluate=config.Evaluate(lengths=(20,), examples=3),
   )
   run = base.retrofit(
     base.scheme, evaluate=config.Evaluate(lengths=(20,), examples=3, window=8)
   )
-  assert run.name == 'Text: RoPE() in windows of 8'
+  assert run.name == 'Text: NoPE() in windows of 8'
   on, params = initial(run)
   evaluator = evaluate.Evaluator(run, on)
   tokens = np.asarray(evaluate.examples(task, 20, 3).tokens_BxL)
@@ -358,6 +427,10 @@ def test_a_run_from_end_to_end(task, tmp_path):
       assert rows.loc[cell, 'nats'] == pytest.approx(group['nats'].mean())
     admitted = rows.loc[12, 'token'] >= task.gate
     assert (rows.loc[12, 'admitted'] == admitted).all()
+  # Nothing is new within a window.
+  new = records.coverage(tmp_path).groupby(['digest', 'length'])['unseen'].max()
+  assert new[trained.digest, 24] > 0.1
+  assert new[windowed.digest, 24] == new[trained.digest, 12] == 0
   nats = table.set_index(['digest', 'length', 'seed'])['nats']
   assert nats.between(1, 6).all()  # Uniform is log 257 = 5.5.
   inside, beyond = (nats.xs(n, level='length') for n in (12, 24))

@@ -205,8 +205,12 @@ class Catalogue(Corpus):
     for number in range(len(source)):
       name = f'{self.name}/{self.split}/{number:0{wide}}'
       value = source[number][self.field]
-      content = value.encode() if isinstance(value, str) else bytes(value)
-      yield Document(name, decoded(name, content))
+      if not isinstance(value, bytes):
+        raise ValueError(
+          f'field {self.field!r} of TFDS data set {self.name!r} is no text: it '
+          f'holds {type(value).__name__}; give one that holds a string'
+        )
+      yield Document(name, decoded(name, value))
 
   def _open(self) -> tuple[Any, Any]:
     """The builder of the data set and its examples."""
