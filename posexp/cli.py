@@ -212,11 +212,11 @@ def list_schemes(words: list[str]) -> int:
 
 def list_tasks(words: list[str]) -> int:
   """Prints the tasks."""
-  from posexp import tasks
+  from posexp import datasets, tasks
 
   _exactly(words, [], 'tasks')
   rows = [('task', 'isolates', 'what it asks')]
-  for task in tasks.CATALOGUE:
+  for task in (*tasks.CATALOGUE, datasets.Text()):
     rows.append((str(task), task.capability, _summary(type(task))))
   print(_columns(rows))
   print(
