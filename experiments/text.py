@@ -34,11 +34,11 @@ def grid():
       train=posexp.Train(
         length=TRAINED, steps=1000, batch=16, learning_rate=3e-3
       ),
-      evaluate=posexp.Evaluate(lengths=LENGTHS, examples=32),
+      evaluate=posexp.Evaluate(lengths=LENGTHS, examples=64),
       seeds=(0, 1),
     )
     yield run
-    windows = posexp.Evaluate(lengths=LENGTHS, examples=32, window=TRAINED)
+    windows = posexp.Evaluate(lengths=LENGTHS, examples=64, window=TRAINED)
     yield run.retrofit(scheme, evaluate=windows)
 
 

@@ -59,14 +59,16 @@ def examples(
 
   A pure function of its arguments: no scheme, seed or machine enters, and the
   first n examples are the same however many are asked for. What is chosen by
-  its score must draw the examples that it is chosen on with another `fold`.
+  its score must draw the examples that it is chosen on with another `fold`,
+  which never draws from data that are held out for evaluation.
   """
   name = json.dumps(task.to_dict(), sort_keys=True)
   word = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
   key = jax.random.key(fold)
   for part in (word, length):
     key = jax.random.fold_in(key, np.uint32(part))
-  draw = jax.jit(task.evaluated().sample, static_argnames=('length', 'batch'))
+  source = task.evaluated() if fold == FOLD else task
+  draw = jax.jit(source.sample, static_argnames=('length', 'batch'))
   batches = [
     jax.device_get(draw(jax.random.fold_in(key, n), length=length, batch=DRAW))
     for n in range(-(-number // DRAW))

@@ -13,8 +13,15 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-# Shares of targets (or of sequences) that are averaged over seeds.
-MEASURES = ('token', 'exact', 'order', 'retrieval')
+# The two ends of a share, for `interval`.
+SHARE = (0.0, 1.0)
+
+# What is averaged over seeds, shares of targets or of sequences and nats, with
+# the ends that it cannot pass.
+MEASURES = {
+  **dict.fromkeys(('token', 'exact', 'order', 'retrieval'), SHARE),
+  'nats': (0.0, math.inf),
+}
 
 # Of the table that `summarize` gives, in this order; each measure is followed
 # by the ends of its interval.
@@ -37,9 +44,6 @@ COLUMNS = (
   'in_distribution',
   *(f'{m}{end}' for m in MEASURES for end in ('', '_low', '_high')),
 )
-
-# The two ends of a share, for `interval`.
-SHARE = (0.0, 1.0)
 
 
 class Interval(NamedTuple):
@@ -107,12 +111,11 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
 
   Returns:
     One row a (digest, length), runs in the order of their first row and
-    lengths ascending, with `COLUMNS`: for each of token, exact, order and
-    retrieval the mean and the ends `_low` and `_high` of its interval over
-    the admitted seeds only, NaN where none is admitted; `in_distribution`,
-    the mean token accuracy of *all* seeds at the trained length, which says
-    how far a run came that was not admitted; `label`, the run in a table of
-    its task.
+    lengths ascending, with `COLUMNS`: for each of `MEASURES` the mean and the
+    ends `_low` and `_high` of its interval over the admitted seeds only, NaN
+    where none is admitted; `in_distribution`, the mean token accuracy of *all*
+    seeds at the trained length, which says how far a run came that was not
+    admitted; `label`, the run in a table of its task.
   """
   names = labels(results)
   rows = []
@@ -134,8 +137,8 @@ def _cell(cell: pd.DataFrame) -> dict[str, Any]:
   admitted = cell[cell['admitted'].astype(bool)]
   row = {name: cell[name].iloc[0] for name in COLUMNS if name in cell}
   row |= {'n_seeds': len(cell), 'n_admitted': len(admitted)}
-  for measure in MEASURES:
-    found = interval(admitted[measure], within=SHARE)
+  for measure, ends in MEASURES.items():
+    found = interval(admitted[measure], within=ends)
     row[measure] = found.mean
     row[f'{measure}_low'], row[f'{measure}_high'] = found.low, found.high
   return row

@@ -180,5 +180,5 @@ def test_schemes_and_tasks_are_listed(capsys):
     assert name in out
   assert call('tasks') == 0
   out = capsys.readouterr().out
-  for name in ('Copy', 'Reverse', 'Ordering', 'Presence'):
+  for name in ('Copy', 'Reverse', 'Ordering', 'Presence', 'Text'):
     assert name in out

@@ -108,6 +108,10 @@ def test_evaluation_draws_from_documents_held_out(task):
     text = ''.join(map(chr, STREAMS[split]))
     inside = [''.join(map(chr, row)) in text for row in drawn]
     assert all(inside) if found else not all(inside)
+  # What is searched for must not see them.
+  drawn = evaluate.examples(task, 24, 40, fold=1).tokens_BxL.tolist()
+  text = ''.join(map(chr, STREAMS['train']))
+  assert all(''.join(map(chr, row)) in text for row in drawn)
   # The split that training asks for changes nothing.
   assert task.evaluated() == task.evaluated().evaluated()
 

@@ -251,7 +251,7 @@ def _record(
       for r in results
       if r['length'] == run.train.length
     }
-    gate = run.task.gate or records.GATE
+    gate = records.GATE if run.task.gate is None else run.task.gate
   else:
     record = records.read(workdir, parent.digest)
     assert record is not None
