@@ -32,10 +32,10 @@ def grid():
       scheme=scheme,
       model=posexp.Model(layers=2),
       train=posexp.Train(
-        length=TRAINED, steps=1000, batch=16, learning_rate=3e-3
+        length=TRAINED, steps=800, batch=16, learning_rate=3e-3
       ),
       evaluate=posexp.Evaluate(lengths=LENGTHS, examples=64),
-      seeds=(0, 1),
+      seeds=(0, 1, 2),
     )
     yield run
     windows = posexp.Evaluate(lengths=LENGTHS, examples=64, window=TRAINED)

@@ -16,7 +16,7 @@ from posexp import figures, records, statistics
 # above of a panel.
 HEIGHT, LEFT, RIGHT, BELOW, TOP, GAP = 3.9, 0.5, 0.1, 1.5, 0.55, 0.55
 # Bins in a doubling of the place.
-PER_OCTAVE = 2
+PER_OCTAVE = 1
 
 
 def edges(
@@ -32,8 +32,8 @@ def edges(
     longest: the length that the bins cover.
     per_octave: bins in a doubling.
 
-  >>> edges(8, 32).tolist()
-  [1, 2, 3, 4, 6, 8, 11, 16, 23, 32]
+  >>> edges(8, 32).tolist(), edges(8, 20, per_octave=2).tolist()
+  ([1, 2, 4, 8, 16, 32], [1, 2, 3, 4, 6, 8, 11, 16, 20])
   """
   low = np.floor(-np.log2(trained) * per_octave)
   high = np.ceil(np.log2(longest / trained) * per_octave)
@@ -174,7 +174,7 @@ def _scales(panel: axes.Axes, results: pd.DataFrame) -> None:
   panel.set_xscale('log', base=2)
   panel.set_yscale('log')
   panel.xaxis.set_major_formatter(ticker.FormatStrFormatter('%d'))
-  panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
+  panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
   panel.yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
   panel.yaxis.set_minor_locator(ticker.NullLocator())
   panel.grid(axis='y')
@@ -196,7 +196,7 @@ def _words(drawn: figure.Figure, results: pd.DataFrame) -> None:
   admitted, number = seeds['admitted'].sum(), seeds.size()
   task, trained = results[['task', 'trained_length']].iloc[0]
   where = 0.1 / figures.WIDTH, 1 - 0.17 / HEIGHT
-  title = f'{task}, trained at {trained} tokens'
+  title = f'{task.replace("()", "")}, trained at {trained} tokens'
   drawn.text(*where, title, size=9, weight='bold', va='center')
   entries, shown = [], []
   for run, name in names.items():
