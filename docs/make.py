@@ -1,15 +1,18 @@
-"""Writes docs/schemes/*.md and the table of README.md from the docstrings.
+"""Writes docs/schemes, docs/tasks.md and README's tables from the docstrings.
 
 make docs
 """
 
+import inspect
 import pathlib
 import re
 
-from posexp import catalogue
+from posexp import catalogue, listing, tasks
 
 ROOT = pathlib.Path(__file__).parents[1]
-BEGIN, END = '<!-- schemes: make docs -->', '<!-- end of schemes -->'
+# What is written into README, between these lines.
+TABLES = 'schemes', 'tasks'
+BEGIN, END = '<!-- {}: make docs -->\n', '<!-- end of {} -->'
 
 PAGES = {
   catalogue.ABSOLUTE: 'absolute',
@@ -32,6 +35,19 @@ further numbers to compare with, where there is some; *(authors)* is code of
 those who proposed the scheme.
 """
 
+TASK_LEGEND = """\
+*Written by `make docs` from the docstrings; edit those.*
+
+A sequence has `length` tokens in all. *Isolates*: C content retrieval, R
+relative offset, A absolute index, O order, K counting, S state. A wrong answer
+that is a *foil* was found and mis-placed (an order error); any other was not
+found (a retrieval error). *Strata* are kept with every target, so that a curve
+by distance is a group-by. *Answerers* cannot order and are scored on the same
+examples: `random` has not seen the body, `bag` knows which tokens it holds and
+not where, `recent` says what is nearest. Those that a task is *defended
+against* do no better than chance, or than `bag`. -1 is none.
+"""
+
 _ARXIV = re.compile(r'(?:arXiv )(\d{4}\.\d{5})')
 _PAPER = re.compile(r'(\w+(?: et al\.)? \d{4})((?: \([^)]*\))?, arXiv )?')
 
@@ -42,10 +58,13 @@ def files() -> dict[pathlib.Path, str]:
   for family, stem in PAGES.items():
     listed = [e for e in catalogue.entries() if e.family == family]
     made[ROOT / f'docs/schemes/{stem}.md'] = page(family, listed)
-  readme = ROOT / 'README.md'
-  before, rest = readme.read_text().split(BEGIN)
-  after = rest.split(END)[1]
-  made[readme] = f'{before}{BEGIN}\n{table()}{END}{after}'
+  made[ROOT / 'docs/tasks.md'] = task_page()
+  text = (ROOT / 'README.md').read_text()
+  for name, made_table in zip(TABLES, (table(), task_table())):
+    begin, end = BEGIN.format(name), END.format(name)
+    before, rest = text.split(begin)
+    text = f'{before}{begin}{made_table}{end}{rest.split(end)[1]}'
+  made[ROOT / 'README.md'] = text
   return made
 
 
@@ -80,6 +99,53 @@ def section(entry: catalogue.Entry) -> str:
     blocks.append('\n'.join(['Fields:\n', *fields]))
   blocks.append(f'```python\n{text.example}\n```')
   return '\n\n'.join(blocks) + '\n'
+
+
+def task_page() -> str:
+  """All tasks, in Markdown."""
+  names = [type(task).__name__ for task in each_task()]
+  contents = ' · '.join(f'[{name}](#{name.lower()})' for name in names)
+  sections = '\n'.join(map(task_section, each_task()))
+  return f'# Tasks\n\n{TASK_LEGEND}\n{contents}\n\n{sections}'
+
+
+def each_task() -> list[tasks.Task]:
+  """One task of each class in the catalogue."""
+  return list(
+    {type(task): task for task in reversed(tasks.CATALOGUE)}.values()
+  )[::-1]
+
+
+def task_section(task: tasks.Task) -> str:
+  """One task, in Markdown."""
+  text, mark, example = (inspect.getdoc(type(task)) or '').partition('>>> ')
+  body, _, fields = text.partition('Args:\n')
+  facts = listing.task_facts(task)
+  facts['isolates'] = f'{task.capability}: {facts["isolates"]}'
+  named = re.findall(
+    r'^  (\w+): (.*(?:\n    .*)*)', fields.split('Raises:')[0], re.M
+  )
+  blocks = [
+    f'## {type(task).__name__}',
+    body.strip(),
+    '\n'.join(f'- **{name}**: {fact}' for name, fact in facts.items()),
+    '\n'.join(f'- `{name}`: {" ".join(of.split())}' for name, of in named),
+    f'```python\n{mark}{example.strip()}\n```',
+  ]
+  return '\n\n'.join(filter(None, blocks)) + '\n'
+
+
+def task_table() -> str:
+  """The table of README: a row a task."""
+  lines = ['| task | isolates | what it asks |', '|---|---|---|']
+  for task in each_task():
+    name = type(task).__name__
+    summary = ' '.join(
+      (inspect.getdoc(type(task)) or '').split('\n\n')[0].split()
+    )
+    link = f'[{name}](docs/tasks.md#{name.lower()})'
+    lines.append(f'| {link} | {task.capability} | {summary} |')
+  return '\n'.join(lines) + '\n'
 
 
 def call(entry: catalogue.Entry) -> str:

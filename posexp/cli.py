@@ -1,6 +1,5 @@
 """The command line: `posexp COMMAND`."""
 
-import inspect
 import os
 import pathlib
 import sys
@@ -24,6 +23,7 @@ HELP = """posexp: controlled experiments on position in transformers.
   posexp schemes         the positional schemes, and what each one does
   posexp schemes NAME    the formula, use and known failure of one
   posexp tasks           the tasks, and what each one isolates
+  posexp tasks NAME      the layout, balance, foils and strata of one
 
 Flags of run:
   --workdir=DIR     where records go (default: runs/<name of FILE>)
@@ -211,18 +211,12 @@ def list_schemes(words: list[str]) -> int:
 
 
 def list_tasks(words: list[str]) -> int:
-  """Prints the tasks."""
-  from posexp import datasets, tasks
+  """Prints the catalogue of tasks, or all about one of them."""
+  from posexp import listing
 
-  _exactly(words, [], 'tasks')
-  rows = [('task', 'isolates', 'what it asks')]
-  for task in (*tasks.CATALOGUE, datasets.Text()):
-    rows.append((str(task), task.capability, _summary(type(task))))
-  print(_columns(rows))
-  print(
-    '\nC content retrieval, R relative offsets, A absolute index, O order, '
-    'K counting, S state.'
-  )
+  if words:
+    _exactly(words, ['[NAME]'], 'tasks')
+  print(listing.task_page(words[0]) if words else listing.task_table())
   return 0
 
 
@@ -330,10 +324,6 @@ def _exactly(words: list[str], names: list[str], command: str) -> list[str]:
       f'{len(words)} arguments: {" ".join(words) or "none"}'
     )
   return words
-
-
-def _summary(kind: type) -> str:
-  return (inspect.getdoc(kind) or '').splitlines()[0].rstrip('.')
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

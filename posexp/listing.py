@@ -1,8 +1,9 @@
-"""The catalogue of schemes as text for a terminal."""
+"""The catalogues of schemes and tasks as text for a terminal."""
 
+import inspect
 import textwrap
 
-from posexp import catalogue, schemes
+from posexp import catalogue, component, datasets, schemes, tasks
 
 
 def table() -> str:
@@ -55,6 +56,84 @@ def page(name: str) -> str:
     blocks.append('\n'.join(['Fields', *fields]))
   example = textwrap.indent(text.example, '  ')
   return '\n\n'.join([*blocks, f'Example\n{example}'])
+
+
+CAPABILITIES = {
+  'C': 'content retrieval',
+  'R': 'relative offset',
+  'A': 'absolute index',
+  'O': 'order',
+  'K': 'counting',
+  'S': 'state',
+}
+
+
+# Those of the catalogue, and what is asked of data that are read.
+TASKS = (*tasks.CATALOGUE, datasets.Text())
+
+
+def task_table() -> str:
+  """The catalogue of tasks for a terminal of 100 columns."""
+  rows = [('task', 'isolates', 'what it asks')]
+  for task in TASKS:
+    summary = (inspect.getdoc(type(task)) or '').split('\n\n')[0]
+    rows.append((str(task), task.capability, ' '.join(summary.split())))
+  first, second = (max(map(len, column)) for column in list(zip(*rows))[:2])
+  lines = [f'{a:<{first}}  {b:<{second}}  {c}' for a, b, c in rows]
+  legend = ', '.join(f'{k} {v}' for k, v in CAPABILITIES.items())
+  told = '`posexp tasks NAME` tells all about one, as in `posexp tasks Copy`.'
+  return '\n'.join([*lines, '', f'{legend}.', told])
+
+
+def task_facts(task: tasks.Task) -> dict[str, str]:
+  """What a task isolates and what a number of it is worth, in words."""
+  length = task_length(task)
+  defended = ', '.join(sorted(task.defended)) or 'none'
+  return {
+    'isolates': ', '.join(CAPABILITIES[c] for c in task.capability),
+    'token ids': str(task.vocabulary),
+    'chance': f'{task.chance(length):.1%} at {length} tokens',
+    'defended against': defended,
+  }
+
+
+def task_length(task: tasks.Task) -> int:
+  """64 tokens, or the shortest power of two beyond at which a task exists."""
+  for power in range(6, 16):
+    try:
+      task.check(2**power)
+    except ValueError:
+      continue
+    return 2**power
+  raise ValueError(f'{task} exists at no length from 64 to 32,768 tokens')
+
+
+def task_page(name: str) -> str:
+  """All about one task, for a terminal of 80 columns."""
+  task = find_task(name)
+  facts = '\n'.join(f'{k:<16}  {v}' for k, v in task_facts(task).items())
+  written = _wrap(str(task), '  ')
+  return f'{written}\n\n{facts}\n\n{inspect.getdoc(type(task))}'
+
+
+def find_task(name: str) -> tasks.Task:
+  """The task of a name, in any case; a sentence if there is none.
+
+  >>> str(find_task('copy'))
+  'Copy()'
+  >>> find_task('Ordring')
+  Traceback (most recent call last):
+  ...
+  ValueError: no task is called 'Ordring' (did you mean Ordering?): ...
+  """
+  known = {type(t).__name__: t for t in reversed(TASKS)}
+  for kind, task in known.items():
+    if kind.lower() == name.lower():
+      return task
+  raise ValueError(
+    f'no task is called {name!r}{component.nearest(name, known)}: '
+    '`posexp tasks` lists them'
+  )
 
 
 def _row(scheme: schemes.Scheme) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ def test_help_lists_every_command_and_flag(capsys):
       assert flag in out
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_run_then_show_then_run_again(file, tmp_path, capsys):
   workdir = str(tmp_path / 'w')
   assert call('run', file, f'--workdir={workdir}', '--seeds=4') == 0
@@ -58,6 +59,7 @@ def test_run_then_show_then_run_again(file, tmp_path, capsys):
   assert 'done' not in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_the_table_is_of_the_runs_that_were_asked_for(
   file, tmp_path, capsys, monkeypatch
 ):
@@ -135,7 +137,8 @@ def test_a_dry_run_writes_nothing(file, tmp_path, capsys):
     (['show', '/no/such/dir'], '/no/such/dir'),
     (['schemes', 'RoPE', 'T5'], 'takes [NAME], got 2 arguments: RoPE T5'),
     (['schemes', 'yarnn'], "no scheme or law is called 'yarnn' (did you mean "),
-    (['tasks', 'Copy'], 'takes no argument, got 1 arguments: Copy'),
+    (['tasks', 'Copy', 'Sort'], 'takes [NAME], got 2 arguments: Copy Sort'),
+    (['tasks', 'Revers'], "no task is called 'Revers' (did you mean Reverse"),
   ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
@@ -182,3 +185,9 @@ def test_schemes_and_tasks_are_listed(capsys):
   out = capsys.readouterr().out
   for name in ('Copy', 'Reverse', 'Ordering', 'Presence', 'Text'):
     assert name in out
+  assert max(map(len, out.splitlines())) <= 100
+  assert call('tasks', 'ordering') == 0
+  out = capsys.readouterr().out
+  assert (
+    'chance            50.0% at 64 tokens' in out and 'Foils (C = 1)' in out
+  )

@@ -30,3 +30,15 @@ def pytest_configure(config: pytest.Config) -> None:
   config.addinivalue_line('filterwarnings', 'error')
   for line in THIRD_PARTY:
     config.addinivalue_line('filterwarnings', line)
+
+
+@pytest.fixture
+def quick_compiles():
+  """Programs compiled with few optimisations, where compiling is the cost.
+
+  For tests of what goes where in a whole run; those that compare numbers are
+  of the programs that users run.
+  """
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)

@@ -1,6 +1,7 @@
 """Evaluation: the same bytes for all, error kinds, compilations, decoding."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -77,10 +78,11 @@ def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
   for length in LENGTHS:
     tokens = np.asarray(evaluate.examples(run.task, length, 70).tokens_BxL)
     net = model.of(dataclasses.replace(run, scheme=scheme.for_length(length)))
+    plain = jax.jit(functools.partial(model.predict, net))
     found = evaluator.predictions(params, tokens)
     for n in range(len(run.seeds)):
       one = jax.tree.map(lambda x, n=n: x[n], params)
-      logits = np.asarray(model.predict(net, one, jnp.asarray(tokens)))
+      logits = np.asarray(plain(one, jnp.asarray(tokens)))
       np.testing.assert_array_equal(
         found.said_SxBxL[n, :, 1:], np.argmax(logits, axis=-1)
       )

@@ -18,6 +18,7 @@ def blocks(language):
   return re.findall(rf'```{language}\n(.*?)```', README, flags=re.S)
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_the_experiment_of_the_readme_runs_as_it_stands(tmp_path):
   path = tmp_path / 'my_question.py'
   path.write_text(blocks('python')[0])
@@ -67,6 +68,8 @@ def test_the_notebook_runs_from_end_to_end(tmp_path, monkeypatch):
   nbclient = pytest.importorskip('nbclient', reason='needs the extra [dev]')
   nbformat = pytest.importorskip('nbformat')
   monkeypatch.setenv('POSEXP_STEPS', '2')
+  # Compiling is what takes the time of so few steps.
+  monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
   monkeypatch.setenv('POSEXP_EXAMPLES', '4')
   monkeypatch.setenv('POSEXP_WORKDIR', str(tmp_path / 'w'))
   folder = ROOT / 'colab'

@@ -66,6 +66,7 @@ def test_a_zero_shot_change_to_the_same_scheme_changes_no_answer(tmp_path):
   assert a.equals(b)
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_a_retrofit_is_judged_by_its_root_and_moved_from_its_parent(tmp_path):
   run = small.run(scheme=schemes.T5())
   child = run.retrofit(schemes.NoPE())
@@ -267,6 +268,7 @@ def test_a_lost_parent_checkpoint_is_a_sentence(tmp_path):
   assert 'move that directory away to train it again' in failures[child.digest]
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_the_record_tells_what_is_behind_a_number(tmp_path):
   task, scheme = tasks.Copy(symbols=16), schemes.T5(buckets=8, max_distance=16)
   run = small.run(task=task, scheme=scheme)

@@ -23,6 +23,26 @@ TABLE = {
   'copy no eos': (tasks.Copy(symbols=16, eos=False), 32),
   'reverse': (tasks.Reverse(symbols=16), 32),
   'reverse repeats': (tasks.Reverse(symbols=4, distinct=False, eos=False), 31),
+  'selective copy': (tasks.SelectiveCopy(symbols=6, count=4), 32),
+  'selective no eos': (tasks.SelectiveCopy(symbols=6, count=9, eos=False), 31),
+  'recall': (tasks.Recall(keys=9, values=6, filler=5, pairs=7), 32),
+  'recall power': (tasks.Recall(values=6, filler=5, gaps='power'), 32),
+  'first wins': (tasks.FirstWins(values=6, filler=5, queries=2), 32),
+  'last wins': (tasks.LastWins(values=6, filler=5, queries=2), 32),
+  'needle': (tasks.Needle(values=6, filler=5, needles=4), 32),
+  'tracking': (tasks.VariableTracking(values=6, filler=5, chains=2), 32),
+  'flip-flop': (tasks.FlipFlop(), 32),
+  'flip-flop last': (tasks.FlipFlop(ignore=0.1, every=False), 32),
+  'attachment': (tasks.Attachment(symbols=8, queries=2, distractors=2), 32),
+  'lookup left': (tasks.LookupLeft(symbols=8, queries=3), 32),
+  'lookup right': (tasks.LookupRight(symbols=8, queries=3), 32),
+  'index lookup': (tasks.IndexLookup(symbols=8, queries=4, high=20), 32),
+  'sort': (tasks.Sort(symbols=24), 32),
+  'sort no eos': (tasks.Sort(symbols=24, eos=False), 32),
+  'repeat token': (tasks.RepeatToken(symbols=4), 32),
+  'count': (tasks.Count(), 32),
+  'majority': (tasks.Majority(queries=2), 32),
+  'parity': (tasks.Parity(), 32),
 }
 each = pytest.mark.parametrize('task, length', TABLE.values(), ids=TABLE.keys())
 
@@ -84,7 +104,8 @@ def test_pure_function_of_the_key(task, length):
 @pytest.mark.parametrize('name', ['presence spread', 'copy repeats'])
 def test_jit_is_eager(name):
   task, length = TABLE[name]
-  eager = task.sample(jax.random.key(0), length=length, batch=64)
+  with jax.disable_jit():
+    eager = task.sample(jax.random.key(0), length=length, batch=64)
   assert_equal(draw(task, length), jax.tree.map(np.asarray, eager))
 
 
@@ -115,11 +136,23 @@ def test_targets_ends_and_strata(task, length):
   batch = draw(task, length)
   assert batch.targets_BxL.any(axis=1).all()
   assert not batch.targets_BxL[:, 0].any()
+  asked = task.asked(length)
+  if asked is not None:
+    places = np.nonzero(batch.targets_BxL.any(axis=0))[0]
+    np.testing.assert_array_equal(places, sorted(asked))
   assert not (batch.ends_BxL & ~batch.targets_BxL).any()
   assert batch.ends_BxL.sum(axis=1).max() == getattr(task, 'eos', False)
   for name, value_BxL in batch.strata.items():
     assert (value_BxL[~batch.targets_BxL] == -1).all(), name
     assert value_BxL.max() >= 0, name
+
+
+@each
+def test_the_places_that_a_task_names_are_those_that_hold_targets(task, length):
+  batches = [draw(task, length, seed=seed) for seed in range(16)]
+  held_L = np.any([batch.targets_BxL.any(axis=0) for batch in batches], axis=0)
+  if task.asked(length) is not None:
+    assert np.flatnonzero(held_L).tolist() == list(task.asked(length))
 
 
 @each
@@ -185,6 +218,20 @@ def test_no_answerer_beats_what_the_design_defends_against(task, length):
     tasks.Ordering(symbols=40_000),
     tasks.Copy(distinct=False),
     tasks.Reverse(symbols=20_000),
+    tasks.SelectiveCopy(),
+    tasks.Recall(),
+    tasks.Recall(gaps='power'),
+    tasks.FirstWins(),
+    tasks.Needle(),
+    tasks.VariableTracking(),
+    tasks.FlipFlop(),
+    tasks.Attachment(),
+    tasks.LookupLeft(),
+    tasks.IndexLookup(),
+    tasks.Sort(symbols=20_000),
+    tasks.RepeatToken(),
+    tasks.Count(),
+    tasks.Majority(),
   ],
   ids=str,
 )
@@ -206,8 +253,8 @@ def _sizes(jaxpr):
 
 
 def test_defaults_fit_the_usual_length():
-  for kind in (tasks.Ordering, tasks.Presence, tasks.Copy, tasks.Reverse):
-    kind().check(64)
+  for task in tasks.CATALOGUE:
+    task.check(64)
 
 
 def many(name):

@@ -1,6 +1,7 @@
 """Training: paired seeds, exact resumption, divergence, the objective."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 from posexp import (
   checkpoint,
   config,
+  evaluate,
   measure,
   model,
   schemes,
@@ -287,8 +289,9 @@ def test_the_trained_length_is_always_evaluated():
   assert run.lengths == (12, 16, 24)
 
 
-@pytest.mark.parametrize('task', tasks.CATALOGUE, ids=str)
-@pytest.mark.parametrize('bos', [True, False])
+@pytest.mark.parametrize(
+  'task, bos', [(tasks.Ordering(), True), (tasks.Copy(), False)], ids=str
+)
 def test_predicting_only_what_is_asked_changes_no_gradient(task, bos):
   length = 64
   run = small.run(
@@ -298,17 +301,16 @@ def test_predicting_only_what_is_asked_changes_no_gradient(task, bos):
     train=small.train_config(length=length),
     evaluate=config.Evaluate(lengths=(length,)),
   )
-  batch = task.sample(jax.random.key(0), length=length, batch=4)
-  asked = np.asarray(task.asked(length))
-  np.testing.assert_array_equal(
-    np.nonzero(np.asarray(batch.targets_BxL).any(axis=0))[0], asked
-  )
-  params = train.initial_params(run, jnp.uint32(1))
-  net = model.of(run)
-  everywhere = train.gradient(net, params, batch, None, micro=4)
-  there = train.gradient(net, params, batch, asked.tolist(), micro=4)
-  in_parts = train.gradient(net, params, batch, asked.tolist(), micro=1)
-  for other in (there, in_parts):
+  batch = evaluate.examples(task, length, 4)
+  asked = tuple(task.asked(length))
+  params = jax.jit(train.initial_params, static_argnums=0)(run, jnp.uint32(1))
+
+  @functools.partial(jax.jit, static_argnums=(0, 1))
+  def gradient(asked, micro):
+    return train.gradient(model.of(run), params, batch, asked, micro)
+
+  everywhere = gradient(None, 4)
+  for other in (gradient(asked, 4), gradient(asked, 1)):
     for x, y in zip(jax.tree.leaves(everywhere), jax.tree.leaves(other)):
       # float32 sums in another order; gradients here are of order one.
       np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5)

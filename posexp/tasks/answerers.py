@@ -46,6 +46,17 @@ def unsaid(answer_BxN: np.ndarray, low: int, high: int) -> np.ndarray:
   return low + np.nonzero(free_BxS)[1].reshape(batch, high - low - count)
 
 
+def counts(tokens_BxN: np.ndarray, vocabulary: int) -> np.ndarray:
+  """How often each id is in each row, B x vocabulary.
+
+  >>> counts(np.array([[2, 0, 2]]), 4).tolist()
+  [[1, 0, 2, 0]]
+  """
+  count_BxV = np.zeros((len(tokens_BxN), vocabulary), np.int32)
+  np.add.at(count_BxV, (np.arange(len(tokens_BxN))[:, None], tokens_BxN), 1)
+  return count_BxV
+
+
 def placed(asked_BxL: np.ndarray, said: np.ndarray) -> np.ndarray:
   """Answers, in order of targets, at their places; -1 elsewhere.
 
@@ -55,3 +66,16 @@ def placed(asked_BxL: np.ndarray, said: np.ndarray) -> np.ndarray:
   full_BxL = np.full(asked_BxL.shape, -1, np.int32)
   full_BxL[asked_BxL] = np.ravel(said)
   return full_BxL
+
+
+def unasked(token_BxP: np.ndarray, answer_BxQ: np.ndarray) -> np.ndarray:
+  """What is left of a bag of tokens once the answers are taken out of it.
+
+  >>> unasked(np.array([[7, 5, 9, 7]]), np.array([[7, 9]])).tolist()
+  [[5, 7]]
+  """
+  size = max(token_BxP.max(), answer_BxQ.max()) + 1
+  left_BxV = counts(token_BxP, size) - counts(answer_BxQ, size)
+  token_BxV = np.broadcast_to(np.arange(size), left_BxV.shape)
+  left = np.repeat(token_BxV.ravel(), left_BxV.ravel())
+  return left.reshape(len(token_BxP), -1)

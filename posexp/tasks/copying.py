@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import answerers, base, draw, fields
+from posexp.tasks import answerers, base, draw, fields, layout
 
 PAD, SEP, EOS = range(3)
 _SPECIAL = 3
@@ -40,7 +40,7 @@ class _Repeat(base.Task):
     _check_length(self, length)
 
   def asked(self, length: int) -> Sequence[int]:
-    return range(length - _count(self, length) - self.eos, length)
+    return range(length - source_length(length, self.eos) - self.eos, length)
 
   def chance(self, length: int) -> float:
     """A guess among the tokens that may still come; EOS is not counted.
@@ -51,14 +51,14 @@ class _Repeat(base.Task):
     self.check(length)
     if not self.distinct:
       return 1 / self.symbols
-    left_N = self.symbols - np.arange(_count(self, length))
+    left_N = self.symbols - np.arange(source_length(length, self.eos))
     return float(np.mean(1 / left_N))
 
   def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
     self.check(length)
 
     def one(key: jax.Array) -> base.Batch:
-      source_N = _source(self, key, _count(self, length))
+      source_N = _source(self, key, source_length(length, self.eos))
       return _compose(self, length, source_N, *self._answer(source_N))
 
     return draw.per_example(one, key, batch)
@@ -232,30 +232,12 @@ def _compose(
   ambiguity are read off the answer, in either direction.
   """
   count = answer_N.shape[0]
-  lead, tail = length - count - task.eos, int(task.eos)
-  pad = jnp.full(lead - 1 - count, PAD, jnp.int32)
-  sep, eos = jnp.full(1, SEP, jnp.int32), jnp.full(tail, EOS, jnp.int32)
-
-  def on_answers(value_N: jax.Array | np.ndarray) -> jax.Array:
-    return jnp.pad(value_N, (lead, tail), constant_values=-1)
-
-  behind_N = jnp.pad(answer_N[:-1], (1, 0), constant_values=-1)
-  ahead_N = jnp.pad(answer_N[1:], (0, 1), constant_values=-1)
-  foils_2xL = [
-    on_answers(jnp.where(foil_N == answer_N, -1, foil_N))
-    for foil_N in (behind_N, ahead_N)
-  ]
-  place_L = np.arange(length, dtype=np.int32)
-  return base.Batch(
-    tokens_BxL=jnp.concatenate((pad, source_N, sep, answer_N, eos)),
-    targets_BxL=jnp.asarray(place_L >= lead),
-    ends_BxL=jnp.asarray(place_L >= lead + count),
-    foils_BxLxC=jnp.stack(foils_2xL, axis=1),
-    strata={
-      'index': jnp.asarray(np.maximum(place_L - lead, -1)),
-      'distance': on_answers(distance_N),
-      'ambiguity': on_answers(_ambiguity(task, answer_N)),
-    },
+  pad = jnp.full(length - task.eos - 1 - 2 * count, PAD, jnp.int32)
+  return layout.repetition(
+    jnp.concatenate((pad, source_N, jnp.full(1, SEP, jnp.int32))),
+    answer_N,
+    EOS if task.eos else None,
+    {'distance': distance_N, 'ambiguity': _ambiguity(task, answer_N)},
   )
 
 
@@ -268,18 +250,23 @@ def _ambiguity(task: _Repeat, answer_N: jax.Array) -> jax.Array:
   return jnp.pad(count_V[cue_N] - 1, (1, 0))
 
 
-def _count(task: _Repeat, length: int) -> int:
-  return (length - 1 - task.eos) // 2
+def source_length(length: int, eos: bool) -> int:
+  """How many tokens are said again: PAD is one at most, SEP one.
 
-
-def _check_length(task: _Repeat, length: int) -> None:
-  shortest = 3 + task.eos
+  >>> source_length(64, eos=True), source_length(64, eos=False)
+  (31, 31)
+  """
+  shortest = 3 + eos
   if length < shortest:
     raise ValueError(
       f'length must be at least {shortest}, got {length}: a source token, '
-      f'SEP, its answer{" and EOS" if task.eos else ""} must fit'
+      f'SEP, its answer{" and EOS" if eos else ""} must fit'
     )
-  needed = _count(task, length)
+  return (length - 1 - eos) // 2
+
+
+def _check_length(task: _Repeat, length: int) -> None:
+  needed = source_length(length, task.eos)
   if task.distinct and needed > task.symbols:
     raise ValueError(
       f'symbols must be at least {needed} at length {length}, got '

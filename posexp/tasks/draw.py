@@ -20,10 +20,16 @@ def per_example(
 ) -> base.Batch:
   """`one` for each example, with a key that is the example's own.
 
-  Example i sees fold_in(key, i), so it does not depend on the batch size.
+  Example i sees fold_in(key, i), so it does not depend on the batch size. It is
+  compiled as one program also where the caller does not compile it.
   """
-  index_B = jnp.arange(batch, dtype=jnp.uint32)
-  return jax.vmap(lambda i: one(jax.random.fold_in(key, i)))(index_B)
+
+  @jax.jit
+  def every(key: jax.Array) -> base.Batch:
+    index_B = jnp.arange(batch, dtype=jnp.uint32)
+    return jax.vmap(lambda i: one(jax.random.fold_in(key, i)))(index_B)
+
+  return every(key)
 
 
 def words(key: jax.Array, *sizes: int) -> list[jax.Array]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import answerers, base, draw, fields, pairs
+from posexp.tasks import answerers, base, draw, fields, layout, pairs
 
 SEP, ASK, YES, NO = range(4)
 _SPECIAL = 4
@@ -282,26 +282,8 @@ def _compose(
   strata_Q: dict[str, jax.Array],
 ) -> base.Batch:
   """One sequence with its targets, foils and strata (no batch axis yet)."""
-  lead = body_N.shape[0] + 1
-  none_Q = jnp.full_like(foil_Q, -1)
-
-  def on_answers(value_Q: jax.Array) -> jax.Array:
-    value_3Q = jnp.stack((none_Q, none_Q, value_Q), axis=1).reshape(-1)
-    return jnp.concatenate((jnp.full(lead, -1, jnp.int32), value_3Q))
-
-  index_Q = jnp.arange(foil_Q.shape[0], dtype=jnp.int32)
-  strata_L = {k: on_answers(v) for k, v in strata_Q.items()}
-  strata_L['query'] = on_answers(index_Q)
-  question_3Q = jnp.stack(question_3xQ, axis=1).reshape(-1)
-  tokens_L = jnp.concatenate((body_N, jnp.full(1, SEP, jnp.int32), question_3Q))
-  targets_L = strata_L['query'] >= 0
-  return base.Batch(
-    tokens_BxL=tokens_L,
-    targets_BxL=targets_L,
-    ends_BxL=jnp.zeros_like(targets_L),
-    foils_BxLxC=on_answers(foil_Q)[:, None],
-    strata=strata_L,
-  )
+  lead_N = jnp.append(body_N, SEP)
+  return layout.questions(lead_N, question_3xQ, [foil_Q], strata_Q)
 
 
 def _slots(task: _Twin, length: int) -> int:
@@ -313,9 +295,9 @@ def _events(task: _Twin, slots: int) -> int:
   return 2 * task.queries if task.filler else slots
 
 
-def _answer_at(task: _Twin, slots: int) -> jax.Array:
+def _answer_at(task: _Twin, slots: int) -> np.ndarray:
   """The position of each answer in the sequence."""
-  return slots + 3 * jnp.arange(1, task.queries + 1, dtype=jnp.int32)
+  return layout.answers_at(slots + 1, 3, task.queries)
 
 
 def _check_length(task: _Twin, length: int) -> None:

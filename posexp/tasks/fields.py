@@ -19,3 +19,13 @@ def is_bool(name: str, value: bool) -> None:
     raise ValueError(
       f'{name} must be True or False, got {value!r}: write one of the two'
     )
+
+
+def within(
+  name: str, value: float, low: float, high: float, remedy: str
+) -> None:
+  """Raises a ValueError unless `value` is a number in [low, high]."""
+  if type(value) not in (int, float) or not low <= value <= high:
+    raise ValueError(
+      f'{name} must be a number from {low} to {high}, got {value!r}: {remedy}'
+    )

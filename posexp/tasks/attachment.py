@@ -1,0 +1,205 @@
+"""Attachment: which of two heads does a modifier belong to?"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.tasks import answerers, base, draw, fields, layout
+
+SEP, OUTER, INNER = range(3)
+_SPECIAL = 3
+
+# Two heads, a marker and a modifier, of which the last two stand together.
+_TOKENS = 4
+_UNITS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Attachment(base.Task):
+  """Which head does this modifier belong to: the nearest, or the one before?
+
+  ```
+  body of N = length - 1 - 2 * queries slots, SEP, (modifier head) * queries
+  ```
+
+  The body holds queries + distractors clauses, one after another. A clause
+  within a clause has two heads, the outer and the inner, and then a marker
+  with a modifier: 'outer ... inner ... OUTER|INNER modifier', where ... is
+  filler, as is all between the clauses. INNER says that the modifier belongs
+  to the inner head, which is the nearest, and OUTER to the head before that.
+
+  Ids are 0 SEP, 1 OUTER, 2 INNER, then `symbols` heads, `symbols` modifiers
+  and `filler` filler tokens. No head or modifier comes twice in a body, and
+  all clauses have the same form, so that those not asked about distract. The
+  number of clauses does not follow the length: filler makes the body longer,
+  and the heads are then further off.
+
+  What is balanced, and why:
+
+  * The marker is a fair coin, independent of all else, so the nearest head is
+    right exactly half of the time at any distance between the three.
+  * All places of the heads and markers are equally likely, whatever the
+    marker. So where the heads stand says nothing about which one is right.
+    It follows that the outer head is further away than the inner one: read a
+    curve by `gap` apart for each value of `near`.
+  * The clauses that are asked about, and their order, are random.
+
+  Answerers: 'bag' says any head of the body that is still due; 'recent' the
+  head nearest before the modifier, right half of the time: a model that is no
+  better finds the clause and not the head. So 'recent' is above 'bag' and
+  `chance`, and is not among the defended.
+
+  Foils (C = 1): the other head of the clause; a wrong answer that is not the
+  foil is a head of another clause, or none.
+
+  Strata: `gap` from the right head to its modifier; `distance` from the answer
+  back to the right head; `near`, 1 if that is the nearest; `query`, the number
+  of the question.
+
+  Args:
+    symbols: the number of heads, and of modifiers, to choose from.
+    queries: questions per sequence, each about a clause of its own.
+    distractors: clauses that are not asked about.
+    filler: the number of filler tokens to choose from.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short for the clauses.
+
+  >>> import jax
+  >>> task = Attachment(symbols=4, queries=1, distractors=1, filler=2)
+  >>> batch = task.sample(jax.random.key(0), length=15, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [12, 3, 5, 1, 10, 4, 11, 12, 6, 12, 1, 8, 0, 8, 4]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'distance': 9, 'gap': 6, 'near': 0, 'query': 0}
+  """
+
+  capability: ClassVar[str] = 'RO'
+
+  symbols: int = 64
+  queries: int = 4
+  distractors: int = 4
+  filler: int = 8
+
+  def __post_init__(self) -> None:
+    fields.at_least(
+      'queries', self.queries, 1, 'ask one question or more per sequence'
+    )
+    fields.at_least(
+      'distractors', self.distractors, 0, 'use 0 to ask about every clause'
+    )
+    fields.at_least(
+      'symbols',
+      self.symbols,
+      2 * self._clauses,
+      f'{self._clauses} clauses have two heads each, all distinct; raise '
+      'symbols or lower queries or distractors',
+    )
+    fields.at_least(
+      'filler', self.filler, 1, 'filler is what longer bodies are made of'
+    )
+
+  @property
+  def _clauses(self) -> int:
+    return self.queries + self.distractors
+
+  @property
+  def vocabulary(self) -> int:
+    return _SPECIAL + 2 * self.symbols + self.filler
+
+  def check(self, length: int) -> None:
+    shortest = 1 + 2 * self.queries + _TOKENS * self._clauses
+    if length < shortest:
+      raise ValueError(
+        f'length must be at least {shortest} for {self._clauses} clauses and '
+        f'{self.queries} queries, got {length}: a clause takes {_TOKENS} '
+        'tokens and a query 2; use longer sequences, fewer queries or fewer '
+        'distractors'
+      )
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(_slots(self, length) + 2, length, 2)
+
+  def chance(self, length: int) -> float:
+    """A guess among the heads not said yet: the mean of 1 / (symbols - i)."""
+    del length
+    return float(np.mean(1 / (self.symbols - np.arange(self.queries))))
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    return draw.per_example(
+      lambda key: _one(self, key, _slots(self, length)), key, batch
+    )
+
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    low, high = _SPECIAL, _SPECIAL + self.symbols
+    body_BxN = tokens_BxL[:, : _slots(self, tokens_BxL.shape[1])]
+    answer_BxQ = tokens_BxL[asked_BxL].reshape(-1, self.queries)
+    unsaid_BxU = answerers.unsaid(answer_BxQ, low, high)
+    is_head_BxN = (body_BxN >= low) & (body_BxN < high)
+    head_BxH = body_BxN[is_head_BxN].reshape(-1, 2 * self._clauses)
+    other_BxO = answerers.unasked(head_BxH, answer_BxQ)
+    index_N = np.arange(body_BxN.shape[1])
+    before_BxN = np.maximum.accumulate(np.where(is_head_BxN, index_N, 0), 1)
+    nearest_BxN = np.take_along_axis(body_BxN, before_BxN, axis=1)
+    nearest_BxV = np.zeros((len(body_BxN), self.vocabulary), np.int32)
+    np.put_along_axis(nearest_BxV, body_BxN, nearest_BxN, axis=1)
+    modifier_BxQ = np.roll(tokens_BxL, 1, axis=1)[asked_BxL].reshape(
+      answer_BxQ.shape
+    )
+    said = {
+      name: answerers.remaining(
+        rng, np.concatenate((answer_BxQ, rest_BxX), axis=1), self.queries
+      )
+      for name, rest_BxX in (('random', unsaid_BxU), ('bag', other_BxO))
+    }
+    said['recent'] = np.take_along_axis(nearest_BxV, modifier_BxQ, axis=1)
+    return {k: answerers.placed(asked_BxL, v) for k, v in said.items()}
+
+
+def _one(task: Attachment, key: jax.Array, slots: int) -> base.Batch:
+  count, queries, symbols = task._clauses, task.queries, task.symbols
+  place_W, head_S, modifier_S, order_C, coin_C, filler_N = draw.words(
+    key, slots - count, symbols, symbols, count, count, slots
+  )
+  # Marker and modifier are placed as one, so each moves later clauses by one.
+  unit_U = jnp.sort(draw.shuffled(place_W)[: _UNITS * count])
+  unit_U += jnp.arange(_UNITS * count, dtype=jnp.int32) // _UNITS
+  slot_Cx3 = unit_U.reshape(count, _UNITS)
+  head_Cx2 = _SPECIAL + draw.shuffled(head_S)[: 2 * count].reshape(count, 2)
+  modifier_C = _SPECIAL + symbols + draw.shuffled(modifier_S)[:count]
+  near_C = draw.coins(coin_C)
+  low = _SPECIAL + 2 * symbols
+  body_N = draw.integers(filler_N, low, low + task.filler)
+  body_N = body_N.at[slot_Cx3[:, :2]].set(head_Cx2)
+  marker_C = slot_Cx3[:, 2]
+  body_N = layout.written(body_N, marker_C, (OUTER + near_C, modifier_C))
+
+  asked_Q = draw.shuffled(order_C)[:queries]
+  near_Q = near_C[asked_Q]
+  slot_Q = slot_Cx3[asked_Q, near_Q]
+  strata_Q: dict[str, jax.Array] = {
+    'gap': marker_C[asked_Q] + 1 - slot_Q,
+    'distance': jnp.asarray(layout.answers_at(slots + 1, 2, queries)) - slot_Q,
+    'near': near_Q,
+  }
+  return layout.questions(
+    jnp.append(body_N, SEP),
+    (modifier_C[asked_Q], head_Cx2[asked_Q, near_Q]),
+    [head_Cx2[asked_Q, 1 - near_Q]],
+    strata_Q,
+  )
+
+
+def _slots(task: Attachment, length: int) -> int:
+  return length - 1 - 2 * task.queries

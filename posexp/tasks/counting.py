@@ -1,0 +1,245 @@
+"""Counting: how often a symbol comes, evenly often, or more often."""
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.tasks import answerers, base, draw, fields, layout, tally
+
+SEP = tally.SEP
+
+
+@dataclasses.dataclass(frozen=True)
+class _Modulo(tally.Tally):
+  """How often a symbol comes, modulo `_period`."""
+
+  @property
+  def _numbers(self) -> int:
+    return self._period
+
+  def chance(self, length: int) -> float:
+    """One of the answers, which are equally likely."""
+    self.check(length)
+    return 1 / self._period
+
+  def _blind(
+    self, rng: np.random.Generator, tokens_BxL: np.ndarray
+  ) -> np.ndarray:
+    return 1 + rng.integers(0, self._period, tokens_BxL.shape)
+
+  def _say(self, count_BxV: np.ndarray, tokens_BxL: np.ndarray) -> np.ndarray:
+    asked_BxL = np.roll(tokens_BxL, 1, axis=1)
+    return 1 + np.take_along_axis(count_BxV, asked_BxL, axis=1) % self._period
+
+  @abc.abstractmethod
+  def _foils(self, count_Q: jax.Array) -> list[jax.Array]:
+    """The wrong answers that are near."""
+
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    count_Q, *rest = tally.words(self, key, length, self.queries)
+    count_Q = draw.integers(count_Q, 0, self._reach(length))
+    symbol_Q, body_N = tally.body(self, count_Q, *rest)
+    columns = symbol_Q, 1 + count_Q % self._period
+    return layout.questions(
+      jnp.append(body_N, SEP), columns, self._foils(count_Q), {'count': count_Q}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Count(_Modulo):
+  """How often does this symbol come, modulo `modulus`?
+
+  ```
+  body of N = length - 1 - 2 * queries slots, SEP, (symbol answer) * queries
+  ```
+
+  Ids are 0 SEP, 1, ..., `modulus` for the answers 0, ..., modulus - 1, then
+  `symbols` symbols. The answer is a remainder, so that a longer sequence asks
+  for no token that was not trained.
+
+  What is balanced, and why: the counts of the symbols asked about are uniform
+  in 0, ..., M - 1 and independent, where M is the greatest multiple of the
+  modulus for which all of them fit into the body. So all answers are equally
+  likely, whatever has been answered before. M grows with the length (12 at
+  64 and 28 at 128, with the default fields): read accuracy by `count`, since
+  counts above those of the trained length are new. The rest of the body is
+  other symbols, and all is in random order; no symbol is asked about twice.
+
+  Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
+  counts in the last half of the body.
+
+  Foils (C = 2): the answers for one less and for one more. With a modulus of
+  2 both are the other answer.
+
+  Strata: `count`, how often the symbol comes; `query`, the number of the
+  question. There is no distance: what is asked about is everywhere.
+
+  Args:
+    symbols: the number of symbols to choose from.
+    queries: questions per sequence.
+    modulus: the number of answers. It should be well below M at the trained
+      length, or the counts are never seen to wrap around.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short for `modulus` different counts of each symbol.
+
+  >>> import jax
+  >>> task = Count(symbols=4, queries=1, modulus=3)
+  >>> batch = task.sample(jax.random.key(1), length=12, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [5, 7, 7, 7, 4, 7, 7, 7, 7, 0, 7, 2]
+  >>> batch.foils_BxLxC[0, -1].tolist()
+  [1, 3]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'count': 7, 'query': 0}
+  """
+
+  modulus: int = 4
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    fields.at_least(
+      'modulus', self.modulus, 2, 'with one answer nothing is asked'
+    )
+
+  @property
+  def _period(self) -> int:
+    return self.modulus
+
+  def _foils(self, count_Q: jax.Array) -> list[jax.Array]:
+    return [1 + (count_Q + one) % self.modulus for one in (-1, 1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity(_Modulo):
+  """Does this symbol come an even number of times, or an odd one?
+
+  ```
+  body of N = length - 1 - 2 * queries slots, SEP, (symbol answer) * queries
+  ```
+
+  Ids are 0 SEP, 1 even, 2 odd, then `symbols` symbols. The body is drawn as
+  Count's is, with a modulus of 2; so are balance, strata and errors.
+
+  Expect it to fail beyond the trained length under every scheme: each symbol
+  turns the answer around, while the share of one token in what softmax
+  attention adds up shrinks as there are more. Hahn (2020), arXiv 1906.06755,
+  shows that self-attention does not model parity at every length unless
+  layers or heads grow with it. So this is a negative control: a scheme that
+  seems to solve it at length should first be doubted.
+
+  Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
+  counts in the last half of the body.
+
+  Foils (C = 1): none, always -1: there is but one wrong answer.
+
+  Strata: `count`, how often the symbol comes; `query`, the number of the
+  question.
+
+  Args:
+    symbols: the number of symbols to choose from.
+    queries: questions per sequence.
+
+  >>> import jax
+  >>> task = Parity(symbols=4, queries=1)
+  >>> batch = task.sample(jax.random.key(1), length=12, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [4, 5, 5, 5, 3, 6, 5, 4, 6, 0, 6, 1]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'count': 2, 'query': 0}
+  """
+
+  capability: ClassVar[str] = 'KS'
+
+  @property
+  def _period(self) -> int:
+    return 2
+
+  def _foils(self, count_Q: jax.Array) -> list[jax.Array]:
+    return [jnp.full_like(count_Q, -1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Majority(tally.Tally):
+  """Which of two symbols comes more often?
+
+  ```
+  body of N = length - 1 - 3 * queries slots, SEP, (a b answer) * queries
+  ```
+
+  The answer is a or b. Ids are 0 SEP, then `symbols` symbols.
+
+  What is balanced, and why: the counts of a and b are uniform among all pairs
+  of different numbers in 0, ..., M - 1, where M is the greatest for which all
+  of them fit into the body (7 at length 64 and 15 at 128, with the default
+  fields). So there is no tie, either is as likely, and the questions are
+  independent. The rest of the body is other symbols, and all is in random
+  order; no symbol is asked about twice.
+
+  Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
+  counts in the last half of the body and says b where it finds a tie.
+
+  Foils (C = 1): none, always -1: a wrong answer is a comparison that failed,
+  and not one of order.
+
+  Strata: `margin`, how much more often the answer comes; `query`, the number
+  of the question. There is no distance: what is asked about is everywhere.
+
+  Args:
+    symbols: the number of symbols to choose from.
+    queries: questions per sequence.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short for the questions.
+
+  >>> import jax
+  >>> task = Majority(symbols=4, queries=1)
+  >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [3, 3, 4, 2, 4, 4, 2, 3, 0, 2, 3, 3]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'margin': 1, 'query': 0}
+  """
+
+  _named: ClassVar[int] = 2
+
+  def chance(self, length: int) -> float:
+    """One half: one of two answers, without having seen the body."""
+    self.check(length)
+    return 0.5
+
+  def _blind(
+    self, rng: np.random.Generator, tokens_BxL: np.ndarray
+  ) -> np.ndarray:
+    a_BxL, b_BxL = (np.roll(tokens_BxL, n, axis=1) for n in (2, 1))
+    return answerers.coin(rng, a_BxL, b_BxL)
+
+  def _say(self, count_BxV: np.ndarray, tokens_BxL: np.ndarray) -> np.ndarray:
+    a_BxL, b_BxL = (np.roll(tokens_BxL, n, axis=1) for n in (2, 1))
+    of_a_BxL, of_b_BxL = (
+      np.take_along_axis(count_BxV, x_BxL, axis=1) for x_BxL in (a_BxL, b_BxL)
+    )
+    return np.where(of_a_BxL > of_b_BxL, a_BxL, b_BxL)
+
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    reach = self._reach(length)
+    word_2Q, *rest = tally.words(self, key, length, 2 * self.queries)
+    word_2xQ = word_2Q.reshape(2, self.queries)
+    of_a_Q = draw.integers(word_2xQ[0], 0, reach)
+    # Another number, all of them equally likely.
+    of_b_Q = (of_a_Q + draw.integers(word_2xQ[1], 1, reach)) % reach
+    symbol_2Q, body_N = tally.body(self, jnp.append(of_a_Q, of_b_Q), *rest)
+    a_Q, b_Q = symbol_2Q.reshape(2, self.queries)
+    columns = a_Q, b_Q, jnp.where(of_a_Q > of_b_Q, a_Q, b_Q)
+    return layout.questions(
+      jnp.append(body_N, SEP),
+      columns,
+      [jnp.full_like(a_Q, -1)],
+      {'margin': jnp.abs(of_a_Q - of_b_Q)},
+    )

@@ -1,0 +1,160 @@
+"""FlipFlop: a register of one bit, written, ignored and read."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.tasks import base, draw, fields
+
+WRITE, IGNORE, READ = range(2, 5)  # 0 and 1 are the bits
+
+
+@dataclasses.dataclass(frozen=True)
+class FlipFlop(base.Task):
+  """Say the bit that was written last. (Flip-flop language modelling.)
+
+  ```
+  WRITE b  (WRITE b | IGNORE b | READ b) * (length / 2 - 2)  READ b
+  ```
+
+  A sequence is length / 2 instructions, each followed by a bit. After WRITE
+  and IGNORE the bit is a fair coin; after READ it is the bit of the last
+  WRITE, and that is the answer. The first instruction is a WRITE and the last
+  a READ; each of the others is IGNORE with probability `ignore`, and
+  otherwise WRITE or READ, equally likely. This is FFL(ignore) of Liu et al.
+  (arXiv:2306.00946), who train at .8 with 256 instructions and test at .8, at
+  .98 (sparse) and at .1 (dense). Ids are 0 and 1 the bits, 2 WRITE, 3 IGNORE,
+  4 READ, the same for all three arms.
+
+  As in the paper every READ is scored, where the paper trains on all tokens
+  or, in its 'clean' mode, on these alone; here training is on what is scored.
+  `every=False` scores the last READ alone, which is one place for all
+  sequences and one answer for each.
+
+  What is out of distribution is the rate of IGNORE as much as the length: the
+  last WRITE is 1 / P(WRITE) instructions back on average, at any length.
+
+  Answerers: 'bag' says the bit that is more frequent before the question, a
+  coin where there are as many of each; 'recent' the last bit before the
+  question, which is right where that was a WRITE or a READ. No design defends
+  against these: at a low rate of IGNORE what is nearest is mostly right, so
+  read accuracy by `ignored`.
+
+  Foils (C = 1): the other bit, if any WRITE wrote it before (a stale write),
+  -1 otherwise. With two bits any wrong answer is the other one; where no
+  WRITE wrote it, it came from an IGNORE.
+
+  Strata: `distance` in tokens from the answer back to the bit that was
+  written last; `ignored`, how many IGNOREs stand between.
+
+  Args:
+    ignore: the probability of IGNORE.
+    every: whether each READ is scored, or only the last.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length that is odd or below 4.
+
+  >>> import jax
+  >>> batch = FlipFlop(ignore=0.4).sample(jax.random.key(5), length=16, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [2, 0, 4, 0, 3, 1, 4, 0, 2, 0, 2, 1, 3, 0, 4, 1]
+  >>> batch.foils_BxLxC[0, 1::2, 0].tolist()
+  [-1, -1, -1, -1, -1, -1, -1, 0]
+  >>> batch.strata['distance'][0, 1::2].tolist()
+  [-1, 2, -1, 6, -1, -1, -1, 4]
+  >>> batch.strata['ignored'][0, 1::2].tolist()
+  [-1, 0, -1, 1, -1, -1, -1, 1]
+  """
+
+  capability: ClassVar[str] = 'S'
+
+  ignore: float = 0.8
+  every: bool = True
+
+  def __post_init__(self) -> None:
+    fields.within(
+      'ignore', self.ignore, 0, 1, 'it is a probability; .8 is the usual one'
+    )
+    fields.is_bool('every', self.every)
+
+  @property
+  def vocabulary(self) -> int:
+    return READ + 1
+
+  def check(self, length: int) -> None:
+    if length < 4 or length % 2:
+      raise ValueError(
+        f'length must be even and at least 4, got {length}: each instruction '
+        'has its bit, and there are a WRITE and a READ at least; use '
+        f'{max(4, length + length % 2)}'
+      )
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(3, length, 2) if self.every else (length - 1,)
+
+  def chance(self, length: int) -> float:
+    """One half: one of two bits, without having seen what was written."""
+    return 0.5
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    return draw.per_example(lambda key: self._one(key, length // 2), key, batch)
+
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    coin_BxL = rng.integers(0, 2, tokens_BxL.shape)
+    sign_BxL = (tokens_BxL == 1).astype(int) - (tokens_BxL == 0)
+    lead_BxL = np.cumsum(sign_BxL, axis=1) - sign_BxL
+    bag_BxL = np.where(lead_BxL == 0, coin_BxL, lead_BxL > 0)
+    recent_BxL = np.roll(tokens_BxL, 2, axis=1)
+    return {'random': coin_BxL, 'bag': bag_BxL, 'recent': recent_BxL}
+
+  def _one(self, key: jax.Array, count: int) -> base.Batch:
+    """One sequence of so many instructions, I, each with its bit."""
+    told_I, kind_I, bit_I = draw.words(key, count, count, count)
+    kind_I = jnp.where(draw.coins(kind_I) == 0, WRITE, READ)
+    limit = min(round(self.ignore * 2**32), 2**32 - 1)
+    kind_I = jnp.where(told_I < jnp.uint32(limit), IGNORE, kind_I)
+    kind_I = kind_I.at[0].set(WRITE).at[-1].set(READ).astype(jnp.int32)
+    bit_I = draw.coins(bit_I)
+    index_I = jnp.arange(count, dtype=jnp.int32)
+    last_I = jax.lax.cummax(jnp.where(kind_I == WRITE, index_I, 0))
+    bit_I = jnp.where(kind_I == READ, bit_I[last_I], bit_I)
+    other_I = jnp.where(_written(kind_I, bit_I), 1 - bit_I, -1)
+    ignored_I = jnp.cumsum(kind_I == IGNORE, dtype=jnp.int32)
+    asked_I = kind_I == READ
+    if not self.every:
+      asked_I &= index_I == count - 1
+
+    def on_bits(value_I: jax.Array) -> jax.Array:
+      value_I = jnp.where(asked_I, value_I, -1)
+      return jnp.stack((jnp.full_like(value_I, -1), value_I), 1).reshape(-1)
+
+    return base.Batch(
+      tokens_BxL=jnp.stack((kind_I, bit_I), axis=1).reshape(-1),
+      targets_BxL=on_bits(index_I) >= 0,
+      ends_BxL=jnp.zeros(2 * count, bool),
+      foils_BxLxC=on_bits(other_I)[:, None],
+      strata={
+        'distance': on_bits(2 * (index_I - last_I)),
+        'ignored': on_bits(ignored_I - ignored_I[last_I]),
+      },
+    )
+
+
+def _written(kind_I: jax.Array, bit_I: jax.Array) -> jax.Array:
+  """Whether the other bit than the one at hand has been written so far."""
+  zero_I, one_I = (
+    jnp.cumsum((kind_I == WRITE) & (bit_I == bit), dtype=jnp.int32)
+    for bit in (0, 1)
+  )
+  return jnp.where(bit_I == 1, zero_I, one_I) > 0

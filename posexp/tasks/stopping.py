@@ -1,0 +1,156 @@
+"""RepeatToken: after how many of the same token to stop."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.tasks import base, draw, fields
+
+PAD, SEP, STOP = range(3)
+_SPECIAL = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class RepeatToken(base.Task):
+  """Say one token as often as it came, and stop.
+
+  ```
+  PAD ... x^n SEP x^n STOP PAD ...
+  ```
+
+  This is a test of *counting*, not of copying: which token to say is plain,
+  and only when to stop is asked. Never average it with Copy.
+
+  Ids are 0 PAD, 1 SEP, 2 STOP, then `symbols` tokens for x. n is uniform in
+  1, ..., M with M = (length - 2) // 2. SEP stands at the same place in all
+  sequences of a length, so neither where the source starts nor where the
+  answer ends is known without counting.
+
+  Two decisions of a sequence are targets: to go on before the last x, and to
+  STOP after it. Were STOP scored alone, a model that always stops would be
+  perfect, and were all x^n scored, one that never stops would be nearly so.
+  As n is uniform, going on and stopping are equally likely at each place of
+  the answer but the first and the last. Both are ordinary targets: stopping
+  is the task itself, so there is no EOS that is scored apart, nor a switch.
+
+  Answerers: 'bag' is always right, as it knows how often x is there; 'recent'
+  always says what was said last, and so never stops.
+
+  Foils (C = 1): the other decision, STOP for x and x for STOP.
+
+  Strata: `count`, which is n; `stop`, 1 where the answer is STOP.
+
+  Args:
+    symbols: the number of tokens to choose x from.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short.
+
+  >>> import jax
+  >>> task = RepeatToken(symbols=4)
+  >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [0, 0, 3, 3, 3, 1, 3, 3, 3, 2, 0, 0]
+  >>> {k: int(value_BxL[0, -3]) for k, value_BxL in batch.strata.items()}
+  {'count': 3, 'stop': 1}
+  """
+
+  capability: ClassVar[str] = 'K'
+  defended: ClassVar[frozenset[str]] = frozenset({'recent'})
+
+  symbols: int = 16
+
+  def __post_init__(self) -> None:
+    fields.at_least('symbols', self.symbols, 1, 'one token is enough to count')
+
+  @property
+  def vocabulary(self) -> int:
+    return _SPECIAL + self.symbols
+
+  def check(self, length: int) -> None:
+    if length < 6:
+      raise ValueError(
+        f'length must be at least 6, got {length}: with one or two tokens '
+        'each, SEP and STOP must fit, or there is nothing to count'
+      )
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(_sep(length) + 1, length)
+
+  def chance(self, length: int) -> float:
+    """One half at each place of the answer but the first and the last.
+
+    At the first, x is due and has to be guessed from the symbols; at the last
+    there is room for STOP alone. Each holds one target in 2 M.
+    """
+    self.check(length)
+    longest = _longest(length)
+    return ((longest - 1) + 1 / self.symbols + 1) / (2 * longest)
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    return draw.per_example(lambda key: _one(self, key, length), key, batch)
+
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    del asked_BxL
+    batch, length = tokens_BxL.shape
+    sep, longest = _sep(length), _longest(length)
+    step_L = np.arange(length) - sep
+    before_BxL = np.roll(tokens_BxL, 1, axis=1)
+    any_Bx1 = rng.integers(_SPECIAL, self.vocabulary, (batch, 1))
+    stops_BxL = rng.integers(0, 2, tokens_BxL.shape) == 1
+    stops_BxL = (stops_BxL | (step_L > longest)) & (step_L > 1)
+    x_Bx1 = tokens_BxL[:, sep - 1 : sep]
+    count_Bx1 = (tokens_BxL[:, :sep] == x_Bx1).sum(axis=1, keepdims=True)
+    return {
+      'random': np.where(
+        stops_BxL, STOP, np.where(step_L == 1, any_Bx1, before_BxL)
+      ),
+      'bag': np.where(step_L > count_Bx1, STOP, x_Bx1),
+      'recent': before_BxL,
+    }
+
+
+def _one(task: RepeatToken, key: jax.Array, length: int) -> base.Batch:
+  (word_2,) = draw.words(key, 2)
+  count = draw.integers(word_2[0], 1, _longest(length) + 1)
+  x = draw.integers(word_2[1], _SPECIAL, task.vocabulary)
+  step_L = jnp.arange(length, dtype=jnp.int32) - _sep(length)
+  stop_L = step_L == count + 1
+  targets_L = stop_L | (step_L == count)
+  tokens_L = jnp.where(jnp.abs(step_L) <= count, x, PAD)
+  tokens_L = jnp.where(step_L == 0, SEP, tokens_L)
+  tokens_L = jnp.where(stop_L, STOP, tokens_L)
+
+  def on_targets(value_L: jax.Array) -> jax.Array:
+    return jnp.where(targets_L, value_L, -1)
+
+  return base.Batch(
+    tokens_BxL=tokens_L,
+    targets_BxL=targets_L,
+    ends_BxL=jnp.zeros_like(targets_L),
+    foils_BxLxC=on_targets(jnp.where(stop_L, x, STOP))[:, None],
+    strata={
+      'count': on_targets(jnp.full_like(tokens_L, count)),
+      'stop': on_targets(stop_L.astype(jnp.int32)),
+    },
+  )
+
+
+def _longest(length: int) -> int:
+  """The longest source that has room in front of SEP and after it."""
+  return (length - 2) // 2
+
+
+def _sep(length: int) -> int:
+  return length - 2 - _longest(length)

@@ -1,0 +1,161 @@
+"""VariableTracking: follow a chain of assignments to its value."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from posexp.tasks import base, draw, fields, layout, store
+
+SEP, SET = store.SEP, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableTracking(store.Store):
+  """What is the value of this variable, which was set from another one?
+
+  ```
+  body of N = length - 1 - 3 * queries tokens, SEP, (x SET value) * queries
+  ```
+
+  The body holds `chains` chains of 1 + `hops` statements of three tokens each:
+  the root `x SET value`, then `y SET x`, `z SET y` and so on, in filler. A
+  question asks for the variable at the end of a chain, and the answer is the
+  value at its root, so that each takes exactly `hops` steps from variable to
+  variable and one to the value. Chains that are not asked about are
+  distractors of the same form. Ids are 0 SEP, 1 SET, then `variables`
+  variables, then `values` values, then `filler` filler tokens.
+
+  What is balanced, and why:
+
+  * The statements of all chains are shuffled together: a statement stands
+    before or after the one that it needs, as it comes. Where it stands
+    after, a value can be handed on from left to right; where it stands
+    before, a causal model must come back to it later. `late` tells the two
+    apart.
+  * Every arrangement of statements and filler is equally likely.
+  * A variable is set once, in one chain. Values are independent.
+
+  Answerers: 'bag' says one of the values in the body, those already said
+  taken out; 'recent' the last value in the body.
+
+  Foils (C = 2): the values of the roots before and after the right one among
+  the roots of the body, -1 where there is none or where it is the same value.
+  That is a chain followed to its end, and read one place off. A chain lost on
+  the way could end in any root, so that the other values count as not found.
+
+  Strata: `hops`; `late`, how many of the chain's hops lead to a statement
+  that stands after the one that needs it; `distance` in tokens from the
+  answer back to the value at the root; `query`, the number of the question.
+
+  Args:
+    queries: how many chains are asked about.
+    values: the number of value tokens.
+    filler: the number of filler tokens.
+    variables: the number of variable tokens.
+    chains: how many chains the body holds, whatever the length.
+    hops: statements of a chain after its root.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short for the statements.
+
+  >>> import jax
+  >>> task = VariableTracking(
+  ...   variables=4, values=4, filler=3, chains=2, hops=1, queries=1
+  ... )
+  >>> batch = task.sample(jax.random.key(0), length=18, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [12, 4, 1, 3, 3, 1, 8, 2, 1, 7, 5, 1, 2, 12, 0, 4, 1, 8]
+  >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
+  {'distance': 11, 'hops': 1, 'late': 1, 'query': 0}
+  >>> batch.foils_BxLxC[0, -1].tolist()
+  [-1, 7]
+  """
+
+  capability: ClassVar[str] = 'C'
+  width: ClassVar[int] = 3
+  special: ClassVar[int] = 2
+  fact: ClassVar[str] = 'chains, hops or queries'
+
+  queries: int = 2
+  variables: int = 32
+  chains: int = 4
+  hops: int = 2
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    fields.at_least(
+      'chains', self.chains, self.queries, 'no chain is asked about twice'
+    )
+    fields.at_least(
+      'hops', self.hops, 1, 'without a hop nothing is tracked: use Recall'
+    )
+    self._enough_names('variables', self._statements, 'variables')
+
+  @property
+  def names(self) -> int:
+    return self.variables
+
+  @property
+  def room(self) -> int:
+    return self.width * self._statements
+
+  @property
+  def _statements(self) -> int:
+    return self.chains * (1 + self.hops)
+
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    body, count = self.body(length), self._statements
+    place_M, filler_N, order_F, name_V, value_C = draw.words(
+      key,
+      body - count * (self.width - 1),
+      body,
+      count,
+      self.variables,
+      self.chains,
+    )
+    start_F = layout.scattered(place_M, count, self.width)
+    # Chains by statements, the root first.
+    start_CxF = start_F[draw.shuffled(order_F)].reshape(self.chains, -1)
+    name_CxF = self.special + draw.shuffled(name_V)[:count].reshape(
+      self.chains, -1
+    )
+    value_C = draw.integers(value_C, self.first_value, self.first_filler)
+    from_CxF = jnp.column_stack((value_C, name_CxF[:, :-1]))
+    statement = name_CxF, jnp.full_like(name_CxF, SET), from_CxF
+    body_N = draw.integers(filler_N, self.first_filler, self.vocabulary)
+    body_N = layout.written(body_N, start_CxF, statement)
+    return self._ask(length, body_N, start_CxF, name_CxF, value_C)
+
+  def _ask(
+    self,
+    length: int,
+    body_N: jax.Array,
+    start_CxF: jax.Array,
+    name_CxF: jax.Array,
+    value_C: jax.Array,
+  ) -> base.Batch:
+    """The questions: chains are shuffled already, so the first ones do."""
+    root_C = start_CxF[:, 0]
+    order_C = jnp.argsort(root_C)  # the chains, by where their roots stand
+    foils_2xC = [
+      jnp.zeros_like(value_C).at[order_C].set(foil_C)
+      for foil_C in layout.neighbours(value_C[order_C])
+    ]
+    late_CxH = start_CxF[:, :-1] > start_CxF[:, 1:]
+    late_C = jnp.sum(late_CxH, axis=1, dtype=jnp.int32)
+    asked = slice(self.queries)
+    value_at_Q = root_C[asked] + self.width - 1
+    name_Q = name_CxF[asked, -1]
+    return layout.questions(
+      jnp.append(body_N, SEP),
+      (name_Q, jnp.full_like(name_Q, SET), value_C[asked]),
+      [foil_C[asked] for foil_C in foils_2xC],
+      {
+        'hops': jnp.full_like(name_Q, self.hops),
+        'late': late_C[asked],
+        'distance': self.distance(length, value_at_Q),
+      },
+    )
