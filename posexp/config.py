@@ -137,10 +137,14 @@ class Evaluate(component.Component):
   Attributes:
     lengths: tokens in the evaluated sequences, shortest first.
     examples: sequences at each length.
+    window: tokens that the model sees at once, as a sliding window that moves
+      by half of itself: a target past the first window is predicted from at
+      least half a window. None is all that stand before it.
   """
 
   lengths: tuple[int, ...] = (64, 128, 256)
   examples: int = 512
+  window: int | None = None
 
   def __post_init__(self):
     object.__setattr__(self, 'lengths', tuple(sorted(set(self.lengths))))
@@ -149,6 +153,7 @@ class Evaluate(component.Component):
     for length in self.lengths:
       component.at_least('lengths of Evaluate', length, 2)
     component.at_least('examples of Evaluate', self.examples, 1)
+    component.at_least('window of Evaluate', self.window, 2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,7 +199,7 @@ class Run(component.Component):
     for length in sorted({*trained, *self.lengths}):
       self.task.check(length)
     for length in reversed(self.lengths):
-      tokens = length - 1 + self.model.bos
+      tokens = self.context(length) - 1 + self.model.bos
       self.evaluated_scheme(length).check(self.model.dims, tokens)
     tokens = self.train.length - 1 + self.model.bos
     self.trained_scheme.check(self.model.dims, tokens)
@@ -233,6 +238,10 @@ class Run(component.Component):
     """Where the run is evaluated: always at the trained length too."""
     return tuple(sorted({self.train.length, *self.evaluate.lengths}))
 
+  def context(self, length: int) -> int:
+    """How many tokens the model sees at once when evaluated at a length."""
+    return min(length, self.evaluate.window or length)
+
   @property
   def trained_scheme(self) -> schemes.Scheme:
     """The scheme as training uses it."""
@@ -242,7 +251,7 @@ class Run(component.Component):
   def evaluated_scheme(self, length: int) -> schemes.Scheme:
     """The scheme as an evaluation at a length uses it."""
     scheme = self.scheme.trained_at(self.train.length)
-    return scheme.evaluated().for_length(length)
+    return scheme.evaluated().for_length(self.context(length))
 
   @property
   def name(self) -> str:
@@ -255,7 +264,9 @@ class Run(component.Component):
       if str(ancestor.scheme) != trail[0]:
         trail.insert(0, str(ancestor.scheme))
       ancestor = ancestor.parent
-    return f'{task}: {" -> ".join(trail)}'
+    window = self.evaluate.window
+    ending = f' in windows of {window}' if window else ''
+    return f'{task}: {" -> ".join(trail)}{ending}'
 
   @property
   def digest(self) -> str:

@@ -79,11 +79,14 @@ def report(run: config.Run, params: Any, length: int) -> list[dict[str, Any]]:
   `mass`, seed by seed, the share of attention that falls on them: means over
   layers, heads, EXAMPLES sequences and queries.
 
+  In windows, it is the first that is looked at.
+
   Args:
     run: the run.
     params: with the seeds as first axis.
     length: of the evaluated sequences.
   """
+  context = run.context(length)
   root = run
   while root.parent is not None:
     root = root.parent
@@ -91,7 +94,7 @@ def report(run: config.Run, params: Any, length: int) -> list[dict[str, Any]]:
     run.scheme,
     trained=root.scheme,
     train_length=run.train.length,
-    length=length,
+    length=context,
     dims=run.model.dims,
   )
   if not shares:
@@ -99,7 +102,7 @@ def report(run: config.Run, params: Any, length: int) -> list[dict[str, Any]]:
   batch = evaluate.examples(run.task, length, run.evaluate.examples)
   scheme = run.evaluated_scheme(length)
   net = model.Transformer(run.model, scheme, run.task.vocabulary)
-  tokens_BxL = model.inputs(net, batch.tokens_BxL[:EXAMPLES])
+  tokens_BxL = model.inputs(net, batch.tokens_BxL[:EXAMPLES, :context])
 
   def sequence(params, tokens_L, number):
     key = evaluate.position_key(scheme, number)

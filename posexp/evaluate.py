@@ -3,15 +3,17 @@
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import PartitionSpec
 
-from posexp import config, model, schemes, sharding, tasks
+from posexp import config, model, schemes, sharding, tasks, windows
 
 Array = jax.Array
 
@@ -34,6 +36,8 @@ class Outcomes(NamedTuple):
     length: tokens in a sequence.
     kind_SxT: int8, CORRECT, ORDER_ERROR or RETRIEVAL_ERROR; T counts the
       targets of all examples that are not an end of sequence.
+    nats_SxT: float32, minus the logarithm of the right token's probability;
+      NaN for answerers that give none.
     example_T: the example that a target belongs to, ascending.
     strata: int32 arrays over T, by name.
     ends_SxN: for each end-of-sequence target, whether it was right.
@@ -41,6 +45,7 @@ class Outcomes(NamedTuple):
 
   length: int
   kind_SxT: np.ndarray
+  nats_SxT: np.ndarray
   example_T: np.ndarray
   strata: dict[str, np.ndarray]
   ends_SxN: np.ndarray
@@ -54,14 +59,16 @@ def examples(
 
   A pure function of its arguments: no scheme, seed or machine enters, and the
   first n examples are the same however many are asked for. What is chosen by
-  its score must draw the examples that it is chosen on with another `fold`.
+  its score must draw the examples that it is chosen on with another `fold`,
+  which never draws from data that are held out for evaluation.
   """
   name = json.dumps(task.to_dict(), sort_keys=True)
   word = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
   key = jax.random.key(fold)
   for part in (word, length):
     key = jax.random.fold_in(key, np.uint32(part))
-  draw = jax.jit(task.sample, static_argnames=('length', 'batch'))
+  source = task.evaluated() if fold == FOLD else task
+  draw = jax.jit(source.sample, static_argnames=('length', 'batch'))
   batches = [
     jax.device_get(draw(jax.random.fold_in(key, n), length=length, batch=DRAW))
     for n in range(-(-number // DRAW))
@@ -116,6 +123,18 @@ def greedy(
   return said_LxB.T[:, bos:]
 
 
+class Predictions(NamedTuple):
+  """What a model makes of each token, S x B x L; the first token's are 0.
+
+  Attributes:
+    said_SxBxL: int32, the most likely token.
+    nats_SxBxL: float32, minus the log-probability of the token that is there.
+  """
+
+  said_SxBxL: np.ndarray
+  nats_SxBxL: np.ndarray
+
+
 class Evaluator:
   """Teacher-forced predictions of all seeds, with few compilations.
 
@@ -126,7 +145,7 @@ class Evaluator:
 
   def __init__(self, run: config.Run, on: jax.sharding.Mesh):
     self.run, self.on = run, on
-    self._programs: dict[Any, Callable[..., Array]] = {}
+    self._programs: dict[Any, Callable[..., tuple[Array, Array]]] = {}
 
   @property
   def compilations(self) -> int:
@@ -135,28 +154,42 @@ class Evaluator:
   def outcomes(self, params: Any, length: int) -> Outcomes:
     """What became of every target at a length, for every seed."""
     batch = examples(self.run.task, length, self.run.evaluate.examples)
-    said_SxBxL = self.said(params, np.asarray(batch.tokens_BxL))
-    return judge(said_SxBxL, batch, length)
+    found = self.predictions(params, np.asarray(batch.tokens_BxL))
+    return judge(found.said_SxBxL, batch, length, found.nats_SxBxL)
 
-  def said(self, params: Any, tokens_BxL: np.ndarray) -> np.ndarray:
-    """The most likely token at each place, S x B x L; the first is 0."""
+  def predictions(self, params: Any, tokens_BxL: np.ndarray) -> Predictions:
+    """What the model says at each place, seeing a window where it has one."""
+    length = tokens_BxL.shape[1]
+    context = self.run.context(length)
+    if context == length:
+      return self._whole(params, tokens_BxL)
+    found = self._whole(params, windows.slide(tokens_BxL, context))
+    return Predictions(*(windows.join(x, length) for x in found))
+
+  def _whole(self, params: Any, tokens_BxL: np.ndarray) -> Predictions:
+    """What the model says at each place, seeing all places before it."""
     number, length = tokens_BxL.shape
-    padded = min(ladder(length), max(self.run.lengths))
+    longest = max(map(self.run.context, self.run.lengths))
+    padded = min(ladder(length), longest)
     program = self._program(length, padded)
     shards = self.on.shape[sharding.DATA]
     rows = -(-DRAW // shards) * shards
-    said = []
+    parts = []
     for start in range(0, number, rows):
       part = tokens_BxL[start : start + rows]
       grow = ((0, rows - part.shape[0]), (0, padded - length))
       number_B = np.arange(start, start + rows, dtype=np.uint32)
-      said.append(np.asarray(program(params, np.pad(part, grow), number_B)))
-    said_SxBxT = np.concatenate(said, axis=1)[
-      : len(self.run.seeds), :number, : length - 1
-    ]
-    return np.pad(said_SxBxT, ((0, 0), (0, 0), (1, 0)))
+      found = program(params, np.pad(part, grow), number_B)
+      parts.append(jax.tree.map(np.asarray, found))
+    seeds, first = len(self.run.seeds), ((0, 0), (0, 0), (1, 0))
+    joined = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
+    return Predictions(
+      *(np.pad(x[:seeds, :number, : length - 1], first) for x in joined)
+    )
 
-  def _program(self, length: int, padded: int) -> Callable[..., Array]:
+  def _program(
+    self, length: int, padded: int
+  ) -> Callable[..., tuple[Array, Array]]:
     scheme = self.run.evaluated_scheme(length)
     if (scheme, padded) not in self._programs:
       net = model.Transformer(self.run.model, scheme, self.run.task.vocabulary)
@@ -168,24 +201,30 @@ class Evaluator:
 
 def predictor(
   net: model.Transformer, on: jax.sharding.Mesh, length: int, seeds: int
-) -> Callable[..., Array]:
+) -> Callable[..., tuple[Array, Array]]:
   """The jitted program from parameters and tokens to predictions.
 
   It takes the parameters of S seeds, tokens B x L and the numbers of the
-  examples B, and gives S x B x L-1. Positions that are drawn depend on the
-  number of the example alone, so results average over many draws.
+  examples B, and gives two arrays S x B x L-1: the most likely tokens, and
+  minus the log-probabilities of those that are there. Positions
+  that are drawn depend on the number of the example alone, so results average
+  over many draws.
   """
 
   def say(params, tokens_L, number):
     key = position_key(net.scheme, number)
     logits_1xTxV = model.predict(net, params, tokens_L[None], key=key)
-    return jnp.argmax(logits_1xTxV[0], axis=-1).astype(jnp.int32)
+    said_T = jnp.argmax(logits_1xTxV[0], axis=-1).astype(jnp.int32)
+    nats_T = optax.softmax_cross_entropy_with_integer_labels(
+      logits_1xTxV[0], tokens_L[1:]
+    )
+    return said_T, nats_T
 
   def all_seeds(params, tokens_BxL, number_B):
     one = lambda p: jax.lax.map(
       lambda example: say(p, *example),
       (tokens_BxL, number_B),
-      batch_size=at_once(net.shape, length),
+      batch_size=at_once(net.shape, length, net.vocabulary),
     )
     return sharding.each_seed(one, on, seeds, params)
 
@@ -211,13 +250,24 @@ def position_key(scheme: schemes.Scheme, number: Array) -> Array | None:
   return jax.random.fold_in(jax.random.key(FOLD), number)
 
 
-def at_once(shape: config.Model, length: int) -> int:
-  """How many sequences' logits fit into BUDGET, at least one."""
-  return max(1, BUDGET // (4 * shape.heads * length**2))
+def at_once(shape: config.Model, length: int, vocabulary: int) -> int:
+  """How many sequences' logits fit into BUDGET, at least one.
+
+  Logits of attention or of tokens, whichever are more.
+  """
+  widest = max(shape.heads * length, vocabulary)
+  return max(1, BUDGET // (4 * length * widest))
 
 
-def judge(said_SxBxL: np.ndarray, batch: tasks.Batch, length: int) -> Outcomes:
+def judge(
+  said_SxBxL: np.ndarray,
+  batch: tasks.Batch,
+  length: int,
+  nats_SxBxL: np.ndarray | None = None,
+) -> Outcomes:
   """Tells correct answers, order errors and retrieval errors apart."""
+  if nats_SxBxL is None:
+    nats_SxBxL = np.full(said_SxBxL.shape, np.nan, np.float32)
   tokens, foils = np.asarray(batch.tokens_BxL), np.asarray(batch.foils_BxLxC)
   right = said_SxBxL == tokens
   foiled = (said_SxBxL[..., None] == foils).any(-1)
@@ -229,6 +279,7 @@ def judge(said_SxBxL: np.ndarray, batch: tasks.Batch, length: int) -> Outcomes:
   return Outcomes(
     length=length,
     kind_SxT=kind[:, scored],
+    nats_SxT=nats_SxBxL[:, scored],
     example_T=np.nonzero(scored)[0].astype(np.int32),
     strata={k: np.asarray(v)[scored] for k, v in batch.strata.items()},
     ends_SxN=right[:, ends],
@@ -247,14 +298,18 @@ def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
   Keys: `token`, `order`, `retrieval` are shares of all targets and sum to 1;
   `exact` is the share of sequences with every target right; `first_error` the
   mean place among its targets of a sequence's first error, their number where
-  there is none; `end` the share of end-of-sequence tokens that were right,
-  None where the task has none.
+  there is none; `nats` the mean of minus the log-probability of the right
+  token, None where there are no probabilities; `end` the share of
+  end-of-sequence tokens that were right, None where the task has none.
   """
   rows = []
   starts = np.nonzero(np.diff(outcomes.example_T, prepend=-1))[0]
   counts = np.diff(np.append(starts, outcomes.example_T.size))
   place_T = np.arange(outcomes.example_T.size) - np.repeat(starts, counts)
-  for seed, kind_T, ends_N in zip(seeds, outcomes.kind_SxT, outcomes.ends_SxN):
+  nats_S = outcomes.nats_SxT.mean(axis=1, dtype=np.float64)
+  for seed, kind_T, nats, ends_N in zip(
+    seeds, outcomes.kind_SxT, nats_S.tolist(), outcomes.ends_SxN
+  ):
     wrong_T = kind_T != CORRECT
     free = np.repeat(counts, counts)
     first = np.minimum.reduceat(np.where(wrong_T, place_T, free), starts)
@@ -266,6 +321,7 @@ def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
         'token': float(np.mean(kind_T == CORRECT)),
         'order': float(np.mean(kind_T == ORDER_ERROR)),
         'retrieval': float(np.mean(kind_T == RETRIEVAL_ERROR)),
+        'nats': None if math.isnan(nats) else nats,
         'first_error': float(np.mean(first)),
         'end': float(np.mean(ends_N)) if ends_N.size else None,
         'targets': int(kind_T.size),

@@ -3,7 +3,7 @@
 import inspect
 import textwrap
 
-from posexp import catalogue, component, schemes, tasks
+from posexp import catalogue, component, datasets, schemes, tasks
 
 
 def table() -> str:
@@ -68,10 +68,14 @@ CAPABILITIES = {
 }
 
 
+# Those of the catalogue, and what is asked of data that are read.
+TASKS = (*tasks.CATALOGUE, datasets.Text())
+
+
 def task_table() -> str:
   """The catalogue of tasks for a terminal of 100 columns."""
   rows = [('task', 'isolates', 'what it asks')]
-  for task in tasks.CATALOGUE:
+  for task in TASKS:
     summary = (inspect.getdoc(type(task)) or '').split('\n\n')[0]
     rows.append((str(task), task.capability, ' '.join(summary.split())))
   first, second = (max(map(len, column)) for column in list(zip(*rows))[:2])
@@ -122,7 +126,7 @@ def find_task(name: str) -> tasks.Task:
   ...
   ValueError: no task is called 'Ordring' (did you mean Ordering?): ...
   """
-  known = {type(t).__name__: t for t in reversed(tasks.CATALOGUE)}
+  known = {type(t).__name__: t for t in reversed(TASKS)}
   for kind, task in known.items():
     if kind.lower() == name.lower():
       return task

@@ -5,7 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from posexp import config, model
+from posexp import config, model, windows
 
 # The share of the machine's matmul rate that training small models reaches;
 # only for the estimate that `--dry_run` prints. `posexp bench` measures it.
@@ -60,7 +60,9 @@ def train_flops(run: config.Run) -> float:
 
 def evaluate_flops(run: config.Run, length: int) -> float:
   """Of evaluating one seed at a length."""
-  return run.evaluate.examples * forward_flops(run, length)
+  context = run.context(length)
+  number = windows.number(length, context)
+  return run.evaluate.examples * number * forward_flops(run, context)
 
 
 def run_flops(run: config.Run) -> float:

@@ -25,7 +25,8 @@ from posexp import files
 
 FORMAT = 1
 
-# A run's numbers beyond its trained length count only if it learned the task.
+# A run's numbers beyond its trained length count only if it learned the task:
+# the token accuracy that says so, unless its task says otherwise.
 GATE = 0.99
 
 # Of the table that `load` gives, in this order. Types are fixed, so that an
@@ -37,15 +38,16 @@ _TYPES = {
   'ratio': 'float64',
   'seed': 'int64',
   **dict.fromkeys(('exact', 'token', 'order', 'retrieval'), 'float64'),
-  **dict.fromkeys(('first_error', 'end'), 'float64'),
+  **dict.fromkeys(('nats', 'first_error', 'end'), 'float64'),
   **dict.fromkeys(('chance', 'bag', 'recent'), 'float64'),
   **dict.fromkeys(('targets', 'parameters', 'steps', 'diverged'), 'int64'),
+  'gate': 'float64',
   'admitted': 'bool',
 }
 COLUMNS = tuple(_TYPES)
 
 # Columns of `outcomes` that are no strata.
-_NO_STRATA = ('length', 'seed', 'example', 'kind')
+_NO_STRATA = ('length', 'seed', 'example', 'kind', 'nats')
 
 
 class Damaged(ValueError):
@@ -165,12 +167,15 @@ def load(
 
   Columns: digest, name, task, scheme, parent (the scheme it was trained with,
   '' if none), parent_digest, trained_length, length, ratio (length over
-  trained length), seed, exact, token, order, retrieval, first_error, end (NaN
-  where the task has none), chance, bag and recent (what answerers that cannot
-  order score on the same examples, see `Task.guesses`; NaN where the task has
-  none), targets, parameters, steps, diverged (step or -1), admitted (learned
-  the task at the trained length, token accuracy at least 0.99). A record that
-  cannot be read is a warning that names its file.
+  trained length), seed, exact, token, order, retrieval, nats (minus the mean
+  log-probability of the right token, whose exponential is the perplexity; NaN
+  in records of a version without it), first_error, end (NaN where the task has
+  none), chance, bag and recent (what answerers that cannot order score on the
+  same examples, see `Task.guesses`; NaN where the task has none), targets,
+  parameters, steps, diverged (step or -1), gate (0.99, or what the task says),
+  admitted (learned the task: token accuracy at the trained length at least
+  that of the gate). A record that cannot be read is a warning that names its
+  file.
 
   Args:
     workdir: as given to `posexp run`.
@@ -199,6 +204,8 @@ def _rows(record: dict[str, Any]) -> Iterable[dict[Any, Any]]:
     'trained_length': record['trained_length'],
     'parameters': record['parameters']['total'],
     'steps': record['config']['train']['steps'],
+    'gate': record.get('gate', GATE),
+    'nats': None,
   }
   for result in record['results']:
     seed, length = str(result['seed']), str(result['length'])
@@ -212,7 +219,7 @@ def _rows(record: dict[str, Any]) -> Iterable[dict[Any, Any]]:
       'recent': baselines.get('recent'),
       'diverged': record['diverged'][seed],
       # Null, which is not a number, is not an accuracy of nought.
-      'admitted': (record['learned'][seed] or 0) >= GATE,
+      'admitted': (record['learned'][seed] or 0) >= same['gate'],
     }
     yield {column: values[column] for column in COLUMNS}
 
@@ -251,7 +258,7 @@ def strata(
 
   Returns:
     One row a length, seed and value of the strata (targets without one, -1,
-    left out), with columns token, order, retrieval and targets.
+    left out), with columns token, order, retrieval, nats and targets.
   """
   names = [by] if isinstance(by, str) else list(by)
   table = outcomes(workdir, digest)
@@ -268,14 +275,15 @@ def strata(
   }
   table = table.assign(**shares)
   grouped = table.groupby(['length', 'seed', *names])
-  means = grouped[list(shares)].mean()
+  means = grouped[[*shares, 'nats']].mean()
   return means.assign(targets=grouped.size()).reset_index()
 
 
 def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
-  """Every target of a run: length, seed, example, kind and its strata.
+  """Every target of a run: length, seed, example, strata, kind and nats.
 
-  kind is 0 for correct, 1 for an order error, 2 for a retrieval error.
+  kind is 0 for correct, 1 for an order error, 2 for a retrieval error; nats
+  is minus the right token's log-probability, NaN where it was not recorded.
 
   Raises:
     ValueError: if the run has not finished.
@@ -303,8 +311,11 @@ def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
       for name in data.files:
         if name.startswith(prefix):
           columns[name.removeprefix(prefix)] = data[name]
-      for seed, kind_T in zip(record['config']['seeds'], kind_SxT, strict=True):
-        frame = pd.DataFrame({**columns, 'kind': kind_T})
+      seeds = record['config']['seeds']
+      unknown = np.full(kind_SxT.shape, np.nan, np.float32)
+      nats_SxT = data.get(f'{length}/nats', unknown)
+      for seed, *each in zip(seeds, kind_SxT, nats_SxT, strict=True):
+        frame = pd.DataFrame({**columns, **dict(zip(('kind', 'nats'), each))})
         frame.insert(0, 'seed', seed)
         frame.insert(0, 'length', length)
         frames.append(frame)

@@ -13,10 +13,15 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from posexp import records
+# The two ends of a share, for `interval`.
+SHARE = (0.0, 1.0)
 
-# Shares of targets (or of sequences) that are averaged over seeds.
-MEASURES = ('token', 'exact', 'order', 'retrieval')
+# What is averaged over seeds, shares of targets or of sequences and nats, with
+# the ends that it cannot pass.
+MEASURES = {
+  **dict.fromkeys(('token', 'exact', 'order', 'retrieval'), SHARE),
+  'nats': (0.0, math.inf),
+}
 
 # Of the table that `summarize` gives, in this order; each measure is followed
 # by the ends of its interval.
@@ -33,14 +38,12 @@ COLUMNS = (
   'n_seeds',
   'n_admitted',
   'chance',
+  'gate',
   'bag',
   'recent',
   'in_distribution',
   *(f'{m}{end}' for m in MEASURES for end in ('', '_low', '_high')),
 )
-
-# The two ends of a share, for `interval`.
-SHARE = (0.0, 1.0)
 
 
 class Interval(NamedTuple):
@@ -108,12 +111,11 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
 
   Returns:
     One row a (digest, length), runs in the order of their first row and
-    lengths ascending, with `COLUMNS`: for each of token, exact, order and
-    retrieval the mean and the ends `_low` and `_high` of its interval over
-    the admitted seeds only, NaN where none is admitted; `in_distribution`,
-    the mean token accuracy of *all* seeds at the trained length, which says
-    how far a run came that was not admitted; `label`, the run in a table of
-    its task.
+    lengths ascending, with `COLUMNS`: for each of `MEASURES` the mean and the
+    ends `_low` and `_high` of its interval over the admitted seeds only, NaN
+    where none is admitted; `in_distribution`, the mean token accuracy of *all*
+    seeds at the trained length, which says how far a run came that was not
+    admitted; `label`, the run in a table of its task.
   """
   names = labels(results)
   rows = []
@@ -135,11 +137,20 @@ def _cell(cell: pd.DataFrame) -> dict[str, Any]:
   admitted = cell[cell['admitted'].astype(bool)]
   row = {name: cell[name].iloc[0] for name in COLUMNS if name in cell}
   row |= {'n_seeds': len(cell), 'n_admitted': len(admitted)}
-  for measure in MEASURES:
-    found = interval(admitted[measure], within=SHARE)
+  for measure, ends in MEASURES.items():
+    found = interval(admitted[measure], within=ends)
     row[measure] = found.mean
     row[f'{measure}_low'], row[f'{measure}_high'] = found.low, found.high
   return row
+
+
+def percent(gate: float) -> str:
+  """A gate as one reads it.
+
+  >>> percent(0.99), percent(0.41237)
+  ('99%', '41.2%')
+  """
+  return f'{100 * gate:.3g}%'
 
 
 def not_admitted(run: pd.DataFrame) -> str:
@@ -150,9 +161,9 @@ def not_admitted(run: pd.DataFrame) -> str:
   if run['parent'].iloc[0]:
     # What was learned is the parent's, and so is the number that counts.
     whose, found = ' of its parent', ''
+  gate = percent(run['gate'].iloc[0])
   return (
-    f'not admitted: 0 of {some}{whose} reached {records.GATE:.0%} in '
-    f'distribution{found}'
+    f'not admitted: 0 of {some}{whose} reached {gate} in distribution{found}'
   )
 
 

@@ -20,14 +20,15 @@ BASELINES = {
   'recent': 'most recent',
 }
 ERRORS = 'order / retrieval errors, %'
+PERPLEXITY = 'perplexity'
 
 EMPTY = (
   'no results yet: `posexp run FILE` trains the runs of an experiment file '
   'and records them under its work directory'
 )
 LEGEND = (
-  f'Mean over the seeds that learned the task (at least {records.GATE:.0%} at '
-  'the trained length), ± 95% t interval.'
+  'Mean over the seeds that learned the task (at least {} at the trained '
+  'length), ± 95% t interval.'
 )
 
 
@@ -35,7 +36,8 @@ def text(results: pd.DataFrame) -> str:
   """The results of `records.load` as a table for a terminal.
 
   One block a task and trained length: the accuracy of every run at every
-  length, in percent with half of its interval, then what the errors were. A
+  length, in percent with half of its interval, then what the errors were, or,
+  for a task that cannot be learned whole (a gate of its own), perplexity. A
   run that no seed learned shows how far it came and nothing beyond.
   """
   if results.empty:
@@ -45,7 +47,8 @@ def text(results: pd.DataFrame) -> str:
   for _, group in summary.groupby(['task', 'trained_length'], sort=False):
     rows = results[results['digest'].isin(group['digest'])]
     blocks.append('\n'.join(_block(group, rows)))
-  return '\n\n'.join([*blocks, LEGEND])
+  gates = ' or '.join(map(statistics.percent, results['gate'].unique()))
+  return '\n\n'.join([*blocks, LEGEND.format(gates)])
 
 
 def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:
@@ -59,8 +62,11 @@ def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:
   heads = {n: _head(n, ratios[n]) for n in lengths}
   cell = max(13, 1 + max(len(h) for h in heads.values()))
   fit = max(1, (WIDTH - wide) // cell)
-  for name, show in ((ACCURACY, _accuracy), (ERRORS, _errors)):
-    if show is _errors and group['n_admitted'].max() == 0:
+  errors: tuple[str, Callable[[pd.Series], str]] = (ERRORS, _errors)
+  if group['gate'].iloc[0] != records.GATE:
+    errors = (PERPLEXITY, _perplexity)
+  for name, show in ((ACCURACY, _accuracy), errors):
+    if show is not _accuracy and group['n_admitted'].max() == 0:
       continue
     for start in range(0, len(lengths), fit):
       shown = lengths[start : start + fit]
@@ -146,6 +152,14 @@ def _accuracy(row: pd.Series) -> str:
 
 def _errors(row: pd.Series) -> str:
   return f'{_percent(row["order"])} /{_percent(row["retrieval"])}'
+
+
+def _perplexity(row: pd.Series) -> str:
+  mean, low, high = (
+    math.exp(row[f'nats{end}']) for end in ('', '_low', '_high')
+  )
+  half = max(mean - low, high - mean)
+  return f'{mean:6.2f}' + ('' if math.isnan(half) else f' ±{half:.2f}')
 
 
 def _percent(share: float) -> str:

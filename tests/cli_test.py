@@ -183,7 +183,7 @@ def test_schemes_and_tasks_are_listed(capsys):
     assert name in out
   assert call('tasks') == 0
   out = capsys.readouterr().out
-  for name in ('Copy', 'Reverse', 'Ordering', 'Presence'):
+  for name in ('Copy', 'Reverse', 'Ordering', 'Presence', 'Text'):
     assert name in out
   assert max(map(len, out.splitlines())) <= 100
   assert call('tasks', 'ordering') == 0

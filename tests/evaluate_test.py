@@ -59,6 +59,15 @@ class Odd(schemes.Scheme):
     return schemes.ALiBi() if length % 2 else schemes.RoPE()
 
 
+def cross_entropy(logits, tokens):
+  """Minus the log-probability of each token, in float64, one by one."""
+  found = np.zeros(tokens.shape)
+  for place in np.ndindex(*tokens.shape):
+    odds = np.exp(logits[place].astype(np.float64))
+    found[place] = -np.log(odds[tokens[place]] / odds.sum())
+  return found
+
+
 @pytest.mark.parametrize('scheme', [schemes.RoPE(), Odd()], ids=str)
 def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
   # More examples than are drawn, and predicted, at once.
@@ -70,13 +79,16 @@ def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
     tokens = np.asarray(evaluate.examples(run.task, length, 70).tokens_BxL)
     net = model.of(dataclasses.replace(run, scheme=scheme.for_length(length)))
     plain = jax.jit(functools.partial(model.predict, net))
-    said_SxBxL = evaluator.said(params, tokens)
+    found = evaluator.predictions(params, tokens)
     for n in range(len(run.seeds)):
       one = jax.tree.map(lambda x, n=n: x[n], params)
-      logits = plain(one, jnp.asarray(tokens))
+      logits = np.asarray(plain(one, jnp.asarray(tokens)))
       np.testing.assert_array_equal(
-        said_SxBxL[n, :, 1:], np.argmax(logits, axis=-1)
+        found.said_SxBxL[n, :, 1:], np.argmax(logits, axis=-1)
       )
+      nats = cross_entropy(logits, tokens[:, 1:])
+      # Float32 against float64: a few units in the last place of a logit.
+      np.testing.assert_allclose(found.nats_SxBxL[n, :, 1:], nats, atol=3e-6)
 
 
 def test_one_program_serves_all_seeds_and_neighbouring_lengths():
@@ -143,6 +155,7 @@ def test_error_kinds_by_hand():
     'token': 0.25,
     'order': 0.5,
     'retrieval': 0.25,
+    'nats': None,
     'first_error': 0.0,
     'end': 0.5,
     'targets': 4,

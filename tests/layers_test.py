@@ -10,8 +10,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Bottom first. A module may import what is on a lower line and, within its
 # own package, its siblings.
 ORDER = (
-  ('component', 'version', 'files'),
+  ('component', 'version', 'files', 'windows'),
   ('schemes', 'tasks'),
+  ('datasets',),
   ('coverage', 'catalogue', 'explain_rotations', 'lengths'),
   ('blockwise',),
   ('listing', 'explain'),
@@ -27,6 +28,7 @@ ORDER = (
   ('statistics',),
   ('tables',),
   ('figures',),
+  ('perplexity',),
   ('explain_figures',),
   ('report',),
   ('launch',),
@@ -47,6 +49,7 @@ NO_JAX = {
   'statistics',
   'tables',
   'figures',
+  'perplexity',
 }
 FORBIDDEN = {'evaluate': {'train'}, 'train': {'evaluate'}}
 ONLY_IN = {'flax': {'model'}}

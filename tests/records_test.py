@@ -49,6 +49,8 @@ def outcomes():
   arrays = {}
   for length in LENGTHS:
     arrays[f'{length}/kind'] = np.array([[0, 0, 0, 0], [0, 1, 2, 0]], np.int8)
+    nats = np.arange(8, dtype=np.float32).reshape(2, 4)
+    arrays[f'{length}/nats'] = nats
     arrays[f'{length}/example'] = np.array([0, 0, 1, 1], np.int32)
     arrays[f'{length}/strata/gap'] = np.array([1, 1, 2, -1], np.int32)
     arrays[f'{length}/strata/side'] = np.array([0, 1, 0, 1], np.int32)
@@ -272,6 +274,13 @@ def test_the_gate_is_at_99_percent(tmp_path):
   }
 
 
+def test_a_task_may_have_a_gate_of_its_own(tmp_path):
+  write(tmp_path, gate=0.4, learned={'3': 0.4, '5': 0.39})
+  table = records.load(tmp_path)
+  assert (table['gate'] == 0.4).all()
+  assert table['admitted'].tolist() == [True, False, True, False]
+
+
 def test_load_keeps_the_order_that_is_asked_for(tmp_path):
   for digest, name in (('a', 'z'), ('b', 'y'), ('c', 'x')):
     write(tmp_path, digest=digest * 16, name=name)
@@ -304,24 +313,27 @@ def test_no_work_directory_is_a_sentence(tmp_path, digests):
 def test_outcomes_are_a_row_a_target(tmp_path):
   write(tmp_path)
   table = records.outcomes(tmp_path, A)
-  assert list(table) == ['length', 'seed', 'example', 'gap', 'side', 'kind']
+  assert list(table) == [
+    *('length', 'seed', 'example', 'gap', 'side', 'kind', 'nats')
+  ]
   assert len(table) == len(LENGTHS) * len(SEEDS) * 4
   one = table[(table['length'] == 16) & (table['seed'] == 5)]
   assert one['kind'].tolist() == [0, 1, 2, 0]
   assert one['example'].tolist() == [0, 0, 1, 1]
   assert one['gap'].tolist() == [1, 1, 2, -1]
+  assert one['nats'].tolist() == [4, 5, 6, 7]
 
 
 def test_strata_are_shares_of_the_targets_that_have_one(tmp_path):
   write(tmp_path)
   table = records.strata(tmp_path, A, 'gap')
   assert list(table) == [
-    *('length', 'seed', 'gap', 'token', 'order', 'retrieval', 'targets')
+    *('length', 'seed', 'gap', 'token', 'order', 'retrieval', 'nats', 'targets')
   ]
   one = table[(table['length'] == 8) & (table['seed'] == 5)]
   assert one.iloc[:, 2:].to_numpy().tolist() == [
-    [1, 0.5, 0.5, 0, 2],
-    [2, 0, 0, 1, 1],
+    [1, 0.5, 0.5, 0, 4.5, 2],
+    [2, 0, 0, 1, 6, 1],
   ]
   several = records.strata(tmp_path, A, ['gap', 'side'])
   one = several[(several['length'] == 8) & (several['seed'] == 5)]
@@ -329,7 +341,18 @@ def test_strata_are_shares_of_the_targets_that_have_one(tmp_path):
   assert one['order'].tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize('name', ['depth', 'kind', 'example', 'seed', 'length'])
+def test_records_from_before_nats_and_gates_still_load(tmp_path):
+  bare = {k: v for k, v in outcomes().items() if not k.endswith('nats')}
+  records.write(tmp_path, record(), bare)
+  table = records.load(tmp_path)
+  assert table['nats'].isna().all() and (table['gate'] == 0.99).all()
+  assert records.outcomes(tmp_path, A)['nats'].isna().all()
+  assert records.strata(tmp_path, A, 'gap')['nats'].isna().all()
+
+
+@pytest.mark.parametrize(
+  'name', ['depth', 'kind', 'nats', 'example', 'seed', 'length']
+)
 def test_an_unknown_stratum_is_a_sentence(tmp_path, name):
   write(tmp_path)
   with pytest.raises(ValueError, match=f"'{name}' .known: gap, side"):

@@ -25,6 +25,7 @@ def run(name='RoPE()', token=((1.0, 0.8),), **changes):
     'parent_digest': '',
     'trained_length': 64,
     'chance': 0.5,
+    'gate': 0.99,
     'bag': math.nan,
     'recent': math.nan,
     'targets': 100,
@@ -136,7 +137,7 @@ def test_summary_of_a_run_that_was_not_admitted():
   summary = statistics.summarize(table(run(token=((0.9, 0.8), (0.8, 0.7)))))
   assert summary['n_admitted'].tolist() == [0, 0]
   measures = [c for c in summary if c.split('_')[0] in statistics.MEASURES]
-  assert len(measures) == 12
+  assert len(measures) == 15
   assert summary[measures].isna().all(axis=None)
   assert summary['in_distribution'].tolist() == pytest.approx([0.85, 0.85])
 

@@ -50,6 +50,19 @@ def test_the_whole_table():
   assert tables.text(shown) == GOLDEN
 
 
+def test_perplexity_where_a_task_cannot_be_learned_whole():
+  rows = run(
+    token=((0.6, 0.5), (0.6, 0.4)), task='Text()', gate=0.4, admitted=True
+  )
+  for row in rows:
+    row['nats'] = 1.0 + 0.1 * row['seed'] + row['length'] / 128
+  lines = tables.text(table(rows)).split('\n')
+  assert not any(tables.ERRORS in line for line in lines)
+  shown = lines[lines.index(next(x for x in lines if 'perplexity' in x)) + 1]
+  # exp(1.55) and exp(2.05); half is 12.71 times 0.05 in the exponent.
+  assert shown.split() == ['RoPE()', '4.71', '±4.18', '7.77', '±6.89']
+
+
 def test_no_results_is_one_sentence():
   text = tables.text(table())
   assert text == tables.EMPTY and '\n' not in text and '`posexp run' in text
@@ -69,7 +82,10 @@ def test_a_block_for_each_task_and_trained_length():
     'Copy(), trained at 64 tokens, 1 seed, so no interval',
     'Copy(), trained at 32 tokens, 1 seed, so no interval',
   ]
-  assert text.endswith(tables.LEGEND) and text.count(tables.LEGEND) == 1
+  legend = tables.LEGEND.format('99%')
+  assert text.endswith(legend) and text.count(legend) == 1
+  text = tables.text(table(run(), run(task='Text()', gate=0.4123)))
+  assert text.endswith(tables.LEGEND.format('99% or 41.2%'))
 
 
 def test_one_seed_has_no_interval():

@@ -226,6 +226,7 @@ def _evaluate(
     found = evaluator.outcomes(params, length)
     rows += evaluate.summary(found, run.seeds)
     arrays[f'{length}/kind'] = found.kind_SxT
+    arrays[f'{length}/nats'] = found.nats_SxT
     arrays[f'{length}/example'] = found.example_T
     for name, values in found.strata.items():
       arrays[f'{length}/strata/{name}'] = values
@@ -250,10 +251,11 @@ def _record(
       for r in results
       if r['length'] == run.train.length
     }
+    gate = records.GATE if run.task.gate is None else run.task.gate
   else:
     record = records.read(workdir, parent.digest)
     assert record is not None
-    learned = record['learned']
+    learned, gate = record['learned'], record.get('gate', records.GATE)
   return {
     'digest': run.digest,
     'name': run.name,
@@ -272,6 +274,7 @@ def _record(
     'loss_every': train.CHUNK,
     'diverged': _by_seed(run, trained.diverged_S.tolist()),
     'learned': learned,
+    'gate': gate,
     'chance': {str(n): run.task.chance(n) for n in run.lengths},
     'baselines': {
       str(n): evaluate.baselines(run.task, n, run.evaluate.examples)

@@ -62,6 +62,18 @@ class Task(component.Component, abc.ABC):
   def chance(self, length: int) -> float:
     """The expected token accuracy of the best answerer that sees no body."""
 
+  @property
+  def gate(self) -> float | None:
+    """The token accuracy at the trained length from which a seed counts.
+
+    None, the default, is `records.GATE`, for tasks that can be learned whole.
+    """
+    return None
+
+  def evaluated(self) -> 'Task':
+    """The task that evaluation draws from: this one, unless data are split."""
+    return self
+
   def asked(self, length: int) -> Sequence[int] | None:
     """The places that can hold a target, where all sequences share them.
 
