@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from posexp import component, schemes, tasks
+from posexp import lengths as rules
 
 ACTIVATIONS = ('relu', 'gelu', 'relu2', 'swiglu')
 COMPUTE = ('float32', 'bfloat16')
@@ -69,7 +70,8 @@ class Train(component.Component):
   """How a run is trained: AdamW, linear warm-up, cosine decay to 0, clipping.
 
   Attributes:
-    length: tokens in a training sequence, the context.
+    length: tokens in a training sequence, the context; the longest of them
+      where they differ.
     steps: optimiser steps; 0 evaluates a parent's weights as they are.
     batch: sequences in a step, for each seed.
     learning_rate: the peak.
@@ -79,6 +81,8 @@ class Train(component.Component):
     clip: the largest global norm of a gradient.
     checkpoint_every: steps between checkpoints; also the longest stretch that
       an interruption can cost.
+    lengths: a rule for which steps are trained at which length, its longest
+      being `length`, see `posexp.lengths`; None is `length` at every step.
   """
 
   length: int = 64
@@ -90,6 +94,7 @@ class Train(component.Component):
   beta2: float = 0.98
   clip: float = 1.0
   checkpoint_every: int = 500
+  lengths: rules.Rule | None = None
 
   def __post_init__(self):
     component.at_least('length of Train', self.length, 2)
@@ -106,6 +111,23 @@ class Train(component.Component):
       raise ValueError(
         f'beta2 of Train must lie between 0 and 1, got {self.beta2}'
       )
+    if self.rungs[-1] != self.length:
+      raise ValueError(
+        f'length of Train must be the longest of {self.lengths}, got '
+        f'{self.length}: use length={self.rungs[-1]}, or another high'
+      )
+
+  @property
+  def rungs(self) -> tuple[int, ...]:
+    """The lengths trained at, shortest first."""
+    return (self.length,) if self.lengths is None else self.lengths.values
+
+  @property
+  def shares(self) -> tuple[float, ...]:
+    """The expected share of the steps that each of `rungs` has."""
+    if self.lengths is None or not self.steps:
+      return (0.0,) * (len(self.rungs) - 1) + (1.0,)
+    return self.lengths.shares(self.steps)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +195,8 @@ class Run(component.Component):
       )
     for seed in self.seeds:
       component.at_least('seeds of Run', seed, 0)
-    for length in self.lengths:
+    trained = self.train.rungs if self.train.steps else ()
+    for length in sorted({*trained, *self.lengths}):
       self.task.check(length)
     for length in reversed(self.lengths):
       tokens = self.context(length) - 1 + self.model.bos

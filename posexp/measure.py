@@ -46,10 +46,16 @@ def forward_flops(
 
 
 def train_flops(run: config.Run) -> float:
-  """Of one optimiser step of one seed: three times a forward pass."""
-  asked = run.task.asked(run.train.length)
-  tokens = None if asked is None else len(asked)
-  return 3 * run.train.batch * forward_flops(run, run.train.length, tokens)
+  """Of one optimiser step of one seed: three times a forward pass.
+
+  Where the steps differ in length, what one costs on average.
+  """
+  total = 0.0
+  for length, share in zip(run.train.rungs, run.train.shares):
+    asked = run.task.asked(length) if share else None
+    tokens = None if asked is None else len(asked)
+    total += share * forward_flops(run, length, tokens)
+  return 3 * run.train.batch * total
 
 
 def evaluate_flops(run: config.Run, length: int) -> float:

@@ -127,34 +127,54 @@ def micro_batch(batch: int, length: int, on: jax.sharding.Mesh) -> int:
   return max(n for n in range(1, fitting + 1) if batch % n == 0)
 
 
-def step(
+def gradient_at(
   run: config.Run,
-  state: State,
+  on: jax.sharding.Mesh,
+  length: int,
+  params: Params,
   seed: Array,
   number: Array,
-  shards: int,
-  micro: int,
-) -> tuple[State, Array]:
-  """One optimiser step of one seed on this device's part of its batch."""
+) -> tuple[Array, Array, Params]:
+  """`gradient` on this device's part of the batch of a seed's step."""
   net, train = model.of(run), run.train
   key = jax.random.fold_in(jax.random.key(seed), DATA)
   # Every device samples the whole batch and keeps its part, so that the data
   # are the same on any number of devices.
   batch = run.task.sample(
-    jax.random.fold_in(key, number), length=train.length, batch=train.batch
+    jax.random.fold_in(key, number), length=length, batch=train.batch
   )
-  part = train.batch // shards
+  part = train.batch // on.shape[sharding.DATA]
   first = jax.lax.axis_index(sharding.DATA) * part
   batch = jax.tree.map(
     lambda x: jax.lax.dynamic_slice_in_dim(x, first, part), batch
   )
-  asked = run.task.asked(train.length)
+  asked = run.task.asked(length)
   drawn = None
   if net.scheme.draws:
     drawn = jax.random.fold_in(jax.random.key(seed), POSITIONS)
     drawn = jax.random.fold_in(drawn, number)
-  total, count, grads = gradient(net, state.params, batch, asked, micro, drawn)
-  if shards > 1:
+  micro = micro_batch(part, length, on)
+  return gradient(net, params, batch, asked, micro, drawn)
+
+
+def step(
+  run: config.Run,
+  on: jax.sharding.Mesh,
+  state: State,
+  seed: Array,
+  number: Array,
+) -> tuple[State, Array]:
+  """One optimiser step of one seed, at the length that the step has."""
+  train, args = run.train, (state.params, seed, number)
+  rungs = [functools.partial(gradient_at, run, on, n) for n in train.rungs]
+  if train.lengths is None or len(rungs) == 1:
+    total, count, grads = rungs[0](*args)
+  else:
+    # All seeds are at the same rung, so that only one of them is computed.
+    total, count, grads = jax.lax.switch(
+      train.lengths.rung(number), rungs, *args
+    )
+  if on.shape[sharding.DATA] > 1:
     flat, unflatten = jax.flatten_util.ravel_pytree((total, count, grads))
     total, count, grads = unflatten(jax.lax.psum(flat, sharding.DATA))
   mean = total / count
@@ -180,8 +200,6 @@ def programs(
   has, returning the state and the losses S x chunk, NaN past the end. Idle
   seeds (see `sharding.mesh`) are included; `busy` leaves them out.
   """
-  shards = on.shape[sharding.DATA]
-  micro = micro_batch(run.train.batch // shards, run.train.length, on)
   seeded = PartitionSpec(sharding.SEED)
   shard_map = functools.partial(jax.shard_map, mesh=on, check_vma=False)
 
@@ -196,7 +214,7 @@ def programs(
     def body(state, number):
       return jax.lax.cond(
         number < run.train.steps,
-        lambda s: step(run, s, seed, number, shards, micro),
+        lambda s: step(run, on, s, seed, number),
         lambda s: (s, jnp.float32(jnp.nan)),
         state,
       )

@@ -13,7 +13,7 @@ ORDER = (
   ('component', 'version', 'files', 'windows'),
   ('schemes', 'tasks'),
   ('datasets',),
-  ('coverage', 'catalogue', 'explain_rotations'),
+  ('coverage', 'catalogue', 'explain_rotations', 'lengths'),
   ('blockwise',),
   ('listing', 'explain'),
   ('explain_tables',),

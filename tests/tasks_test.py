@@ -43,6 +43,19 @@ TABLE = {
   'count': (tasks.Count(), 32),
   'majority': (tasks.Majority(queries=2), 32),
   'parity': (tasks.Parity(), 32),
+  'addition': (tasks.Addition(), 17),
+  'addition reverse': (tasks.Addition(reverse=True), 32),
+  'addition short': (tasks.Addition(eos=False), 6),
+  'dyck': (tasks.Dyck(), 32),
+  'dyck shallow': (tasks.Dyck(kinds=3, depth=3, unclosed=2), 24),
+  'start': (tasks.Start(tasks.Ordering(symbols=4, queries=1), 1, 4), 12),
+  'start fixed': (tasks.Start(tasks.Copy(symbols=16, eos=False), 3, 3), 32),
+  'mixture': (
+    tasks.Mixture(
+      (tasks.Addition(eos=False), tasks.Ordering(symbols=12, queries=2)), (1, 2)
+    ),
+    19,
+  ),
 }
 each = pytest.mark.parametrize('task, length', TABLE.values(), ids=TABLE.keys())
 
@@ -232,6 +245,10 @@ def test_no_answerer_beats_what_the_design_defends_against(task, length):
     tasks.RepeatToken(),
     tasks.Count(),
     tasks.Majority(),
+    tasks.Addition(),
+    tasks.Dyck(),
+    tasks.Start(tasks.Copy(distinct=False), 0, 4096),
+    tasks.Mixture((tasks.Copy(distinct=False), tasks.Dyck())),
   ],
   ids=str,
 )

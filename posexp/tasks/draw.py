@@ -6,7 +6,8 @@ call, because each call to the generator takes a CPU a third of a second to
 compile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,20 +17,22 @@ from posexp.tasks import base
 
 
 def per_example(
-  one: Callable[[jax.Array], base.Batch], key: jax.Array, batch: int
+  one: Callable[..., base.Batch], key: jax.Array, batch: int, *trees: Any
 ) -> base.Batch:
   """`one` for each example, with a key that is the example's own.
 
-  Example i sees fold_in(key, i), so it does not depend on the batch size. It is
-  compiled as one program also where the caller does not compile it.
+  Example i sees fold_in(key, i), so it does not depend on the batch size, and
+  after it entry i of `trees`. It is compiled as one program also where the
+  caller does not compile it.
   """
 
   @jax.jit
-  def every(key: jax.Array) -> base.Batch:
+  def every(key: jax.Array, trees: tuple[Any, ...]) -> base.Batch:
     index_B = jnp.arange(batch, dtype=jnp.uint32)
-    return jax.vmap(lambda i: one(jax.random.fold_in(key, i)))(index_B)
+    each = lambda i, *entries: one(jax.random.fold_in(key, i), *entries)
+    return jax.vmap(each)(index_B, *trees)
 
-  return every(key)
+  return every(key, trees)
 
 
 def words(key: jax.Array, *sizes: int) -> list[jax.Array]:
@@ -55,6 +58,24 @@ def coins(word_X: jax.Array) -> jax.Array:
   like cards, and the last of them would be known without looking.
   """
   return integers(word_X, 0, 2)
+
+
+def choice(word_X: jax.Array, weights: Sequence[float]) -> jax.Array:
+  """An index each as int32, with probability proportional to `weights`.
+
+  An index of weight 0 is never drawn, and where one is left nothing is.
+
+  >>> import jax.numpy as jnp
+  >>> word_N = jnp.array([0, 2**30, 2**31, 2**32 - 1], jnp.uint32)
+  >>> choice(word_N, (0, 1, 3, 0)).tolist()
+  [1, 2, 2, 2]
+  """
+  likely = np.flatnonzero(weights)
+  share_K = np.cumsum(np.asarray(weights, np.float64)[likely])
+  index_X = jnp.zeros(word_X.shape, jnp.int32)
+  for share in share_K[:-1] / share_K[-1]:
+    index_X += (word_X >= jnp.uint32(int(share * 2**32))).astype(jnp.int32)
+  return jnp.asarray(likely, jnp.int32)[index_X]
 
 
 def shuffled(word_N: jax.Array) -> jax.Array:

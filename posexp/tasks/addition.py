@@ -1,0 +1,249 @@
+"""Addition: the same column of two numbers, and what comes from the right."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.tasks import answerers, base, draw, fields, layout
+
+PAD, PLUS, EQUALS, EOS = range(4)
+_DIGIT = 4  # the token of the digit 0
+_BASE = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Addition(base.Task):
+  """Say the sum of two numbers of n digits each, digit by digit.
+
+  ```
+  [PAD] [PAD] a_1 ... a_n PLUS b_1 ... b_n EQUALS c_0 c_1 ... c_n [EOS]
+  ```
+
+  Ids are 0 PAD, 1 PLUS, 2 EQUALS, 3 EOS, then the digits 0 to 9. Numbers keep
+  their leading zeros and c has one digit more than a and b, so that the
+  format is always the same; n = (length - 3 - eos) // 3, and PADs lead where
+  the length would otherwise not come out. With `reverse` all three numbers
+  are written from the least significant digit on, so that a carry comes from
+  a column that has been answered already.
+
+  Every answer is the same offset away from the two digits of its column,
+  which makes this a test of aligned relative position; the carry is a state
+  that is handed on. What is balanced: all digits of a and b are uniform and
+  independent. So a column hands on a carry half of the time (the ones 45 % of
+  it), but nine carries in ten were made in the column just before, and every
+  column more is ten times rarer: read accuracy by `carry`.
+
+  Foils (C = 2): what the column one place less significant would give and
+  what the one more significant would give, -1 where there is none or where it
+  is the same digit. There are ten digits, so that two of the nine wrong ones
+  are foils: a blind error is an order error in at most two of nine. The EOS
+  has none.
+
+  Strata: `place`, the significance of the digit, 0 for the ones; `carry`, how
+  many columns away the carry that reaches it was made, 0 if none does;
+  `distance` from the answer back to the digit of a in its column, -1 for the
+  first digit of c, which has none. The EOS has no strata.
+
+  Answerers: 'random' is the best that has not seen a and b: the sum of two
+  uniform numbers is not uniform. 'bag' adds two digits taken blindly and says
+  for the last digit of all what casting out nines leaves, for which the order
+  is not needed. 'recent' says the last digit of b.
+
+  Args:
+    reverse: whether numbers are written from the least significant digit on.
+    eos: whether the answer closes with an EOS, which is scored apart, because
+      where to stop is a question of counting.
+
+  Raises:
+    ValueError: for a field out of range, and from `check` and `sample` for a
+      length too short.
+
+  >>> import jax
+  >>> task = Addition()
+  >>> batch = task.sample(jax.random.key(1), length=13, batch=1)
+  >>> batch.tokens_BxL[0].tolist()  # 062 + 519 = 0581, the digit 0 being 4.
+  [4, 10, 6, 1, 9, 5, 13, 2, 4, 9, 12, 5, 3]
+  >>> batch.foils_BxLxC[0, -5:].tolist()
+  [[9, -1], [12, 4], [5, 9], [-1, 12], [-1, -1]]
+  >>> batch.strata['place'][0, -5:].tolist()
+  [3, 2, 1, 0, -1]
+  >>> batch.strata['carry'][0, -5:].tolist()
+  [0, 0, 1, 0, -1]
+  >>> batch.strata['distance'][0, -5:].tolist()
+  [-1, 9, 9, 9, -1]
+  """
+
+  capability: ClassVar[str] = 'RS'
+  defended: ClassVar[frozenset[str]] = frozenset({'recent'})
+
+  reverse: bool = False
+  eos: bool = True
+
+  def __post_init__(self) -> None:
+    fields.is_bool('reverse', self.reverse)
+    fields.is_bool('eos', self.eos)
+
+  @property
+  def vocabulary(self) -> int:
+    return _DIGIT + _BASE
+
+  def check(self, length: int) -> None:
+    shortest = 6 + self.eos
+    if length < shortest:
+      raise ValueError(
+        f'length must be at least {shortest}, got {length}: two digits, PLUS, '
+        f'EQUALS, the two digits of their sum{" and EOS" if self.eos else ""} '
+        'must fit'
+      )
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(length - _digits(self, length) - 1 - self.eos, length)
+
+  def chance(self, length: int) -> float:
+    """The best that has not seen a and b, but the digits of c so far.
+
+    Most significant first: c_0 is 0 with probability (1 + 10^-n) / 2, and of
+    the digits after it the k-th is guessed with .1 + .9 / 10^k, because sums
+    near the middle of the range are the likeliest. Least significant first: n
+    digits are uniform, and the last is guessed from the one before it with
+    exactly 3/4. EOS is not counted.
+    """
+    self.check(length)
+    digits = _digits(self, length)
+    if self.reverse:
+      return (digits / _BASE + 0.75) / (digits + 1)
+    small = float(_BASE) ** -digits
+    return (0.6 + 0.4 * small + digits / _BASE) / (digits + 1)
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    return draw.per_example(
+      lambda key: _compose(self, length, _work_out(self, length, key)),
+      key,
+      batch,
+    )
+
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    start = int(np.argmax(asked_BxL[0]))
+    digit_BxL = tokens_BxL - _DIGIT
+    body_Bx2N = digit_BxL[:, :start][:, tokens_BxL[0, :start] >= _DIGIT]
+    answer_BxC = digit_BxL[asked_BxL].reshape(len(tokens_BxL), -1)
+    said = {
+      'random': _blind(rng, answer_BxC, self.reverse),
+      'bag': _unplaced(rng, body_Bx2N, answer_BxC, self.reverse),
+      'recent': np.repeat(body_Bx2N[:, -1:], answer_BxC.shape[1], axis=1),
+    }
+    return {
+      name: answerers.placed(asked_BxL, said_BxC + _DIGIT)
+      for name, said_BxC in said.items()
+    }
+
+
+class _Sum(NamedTuple):
+  """Digits and carries, least significant first; C = N + 1 digits of c."""
+
+  a_N: jax.Array
+  b_N: jax.Array
+  c_C: jax.Array
+  carry_C: jax.Array  # how many columns away it was made, 0 if there is none
+
+
+def _digits(task: Addition, length: int) -> int:
+  return (length - 3 - task.eos) // 3
+
+
+def _work_out(task: Addition, length: int, key: jax.Array) -> _Sum:
+  digits = _digits(task, length)
+  a_N, b_N = (
+    draw.integers(word_N, 0, _BASE)
+    for word_N in draw.words(key, digits, digits)
+  )
+  sum_N, index_N = a_N + b_N, jnp.arange(digits, dtype=jnp.int32)
+  # A column of nine hands on what it gets: look back to one that is not.
+  maker_N = jax.lax.cummax(jnp.where(sum_N != _BASE - 1, index_N, -1))
+  made_N = (maker_N >= 0) & (sum_N[maker_N] >= _BASE)
+  carry_C = jnp.pad(jnp.where(made_N, index_N - maker_N + 1, 0), (1, 0))
+  c_C = (jnp.pad(sum_N, (0, 1)) + jnp.minimum(carry_C, 1)) % _BASE
+  return _Sum(a_N, b_N, c_C, carry_C)
+
+
+def _compose(task: Addition, length: int, total: _Sum) -> base.Batch:
+  """One sequence with its targets, foils and strata (no batch axis yet)."""
+  digits, count = total.a_N.shape[0], total.c_C.shape[0]
+  tail = int(task.eos)
+  lead = length - count - tail
+
+  def written(value_X: jax.Array) -> jax.Array:
+    return value_X if task.reverse else value_X[::-1]
+
+  def on_answers(value_C: jax.Array) -> jax.Array:
+    return jnp.pad(written(value_C), (lead, tail), constant_values=-1)
+
+  def special(token: int, times: int = 1) -> jax.Array:
+    return jnp.full(times, token, jnp.int32)
+
+  answer_C = _DIGIT + total.c_C
+  parts = (
+    *(special(PAD, lead - 2 - 2 * digits), _DIGIT + written(total.a_N)),
+    *(special(PLUS), _DIGIT + written(total.b_N)),
+    *(special(EQUALS), written(answer_C), special(EOS, tail)),
+  )
+  foils_2xL = [on_answers(foil_C) for foil_C in layout.neighbours(answer_C)]
+  place_C = jnp.arange(count, dtype=jnp.int32)
+  distance = 2 * digits + (2 if task.reverse else 3)
+  place_L = np.arange(length)
+  return base.Batch(
+    tokens_BxL=jnp.concatenate(parts),
+    targets_BxL=jnp.asarray(place_L >= lead),
+    ends_BxL=jnp.asarray(place_L >= lead + count),
+    foils_BxLxC=jnp.stack(foils_2xL, axis=1),
+    strata={
+      'place': on_answers(place_C),
+      'carry': on_answers(total.carry_C),
+      'distance': on_answers(jnp.where(place_C < digits, distance, -1)),
+    },
+  )
+
+
+def _blind(
+  rng: np.random.Generator, answer_BxC: np.ndarray, reverse: bool
+) -> np.ndarray:
+  """The likeliest digits, given the answers before them alone."""
+  if reverse:
+    said_BxC = rng.integers(0, _BASE, answer_BxC.shape)
+    said_BxC[:, -1] = answer_BxC[:, -2] < _BASE // 2
+    return said_BxC
+  # Sums are the likelier the nearer to 10^n, from both sides.
+  said_BxC = np.where(answer_BxC[:, :1] == 0, _BASE - 1, 0)
+  said_BxC = np.repeat(said_BxC, answer_BxC.shape[1], axis=1)
+  said_BxC[:, 0] = 0
+  return said_BxC
+
+
+def _unplaced(
+  rng: np.random.Generator,
+  body_Bx2N: np.ndarray,
+  answer_BxC: np.ndarray,
+  reverse: bool,
+) -> np.ndarray:
+  """What is said by one who knows the digits of a and b, but no columns."""
+  pair_Bx2xN = rng.permuted(body_Bx2N, axis=1).reshape(len(body_Bx2N), 2, -1)
+  sum_BxN = pair_Bx2xN.sum(axis=1)
+  first_Bx1 = (sum_BxN[:, :1] >= _BASE) * 1
+  low_BxN = sum_BxN % _BASE
+  parts = (low_BxN, first_Bx1) if reverse else (first_Bx1, low_BxN)
+  said_BxC = np.concatenate(parts, axis=1)
+  # A number and the sum of its digits leave the same rest when divided by 9.
+  rest_B = (body_Bx2N.sum(axis=1) - answer_BxC[:, :-1].sum(axis=1)) % 9
+  nine_B = (rest_B == 0) & (rng.integers(0, 2, len(rest_B)) == 0)
+  said_BxC[:, -1] = np.where(nine_B & (not reverse), 9, rest_B)
+  return said_BxC

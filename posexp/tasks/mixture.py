@@ -1,0 +1,224 @@
+"""Mixture: each sequence is of one of several tasks."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.tasks import base, draw
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture(base.Task):
+  """Each sequence is of one of several tasks.
+
+  Token ids are made disjoint: those of the second task follow those of the
+  first, and so on, so that a model can tell which task it sees. The vocabulary
+  is their sum, whatever the weights, so that a run on a mixture can be
+  evaluated on one of its tasks: `run.on(mixture.only(0))`.
+
+  Which task a sequence is of is drawn for each example, independently. Every
+  task of a weight above 0 samples the whole batch, of which it gives the
+  examples that fall to it: sampling costs as much as all tasks together, and
+  an example of task k is the one that `only(k)` has in its place.
+
+  Targets, ends and foils are those of the tasks; foils are as many as the task
+  with the most has. Strata: all those of all tasks, -1 where a task lacks one,
+  and `task`, the index of the task. Answerers are those that all tasks have.
+
+  Args:
+    tasks: one task or more.
+    weights: how often each is drawn, relative to each other; equally often
+      if None. A task of weight 0 is never drawn.
+
+  Raises:
+    ValueError: for weights that are not one number from 0 on for each task,
+      or all 0, and from `check` and `sample` for a length that a task of a
+      weight above 0 cannot have.
+
+  >>> import jax
+  >>> from posexp import tasks
+  >>> copy = tasks.Copy(symbols=3, distinct=False)
+  >>> task = Mixture((copy, tasks.Ordering(symbols=8, queries=1)), (1, 2))
+  >>> sample = jax.jit(task.sample, static_argnames=('length', 'batch'))
+  >>> batch = sample(jax.random.key(3), length=11, batch=2)
+  >>> batch.tokens_BxL[0].tolist()
+  [0, 3, 4, 4, 4, 1, 3, 4, 4, 4, 2]
+  >>> batch.tokens_BxL[1].tolist()  # Ordering's ids, from 6 on.
+  [15, 14, 13, 17, 12, 16, 10, 6, 12, 14, 14]
+  >>> batch.strata['task'][:, -1].tolist()
+  [0, 1]
+  """
+
+  tasks: tuple[base.Task, ...]
+  weights: tuple[float, ...] | None = None
+
+  def __post_init__(self) -> None:
+    object.__setattr__(self, 'tasks', tuple(self.tasks))
+    if not self.tasks:
+      raise ValueError('tasks of Mixture is empty: give one task or more')
+    if self.weights is None:
+      return
+    object.__setattr__(self, 'weights', tuple(self.weights))
+    number = len(self.weights) == len(self.tasks)
+    if not number or not all(0 <= w < math.inf for w in self.weights):
+      raise ValueError(
+        f'weights of Mixture must be a number from 0 on for each of its '
+        f'{len(self.tasks)} tasks, got {self.weights}: use 0 for a task that '
+        'is never drawn'
+      )
+    if not any(self.weights):
+      raise ValueError(
+        f'weights of Mixture are all 0, got {self.weights}: give a task that '
+        'is drawn a weight above 0'
+      )
+
+  def only(self, index: int) -> 'Mixture':
+    """The mixture with all the weight on one task: the same vocabulary."""
+    if not 0 <= index < len(self.tasks):
+      raise ValueError(
+        f'index must be 0 to {len(self.tasks) - 1}, got {index}: the mixture '
+        f'has {len(self.tasks)} tasks'
+      )
+    weights = tuple(int(n == index) for n in range(len(self.tasks)))
+    return dataclasses.replace(self, weights=weights)
+
+  @property
+  def capability(self) -> str:  # type: ignore[override]
+    return ''.join(sorted({c for t in self._drawn() for c in t.capability}))
+
+  @property
+  def defended(self) -> frozenset[str]:  # type: ignore[override]
+    return frozenset.intersection(*(t.defended for t in self._drawn()))
+
+  @property
+  def vocabulary(self) -> int:
+    return sum(task.vocabulary for task in self.tasks)
+
+  def check(self, length: int) -> None:
+    for task in self._drawn():
+      try:
+        task.check(length)
+      except ValueError as error:
+        raise ValueError(f'{task} of Mixture: {error}') from error
+
+  def asked(self, length: int) -> Sequence[int] | None:
+    places: set[int] = set()
+    for task in self._drawn():
+      asked = task.asked(length)
+      if asked is None:
+        return None
+      places |= set(asked)
+    return sorted(places)
+
+  def chance(self, length: int) -> float:
+    """That of each task, weighted by how many of all targets are its own.
+
+    Every sequence of a task is taken to have as many targets as any other.
+    """
+    self.check(length)
+    weight_K = np.asarray(self._weights(), np.float64)
+    drawn = np.flatnonzero(weight_K)
+    parts = [self.tasks[k] for k in drawn]
+    targets = weight_K[drawn] * [_targets(task, length) for task in parts]
+    chances = [task.chance(length) for task in parts]
+    return float(np.average(chances, weights=targets))
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    parts = {
+      k: _moved(
+        self.tasks[k].sample(
+          jax.random.fold_in(key, k), length=length, batch=batch
+        ),
+        self._offset(k),
+      )
+      for k in np.flatnonzero(self._weights()).tolist()
+    }
+
+    def one(key: jax.Array, *alike: base.Batch) -> base.Batch:
+      (word_1,) = draw.words(key, 1)
+      pick = draw.choice(word_1, self._weights())[0]
+      chosen = alike[0]
+      for k, part in zip(list(parts)[1:], alike[1:]):
+        take = functools.partial(jnp.where, pick == k)
+        chosen = jax.tree.map(take, part, chosen)
+      task_L = jnp.where(chosen.targets_BxL, pick, -1)
+      return chosen._replace(strata={**chosen.strata, 'task': task_L})
+
+    # A key that is none of the tasks'.
+    own = jax.random.fold_in(key, len(self.tasks))
+    return draw.per_example(one, own, batch, *_alike(list(parts.values())))
+
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    ends = np.cumsum([task.vocabulary for task in self.tasks])
+    task_B = np.searchsorted(ends, tokens_BxL[:, 0], side='right')
+    parts = {}
+    for k in np.unique(task_B).tolist():
+      rows, low = task_B == k, self._offset(k)
+      said = self.tasks[k].guesses(rng, tokens_BxL[rows] - low, asked_BxL[rows])
+      parts[k] = {n: np.where(x >= 0, x + low, -1) for n, x in said.items()}
+    full = {}
+    for name in sorted(set.intersection(*map(set, parts.values()))):
+      full[name] = np.full(tokens_BxL.shape, -1, np.int32)
+      for k, part in parts.items():
+        full[name][task_B == k] = part[name]
+    return full
+
+  def _weights(self) -> tuple[float, ...]:
+    return self.weights or (1,) * len(self.tasks)
+
+  def _drawn(self) -> list[base.Task]:
+    """The tasks of a weight above 0."""
+    return [task for task, w in zip(self.tasks, self._weights()) if w > 0]
+
+  def _offset(self, index: int) -> int:
+    """Where the token ids of a task begin."""
+    return sum(task.vocabulary for task in self.tasks[:index])
+
+
+@functools.lru_cache(maxsize=64)
+def _targets(task: base.Task, length: int) -> int:
+  """How many targets that are no end of sequence a sequence has."""
+
+  def count(key: jax.Array) -> jax.Array:
+    one = task.sample(key, length=length, batch=1)
+    return jnp.sum(one.targets_BxL & ~one.ends_BxL)
+
+  # Under jit, all that is not counted is left out.
+  return int(jax.jit(count)(jax.random.key(0)))
+
+
+def _moved(part: base.Batch, offset: int) -> base.Batch:
+  foils_BxLxC = part.foils_BxLxC
+  return part._replace(
+    tokens_BxL=part.tokens_BxL + offset,
+    foils_BxLxC=jnp.where(foils_BxLxC >= 0, foils_BxLxC + offset, -1),
+  )
+
+
+def _alike(parts: list[base.Batch]) -> list[base.Batch]:
+  """The batches with the strata of all and as many foils as the most has."""
+  names = sorted({name for part in parts for name in part.strata})
+  widest = max(part.foils_BxLxC.shape[2] for part in parts)
+
+  def filled(part: base.Batch) -> base.Batch:
+    more = widest - part.foils_BxLxC.shape[2]
+    none_BxL = jnp.full_like(part.tokens_BxL, -1)
+    return part._replace(
+      foils_BxLxC=jnp.pad(
+        part.foils_BxLxC, ((0, 0), (0, 0), (0, more)), constant_values=-1
+      ),
+      strata={name: part.strata.get(name, none_BxL) for name in names},
+    )
+
+  return [filled(part) for part in parts]

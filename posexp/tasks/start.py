@@ -1,0 +1,153 @@
+"""Start: the problem of another task, begun later in the window."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp.tasks import base, draw, fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Start(base.Task):
+  """The problem of another task, begun somewhere later in the window.
+
+  ```
+  PAD * s, the sequence of `task` with length - high tokens, PAD * (high - s)
+  ```
+
+  s is uniform in low, ..., high for each example. PAD is a token of its own,
+  the last of the vocabulary, and there is one for any low and high, so that a
+  model trained on `Start(task, 0, 16)` can be evaluated on
+  `Start(task, 64, 64)`: at the same length of the problem, this is a test of
+  later positions, where a longer problem has both more tokens and later ones.
+  The problem is that of `task` for the same key and length - high, token for
+  token. A run is evaluated at its trained length too, which must leave room
+  for a problem after `high`.
+
+  Targets, ends and foils are those of the task, moved. Strata: those of the
+  task, and `start`, which is s. Answerers, chance, capability and what the
+  design defends against are those of the task.
+
+  Args:
+    task: the task to shift; its sequences are length - high tokens long.
+    low: the least start.
+    high: the greatest start, and how much of the length is PAD.
+
+  Raises:
+    ValueError: for a field out of range or a Start of a Start, and from
+      `check` and `sample` for a length from which the task cannot spare high.
+
+  >>> import jax
+  >>> from posexp import tasks
+  >>> task = Start(tasks.Copy(symbols=3, distinct=False), low=2, high=4)
+  >>> sample = jax.jit(task.sample, static_argnames=('length', 'batch'))
+  >>> batch = sample(jax.random.key(1), length=16, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [6, 6, 4, 5, 4, 3, 3, 1, 4, 5, 4, 3, 3, 2, 6, 6]
+  >>> batch.strata['start'][0].tolist()
+  [-1, -1, -1, -1, -1, -1, -1, -1, 2, 2, 2, 2, 2, 2, -1, -1]
+  """
+
+  task: base.Task
+  low: int = 0
+  high: int = 0
+
+  def __post_init__(self) -> None:
+    fields.at_least('low', self.low, 0, 'a sequence starts at token 0')
+    fields.at_least(
+      'high', self.high, self.low, 'use low=high for a start that is fixed'
+    )
+    if isinstance(self.task, Start):
+      raise ValueError(
+        f'task of Start is a Start, got {self.task}: shift '
+        f'{self.task.task} once, with the sum of the starts'
+      )
+
+  @property
+  def capability(self) -> str:  # type: ignore[override]
+    return self.task.capability
+
+  @property
+  def defended(self) -> frozenset[str]:  # type: ignore[override]
+    return self.task.defended
+
+  @property
+  def vocabulary(self) -> int:
+    return self.task.vocabulary + 1
+
+  def check(self, length: int) -> None:
+    try:
+      self.task.check(length - self.high)
+    except ValueError as error:
+      raise ValueError(
+        f'of a length of {length}, Start keeps {self.high} for where to start '
+        f'and leaves {length - self.high}: {error}'
+      ) from error
+
+  def asked(self, length: int) -> Sequence[int] | None:
+    inner = self.task.asked(length - self.high)
+    if inner is None:
+      return None
+    starts = range(self.low, self.high + 1)
+    return sorted({start + t for start in starts for t in inner})
+
+  def chance(self, length: int) -> float:
+    return self.task.chance(length - self.high)
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    inner = self.task.sample(key, length=length - self.high, batch=batch)
+
+    def one(key: jax.Array, inner: base.Batch) -> base.Batch:
+      # Not the words that the task itself draws from this key.
+      (word_1,) = draw.words(jax.random.fold_in(key, 1), 1)
+      start = draw.integers(word_1, self.low, self.high + 1)[0]
+      return self._shifted(inner, start, length)
+
+    return draw.per_example(one, key, batch, inner)
+
+  def guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    asked_BxL: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    pad = self.vocabulary - 1
+    start_Bx1 = np.argmax(tokens_BxL != pad, axis=1)[:, None]
+    at_BxM = start_Bx1 + np.arange(tokens_BxL.shape[1] - self.high)
+    tokens_BxM, asked_BxM = (
+      np.take_along_axis(value_BxL, at_BxM, axis=1)
+      for value_BxL in (tokens_BxL, asked_BxL)
+    )
+    said = {}
+    for name, said_BxM in self.task.guesses(rng, tokens_BxM, asked_BxM).items():
+      said[name] = np.full(tokens_BxL.shape, -1, np.int32)
+      np.put_along_axis(said[name], at_BxM, said_BxM, axis=1)
+    return said
+
+  def _shifted(
+    self, inner: base.Batch, start: jax.Array, length: int
+  ) -> base.Batch:
+    """One sequence moved right by `start` (no batch axis yet)."""
+
+    def moved(
+      value_Mx: jax.Array,
+      fill: int | bool,  # M is the length of the problem
+    ) -> jax.Array:
+      full_Lx = jnp.full((length, *value_Mx.shape[1:]), fill, value_Mx.dtype)
+      return jax.lax.dynamic_update_slice_in_dim(full_Lx, value_Mx, start, 0)
+
+    targets_L = moved(inner.targets_BxL, False)
+    return base.Batch(
+      tokens_BxL=moved(inner.tokens_BxL, self.vocabulary - 1),
+      targets_BxL=targets_L,
+      ends_BxL=moved(inner.ends_BxL, False),
+      foils_BxLxC=moved(inner.foils_BxLxC, -1),
+      strata={
+        **{name: moved(x_M, -1) for name, x_M in inner.strata.items()},
+        'start': jnp.where(targets_L, start, -1),
+      },
+    )
