@@ -9,6 +9,9 @@ Perplexity says what a model makes of all of text at once. It cannot certify a
 retrofit: a byte is mostly told by the few before it, so a model that lost
 everything far away may lose little here. Read it beside the tasks.
 
+All runs are evaluated on the same bytes, so bumps that all lines share are of
+the text, and only differences between lines are of the schemes.
+
 Command: posexp run experiments/text.py
 """
 

@@ -18,7 +18,7 @@ SPLITS = ('train', 'validation')
 
 @dataclasses.dataclass(frozen=True)
 class Text(tasks.Task):
-  """Which token comes next, at every place of a window of packed text.
+  """Which token comes next, anywhere in a window of packed text.
 
   Layout: each split is one stream, its documents in an order that their names
   decide, each with a separator after it:

@@ -29,6 +29,7 @@ class Mixture(base.Task):
   Targets, ends and foils are those of the tasks; foils are as many as the task
   with the most has. Strata: all those of all tasks, -1 where a task lacks one,
   and `task`, the index of the task. Answerers are those that all tasks have.
+  The gate is the least of those tasks that have one of their own.
 
   Args:
     tasks: one task or more.
@@ -94,6 +95,15 @@ class Mixture(base.Task):
   @property
   def defended(self) -> frozenset[str]:  # type: ignore[override]
     return frozenset.intersection(*(t.defended for t in self._drawn()))
+
+  @property
+  def gate(self) -> float | None:
+    gates = [t.gate for t in self._drawn() if t.gate is not None]
+    return min(gates, default=None)
+
+  def evaluated(self) -> 'Mixture':
+    held_out = tuple(task.evaluated() for task in self.tasks)
+    return dataclasses.replace(self, tasks=held_out)
 
   @property
   def vocabulary(self) -> int:

@@ -28,8 +28,8 @@ class Start(base.Task):
   for a problem after `high`.
 
   Targets, ends and foils are those of the task, moved. Strata: those of the
-  task, and `start`, which is s. Answerers, chance, capability and what the
-  design defends against are those of the task.
+  task, and `start`, which is s. Answerers, chance, gate, capability and what
+  the design defends against are those of the task.
 
   Args:
     task: the task to shift; its sequences are length - high tokens long.
@@ -73,6 +73,13 @@ class Start(base.Task):
   @property
   def defended(self) -> frozenset[str]:  # type: ignore[override]
     return self.task.defended
+
+  @property
+  def gate(self) -> float | None:
+    return self.task.gate
+
+  def evaluated(self) -> 'Start':
+    return dataclasses.replace(self, task=self.task.evaluated())
 
   @property
   def vocabulary(self) -> int:
