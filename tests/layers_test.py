@@ -10,9 +10,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Bottom first. A module may import what is on a lower line and, within its
 # own package, its siblings.
 ORDER = (
-  ('component', 'version', 'files'),
+  ('component', 'version', 'files', 'columns'),
   ('schemes', 'tasks'),
-  ('coverage', 'catalogue', 'explain_rotations'),
+  ('coverage', 'catalogue', 'explain_rotations', 'datasets'),
   ('blockwise',),
   ('listing', 'explain'),
   ('explain_tables',),
@@ -43,6 +43,7 @@ NO_JAX = {
   'version',
   'component',
   'files',
+  'columns',
   'records',
   'statistics',
   'tables',

@@ -74,7 +74,11 @@ def draw(one: Set, number: int = NUMBER, fold: int = FOLD) -> tasks.Batch:
     fold: the root of the keys; what is chosen by its score must be chosen on
       examples of another fold.
   """
-  sample = jax.jit(one.task.sample, static_argnames=('length', 'batch'))
+  sample = jax.jit(
+    one.task.sample,
+    static_argnames=('length', 'batch'),
+    compiler_options=_options(),
+  )
   with jax.threefry_partitionable(True):
     key = jax.random.key(fold, impl='threefry2x32')
     for part in (word(one.task), one.length):
@@ -86,6 +90,13 @@ def draw(one: Set, number: int = NUMBER, fold: int = FOLD) -> tasks.Batch:
       for n in range(-(-number // DRAW))
     ]
   return jax.tree.map(lambda *x: np.concatenate(x)[:number], *batches)
+
+
+def _options() -> dict[str, Any] | None:
+  """A CPU takes half as long to compile what it need not do fast."""
+  if jax.default_backend() != 'cpu':
+    return None
+  return {'xla_backend_optimization_level': 0}
 
 
 def draw_each(sets: Iterable[Set]) -> Iterator[tuple[Set, tasks.Batch]]:

@@ -27,8 +27,8 @@ _SET = re.compile(r'\w+_[0-9a-f]{8}_\d+')
 _PARTIAL = re.compile(rf'incomplete\..*_{re.escape(VERSION)}')
 _SHARD = re.compile(rf'{DATASET}-test\.array_record-\d+-of-\d+')
 _INFO = {'dataset_info.json', 'features.json', 'metadata.json'}
-# What else lies beside the sets: TFDS's own, the lock of a build and its log.
-_OURS = {'.config', '.lock', '.log'}
+# What else lies beside the sets: TFDS's own and the lock of a build.
+_OURS = {'.config', '.lock'}
 MISSING, BUILT, DAMAGED = 'missing', 'built', 'damaged'
 
 
