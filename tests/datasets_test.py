@@ -158,13 +158,6 @@ def test_the_dataset_says_what_it_is_and_where_it_is_from(built, drawn):
   assert about['key'].startswith('threefry2x32')
 
 
-def test_two_builds_are_the_same_to_the_byte(built, tmp_path):
-  store.build(SETS[:1], tmp_path)
-  first, second = files(built / store.DATASET), files(tmp_path / store.DATASET)
-  assert len(second) == 6
-  assert second == {path: first[path] for path in second}
-
-
 def test_a_published_set_is_a_configuration_of_the_builder(tmp_path):
   one = published.sets()[0]
   builder = frozen.PosexpFrozen(config=one.name, data_dir=tmp_path)
@@ -389,8 +382,9 @@ def test_no_other_word_is_taken(capsys):
   assert "cannot be 'biuld' (did you mean build?)" in capsys.readouterr().err
 
 
+OTHER = datasets.Set(tasks.Copy(symbols=4, distinct=False), 8)
 WITHOUT = """
-import pathlib, sys
+import sys
 from posexp import datasets, tasks
 from posexp.datasets import store
 one = datasets.Set(tasks.Copy(symbols=4, distinct=False), 8)
@@ -403,24 +397,38 @@ assert 'tensorflow' not in sys.modules
 """
 
 
-def test_tensorflow_is_never_imported_even_if_it_is_there(tmp_path):
-  # A stand-in that tells when someone so much as tries.
-  package = tmp_path / 'path' / 'tensorflow'
+@pytest.fixture(scope='module')
+def elsewhere(tmp_path_factory):
+  """A set that another process built, and the errors of that process."""
+  path = tmp_path_factory.mktemp('elsewhere')
+  # A stand-in for TensorFlow that tells when someone so much as tries.
+  package = path / 'path' / 'tensorflow'
   package.mkdir(parents=True)
   (package / '__init__.py').write_text(
-    f'open({str(tmp_path / "imported")!r}, "w").close()'
+    f'open({str(path / "imported")!r}, "w").close()'
   )
   root = pathlib.Path(__file__).parents[1]
-  paths = os.pathsep.join([str(tmp_path / 'path'), str(root)])
   done = subprocess.run(
     [sys.executable, '-c', WITHOUT],
     env={
       **os.environ,
-      'PYTHONPATH': paths,
-      'POSEXP_DATA': str(tmp_path / 'data'),
+      'PYTHONPATH': os.pathsep.join([str(path / 'path'), str(root)]),
+      'POSEXP_DATA': str(path / 'data'),
     },
     capture_output=True,
     text=True,
   )
+  return path, done
+
+
+def test_tensorflow_is_never_imported_even_if_it_is_there(elsewhere):
+  path, done = elsewhere
   assert done.returncode == 0, done.stderr
-  assert not (tmp_path / 'imported').exists()
+  assert not (path / 'imported').exists()
+
+
+def test_two_processes_write_the_same_bytes(elsewhere, tmp_path):
+  store.build([OTHER], tmp_path)
+  mine = files(tmp_path / store.DATASET)
+  assert len(mine) == 6
+  assert mine == files(elsewhere[0] / 'data' / store.DATASET)

@@ -12,12 +12,14 @@ import logging
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import writer
+from tensorflow_datasets.proto import tf_example_pb2
 
 from posexp import tasks, version
 from posexp.datasets import examples, published
@@ -70,6 +72,21 @@ class _Info(tfds.core.DatasetInfo):
     pass
 
 
+class _Writer(writer.ExampleWriter):
+  """Writes the arrays of an example in the order of their names.
+
+  Protobuf has another order in every process, and files would differ.
+  """
+
+  def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
+    return super().write(path, ((key, _sorted(row)) for key, row in examples))
+
+
+def _sorted(row: bytes) -> bytes:
+  example = tf_example_pb2.Example.FromString(row)
+  return example.SerializeToString(deterministic=True)
+
+
 class PosexpFrozen(tfds.core.GeneratorBasedBuilder):
   """`NUMBER` evaluation examples of a task at a length, in the split 'test'.
 
@@ -94,6 +111,9 @@ class PosexpFrozen(tfds.core.GeneratorBasedBuilder):
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict(provenance(self.builder_config.one)),
     )
+
+  def _example_writer(self) -> writer.ExampleWriter:
+    return _Writer(self.info.file_format)
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
     del dl_manager
