@@ -14,7 +14,17 @@ import time
 import numpy as np
 import pytest
 
-from posexp import checkpoint, config, measure, records, schemes, tasks, train
+from posexp import (
+  checkpoint,
+  config,
+  datasets,
+  evaluate,
+  measure,
+  records,
+  schemes,
+  tasks,
+  train,
+)
 from posexp.launch import grid, local, progress
 from tests import small
 
