@@ -4,7 +4,7 @@ WORKDIR ?= runs/quickstart
 RUN = .venv/bin
 PEERS = .venv-peers/bin
 
-.PHONY: quickstart test bench bench-peers test-oldest docs clean
+.PHONY: quickstart test bench bench-peers test-oldest docs digests clean
 
 quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
 	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
@@ -46,6 +46,9 @@ test-oldest:
 
 docs: .setup/user  ## docs/schemes and README's table, from the docstrings
 	$(RUN)/python docs/make.py
+
+digests: .setup/user  ## what posexp/datasets/digests.json publishes
+	$(RUN)/python -m posexp.datasets.published
 
 clean:  ## everything that was set up or computed here
 	rm -rf .venv .venv-peers .venv-oldest .setup runs build *.egg-info

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 from absl import flags
@@ -24,6 +23,9 @@ HELP = """posexp: controlled experiments on position in transformers.
   posexp schemes NAME    the formula, use and known failure of one
   posexp tasks           the tasks, and what each one isolates
   posexp tasks NAME      the layout, balance, foils and strata of one
+  posexp data build|verify|list [FILE...]
+                         the frozen evaluation sets: all that are published, or
+                         those of the grids of files
 
 Flags of run:
   --workdir=DIR     where records go (default: runs/<name of FILE>)
@@ -32,6 +34,9 @@ Flags of run:
                     (may be given several times)
   --seeds=0,1,2     other seeds than the file's, for every run
   --dry_run         print the runs, their sizes and an estimate; compute nothing
+
+  --data_dir=DIR    the frozen evaluation sets (default: $POSEXP_DATA, or
+                    ~/.cache/posexp/data); also of data
 
 Flags of explain and coverage:
   --train_length=64 --target=256   tokens; the target is 4 times the trained
@@ -55,6 +60,7 @@ flags.DEFINE_string('only', None, 'which runs', flag_values=FLAGS)
 flags.DEFINE_multi_string('set', [], 'FIELD=VALUE', flag_values=FLAGS)
 flags.DEFINE_list('seeds', None, 'other seeds', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)
+flags.DEFINE_string('data_dir', None, 'frozen sets', flag_values=FLAGS)
 flags.DEFINE_integer('train_length', 64, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_integer('target', None, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_integer('heads', 4, 'how many', flag_values=FLAGS)
@@ -86,6 +92,8 @@ def main(argv: Sequence[str]) -> int:
     if FLAGS.help or not words or words[0] == 'help':
       print(HELP)
       return 0
+    if FLAGS.data_dir:  # Where the processes of a run look, too.
+      os.environ['POSEXP_DATA'] = FLAGS.data_dir
     command, *rest = words
     if command not in COMMANDS:
       raise ValueError(
@@ -107,7 +115,7 @@ def run(words: list[str]) -> int:
   from posexp.launch import grid, local, progress
 
   (file,) = _exactly(words, ['FILE'], 'run')
-  experiment = _load(file)
+  experiment = grid.read(file)
   runs = experiment.runs
   changes = list(FLAGS.set)
   if FLAGS.seeds is not None:
@@ -117,7 +125,7 @@ def run(words: list[str]) -> int:
     runs = grid.select(runs, FLAGS.only)
   sharding.use_all_cores()
   if FLAGS.dry_run:
-    print(_plan(runs))
+    print(grid.estimate(runs))
     return 0
   workdir = pathlib.Path(FLAGS.workdir or f'runs/{pathlib.Path(file).stem}')
   _writable(workdir)
@@ -220,6 +228,37 @@ def list_tasks(words: list[str]) -> int:
   return 0
 
 
+def data(words: list[str]) -> int:
+  """Builds, verifies or lists frozen evaluation sets."""
+  from posexp import datasets
+  from posexp.datasets import inventory, published, store
+  from posexp.launch import grid, progress
+
+  action, *files = words or ['']
+  component.one_of(
+    'the word after `posexp data`', action, (*inventory.ACTIONS, 'list')
+  )
+  asked = [
+    datasets.Set(one.task, length)
+    for file in files
+    for one in grid.read(file).runs
+    for length in one.lengths
+  ]
+  sets = tuple(dict.fromkeys(asked)) or published.sets()
+  store.check(store.directory())
+  if action == 'list':
+    print(inventory.table(sets, store.directory()))
+    return 0
+  with progress.Progress(len(sets), pathlib.Path(os.devnull)) as tell:
+    try:
+      text, failures = inventory.ACTIONS[action](sets, store.directory(), tell)
+    except KeyboardInterrupt:
+      tell.note('interrupted: the same command goes on with what is missing')
+      return INTERRUPTED
+  print(text)
+  return FAILED if failures else 0
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'run': run,
   'show': show,
@@ -228,58 +267,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'coverage': coverage,
   'schemes': list_schemes,
   'tasks': list_tasks,
+  'data': data,
 }
-
-
-def _load(file: str):
-  """The experiment, or a sentence that says where its file went wrong."""
-  from posexp.launch import grid
-
-  try:
-    return grid.load(file)
-  except Exception as error:
-    frames = [
-      f
-      for f in traceback.extract_tb(error.__traceback__)
-      if pathlib.Path(f.filename) == pathlib.Path(file).resolve()
-    ]
-    if not frames and isinstance(error, ValueError):
-      raise
-    if isinstance(error, SyntaxError):
-      raise ValueError(f'{file}:{error.lineno}: {error.msg}') from error
-    kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
-    line = frames[-1].lineno if frames else '?'
-    raise ValueError(f'{file}:{line}: {kind}{error}') from error
-
-
-def _plan(runs) -> str:
-  """The table of `--dry_run`."""
-  from posexp import measure
-  from posexp.launch import progress
-
-  rate = measure.TYPICAL_SHARE * measure.matmul_rate(1024)
-  rows = [('run', 'parameters', 'positional', 'seeds', 'TFLOP', 'about')]
-  total = 0.0
-  for one in runs:
-    sizes, flops = measure.parameters(one), measure.run_flops(one)
-    total += flops
-    rows.append(
-      (
-        one.name,
-        f'{sizes["total"]:,}',
-        f'{sizes["positional"]:,}',
-        ','.join(map(str, one.seeds)),
-        f'{flops / 1e12:.2f}',
-        progress.duration(flops / rate),
-      )
-    )
-  return (
-    f'{_columns(rows)}\n\n{len(runs)} runs, {total / 1e12:.1f} TFLOP, about '
-    f'{progress.duration(total / rate)} on this machine, at '
-    f'{measure.TYPICAL_SHARE:.0%} of its matmul rate of '
-    f'{rate / measure.TYPICAL_SHARE / 1e9:.0f} GFLOP/s measured just now '
-    '(compilation not counted). Nothing was computed.'
-  )
 
 
 def _present(module, runs, workdir: pathlib.Path) -> None:
@@ -324,12 +313,3 @@ def _exactly(words: list[str], names: list[str], command: str) -> list[str]:
       f'{len(words)} arguments: {" ".join(words) or "none"}'
     )
   return words
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-  widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-  lines = [
-    '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-    for row in rows
-  ]
-  return '\n'.join([lines[0], '-' * min(100, sum(widths)), *lines[1:]])

@@ -1,8 +1,6 @@
 """Evaluation: correct, order error or retrieval error, at every length."""
 
 import functools
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,18 +11,17 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
-from posexp import config, model, schemes, sharding, tasks, windows
+from posexp import config, datasets, model, schemes, sharding, tasks, windows
+from posexp.datasets import store
 
 Array = jax.Array
 
 # What became of a target.
 CORRECT, ORDER_ERROR, RETRIEVAL_ERROR = 0, 1, 2
 
-# The root of all evaluation keys; training keys come from seeds, which are
-# unsigned, by another path (`train.DATA`), so that the folds never meet.
-FOLD = 0x0E7A1
-# Examples drawn with one key: part of what defines the examples.
-DRAW = 64
+FOLD = datasets.FOLD
+# Examples that are predicted with one call of a program.
+ROWS = 64
 # The largest logits array that a device may hold at once, in bytes.
 BUDGET = 2**28
 
@@ -41,6 +38,8 @@ class Outcomes(NamedTuple):
     example_T: the example that a target belongs to, ascending.
     strata: int32 arrays over T, by name.
     ends_SxN: for each end-of-sequence target, whether it was right.
+    examples: the digest of the examples, to tell that two records are of the
+      same bytes.
   """
 
   length: int
@@ -49,6 +48,7 @@ class Outcomes(NamedTuple):
   example_T: np.ndarray
   strata: dict[str, np.ndarray]
   ends_SxN: np.ndarray
+  examples: str
 
 
 @functools.lru_cache(maxsize=32)
@@ -58,22 +58,18 @@ def examples(
   """The evaluation examples of a task at a length, the same for every run.
 
   A pure function of its arguments: no scheme, seed or machine enters, and the
-  first n examples are the same however many are asked for. What is chosen by
-  its score must draw the examples that it is chosen on with another `fold`,
-  which never draws from data that are held out for evaluation.
+  first n examples are the same however many are asked for. They are read from
+  the frozen set where `posexp data build` made one, and drawn otherwise. What
+  is chosen by its score must be chosen on examples of another `fold`, which
+  never draws from data that are held out for evaluation.
+
+  Raises:
+    ValueError: one sentence with both digests, if the frozen set is damaged,
+      or what was drawn is not what was published.
   """
-  name = json.dumps(task.to_dict(), sort_keys=True)
-  word = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
-  key = jax.random.key(fold)
-  for part in (word, length):
-    key = jax.random.fold_in(key, np.uint32(part))
-  source = task.evaluated() if fold == FOLD else task
-  draw = jax.jit(source.sample, static_argnames=('length', 'batch'))
-  batches = [
-    jax.device_get(draw(jax.random.fold_in(key, n), length=length, batch=DRAW))
-    for n in range(-(-number // DRAW))
-  ]
-  return jax.tree.map(lambda *x: np.concatenate(x)[:number], *batches)
+  if fold == FOLD:
+    return store.load(task, length, number)
+  return datasets.draw(datasets.Set(task, length), number, fold)
 
 
 def baselines(task: tasks.Task, length: int, number: int) -> dict[str, float]:
@@ -173,7 +169,7 @@ class Evaluator:
     padded = min(ladder(length), longest)
     program = self._program(length, padded)
     shards = self.on.shape[sharding.DATA]
-    rows = -(-DRAW // shards) * shards
+    rows = -(-ROWS // shards) * shards
     parts = []
     for start in range(0, number, rows):
       part = tokens_BxL[start : start + rows]
@@ -283,6 +279,7 @@ def judge(
     example_T=np.nonzero(scored)[0].astype(np.int32),
     strata={k: np.asarray(v)[scored] for k, v in batch.strata.items()},
     ends_SxN=right[:, ends],
+    examples=datasets.digest(batch),
   )
 
 

@@ -1,5 +1,6 @@
 """Tests run strictly: what is merely tolerated elsewhere is an error here."""
 
+import os
 import pathlib
 
 import jax
@@ -12,6 +13,8 @@ jax.config.update('jax_num_cpu_devices', 2)
 _CACHE = pathlib.Path(__file__).parent.parent / '.pytest_cache' / 'jax'
 jax.config.update('jax_compilation_cache_dir', str(_CACHE))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+# No frozen sets of the user's own.
+os.environ['POSEXP_DATA'] = str(_CACHE.parent / 'no_data')
 # No silent broadcasting of ranks and no silent promotion of dtypes.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from posexp import config
+from posexp import config, datasets, tasks
+from posexp.datasets import store
 from posexp.launch import grid
 from tests import small
 
@@ -40,6 +41,20 @@ def test_the_schemes_of_the_readme_are_what_it_says(capsys):
   exec(block, {})
   lines = capsys.readouterr().out.splitlines()
   assert lines[-1] == ('RoPE(YaRN(4, 2048)) + ALiBi()')
+
+
+def test_the_reader_of_the_readme_reads_a_published_set(
+  tmp_path, capsys, monkeypatch
+):
+  (block,) = (b for b in blocks('python') if 'data_source' in b)
+  one = datasets.Set(tasks.Ordering(), 64)
+  monkeypatch.setenv('HOME', str(tmp_path))
+  store.build([one], tmp_path / '.cache' / 'posexp' / 'data')
+  names = {}
+  exec(block, names)
+  assert names['targets'] == 512 * 8
+  assert names['gaps'].min() > 0
+  assert 'order errors' in capsys.readouterr().out
 
 
 def test_every_command_of_the_readme_is_one():

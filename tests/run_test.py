@@ -17,6 +17,7 @@ import pytest
 from posexp import (
   checkpoint,
   config,
+  datasets,
   evaluate,
   measure,
   records,
@@ -279,6 +280,10 @@ def test_the_record_tells_what_is_behind_a_number(tmp_path):
   assert record['parameters']['positional'] == 16
   assert record['seconds']['train'] > 0
   assert len(record['losses'][0]) == -(-30 // train.CHUNK)
+  # Which examples: the same for every run of the task, told by their bytes.
+  for length in run.lengths:
+    batch = evaluate.examples(task, length, run.evaluate.examples)
+    assert record['examples'][str(length)] == datasets.digest(batch)
   first, second = record['losses']
   assert first != second
   assert json.loads(json.dumps(record)) == record

@@ -6,12 +6,14 @@ import fnmatch
 import importlib.util
 import pathlib
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Iterable
 from typing import Any
 
-from posexp import component, config
+from posexp import columns, component, config, measure
+from posexp.launch import progress
 
 
 class Experiment(typing.NamedTuple):
@@ -47,6 +49,25 @@ def load(path: str) -> Experiment:
   if not runs:
     raise ValueError(f'grid() of {path} yields no runs: give at least one')
   return Experiment(module, plan(runs))
+
+
+def read(file: str) -> Experiment:
+  """The experiment, or a sentence that says where its file went wrong."""
+  try:
+    return load(file)
+  except Exception as error:
+    frames = [
+      f
+      for f in traceback.extract_tb(error.__traceback__)
+      if pathlib.Path(f.filename) == pathlib.Path(file).resolve()
+    ]
+    if not frames and isinstance(error, ValueError):
+      raise
+    if isinstance(error, SyntaxError):
+      raise ValueError(f'{file}:{error.lineno}: {error.msg}') from error
+    kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+    line = frames[-1].lineno if frames else '?'
+    raise ValueError(f'{file}:{line}: {kind}{error}') from error
 
 
 def plan(runs: Iterable[config.Run]) -> tuple[config.Run, ...]:
@@ -186,3 +207,31 @@ def _import(path: pathlib.Path) -> types.ModuleType:
   finally:
     sys.path.pop(0)
   return module
+
+
+def estimate(runs: Iterable[config.Run]) -> str:
+  """The runs, their sizes and about how long they take, as a table."""
+  rate = measure.TYPICAL_SHARE * measure.matmul_rate(1024)
+  rows = [('run', 'parameters', 'positional', 'seeds', 'TFLOP', 'about')]
+  total = 0.0
+  for one in runs:
+    sizes, flops = measure.parameters(one), measure.run_flops(one)
+    total += flops
+    rows.append(
+      (
+        one.name,
+        f'{sizes["total"]:,}',
+        f'{sizes["positional"]:,}',
+        ','.join(map(str, one.seeds)),
+        f'{flops / 1e12:.2f}',
+        progress.duration(flops / rate),
+      )
+    )
+  return (
+    f'{columns.columns(rows)}\n\n{len(rows) - 1} runs, '
+    f'{total / 1e12:.1f} TFLOP, about '
+    f'{progress.duration(total / rate)} on this machine, at '
+    f'{measure.TYPICAL_SHARE:.0%} of its matmul rate of '
+    f'{rate / measure.TYPICAL_SHARE / 1e9:.0f} GFLOP/s measured just now '
+    '(compilation not counted). Nothing was computed.'
+  )

@@ -98,18 +98,20 @@ def _one(
   directory = records.run_directory(workdir, run.digest)
   directory.mkdir(parents=True, exist_ok=True)
   (directory / 'config.json').write_text(json.dumps(run.to_dict(), indent=1))
+  for n in run.lengths:  # A damaged set is told before any training.
+    evaluate.examples(run.task, n, run.evaluate.examples)
   if run.parent is None:
     trained = _train(run, workdir, on, tell)
   else:
     trained = _retrofit(run, workdir, on, tell)
   begun = time.monotonic()
-  results, outcomes = _evaluate(run, trained.params, on, tell)
+  results, outcomes, examples = _evaluate(run, trained.params, on, tell)
   covered = [
     row for n in run.lengths for row in diagnose.report(run, trained.params, n)
   ]
   trained.seconds['evaluate'] = time.monotonic() - begun
   trained.seconds['total'] = time.monotonic() - start
-  record = _record(run, workdir, on, trained, results, covered)
+  record = _record(run, workdir, on, trained, results, covered, examples)
   records.write(workdir, record, outcomes)
   inside = [r['token'] for r in results if r['length'] == run.train.length]
   tell.note(
@@ -216,15 +218,17 @@ def _evaluate(
   params: Any,
   on: jax.sharding.Mesh,
   tell: progress.Progress,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-  """Result rows, and the outcome of every target as named arrays."""
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], dict[str, str]]:
+  """Result rows, the outcome of every target, the digests of the examples."""
   evaluator = evaluate.Evaluator(run, on)
   params = sharding.pad_seeds(params, on, len(run.seeds))
   rows: list[dict[str, Any]] = []
   arrays: dict[str, np.ndarray] = {}
+  digests: dict[str, str] = {}
   for length in run.lengths:
     found = evaluator.outcomes(params, length)
     rows += evaluate.summary(found, run.seeds)
+    digests[str(length)] = found.examples
     arrays[f'{length}/kind'] = found.kind_SxT
     arrays[f'{length}/nats'] = found.nats_SxT
     arrays[f'{length}/example'] = found.example_T
@@ -232,7 +236,7 @@ def _evaluate(
       arrays[f'{length}/strata/{name}'] = values
     effort = measure.evaluate_flops(run, length) * len(run.seeds)
     tell.advance(effort, f'{run.name} at {length}')
-  return rows, arrays
+  return rows, arrays, digests
 
 
 def _record(
@@ -242,6 +246,7 @@ def _record(
   trained: Trained,
   results: list[dict[str, Any]],
   covered: list[dict[str, Any]],
+  examples: dict[str, str],
 ) -> dict[str, Any]:
   """All that is kept of a run, as plain JSON values."""
   parent = run.parent
@@ -280,6 +285,7 @@ def _record(
       str(n): evaluate.baselines(run.task, n, run.evaluate.examples)
       for n in run.lengths
     },
+    'examples': examples,
     'results': results,
     'coverage': covered,
   }
