@@ -32,7 +32,7 @@ def addition(tokens, *, reverse):
   for place, t in enumerate(c_at):
     foils = [
       right[p] if 0 <= p < len(right) and right[p] != right[place] else -1
-      for p in (place - 1, place + 1)
+      for p in (place - step, place + step)
     ]
     low = 10**place
     chain = 0
@@ -41,6 +41,7 @@ def addition(tokens, *, reverse):
       while tokens[a_at[place - chain]] + tokens[b_at[place - chain]] - 8 == 9:
         chain += 1
     strata = {
+      'index': t - equals - 1,
       'place': place,
       'carry': chain,
       'distance': t - a_at[place] if place < len(a_at) else -1,
@@ -48,7 +49,7 @@ def addition(tokens, *, reverse):
     asked[t] = right[place], foils, strata
   t = equals + 1 + len(c_at)
   if t < len(tokens):
-    none = {'place': -1, 'carry': -1, 'distance': -1}
+    none = {'index': len(c_at), 'place': -1, 'carry': -1, 'distance': -1}
     asked[t] = EOS, [-1, -1], none
   return asked
 
@@ -72,7 +73,8 @@ def dyck(tokens, *, task):
     above = stack[depth][0] if index else -1
     below = stack[depth - 2][0] if depth > 1 else -1
     foils = [-1 if f == token else f for f in (above, below)]
-    asked[t] = token, foils, {'depth': depth, 'distance': t - place}
+    strata = {'index': index, 'depth': depth, 'distance': t - place}
+    asked[t] = token, foils, strata
   return asked
 
 

@@ -37,16 +37,16 @@ class Addition(base.Task):
   it), but nine carries in ten were made in the column just before, and every
   column more is ten times rarer: read accuracy by `carry`.
 
-  Foils (C = 2): what the column one place less significant would give and
-  what the one more significant would give, -1 where there is none or where it
-  is the same digit. There are ten digits, so that two of the nine wrong ones
-  are foils: a blind error is an order error in at most two of nine. The EOS
-  has none.
+  Foils (C = 2): what the columns beside it give, the one answered before and
+  the one answered next, -1 where there is none or where it is the same digit.
+  There are ten digits, so that two of the nine wrong ones are foils: a blind
+  error is an order error in at most two of nine. The EOS has none.
 
-  Strata: `place`, the significance of the digit, 0 for the ones; `carry`, how
-  many columns away the carry that reaches it was made, 0 if none does;
-  `distance` from the answer back to the digit of a in its column, -1 for the
-  first digit of c, which has none. The EOS has no strata.
+  Strata: `index`, the place in the answer from 0, EOS included; `place`, the
+  significance of the digit, 0 for the ones; `carry`, how many columns away the
+  carry that reaches it was made, 0 if none does; `distance` from the answer
+  back to the digit of a in its column, -1 for the digit of c that has none.
+  The EOS has an index and nothing else.
 
   Answerers: 'random' is the best that has not seen a and b: the sum of two
   uniform numbers is not uniform. 'bag' adds two digits taken blindly and says
@@ -68,7 +68,7 @@ class Addition(base.Task):
   >>> batch.tokens_BxL[0].tolist()  # 062 + 519 = 0581, the digit 0 being 4.
   [4, 10, 6, 1, 9, 5, 13, 2, 4, 9, 12, 5, 3]
   >>> batch.foils_BxLxC[0, -5:].tolist()
-  [[9, -1], [12, 4], [5, 9], [-1, 12], [-1, -1]]
+  [[-1, 9], [4, 12], [9, 5], [12, -1], [-1, -1]]
   >>> batch.strata['place'][0, -5:].tolist()
   [3, 2, 1, 0, -1]
   >>> batch.strata['carry'][0, -5:].tolist()
@@ -179,38 +179,30 @@ def _work_out(task: Addition, length: int, key: jax.Array) -> _Sum:
 def _compose(task: Addition, length: int, total: _Sum) -> base.Batch:
   """One sequence with its targets, foils and strata (no batch axis yet)."""
   digits, count = total.a_N.shape[0], total.c_C.shape[0]
-  tail = int(task.eos)
-  lead = length - count - tail
+  pad = length - count - int(task.eos) - 2 - 2 * digits
 
   def written(value_X: jax.Array) -> jax.Array:
     return value_X if task.reverse else value_X[::-1]
 
-  def on_answers(value_C: jax.Array) -> jax.Array:
-    return jnp.pad(written(value_C), (lead, tail), constant_values=-1)
-
   def special(token: int, times: int = 1) -> jax.Array:
     return jnp.full(times, token, jnp.int32)
 
-  answer_C = _DIGIT + total.c_C
-  parts = (
-    *(special(PAD, lead - 2 - 2 * digits), _DIGIT + written(total.a_N)),
-    *(special(PLUS), _DIGIT + written(total.b_N)),
-    *(special(EQUALS), written(answer_C), special(EOS, tail)),
+  lead = (
+    *(special(PAD, pad), _DIGIT + written(total.a_N)),
+    *(special(PLUS), _DIGIT + written(total.b_N), special(EQUALS)),
   )
-  foils_2xL = [on_answers(foil_C) for foil_C in layout.neighbours(answer_C)]
   place_C = jnp.arange(count, dtype=jnp.int32)
   distance = 2 * digits + (2 if task.reverse else 3)
-  place_L = np.arange(length)
-  return base.Batch(
-    tokens_BxL=jnp.concatenate(parts),
-    targets_BxL=jnp.asarray(place_L >= lead),
-    ends_BxL=jnp.asarray(place_L >= lead + count),
-    foils_BxLxC=jnp.stack(foils_2xL, axis=1),
-    strata={
-      'place': on_answers(place_C),
-      'carry': on_answers(total.carry_C),
-      'distance': on_answers(jnp.where(place_C < digits, distance, -1)),
-    },
+  strata = {
+    'place': place_C,
+    'carry': total.carry_C,
+    'distance': jnp.where(place_C < digits, distance, -1),
+  }
+  return layout.repetition(
+    jnp.concatenate(lead),
+    _DIGIT + written(total.c_C),
+    EOS if task.eos else None,
+    {name: written(value_C) for name, value_C in strata.items()},
   )
 
 

@@ -20,7 +20,7 @@ _UNITS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Attachment(base.Task):
-  """Which head does this modifier belong to: the nearest, or the one before?
+  """Which head is this modifier of: the nearest, or the one before it?
 
   ```
   body of N = length - 1 - 2 * queries slots, SEP, (modifier head) * queries

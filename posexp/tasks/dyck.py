@@ -46,8 +46,9 @@ class Dyck(base.Task):
   the right one on the stack, and the one due next, which stands below, -1
   where there is none or where it is of the same kind.
 
-  Strata: `depth`, how many brackets are open before the answer; `distance`
-  from the answer back to its opening bracket, the longer the lower the depth.
+  Strata: `index`, the place in the answer from 0; `depth`, how many brackets
+  are open before it; `distance` from the answer back to its opening bracket,
+  the longer the lower the depth.
 
   Answerers: 'bag' counts which kinds are still open and says any of those;
   'recent' says the kind of the opening bracket that stands last in the body,
@@ -71,7 +72,7 @@ class Dyck(base.Task):
   >>> batch.foils_BxLxC[0, -2:].tolist()
   [[-1, 4], [5, -1]]
   >>> {k: v[0, -2:].tolist() for k, v in batch.strata.items()}
-  {'depth': [2, 1], 'distance': [6, 12]}
+  {'depth': [2, 1], 'distance': [6, 12], 'index': [0, 1]}
   """
 
   capability: ClassVar[str] = 'CS'
@@ -205,30 +206,18 @@ def _walk(
 def _compose(task: Dyck, length: int, text: _Text) -> base.Batch:
   """One sequence with its targets, foils and strata (no batch axis yet)."""
   unclosed, slots = task.unclosed, text.body_N.shape[0]
-  lead = length - unclosed
-  pad = lead - 1 - slots
-
-  def on_answers(value_U: jax.Array) -> jax.Array:
-    return jnp.pad(value_U, (lead, 0), constant_values=-1)
-
-  answer_U = _SPECIAL + task.kinds + text.kind_U[::-1]
+  pad = length - unclosed - 1 - slots
+  lead = (
+    *(jnp.full(pad, PAD, jnp.int32), text.body_N),
+    jnp.full(1, SEP, jnp.int32),
+  )
   index_U = jnp.arange(unclosed, dtype=jnp.int32)
-  foils_2xL = [on_answers(foil_U) for foil_U in layout.neighbours(answer_U)]
-  targets_L = jnp.asarray(np.arange(length) >= lead)
-  return base.Batch(
-    tokens_BxL=jnp.concatenate(
-      (
-        jnp.full(pad, PAD, jnp.int32),
-        text.body_N,
-        jnp.full(1, SEP, jnp.int32),
-        answer_U,
-      )
-    ),
-    targets_BxL=targets_L,
-    ends_BxL=jnp.zeros_like(targets_L),
-    foils_BxLxC=jnp.stack(foils_2xL, axis=1),
-    strata={
-      'depth': on_answers(unclosed - index_U),
-      'distance': on_answers(lead + index_U - pad - text.slot_U[::-1]),
+  return layout.repetition(
+    jnp.concatenate(lead),
+    _SPECIAL + task.kinds + text.kind_U[::-1],
+    None,
+    {
+      'depth': unclosed - index_U,
+      'distance': slots + 1 + index_U - text.slot_U[::-1],
     },
   )
