@@ -3,6 +3,8 @@
 import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -43,18 +45,23 @@ def test_the_schemes_of_the_readme_are_what_it_says(capsys):
   assert lines[-1] == ('RoPE(YaRN(4, 2048)) + ALiBi()')
 
 
-def test_the_reader_of_the_readme_reads_a_published_set(
-  tmp_path, capsys, monkeypatch
-):
+def test_the_reader_of_the_readme_needs_tfds_alone(tmp_path):
   (block,) = (b for b in blocks('python') if 'data_source' in b)
   one = datasets.Set(tasks.Ordering(), 64)
-  monkeypatch.setenv('HOME', str(tmp_path))
   store.build([one], tmp_path / '.cache' / 'posexp' / 'data')
-  names = {}
-  exec(block, names)
-  assert names['targets'] == 512 * 8
-  assert names['gaps'].min() > 0
-  assert 'order errors' in capsys.readouterr().out
+  # In a process that has never heard of posexp.
+  block += "import sys\nassert not {'posexp', 'tensorflow'} & {*sys.modules}\n"
+  block += 'print(targets, gaps.min() > 0)'
+  ran = subprocess.run(
+    [sys.executable, '-c', block],
+    cwd=tmp_path,
+    env={**os.environ, 'HOME': str(tmp_path)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert 'order errors' in ran.stdout
+  assert ran.stdout.splitlines()[-1] == f'{512 * 8} True'
 
 
 def test_every_command_of_the_readme_is_one():
