@@ -1,0 +1,56 @@
+"""Can each task be learned at all, by a small model in a minute or two?
+
+Question: a number beyond the trained length is worth nothing where the task
+was not learned at the trained one. Is there, for each task of the catalogue, a
+small model that learns it to 99 %, and what does it take? One exception is
+known: parity, which attention is bad at (see `posexp tasks Parity`).
+
+Command: posexp run experiments/learnable.py
+"""
+
+import posexp
+from posexp import schemes, tasks
+
+# Task, scheme, trained length, steps, layers. Small alphabets and many
+# questions a sequence are what makes a task quick to learn.
+ROPE, NOPE = schemes.RoPE(), schemes.NoPE()
+SMALL = {'keys': 8, 'values': 8, 'filler': 4}
+NAMES = {'variables': 8, 'values': 8, 'filler': 4}
+BESIDE = {'symbols': 8, 'queries': 2, 'offsets': (1, 2), 'most': 4}
+CELLS = (
+  (tasks.Copy(symbols=16), ROPE, 24, 1500, 2),
+  (tasks.Reverse(symbols=16), ROPE, 24, 1500, 2),
+  (tasks.SelectiveCopy(), ROPE, 32, 1500, 2),
+  (tasks.Ordering(symbols=16, queries=4, filler=4), ROPE, 32, 1600, 2),
+  (tasks.Presence(symbols=16, queries=4, filler=4), ROPE, 32, 1500, 2),
+  (tasks.Recall(pairs=4, queries=4, **SMALL), ROPE, 24, 2000, 2),
+  (tasks.FirstWins(queries=2, **SMALL), ROPE, 24, 2500, 2),
+  (tasks.LastWins(queries=2, **SMALL), ROPE, 24, 2500, 2),
+  (tasks.Needle(needles=3, queries=3, **SMALL), ROPE, 32, 4000, 2),
+  (tasks.VariableTracking(chains=2, hops=1, **NAMES), ROPE, 24, 6000, 3),
+  (tasks.FlipFlop(), ROPE, 32, 1500, 2),
+  (tasks.Attachment(8, 2, distractors=0, filler=4), ROPE, 20, 5000, 2),
+  (tasks.LookupLeft(**BESIDE), ROPE, 24, 2500, 2),
+  (tasks.LookupRight(**BESIDE), ROPE, 24, 2000, 2),
+  (tasks.IndexLookup(symbols=8, queries=8, high=8, most=16), ROPE, 32, 2000, 2),
+  (tasks.Sort(symbols=32), NOPE, 20, 2000, 2),
+  (tasks.RepeatToken(symbols=4), ROPE, 20, 1500, 2),
+  (tasks.Count(symbols=8, queries=2), ROPE, 24, 3000, 2),
+  (tasks.Majority(symbols=8, queries=2), ROPE, 24, 4000, 2),
+  (tasks.Parity(symbols=8, queries=2), ROPE, 24, 3000, 2),
+  (tasks.Addition(reverse=True), ROPE, 24, 2500, 2),
+  (tasks.Dyck(), ROPE, 24, 2000, 2),
+)
+
+
+def grid():
+  """Every task, at the trained length alone."""
+  for task, scheme, length, steps, layers in CELLS:
+    yield posexp.Run(
+      task=task,
+      scheme=scheme,
+      model=posexp.Model(layers=layers),
+      train=posexp.Train(length=length, steps=steps, learning_rate=3e-3),
+      evaluate=posexp.Evaluate(lengths=(length,), examples=256),
+      seeds=(0, 1),
+    )
