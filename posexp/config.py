@@ -235,7 +235,13 @@ class Run(component.Component):
 
   @property
   def lengths(self) -> tuple[int, ...]:
-    """Where the run is evaluated: always at the trained length too."""
+    """Where the run is evaluated: at the trained length too.
+
+    But for another task than its parent's: what counts is whether the parent
+    learned its own, and this one may not exist at that length.
+    """
+    if self.parent is not None and self.task != self.parent.task:
+      return self.evaluate.lengths
     return tuple(sorted({self.train.length, *self.evaluate.lengths}))
 
   def context(self, length: int) -> int:
@@ -282,6 +288,7 @@ class Run(component.Component):
     """This run's trained weights on another task of the same vocabulary.
 
     Another arm of the task, say: other gaps, another density, a later start.
+    It is evaluated at the lengths of `evaluate` and at no other.
     """
     return self.retrofit(self.scheme, task=task, **changes)
 

@@ -168,7 +168,11 @@ def test_a_child_is_not_held_to_the_lengths_of_training():
   run = ruled(lengths.Uniform(12, 48))
   run = dataclasses.replace(run, task=tasks.Start(plain, 0, 4))
   later = run.on(tasks.Start(plain, 32, 32))
-  assert later.train.shares == (0, 0, 0, 1) and later.lengths == (48,)
+  assert later.train.shares == (0, 0, 0, 1)
+  # Nor to the trained length itself, where this one would not fit.
+  much = config.Evaluate(lengths=(80,))
+  later = run.on(tasks.Start(plain, 64, 64), evaluate=much)
+  assert later.lengths == (80,) and run.lengths[-1] == 48
 
 
 BAD = [

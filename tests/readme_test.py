@@ -45,6 +45,12 @@ def test_the_schemes_of_the_readme_are_what_it_says(capsys):
   assert lines[-1] == ('RoPE(YaRN(4, 2048)) + ALiBi()')
 
 
+def test_the_factors_of_the_readme_are_runs(capsys):
+  (block,) = (b for b in blocks('python') if 'tasks.Mixture' in b)
+  exec(block, {})
+  assert 'weights=(1, 0)' in capsys.readouterr().out
+
+
 def test_the_reader_of_the_readme_needs_tfds_alone(tmp_path):
   (block,) = (b for b in blocks('python') if 'data_source' in b)
   one = datasets.Set(tasks.Ordering(), 64)

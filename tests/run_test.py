@@ -22,6 +22,7 @@ from posexp import (
   measure,
   records,
   schemes,
+  tables,
   tasks,
   train,
 )
@@ -312,3 +313,17 @@ def test_a_run_that_fails_at_its_end_is_counted_once(tmp_path, monkeypatch):
     failures = local.execute([run], tmp_path, tell)
     assert failures == {run.digest: 'no room for the record'}
     assert tell.done == pytest.approx(total)
+
+
+@pytest.mark.usefixtures('quick_compiles')
+def test_another_arm_is_evaluated_where_it_is_asked_for(tmp_path):
+  run = small.run(evaluate=config.Evaluate(lengths=(12,), examples=16))
+  twin = tasks.Presence(symbols=16, queries=1, filler=4)
+  arm = run.on(twin, evaluate=config.Evaluate(lengths=(16, 24), examples=16))
+  assert small.execute(tmp_path, run, arm) == {}
+  table = records.load(tmp_path, [arm.digest])
+  assert table['length'].tolist() == [16, 16, 24, 24]
+  assert set(table['task']) == {str(twin)}
+  root = records.read(tmp_path, run.digest)
+  assert records.read(tmp_path, arm.digest)['learned'] == root['learned']
+  assert '16 (1.33x)' in tables.text(table)

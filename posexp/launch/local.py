@@ -113,10 +113,12 @@ def _one(
   trained.seconds['total'] = time.monotonic() - start
   record = _record(run, workdir, on, trained, results, covered, examples)
   records.write(workdir, record, outcomes)
-  inside = [r['token'] for r in results if r['length'] == run.train.length]
+  # The trained length, but for a task that does not exist there.
+  told = min(run.lengths, key=lambda n: abs(n - run.train.length))
+  right = [r['token'] for r in results if r['length'] == told]
   tell.note(
     f'done    {run.name}: '
-    f'{min(inside):.3f} to {max(inside):.3f} right at {run.train.length} '
+    f'{min(right):.3f} to {max(right):.3f} right at {told} '
     f'({progress.duration(trained.seconds["total"])})'
   )
 

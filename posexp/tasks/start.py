@@ -24,8 +24,7 @@ class Start(base.Task):
   `Start(task, 64, 64)`: at the same length of the problem, this is a test of
   later positions, where a longer problem has both more tokens and later ones.
   The problem is that of `task` for the same key and length - high, token for
-  token. A run is evaluated at its trained length too, which must leave room
-  for a problem after `high`.
+  token.
 
   Targets, ends and foils are those of the task, moved. Strata: those of the
   task, and `start`, which is s. Answerers, chance, gate, capability and what
