@@ -14,24 +14,27 @@ from posexp import schemes, tasks
 # Task, scheme, trained length, steps, layers. Small alphabets and many
 # questions a sequence are what makes a task quick to learn.
 ROPE, NOPE = schemes.RoPE(), schemes.NoPE()
-SMALL = {'keys': 8, 'values': 8, 'filler': 4}
-NAMES = {'variables': 8, 'values': 8, 'filler': 4}
-BESIDE = {'symbols': 8, 'queries': 2, 'offsets': (1, 2), 'most': 4}
 CELLS = (
   (tasks.Copy(symbols=16), ROPE, 24, 1500, 2),
   (tasks.Reverse(symbols=16), ROPE, 24, 1500, 2),
   (tasks.SelectiveCopy(), ROPE, 32, 1500, 2),
   (tasks.Ordering(symbols=16, queries=4, filler=4), ROPE, 32, 1600, 2),
   (tasks.Presence(symbols=16, queries=4, filler=4), ROPE, 32, 1500, 2),
-  (tasks.Recall(pairs=4, queries=4, **SMALL), ROPE, 24, 2000, 2),
-  (tasks.FirstWins(queries=2, **SMALL), ROPE, 24, 2500, 2),
-  (tasks.LastWins(queries=2, **SMALL), ROPE, 24, 2500, 2),
-  (tasks.Needle(needles=3, queries=3, **SMALL), ROPE, 32, 4000, 2),
-  (tasks.VariableTracking(chains=2, hops=1, **NAMES), ROPE, 24, 6000, 3),
+  (tasks.Recall(4, 8, 4, keys=8, pairs=4), ROPE, 24, 2000, 2),
+  (tasks.FirstWins(2, 8, 4, keys=8), ROPE, 24, 2500, 2),
+  (tasks.LastWins(2, 8, 4, keys=8), ROPE, 24, 2500, 2),
+  (tasks.Needle(3, 8, 4, keys=8, needles=3), ROPE, 32, 4000, 2),
+  (
+    tasks.VariableTracking(2, 8, 4, variables=8, chains=2, hops=1),
+    ROPE,
+    24,
+    6000,
+    3,
+  ),
   (tasks.FlipFlop(), ROPE, 32, 1500, 2),
   (tasks.Attachment(8, 2, distractors=0, filler=4), ROPE, 20, 5000, 2),
-  (tasks.LookupLeft(**BESIDE), ROPE, 24, 2500, 2),
-  (tasks.LookupRight(**BESIDE), ROPE, 24, 2000, 2),
+  (tasks.LookupLeft(8, 2, offsets=(1, 2), most=4), ROPE, 24, 2500, 2),
+  (tasks.LookupRight(8, 2, offsets=(1, 2), most=4), ROPE, 24, 2000, 2),
   (tasks.IndexLookup(symbols=8, queries=8, high=8, most=16), ROPE, 32, 2000, 2),
   (tasks.Sort(symbols=32), NOPE, 20, 2000, 2),
   (tasks.RepeatToken(symbols=4), ROPE, 20, 1500, 2),
