@@ -145,6 +145,12 @@ def test_shuffled_is_uniform(count):
   assert chi_square(counts, 200) < 5
 
 
+@pytest.mark.parametrize('weights', [(1, 1e-17), (1, 1e-17, 1e-17), (0, 1)])
+def test_a_weight_next_to_nothing_is_one_all_the_same(weights):
+  index = draw.choice(words(100), weights)
+  assert index.tolist() == [weights.index(1)] * 100
+
+
 def test_integers_reach_both_ends_and_no_further():
   values = np.asarray(draw.integers(words(4000), 3, 11))
   counts = np.bincount(values)

@@ -74,7 +74,9 @@ def choice(word_X: jax.Array, weights: Sequence[float]) -> jax.Array:
   share_K = np.cumsum(np.asarray(weights, np.float64)[likely])
   index_X = jnp.zeros(word_X.shape, jnp.int32)
   for share in share_K[:-1] / share_K[-1]:
-    index_X += (word_X >= jnp.uint32(int(share * 2**32))).astype(jnp.int32)
+    # What is all but certain in float64 would be one more than a word holds.
+    edge = min(int(share * 2**32), 2**32 - 1)
+    index_X += (word_X >= jnp.uint32(edge)).astype(jnp.int32)
   return jnp.asarray(likely, jnp.int32)[index_X]
 
 
