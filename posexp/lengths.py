@@ -139,8 +139,9 @@ class PowerLaw(_Drawn):
 
   @property
   def weights(self) -> tuple[float, ...]:
-    # Relative to the shortest, so that no power is too large or too small.
-    return tuple((n / self.low) ** -self.exponent for n in self.values)
+    # Relative to the likeliest, so that no power is too large.
+    likeliest = self.low if self.exponent >= 0 else self.high
+    return tuple((n / likeliest) ** -self.exponent for n in self.values)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,6 +65,13 @@ def test_a_ramp_rises_evenly(steps, count):
     )
 
 
+def test_a_steep_law_is_all_of_one_length():
+  for exponent, share in ((400.0, (1, 0, 0, 0)), (-400.0, (0, 0, 0, 1))):
+    rule = lengths.PowerLaw(2, 512, exponent=exponent)
+    np.testing.assert_allclose(rule.shares(10), share, atol=1e-9)
+    assert set(rungs(rule, 50).tolist()) == {share.index(1)}
+
+
 def test_rungs_are_even_and_end_at_both_ends():
   assert lengths.Uniform(8, 32).values == (8, 16, 24, 32)
   assert lengths.Ramp(10, 13, steps=5, rungs=9).values == (10, 11, 12, 13)
