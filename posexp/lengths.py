@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import draw
+from posexp.tasks import draw, fields
 
 # The root of the keys of the rungs; data and weights have the seeds' own.
 ROOT = 0x1E467
@@ -34,11 +34,11 @@ class Rule(component.Component, abc.ABC):
 
   def __post_init__(self) -> None:
     name = type(self).__name__
-    component.at_least(f'low of {name}', self.low, 2)
-    component.at_least(
+    fields.at_least(f'low of {name}', self.low, 2, 'a token is to be predicted')
+    fields.at_least(
       f'high of {name}', self.high, self.low, 'it is the longest length'
     )
-    component.at_least(
+    fields.at_least(
       f'rungs of {name}', self.rungs, 2, 'use low=high for a single length'
     )
 
@@ -171,7 +171,7 @@ class Ramp(Rule):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    component.at_least(
+    fields.at_least(
       'steps of Ramp', self.steps, 1, 'without a ramp the length is fixed'
     )
 

@@ -195,6 +195,13 @@ BAD = [
     (8, 16, float('inf')),
     'exponent of PowerLaw must be finite, got inf: use low=high',
   ),
+  (
+    lengths.Uniform,
+    (8, 16.5),
+    'high of Uniform must be an int, got 16.5 .float.: write a whole number',
+  ),
+  (lengths.Uniform, (8, 16, None), 'rungs of Uniform must be an int, got None'),
+  (lengths.Ramp, (8, 16, 1e3), 'steps of Ramp must be an int, got 1000.0'),
   (lengths.Ramp, (8, 16, 0), 'steps of Ramp must be at least 1, got 0: with'),
 ]
 
