@@ -116,6 +116,12 @@ class Train(component.Component):
         f'length of Train must be the longest of {self.lengths}, got '
         f'{self.length}: use length={self.rungs[-1]}, or another high'
       )
+    if not self.shares[-1]:
+      raise ValueError(
+        f'steps of Train must reach length {self.length} under {self.lengths}, '
+        f'got {self.steps}: train for more steps, or use a rule that gets '
+        'there earlier'
+      )
 
   @property
   def rungs(self) -> tuple[int, ...]:

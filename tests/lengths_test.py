@@ -219,5 +219,11 @@ def test_bad_lengths_are_sentences():
     'got 12: use length=16, or another high',
   ):
     small.train_config(lengths=lengths.Uniform(8, 16))
+  with pytest.raises(
+    ValueError,
+    match=r'steps of Train must reach length 16 under Ramp\(.*steps=30\), got '
+    '30: train for more steps',
+  ):
+    ruled(lengths.Ramp(8, 16, steps=30), steps=30)
   with pytest.raises(ValueError, match='length must be at least 8 for 1'):
     ruled(lengths.Uniform(4, 16))
