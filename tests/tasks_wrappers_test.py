@@ -108,6 +108,15 @@ def test_chance_of_a_mixture_counts_targets():
   assert task.capability == 'ORS' and task.only(1).capability == 'O'
 
 
+def test_chance_of_a_mixture_counts_targets_on_average():
+  # The last of 32 instructions is a READ, and of those between one in ten;
+  # against 31 of a Copy whose chance is far from a half.
+  copy = tasks.Copy()
+  task = tasks.Mixture((tasks.FlipFlop(), copy))
+  expected = (4 * 0.5 + 31 * copy.chance(64)) / 35
+  assert task.chance(64) == pytest.approx(expected, rel=0.02)
+
+
 class _Anywhere(tasks.Copy):
   """A Copy that does not say where it asks."""
 

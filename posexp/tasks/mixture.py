@@ -128,7 +128,8 @@ class Mixture(base.Task):
   def chance(self, length: int) -> float:
     """That of each task, weighted by how many of all targets are its own.
 
-    Every sequence of a task is taken to have as many targets as any other.
+    Where the sequences of a task differ in how many they have, it is a mean
+    over 2**18 tokens of them.
     """
     self.check(length)
     weight_K = np.asarray(self._weights(), np.float64)
@@ -196,16 +197,21 @@ class Mixture(base.Task):
     return sum(task.vocabulary for task in self.tasks[:index])
 
 
+# Tokens of the sequences in which targets are counted.
+_COUNTED = 2**18
+
+
 @functools.lru_cache(maxsize=64)
-def _targets(task: base.Task, length: int) -> int:
-  """How many targets that are no end of sequence a sequence has."""
+def _targets(task: base.Task, length: int) -> float:
+  """How many targets that are no end of sequence a sequence has on average."""
+  batch = max(1, _COUNTED // length)
 
   def count(key: jax.Array) -> jax.Array:
-    one = task.sample(key, length=length, batch=1)
-    return jnp.sum(one.targets_BxL & ~one.ends_BxL)
+    some = task.sample(key, length=length, batch=batch)
+    return jnp.sum(some.targets_BxL & ~some.ends_BxL)
 
   # Under jit, all that is not counted is left out.
-  return int(jax.jit(count)(jax.random.key(0)))
+  return int(jax.jit(count)(jax.random.key(0))) / batch
 
 
 def _moved(part: base.Batch, offset: int) -> base.Batch:
