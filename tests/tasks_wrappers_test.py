@@ -143,6 +143,17 @@ BAD_FIELDS = [
     {'task': tasks.Start(_ORDER)},
     r'task of Start is a Start, got Start\(.*: shift Ordering\(.*\) once',
   ),
+  (tasks.Start, {'task': 'Copy'}, "task of Start must be a task, got 'Copy':"),
+  (
+    tasks.Mixture,
+    {'tasks': _ORDER},
+    r'tasks of Mixture must be a tuple of tasks, got Ordering\(.*: write',
+  ),
+  (
+    tasks.Mixture,
+    {'tasks': (_ORDER, 'Copy')},
+    r"must be a tuple of tasks, got \(Ordering\(.*, 'Copy'\): write",
+  ),
   (tasks.Mixture, {'tasks': ()}, 'tasks of Mixture is empty: give one'),
   (
     tasks.Mixture,
@@ -153,6 +164,16 @@ BAD_FIELDS = [
     tasks.Mixture,
     {'tasks': (_ORDER, _ORDER), 'weights': (1, -0.5)},
     r'a number from 0 on for each of its 2 tasks, got \(1, -0\.5\)',
+  ),
+  (
+    tasks.Mixture,
+    {'tasks': (_ORDER, _ORDER), 'weights': ('1', 2)},
+    r"a number from 0 on for each of its 2 tasks, got \('1', 2\): use 0",
+  ),
+  (
+    tasks.Mixture,
+    {'tasks': (_ORDER, _ORDER), 'weights': 2},
+    'a number from 0 on for each of its 2 tasks, got 2: use 0',
   ),
   (
     tasks.Mixture,

@@ -59,14 +59,22 @@ class Mixture(base.Task):
   weights: tuple[float, ...] | None = None
 
   def __post_init__(self) -> None:
-    object.__setattr__(self, 'tasks', tuple(self.tasks))
+    if isinstance(self.tasks, list):
+      object.__setattr__(self, 'tasks', tuple(self.tasks))
+    if not isinstance(self.tasks, tuple) or not all(
+      isinstance(task, base.Task) for task in self.tasks
+    ):
+      raise ValueError(
+        f'tasks of Mixture must be a tuple of tasks, got {self.tasks!r}: write '
+        'Mixture((Copy(), Dyck()))'
+      )
     if not self.tasks:
       raise ValueError('tasks of Mixture is empty: give one task or more')
     if self.weights is None:
       return
-    object.__setattr__(self, 'weights', tuple(self.weights))
-    number = len(self.weights) == len(self.tasks)
-    if not number or not all(0 <= w < math.inf for w in self.weights):
+    if isinstance(self.weights, list):
+      object.__setattr__(self, 'weights', tuple(self.weights))
+    if not _are_weights(self.weights, len(self.tasks)):
       raise ValueError(
         f'weights of Mixture must be a number from 0 on for each of its '
         f'{len(self.tasks)} tasks, got {self.weights}: use 0 for a task that '
@@ -195,6 +203,15 @@ class Mixture(base.Task):
   def _offset(self, index: int) -> int:
     """Where the token ids of a task begin."""
     return sum(task.vocabulary for task in self.tasks[:index])
+
+
+def _are_weights(weights: object, number: int) -> bool:
+  """Whether these are so many numbers from 0 on."""
+  return (
+    isinstance(weights, tuple)
+    and len(weights) == number
+    and all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
+  )
 
 
 # Tokens of the sequences in which targets are counted.

@@ -59,6 +59,11 @@ class Start(base.Task):
     fields.at_least(
       'high', self.high, self.low, 'use low=high for a start that is fixed'
     )
+    if not isinstance(self.task, base.Task):
+      raise ValueError(
+        f'task of Start must be a task, got {self.task!r}: write '
+        'Start(Copy(), low=0, high=16)'
+      )
     if isinstance(self.task, Start):
       raise ValueError(
         f'task of Start is a Start, got {self.task}: shift '
