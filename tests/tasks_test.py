@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import math
 
 import jax
@@ -183,6 +184,24 @@ def test_dictionary_round_trip(task, length):
   del length
   assert tasks.Task.from_dict(task.to_dict()) == task
   assert hash(tasks.Task.from_dict(task.to_dict())) == hash(task)
+
+
+@pytest.mark.parametrize(
+  'one, other',
+  [
+    (tasks.FlipFlop(ignore=1), tasks.FlipFlop(ignore=1.0)),
+    (tasks.Recall(alpha=1), tasks.Recall(alpha=1.0)),
+    (
+      tasks.Mixture((tasks.Copy(), tasks.Dyck()), (1, 2)),
+      tasks.Mixture((tasks.Copy(), tasks.Dyck()), (1.0, 2.0)),
+    ),
+  ],
+)
+def test_tasks_that_are_equal_are_written_alike(one, other):
+  # What is written is part of the key of the evaluation examples, which are
+  # kept in memory by what is equal.
+  assert one == other
+  assert json.dumps(one.to_dict()) == json.dumps(other.to_dict())
 
 
 @each

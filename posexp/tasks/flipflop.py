@@ -80,6 +80,8 @@ class FlipFlop(base.Task):
     fields.within(
       'ignore', self.ignore, 0, 1, 'it is a probability; .8 is the usual one'
     )
+    # Equal rates are one config, whose examples have one key.
+    object.__setattr__(self, 'ignore', float(self.ignore))
     fields.is_bool('every', self.every)
 
   @property

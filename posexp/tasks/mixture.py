@@ -85,6 +85,8 @@ class Mixture(base.Task):
         f'weights of Mixture are all 0, got {self.weights}: give a task that '
         'is drawn a weight above 0'
       )
+    # Equal weights are one config, whose examples have one key.
+    object.__setattr__(self, 'weights', tuple(map(float, self.weights)))
 
   def only(self, index: int) -> 'Mixture':
     """The mixture with all the weight on one task: the same vocabulary."""

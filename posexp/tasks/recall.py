@@ -101,6 +101,8 @@ class Recall(store.Store):
     fields.within(
       'alpha', self.alpha, 0, 1, "0.01 is Zoology's, and 1 is uniform"
     )
+    # Equal laws are one config, whose examples have one key.
+    object.__setattr__(self, 'alpha', float(self.alpha))
 
   @property
   def names(self) -> int:
