@@ -110,10 +110,10 @@ def task_page() -> str:
 
 
 def each_task() -> list[tasks.Task]:
-  """One task of each class in the catalogue."""
-  return list(
-    {type(task): task for task in reversed(tasks.CATALOGUE)}.values()
-  )[::-1]
+  """One task of each class that is drawn."""
+  return list({type(task): task for task in reversed(listing.DRAWN)}.values())[
+    ::-1
+  ]
 
 
 def task_section(task: tasks.Task) -> str:

@@ -68,8 +68,14 @@ CAPABILITIES = {
 }
 
 
-# Those of the catalogue, and what is asked of data that are read.
-TASKS = (*tasks.CATALOGUE, datasets.Text())
+# Those of the catalogue and tasks made of them, of which a few stand for all.
+DRAWN: tuple[tasks.Task, ...] = (
+  *tasks.CATALOGUE,
+  tasks.Start(tasks.Ordering(filler=8), 0, 16),
+  tasks.Mixture((tasks.Ordering(), tasks.Presence())),
+)
+# And what is asked of data that are read.
+TASKS = (*DRAWN, datasets.Text())
 
 
 def task_table() -> str:
@@ -77,7 +83,9 @@ def task_table() -> str:
   rows = [('task', 'isolates', 'what it asks')]
   for task in TASKS:
     summary = (inspect.getdoc(type(task)) or '').split('\n\n')[0]
-    rows.append((str(task), task.capability, ' '.join(summary.split())))
+    rows.append(
+      (type(task).__name__, task.capability, ' '.join(summary.split()))
+    )
   first, second = (max(map(len, column)) for column in list(zip(*rows))[:2])
   lines = [f'{a:<{first}}  {b:<{second}}  {c}' for a, b, c in rows]
   legend = ', '.join(f'{k} {v}' for k, v in CAPABILITIES.items())

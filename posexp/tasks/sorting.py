@@ -33,7 +33,7 @@ class Sort(base.Task):
   more often, n / symbols of the time, without reading: see `chance`, and
   compare lengths at which it is small, or raise `symbols`. Values that may
   repeat would not help: with n = symbols of them, saying the last answer
-  again or its successor is right 45 times in 100.
+  again or its successor is right 44 times in 100.
 
   Answerers: 'bag' is always right, as nothing here asks for position; 'random'
   says the successor of the last answer; 'recent' always the last value of
