@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from posexp import tasks
+from tests import tasks_values_test
 from tests.tasks_balance_test import chi_square
 from tests.tasks_test import TABLE, many, scores
 
@@ -78,28 +79,20 @@ def dyck(tokens, *, task):
   return asked
 
 
-def check_against(batch, reference):
-  for b, tokens in enumerate(batch.tokens_BxL.tolist()):
-    asked = reference(tokens)
-    assert np.flatnonzero(batch.targets_BxL[b]).tolist() == sorted(asked)
-    for t, (token, foils, strata) in asked.items():
-      assert tokens[t] == token
-      assert batch.foils_BxLxC[b, t].tolist() == foils
-      assert {k: v[b, t] for k, v in batch.strata.items()} == strata
-
-
 @pytest.mark.parametrize(
   'name', ['addition', 'addition reverse', 'addition short']
 )
 def test_addition_against_plain_python(name):
   task, _, batch = many(name)
-  check_against(batch, lambda t: addition(t, reverse=task.reverse))
+  tasks_values_test.assert_read(
+    batch, lambda t: addition(t, reverse=task.reverse)
+  )
 
 
 @pytest.mark.parametrize('name', ['dyck', 'dyck shallow'])
 def test_dyck_against_a_stack(name):
   task, _, batch = many(name)
-  check_against(batch, lambda t: dyck(t, task=task))
+  tasks_values_test.assert_read(batch, lambda t: dyck(t, task=task))
 
 
 def test_addition_is_balanced():

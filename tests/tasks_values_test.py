@@ -111,7 +111,11 @@ def draw(task, length):
 
 def assert_as_read(task, length, reference):
   """Answers, foils and strata are those that `reference` reads off tokens."""
-  batch = draw(task, length)
+  assert_read(draw(task, length), reference)
+
+
+def assert_read(batch, reference):
+  """As `assert_as_read`, of a batch that was drawn."""
   for b, tokens in enumerate(batch.tokens_BxL.tolist()):
     asked = reference(tokens)
     assert np.flatnonzero(batch.targets_BxL[b]).tolist() == sorted(asked)
