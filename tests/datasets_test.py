@@ -1,6 +1,7 @@
 """Frozen evaluation sets: the same bytes, read by anyone, and what breaks."""
 
 import fcntl
+import functools
 import hashlib
 import itertools
 import json
@@ -94,6 +95,20 @@ def test_what_is_drawn_here_is_what_was_published(one):
 def test_no_setting_of_jax_changes_what_is_drawn(drawn):
   with jax.threefry_partitionable(False), jax.default_prng_impl('rbg'):
     same(datasets.draw(SETS[0]), drawn[SETS[0]])
+
+
+@pytest.mark.parametrize('task', tasks.CATALOGUE, ids=str)
+def test_wider_numbers_change_no_type_of_what_is_drawn(task):
+  sample = functools.partial(task.sample, length=64, batch=1)
+  key = jax.random.key(0)
+  jax.config.update('jax_enable_x64', True)
+  try:
+    shapes = jax.eval_shape(sample, key)
+  finally:
+    jax.config.update('jax_enable_x64', False)
+  for name, array in examples.fields(shapes).items():
+    wanted = np.bool_ if name in ('targets', 'ends') else np.int32
+    assert array.dtype == wanted, name
 
 
 def test_an_example_is_found_from_its_key_as_described():
