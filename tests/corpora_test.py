@@ -198,6 +198,10 @@ def test_a_data_set_of_tfds(tmp_path):
   assert [d.text for d in corpora.read(some)[0]] == [
     d.text for d in documents[:3]
   ]
+  # More of a split moves no document between what is trained on and held out.
+  later = datasets.Catalogue('tiny_text', split='train[2:5]+train[12:]')
+  found = corpora.read(later)[0]
+  assert found == (*documents[2:5], *documents[12:])
   for fields, sentence in (
     ({'name': 'no_such_set'}, 'prepare it once with .*no_such_set'),
     ({'split': 'test'}, "split 'test' cannot be read"),

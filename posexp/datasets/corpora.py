@@ -201,9 +201,13 @@ class Catalogue(Corpus):
         f'TFDS data set {self.name!r} has no field {self.field!r}'
         f'{component.nearest(self.field, fields)}'
       )
-    wide = len(str(len(source)))
-    for number in range(len(source)):
-      name = f'{self.name}/{self.split}/{number:0{wide}}'
+    # Where a document lies, so that it has one name in every part of a split.
+    names = (
+      f'{self.name}/{pathlib.PurePath(part.filename).name}/{number:09}'
+      for part in builder.info.splits[self.split].file_instructions
+      for number in range(part.skip, part.skip + part.take)
+    )
+    for number, name in enumerate(names):
       value = source[number][self.field]
       if not isinstance(value, bytes):
         raise ValueError(
