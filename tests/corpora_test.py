@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import hashlib
+import os
 import pathlib
 import sys
 
@@ -103,6 +104,15 @@ def bad(tmp_path, text=None, **fields):
   return datasets.Text(corpus)
 
 
+def named(tmp_path, name):
+  path = os.path.join(os.fsencode(tmp_path), name)
+  try:
+    pathlib.Path(os.fsdecode(path)).write_text('text')
+  except OSError:
+    pytest.skip('this file system has no such names')
+  return bad(tmp_path)
+
+
 BAD = {
   'no folder': (
     lambda p: datasets.Text(datasets.Folder(str(p / 'none'))),
@@ -117,6 +127,10 @@ BAD = {
   'not UTF-8': (
     lambda p: bad(p, 'naïve'.encode('latin-1')),
     r'a\.txt is not UTF-8 text \(byte 0xef at 2\): convert it',
+  ),
+  'a name that is not UTF-8': (
+    lambda p: named(p, b'\xff.txt'),
+    r"the file name '\\udcff\.txt' is not UTF-8 text \(byte 0xff at 0\)",
   ),
   'one document': (
     lambda p: bad(p, b'x' * 99),

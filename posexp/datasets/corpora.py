@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import functools
 import hashlib
+import os
 import pathlib
 import platform
 import sysconfig
@@ -245,7 +246,9 @@ def _texts(
         'it out'
       ) from None
     name = path.relative_to(root).as_posix()
-    yield Document(name, decoded(str(path), content))
+    text = decoded(str(path), content)
+    named = f'the file name {name!a}'
+    yield Document(decoded(named, os.fsencode(name)), text)
 
 
 def decoded(name: str, content: bytes) -> str:
