@@ -253,6 +253,8 @@ def test_a_sentencepiece_model(folder, tmp_path):
     pieces[-1].append(token) if token < separator else pieces.append([])
   texts = {plain.decode(ids) for ids in pieces[:-1]}
   assert texts and texts < set(DOCUMENTS.values())
-  path.write_bytes(b'no model')
-  with pytest.raises(ValueError, match=r'no SentencePiece model .*m2.model'):
-    datasets.SentencePiece(str(path.rename(tmp_path / 'm2.model'))).vocabulary  # noqa: B018
+  for n, content in enumerate((b'no model', b'')):
+    path = tmp_path / f'wrong{n}.model'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f'no SentencePiece model .*wrong{n}'):
+      datasets.SentencePiece(str(path)).vocabulary  # noqa: B018
