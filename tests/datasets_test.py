@@ -248,6 +248,13 @@ DAMAGES = {
     lambda w: os.truncate(store.place(SETS[0], w) / 'features.json', 50),
     'cannot be read',
   ),
+  'a file in its place': (
+    lambda w: (
+      shutil.rmtree(store.place(SETS[0], w)),
+      store.place(SETS[0], w).touch(),
+    ),
+    'cannot be read',
+  ),
   'examples of another set': (swap, 'cannot be read'),
   'metadata of another set': (edit, 'the length 24, expected 12'),
   'another set': (rename, 'the length 24, expected 12'),
@@ -266,6 +273,7 @@ def test_a_damaged_set_is_refused_everywhere(kind, copy, capsys):
   with pytest.raises(store.Damaged, match=sentence):
     store.build((*SETS, datasets.Set(TASK, 16)), copy)
   assert files(copy) == before
+  assert store.state(SETS[0], copy) in (store.BUILT, store.DAMAGED)
 
 
 def test_other_bytes_than_published_are_told_with_both_digests(
@@ -339,6 +347,27 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
   (tmp_path / 'file').touch()
   with pytest.raises(ValueError, match='file is a file, expected a directory'):
     store.build(SETS, tmp_path / 'file')
+
+
+def test_a_directory_that_may_not_be_read_is_a_sentence(copy, monkeypatch):
+  def forbidden(self, **options):
+    raise PermissionError(13, 'Permission denied')
+
+  # Whoever runs the tests may be allowed everything.
+  for name in ('exists', 'iterdir'):
+    with monkeypatch.context() as patch:
+      patch.setattr(pathlib.Path, name, forbidden)
+      for ask in (
+        lambda: store.build(SETS, copy),
+        lambda: store.state(SETS[0], copy),
+        lambda: store.check(copy),
+      ):
+        with pytest.raises(ValueError, match=f'read .*{copy} .*denied.*make'):
+          ask()
+  with monkeypatch.context() as patch:
+    patch.setattr(pathlib.Path, 'exists', forbidden)
+    with pytest.raises(ValueError, match=f'read .*{copy} .*denied.*make'):
+      evaluate.examples(TASK, 12, 5)
 
 
 def test_where_the_data_directory_is(monkeypatch):

@@ -41,7 +41,7 @@ def verify(
   sets: Sequence[examples.Set], where: pathlib.Path, tell: Tell
 ) -> tuple[str, int]:
   """Reads every set that was built; one sentence for each that is damaged."""
-  there = [one for one in sets if store.place(one, where).exists()]
+  there = [one for one in sets if store.there(one, where)]
   if not there:
     raise ValueError(
       f'no evaluation set under {where / store.DATASET}: build them with '
