@@ -400,7 +400,7 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
     return code, *capsys.readouterr()
 
   code, _, told = posexp('verify', str(experiment))
-  assert code == cli.BAD_INPUT and 'no evaluation set under' in told
+  assert code == cli.BAD_INPUT and 'none of 2 evaluation sets' in told
   code, text, _ = posexp('build', str(experiment))
   assert code == 0 and '2 sets built, 0 were there' in text
   code, text, _ = posexp('list', str(experiment))
@@ -416,6 +416,8 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
   code, text, told = posexp('verify', str(experiment))
   assert code == cli.FAILED and '1 damaged' in text
   assert str(store.place(SETS[0], tmp_path / 'data')) in told
+  assert '`posexp data build FILE` of its run' in told
+  assert 'none of' in (told := posexp('verify')[2]), told
   text = posexp('list')[1]
   for name, digest in published.digests().items():
     assert re.search(rf'{name} .* {digest[:12]}  missing', text)

@@ -84,7 +84,11 @@ def read(one: examples.Set, where: pathlib.Path) -> tasks.Batch:
   from posexp.datasets import frozen
 
   path = place(one, where)
-  again = f'move {path} away and run `posexp data build`'
+  # Without a file, only published sets are built.
+  build_it = '`posexp data build`'
+  if one.name not in published.digests():
+    build_it = '`posexp data build FILE` of its run'
+  again = f'move {path} away and run {build_it}'
   try:
     batch, about = frozen.read(path)
     found, said = examples.digest(batch), about.pop('digest')
