@@ -51,7 +51,7 @@ def _time(one, name, evaluator, params):
   begun = time.perf_counter()
   batch = store.read(one, pathlib.Path(name))
   read = time.perf_counter()
-  evaluator.said(params, batch.tokens_BxL)
+  evaluator.predictions(params, batch.tokens_BxL)
   return read - begun, time.perf_counter() - read
 
 

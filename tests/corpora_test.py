@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import hashlib
+import os
 import pathlib
 import sys
 
@@ -90,6 +91,8 @@ def test_the_standard_library_is_its_source():
   parts = {part for name in named for part in name.split('/')}
   assert not parts & {'test', 'tests', 'site-packages', '__pycache__'}
   assert not [name for name in named if '_sysconfigdata' in name]
+  # The same version elsewhere is the same text.
+  assert not [name for name in named if name.startswith('config-')]
   for name in ('heapq.py', 'json/decoder.py'):
     ast.parse(named[name])
   version = '.'.join(map(str, sys.version_info[:3]))
@@ -101,6 +104,15 @@ def bad(tmp_path, text=None, **fields):
     (tmp_path / 'a.txt').write_bytes(text)
   corpus = datasets.Folder(str(tmp_path), **fields)
   return datasets.Text(corpus)
+
+
+def named(tmp_path, name):
+  path = os.path.join(os.fsencode(tmp_path), name)
+  try:
+    pathlib.Path(os.fsdecode(path)).write_text('text')
+  except OSError:
+    pytest.skip('this file system has no such names')
+  return bad(tmp_path)
 
 
 BAD = {
@@ -117,6 +129,10 @@ BAD = {
   'not UTF-8': (
     lambda p: bad(p, 'naïve'.encode('latin-1')),
     r'a\.txt is not UTF-8 text \(byte 0xef at 2\): convert it',
+  ),
+  'a name that is not UTF-8': (
+    lambda p: named(p, b'\xff.txt'),
+    r"the file name '\\udcff\.txt' is not UTF-8 text \(byte 0xff at 0\)",
   ),
   'one document': (
     lambda p: bad(p, b'x' * 99),
@@ -198,6 +214,10 @@ def test_a_data_set_of_tfds(tmp_path):
   assert [d.text for d in corpora.read(some)[0]] == [
     d.text for d in documents[:3]
   ]
+  # More of a split moves no document between what is trained on and held out.
+  later = datasets.Catalogue('tiny_text', split='train[2:5]+train[12:]')
+  found = corpora.read(later)[0]
+  assert found == (*documents[2:5], *documents[12:])
   for fields, sentence in (
     ({'name': 'no_such_set'}, 'prepare it once with .*no_such_set'),
     ({'split': 'test'}, "split 'test' cannot be read"),
@@ -235,6 +255,8 @@ def test_a_sentencepiece_model(folder, tmp_path):
     pieces[-1].append(token) if token < separator else pieces.append([])
   texts = {plain.decode(ids) for ids in pieces[:-1]}
   assert texts and texts < set(DOCUMENTS.values())
-  path.write_bytes(b'no model')
-  with pytest.raises(ValueError, match=r'no SentencePiece model .*m2.model'):
-    datasets.SentencePiece(str(path.rename(tmp_path / 'm2.model'))).vocabulary  # noqa: B018
+  for n, content in enumerate((b'no model', b'')):
+    path = tmp_path / f'wrong{n}.model'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f'no SentencePiece model .*wrong{n}'):
+      datasets.SentencePiece(str(path)).vocabulary  # noqa: B018

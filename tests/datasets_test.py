@@ -1,6 +1,7 @@
 """Frozen evaluation sets: the same bytes, read by anyone, and what breaks."""
 
 import fcntl
+import functools
 import hashlib
 import itertools
 import json
@@ -94,6 +95,20 @@ def test_what_is_drawn_here_is_what_was_published(one):
 def test_no_setting_of_jax_changes_what_is_drawn(drawn):
   with jax.threefry_partitionable(False), jax.default_prng_impl('rbg'):
     same(datasets.draw(SETS[0]), drawn[SETS[0]])
+
+
+@pytest.mark.parametrize('task', tasks.CATALOGUE, ids=str)
+def test_wider_numbers_change_no_type_of_what_is_drawn(task):
+  sample = functools.partial(task.sample, length=64, batch=1)
+  key = jax.random.key(0)
+  jax.config.update('jax_enable_x64', True)
+  try:
+    shapes = jax.eval_shape(sample, key)
+  finally:
+    jax.config.update('jax_enable_x64', False)
+  for name, array in examples.fields(shapes).items():
+    wanted = np.bool_ if name in ('targets', 'ends') else np.int32
+    assert array.dtype == wanted, name
 
 
 def test_an_example_is_found_from_its_key_as_described():
@@ -233,6 +248,13 @@ DAMAGES = {
     lambda w: os.truncate(store.place(SETS[0], w) / 'features.json', 50),
     'cannot be read',
   ),
+  'a file in its place': (
+    lambda w: (
+      shutil.rmtree(store.place(SETS[0], w)),
+      store.place(SETS[0], w).touch(),
+    ),
+    'cannot be read',
+  ),
   'examples of another set': (swap, 'cannot be read'),
   'metadata of another set': (edit, 'the length 24, expected 12'),
   'another set': (rename, 'the length 24, expected 12'),
@@ -251,6 +273,7 @@ def test_a_damaged_set_is_refused_everywhere(kind, copy, capsys):
   with pytest.raises(store.Damaged, match=sentence):
     store.build((*SETS, datasets.Set(TASK, 16)), copy)
   assert files(copy) == before
+  assert store.state(SETS[0], copy) in (store.BUILT, store.DAMAGED)
 
 
 def test_other_bytes_than_published_are_told_with_both_digests(
@@ -326,6 +349,27 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
     store.build(SETS, tmp_path / 'file')
 
 
+def test_a_directory_that_may_not_be_read_is_a_sentence(copy, monkeypatch):
+  def forbidden(self, **options):
+    raise PermissionError(13, 'Permission denied')
+
+  # Whoever runs the tests may be allowed everything.
+  for name in ('exists', 'iterdir'):
+    with monkeypatch.context() as patch:
+      patch.setattr(pathlib.Path, name, forbidden)
+      for ask in (
+        lambda: store.build(SETS, copy),
+        lambda: store.state(SETS[0], copy),
+        lambda: store.check(copy),
+      ):
+        with pytest.raises(ValueError, match=f'read .*{copy} .*denied.*make'):
+          ask()
+  with monkeypatch.context() as patch:
+    patch.setattr(pathlib.Path, 'exists', forbidden)
+    with pytest.raises(ValueError, match=f'read .*{copy} .*denied.*make'):
+      evaluate.examples(TASK, 12, 5)
+
+
 def test_where_the_data_directory_is(monkeypatch):
   monkeypatch.setenv('POSEXP_DATA', '/a')
   assert store.directory() == pathlib.Path('/a')
@@ -356,7 +400,7 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
     return code, *capsys.readouterr()
 
   code, _, told = posexp('verify', str(experiment))
-  assert code == cli.BAD_INPUT and 'no evaluation set under' in told
+  assert code == cli.BAD_INPUT and 'none of 2 evaluation sets' in told
   code, text, _ = posexp('build', str(experiment))
   assert code == 0 and '2 sets built, 0 were there' in text
   code, text, _ = posexp('list', str(experiment))
@@ -372,6 +416,8 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
   code, text, told = posexp('verify', str(experiment))
   assert code == cli.FAILED and '1 damaged' in text
   assert str(store.place(SETS[0], tmp_path / 'data')) in told
+  assert '`posexp data build FILE` of its run' in told
+  assert 'none of' in (told := posexp('verify')[2]), told
   text = posexp('list')[1]
   for name, digest in published.digests().items():
     assert re.search(rf'{name} .* {digest[:12]}  missing', text)

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
@@ -90,6 +91,19 @@ def test_every_experiment_file_can_be_planned():
     if 'def grid()' in path.read_text():
       for run in grid.load(str(path)).runs:
         assert config.Run.from_dict(run.to_dict()) == run
+
+
+def test_the_time_of_reading_is_measured_as_the_readme_says(
+  monkeypatch, capsys
+):
+  bench = runpy.run_path(str(ROOT / 'experiments' / 'bench_data.py'))
+  experiment = grid.load(str(ROOT / 'experiments' / 'quickstart.py'))
+  planned = experiment._replace(runs=(small.run(),))
+  monkeypatch.setattr(grid, 'load', lambda file: planned)
+  monkeypatch.setitem(bench['main'].__globals__, 'ROUNDS', 1)
+  bench['main']()
+  lines = capsys.readouterr().out.splitlines()
+  assert [line.split()[0] for line in lines[2:]] == ['12', '24', 'all']
 
 
 def test_the_notebook_runs_from_end_to_end(tmp_path, monkeypatch):

@@ -41,11 +41,11 @@ def verify(
   sets: Sequence[examples.Set], where: pathlib.Path, tell: Tell
 ) -> tuple[str, int]:
   """Reads every set that was built; one sentence for each that is damaged."""
-  there = [one for one in sets if store.place(one, where).exists()]
+  there = [one for one in sets if store.there(one, where)]
   if not there:
     raise ValueError(
-      f'no evaluation set under {where / store.DATASET}: build them with '
-      '`posexp data build`'
+      f'none of {len(sets)} evaluation sets is under {where / store.DATASET}: '
+      'give what was built, or `posexp data build` with the same words first'
     )
   tell.skip(len(sets) - len(there))
   failures = 0

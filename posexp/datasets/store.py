@@ -49,6 +49,12 @@ def place(one: examples.Set, where: pathlib.Path) -> pathlib.Path:
   return where / DATASET / one.name / VERSION
 
 
+def there(one: examples.Set, where: pathlib.Path) -> bool:
+  """Whether a set was built, or something else lies where it goes."""
+  with _reading(where):
+    return place(one, where).exists()
+
+
 def load(task: tasks.Task, length: int, number: int) -> tasks.Batch:
   """The first evaluation examples: read if they were built, else drawn.
 
@@ -60,7 +66,7 @@ def load(task: tasks.Task, length: int, number: int) -> tasks.Batch:
     ValueError: if this machine draws other examples than were published.
   """
   one = examples.Set(task, length)
-  if number <= examples.NUMBER and place(one, directory()).exists():
+  if number <= examples.NUMBER and there(one, directory()):
     return examples.first(read(one, directory()), number)
   if one.name not in published.digests():
     return examples.draw(one, number)
@@ -78,7 +84,11 @@ def read(one: examples.Set, where: pathlib.Path) -> tasks.Batch:
   from posexp.datasets import frozen
 
   path = place(one, where)
-  again = f'move {path} away and run `posexp data build`'
+  # Without a file, only published sets are built.
+  build_it = '`posexp data build`'
+  if one.name not in published.digests():
+    build_it = '`posexp data build FILE` of its run'
+  again = f'move {path} away and run {build_it}'
   try:
     batch, about = frozen.read(path)
     found, said = examples.digest(batch), about.pop('digest')
@@ -107,9 +117,12 @@ def read(one: examples.Set, where: pathlib.Path) -> tasks.Batch:
 def state(one: examples.Set, where: pathlib.Path) -> str:
   """MISSING, BUILT, or DAMAGED by the names of its files; reads none."""
   path = place(one, where)
-  if not path.exists():
+  if not there(one, where):
     return MISSING
-  names = [file.name for file in path.iterdir()]
+  if not path.is_dir():
+    return DAMAGED
+  with _reading(where):
+    names = [file.name for file in path.iterdir()]
   shards = [name for name in names if _SHARD.fullmatch(name)]
   return BUILT if shards and {*names} - {*shards} == _INFO else DAMAGED
 
@@ -146,10 +159,13 @@ def build(
   check(where)
   with _locked(where):
     for partial in (where / DATASET).glob('*/incomplete.*'):
-      shutil.rmtree(partial)
+      try:
+        shutil.rmtree(partial)
+      except OSError as error:
+        raise _unwritable(where, error) from None
     missing = []
     for one in sets:
-      if place(one, where).exists():
+      if there(one, where):
         read(one, where)
         tell(one, True)
       else:
@@ -170,24 +186,26 @@ def check(where: pathlib.Path) -> None:
   """Raises if what lies where the sets go is not a set.
 
   Raises:
-    ValueError: naming what is foreign.
+    ValueError: naming what is foreign, or cannot be read.
   """
   home = where / DATASET
-  for path in (where, home):
-    if path.exists() and not path.is_dir():
-      raise ValueError(
-        f'{path} is a file, expected a directory: give another with --data_dir'
+  with _reading(where):
+    for path in (where, home):
+      if path.exists() and not path.is_dir():
+        raise ValueError(
+          f'{path} is a file, expected a directory: give another with '
+          '--data_dir'
+        )
+    for path in home.iterdir() if home.exists() else ():
+      inside = path.iterdir() if path.is_dir() else [path]
+      ours = _SET.fullmatch(path.name) and all(
+        one.name == VERSION or _PARTIAL.fullmatch(one.name) for one in inside
       )
-  for path in home.iterdir() if home.exists() else ():
-    inside = path.iterdir() if path.is_dir() else [path]
-    ours = _SET.fullmatch(path.name) and all(
-      one.name == VERSION or _PARTIAL.fullmatch(one.name) for one in inside
-    )
-    if not ours and path.name not in _OURS:
-      raise ValueError(
-        f'{path} is no evaluation set of posexp: move it away, or give another '
-        'directory with --data_dir'
-      )
+      if not ours and path.name not in _OURS:
+        raise ValueError(
+          f'{path} is no evaluation set of posexp: move it away, or give '
+          'another directory with --data_dir'
+        )
 
 
 def _check_drawn(one: examples.Set, batch: tasks.Batch) -> None:
@@ -217,6 +235,18 @@ def _locked(where: pathlib.Path) -> Iterator[None]:
         f'another build is writing to {home}: wait until it is done'
       ) from None
     yield
+
+
+@contextlib.contextmanager
+def _reading(where: pathlib.Path) -> Iterator[None]:
+  """What the system forbids, as a sentence."""
+  try:
+    yield
+  except OSError as error:
+    raise ValueError(
+      f'cannot read the data directory {where} ({error.strerror or error}): '
+      'make it readable, or give another with --data_dir'
+    ) from None
 
 
 def _unwritable(where: pathlib.Path, error: OSError) -> ValueError:

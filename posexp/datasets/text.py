@@ -30,9 +30,10 @@ class Text(tasks.Task):
   it; only a split that is shorter than a sequence is an error. Attention may
   look across a separator.
 
-  Training draws from 'train'; a run is evaluated on 'validation', whatever the
-  split here. A document is held out if sha256(name), read as a fraction, is
-  below `held_out`: other documents in the corpus do not change its split.
+  Training draws from the split given here, 'train' by default; a run is always
+  evaluated on 'validation'. A document is held out if sha256(name), read as a
+  fraction, is below `held_out`: other documents in the corpus do not change its
+  split.
 
   Targets: every token but the first. Strata: place, from 1 to l - 1, that is
   how many tokens stand before the target. Foils: none, as no answer is wrong
@@ -51,7 +52,8 @@ class Text(tasks.Task):
     corpus: the documents.
     tokenizer: text to token ids.
     held_out: the share of documents that is held out, about.
-    split: which of the two to draw from.
+    split: which of the two to draw from; a run with 'validation' is trained on
+      what it is evaluated on.
 
   Raises:
     ValueError: for a held_out that is no share, or an unknown split.

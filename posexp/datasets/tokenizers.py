@@ -83,6 +83,8 @@ def _pieces(path: str) -> tuple[Any, str]:
     ) from None
   try:
     content = pathlib.Path(path).expanduser().read_bytes()
+    if not content:  # Which the processor takes for none given.
+      raise OSError('it is empty')
     model = sentencepiece.SentencePieceProcessor(model_proto=content)
   except (OSError, RuntimeError) as error:
     raise ValueError(

@@ -196,7 +196,7 @@ def _compose(task: Addition, length: int, total: _Sum) -> base.Batch:
   strata = {
     'place': place_C,
     'carry': total.carry_C,
-    'distance': jnp.where(place_C < digits, distance, -1),
+    'distance': jnp.where(place_C < digits, jnp.int32(distance), -1),
   }
   return layout.repetition(
     jnp.concatenate(lead),
