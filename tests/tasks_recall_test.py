@@ -85,7 +85,8 @@ def tracking(task, tokens):
   values = [tokens[at + 2] for at in roots]
   asked = {}
   for number, (t, (name, _, _)) in enumerate(questions):
-    assert name not in [fact[2] for fact in facts.values()]
+    used = name in [fact[2] for fact in facts.values()]
+    assert task.mixed or not used
     late, hops = 0, 0
     while tokens[set_at[name] + 2] in set_at:
       needed = tokens[set_at[name] + 2]
@@ -142,6 +143,7 @@ CASES = [
   (tasks.LastWins(values=2, queries=1), 11, writes),
   (tasks.VariableTracking(values=5, hops=3, chains=3), 50, tracking),
   (tasks.VariableTracking(hops=1, chains=1, queries=1), 10, tracking),
+  (tasks.VariableTracking(chains=3, queries=3, mixed=True), 64, tracking),
   (tasks.SelectiveCopy(symbols=4, count=5), 33, selective),
   (tasks.SelectiveCopy(symbols=4, count=1, eos=False), 3, selective),
   (tasks.FlipFlop(ignore=0.4), 32, flipflop),

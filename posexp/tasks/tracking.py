@@ -36,6 +36,10 @@ class VariableTracking(store.Store):
     apart.
   * Every arrangement of statements and filler is equally likely.
   * A variable is set once, in one chain. Values are independent.
+  * With `mixed`, a question asks for any variable of its chain, all of them
+    equally likely, from 0 to `hops` hops away from the value. Questions that
+    take one hop less are a way into those that take one more, without which
+    a small model may never learn to hop: read a curve by `hops`.
 
   Answerers: 'bag' says one of the values in the body, those already said
   taken out; 'recent' the last value in the body.
@@ -45,9 +49,10 @@ class VariableTracking(store.Store):
   That is a chain followed to its end, and read one place off. A chain lost on
   the way could end in any root, so that the other values count as not found.
 
-  Strata: `hops`; `late`, how many of the chain's hops lead to a statement
-  that stands after the one that needs it; `distance` in tokens from the
-  answer back to the value at the root; `query`, the number of the question.
+  Strata: `hops`, how many the question takes; `late`, how many of these lead
+  to a statement that stands after the one that needs it; `distance` in tokens
+  from the answer back to the value at the root; `query`, the number of the
+  question.
 
   Args:
     queries: how many chains are asked about.
@@ -56,6 +61,7 @@ class VariableTracking(store.Store):
     variables: the number of variable tokens.
     chains: how many chains the body holds, whatever the length.
     hops: statements of a chain after its root.
+    mixed: whether any variable of a chain is asked for, or only the last.
 
   Raises:
     ValueError: for a field out of range, and from `check` and `sample` for a
@@ -83,6 +89,7 @@ class VariableTracking(store.Store):
   variables: int = 32
   chains: int = 4
   hops: int = 2
+  mixed: bool = False
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -92,6 +99,7 @@ class VariableTracking(store.Store):
     fields.at_least(
       'hops', self.hops, 1, 'without a hop nothing is tracked: use Recall'
     )
+    fields.is_bool('mixed', self.mixed)
     self._enough_names('variables', self._statements, 'variables')
 
   @property
@@ -108,13 +116,14 @@ class VariableTracking(store.Store):
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     body, count = self.body(length), self._statements
-    place_M, filler_N, order_F, name_V, value_C = draw.words(
+    place_M, filler_N, order_F, name_V, value_C, hops_Q = draw.words(
       key,
       body - count * (self.width - 1),
       body,
       count,
       self.variables,
       self.chains,
+      self.queries,
     )
     start_F = layout.scattered(place_M, count, self.width)
     # Chains by statements, the root first.
@@ -127,7 +136,9 @@ class VariableTracking(store.Store):
     statement = name_CxF, jnp.full_like(name_CxF, SET), from_CxF
     body_N = draw.integers(filler_N, self.first_filler, self.vocabulary)
     body_N = layout.written(body_N, start_CxF, statement)
-    return self._ask(length, body_N, start_CxF, name_CxF, value_C)
+    least = 0 if self.mixed else self.hops
+    hops_Q = draw.integers(hops_Q, least, self.hops + 1)
+    return self._ask(length, body_N, start_CxF, name_CxF, value_C, hops_Q)
 
   def _ask(
     self,
@@ -136,6 +147,7 @@ class VariableTracking(store.Store):
     start_CxF: jax.Array,
     name_CxF: jax.Array,
     value_C: jax.Array,
+    hops_Q: jax.Array,
   ) -> base.Batch:
     """The questions: chains are shuffled already, so the first ones do."""
     root_C = start_CxF[:, 0]
@@ -145,17 +157,21 @@ class VariableTracking(store.Store):
       for foil_C in layout.neighbours(value_C[order_C])
     ]
     late_CxH = start_CxF[:, :-1] > start_CxF[:, 1:]
-    late_C = jnp.sum(late_CxH, axis=1, dtype=jnp.int32)
+    late_CxF = jnp.cumsum(late_CxH, axis=1, dtype=jnp.int32)
+    late_CxF = jnp.pad(late_CxF, ((0, 0), (1, 0)))
     asked = slice(self.queries)
     value_at_Q = root_C[asked] + self.width - 1
-    name_Q = name_CxF[asked, -1]
+    of_asked = lambda x_CxF: jnp.take_along_axis(
+      x_CxF[asked], hops_Q[:, None], axis=1
+    )[:, 0]
+    name_Q = of_asked(name_CxF)
     return layout.questions(
       jnp.append(body_N, SEP),
       (name_Q, jnp.full_like(name_Q, SET), value_C[asked]),
       [foil_C[asked] for foil_C in foils_2xC],
       {
-        'hops': jnp.full_like(name_Q, self.hops),
-        'late': late_C[asked],
+        'hops': hops_Q,
+        'late': of_asked(late_CxF),
         'distance': self.distance(length, value_at_Q),
       },
     )
