@@ -147,6 +147,11 @@ def test_statements_stand_in_any_order():
   assert chi_square(np.bincount(late), expected) < 5
 
 
+def test_mixed_questions_take_any_number_of_hops():
+  hops = drawn(tasks.VariableTracking(hops=2, mixed=True), 64, 4096)['hops']
+  assert chi_square(np.bincount(hops, minlength=3), hops.size / 3) < 5
+
+
 def test_blanks_stand_anywhere_the_end_included():
   task = tasks.SelectiveCopy(symbols=4, count=1)
   distance = drawn(task, 20, 4096)['distance']
