@@ -30,9 +30,9 @@ def grid():
       task=tasks.LookupLeft(symbols=8, queries=2, offsets=(1, 2, 3), most=4),
       scheme=scheme,
       model=posexp.Model(layers=2),
-      train=posexp.Train(length=TRAINED, steps=3000, learning_rate=3e-3),
+      train=posexp.Train(length=TRAINED, steps=2000, learning_rate=3e-3),
       evaluate=posexp.Evaluate(lengths=(TRAINED, 48, 64, 128)),
-      seeds=(0, 1, 2),
+      seeds=(0, 1, 2, 3),
     )
 
 

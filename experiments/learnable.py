@@ -13,7 +13,7 @@ from posexp import schemes, tasks
 
 # Task, scheme, trained length, steps, layers. Small alphabets and many
 # questions a sequence are what makes a task quick to learn.
-ROPE, NOPE = schemes.RoPE(), schemes.NoPE()
+ROPE, ALIBI, NOPE = schemes.RoPE(), schemes.ALiBi(), schemes.NoPE()
 CELLS = (
   (tasks.Copy(symbols=16), ROPE, 24, 1500, 2),
   (tasks.Reverse(symbols=16), ROPE, 24, 1500, 2),
@@ -23,7 +23,7 @@ CELLS = (
   (tasks.Recall(4, 8, 4, keys=8, pairs=4), ROPE, 24, 2000, 2),
   (tasks.FirstWins(2, 8, 4, keys=8), ROPE, 24, 2500, 2),
   (tasks.LastWins(2, 8, 4, keys=8), ROPE, 24, 2500, 2),
-  (tasks.Needle(3, 8, 4, keys=8, needles=3), ROPE, 32, 4000, 2),
+  (tasks.Needle(3, 8, 4, keys=8, needles=3), ALIBI, 32, 2000, 2),
   (
     tasks.VariableTracking(2, 8, 4, variables=8, chains=2, hops=1),
     ROPE,

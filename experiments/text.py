@@ -38,7 +38,7 @@ def grid():
         length=TRAINED, steps=800, batch=16, learning_rate=3e-3
       ),
       evaluate=posexp.Evaluate(lengths=LENGTHS, examples=64),
-      seeds=(0, 1, 2),
+      seeds=(0, 1, 2, 3),
     )
     yield run
     windows = posexp.Evaluate(lengths=LENGTHS, examples=64, window=TRAINED)
