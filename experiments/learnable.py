@@ -14,6 +14,7 @@ from posexp import schemes, tasks
 # Task, scheme, trained length, steps, layers. Small alphabets and many
 # questions a sequence are what makes a task quick to learn.
 ROPE, ALIBI, NOPE = schemes.RoPE(), schemes.ALiBi(), schemes.NoPE()
+HOP = tasks.VariableTracking(3, 8, 4, variables=8, chains=3, hops=1, mixed=True)
 CELLS = (
   (tasks.Copy(symbols=16), ROPE, 24, 1500, 2),
   (tasks.Reverse(symbols=16), ROPE, 24, 1500, 2),
@@ -24,15 +25,9 @@ CELLS = (
   (tasks.FirstWins(2, 8, 4, keys=8), ROPE, 24, 2500, 2),
   (tasks.LastWins(2, 8, 4, keys=8), ROPE, 24, 2500, 2),
   (tasks.Needle(3, 8, 4, keys=8, needles=3), ALIBI, 32, 2000, 2),
-  (
-    tasks.VariableTracking(2, 8, 4, variables=8, chains=2, hops=1),
-    ROPE,
-    24,
-    6000,
-    3,
-  ),
+  (HOP, ALIBI, 32, 3000, 3),
   (tasks.FlipFlop(), ROPE, 32, 1500, 2),
-  (tasks.Attachment(8, 2, distractors=0, filler=4), ROPE, 20, 5000, 2),
+  (tasks.Attachment(8, 2, distractors=0, filler=4), ROPE, 16, 5000, 2),
   (tasks.LookupLeft(8, 2, offsets=(1, 2), most=4), ROPE, 24, 2500, 2),
   (tasks.LookupRight(8, 2, offsets=(1, 2), most=4), ROPE, 24, 2000, 2),
   (tasks.IndexLookup(symbols=8, queries=8, high=8, most=16), ROPE, 32, 2000, 2),
