@@ -78,13 +78,13 @@ def writes(task, tokens):
 
 def tracking(task, tokens):
   facts, questions = stored(task, tokens, 3)
-  assert {f[1] for f in [*facts.values(), *(q for _, q in questions)]} == {1}
-  set_at = {fact[0]: at for at, fact in facts.items()}
+  assert {f[0] for f in [*facts.values(), *(q for _, q in questions)]} == {1}
+  set_at = {fact[1]: at for at, fact in facts.items()}
   assert len(set_at) == len(facts)
   roots = [at for at, fact in facts.items() if fact[2] not in set_at]
   values = [tokens[at + 2] for at in roots]
   asked = {}
-  for number, (t, (name, _, _)) in enumerate(questions):
+  for number, (t, (_, name, _)) in enumerate(questions):
     used = name in [fact[2] for fact in facts.values()]
     assert task.mixed or not used
     late, hops = 0, 0

@@ -16,16 +16,17 @@ class VariableTracking(store.Store):
   """What is the value of this variable, which was set from another one?
 
   ```
-  body of N = length - 1 - 3 * queries tokens, SEP, (x SET value) * queries
+  body of N = length - 1 - 3 * queries tokens, SEP, (SET x value) * queries
   ```
 
   The body holds `chains` chains of 1 + `hops` statements of three tokens each:
-  the root `x SET value`, then `y SET x`, `z SET y` and so on, in filler. A
+  the root `SET x value`, then `SET y x`, `SET z y` and so on, in filler. A
   question asks for the variable at the end of a chain, and the answer is the
   value at its root, so that each takes exactly `hops` steps from variable to
   variable and one to the value. Chains that are not asked about are
   distractors of the same form. Ids are 0 SEP, 1 SET, then `variables`
-  variables, then `values` values, then `filler` filler tokens.
+  variables, then `values` values, then `filler` filler tokens. SET stands first
+  so that what follows a variable in its statement is what it was set to.
 
   What is balanced, and why:
 
@@ -73,7 +74,7 @@ class VariableTracking(store.Store):
   ... )
   >>> batch = task.sample(jax.random.key(0), length=18, batch=1)
   >>> batch.tokens_BxL[0].tolist()
-  [12, 4, 1, 3, 3, 1, 8, 2, 1, 7, 5, 1, 2, 12, 0, 4, 1, 8]
+  [12, 1, 4, 3, 1, 3, 8, 1, 2, 7, 1, 5, 2, 12, 0, 1, 4, 8]
   >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
   {'distance': 11, 'hops': 1, 'late': 1, 'query': 0}
   >>> batch.foils_BxLxC[0, -1].tolist()
@@ -133,7 +134,7 @@ class VariableTracking(store.Store):
     )
     value_C = draw.integers(value_C, self.first_value, self.first_filler)
     from_CxF = jnp.column_stack((value_C, name_CxF[:, :-1]))
-    statement = name_CxF, jnp.full_like(name_CxF, SET), from_CxF
+    statement = jnp.full_like(name_CxF, SET), name_CxF, from_CxF
     body_N = draw.integers(filler_N, self.first_filler, self.vocabulary)
     body_N = layout.written(body_N, start_CxF, statement)
     least = 0 if self.mixed else self.hops
@@ -167,7 +168,7 @@ class VariableTracking(store.Store):
     name_Q = of_asked(name_CxF)
     return layout.questions(
       jnp.append(body_N, SEP),
-      (name_Q, jnp.full_like(name_Q, SET), value_C[asked]),
+      (jnp.full_like(name_Q, SET), name_Q, value_C[asked]),
       [foil_C[asked] for foil_C in foils_2xC],
       {
         'hops': hops_Q,
