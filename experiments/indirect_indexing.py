@@ -14,7 +14,7 @@ Command: posexp run experiments/indirect_indexing.py
 import posexp
 from posexp import figures, schemes, tasks
 
-TRAINED = 32
+TRAINED = 24
 
 
 def grid():
@@ -27,11 +27,11 @@ def grid():
     schemes.PoPE(),
   ):
     yield posexp.Run(
-      task=tasks.LookupLeft(symbols=8, queries=2, offsets=(1, 2, 3), most=4),
+      task=tasks.LookupLeft(symbols=8, queries=2, offsets=(1, 2), most=4),
       scheme=scheme,
       model=posexp.Model(layers=2),
-      train=posexp.Train(length=TRAINED, steps=2000, learning_rate=3e-3),
-      evaluate=posexp.Evaluate(lengths=(TRAINED, 48, 64, 128)),
+      train=posexp.Train(length=TRAINED, steps=3500, learning_rate=3e-3),
+      evaluate=posexp.Evaluate(lengths=(TRAINED, 36, 48, 96)),
       seeds=(0, 1, 2, 3),
     )
 

@@ -28,7 +28,7 @@ CELLS = (
   (HOP, ALIBI, 32, 3000, 3),
   (tasks.FlipFlop(), ROPE, 32, 1500, 2),
   (tasks.Attachment(8, 2, distractors=0, filler=4), ROPE, 16, 5000, 2),
-  (tasks.LookupLeft(8, 2, offsets=(1, 2), most=4), ROPE, 24, 2500, 2),
+  (tasks.LookupLeft(8, 2, offsets=(1, 2), most=4), ROPE, 24, 3500, 2),
   (tasks.LookupRight(8, 2, offsets=(1, 2), most=4), ROPE, 24, 2000, 2),
   (tasks.IndexLookup(symbols=8, queries=8, high=8, most=16), ROPE, 32, 2000, 2),
   (tasks.Sort(symbols=32), NOPE, 20, 2000, 2),
