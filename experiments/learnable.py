@@ -6,6 +6,29 @@ small model that learns it to 99 %, and what does it take? One exception is
 known: parity, which attention is bad at (see `posexp tasks Parity`).
 
 Command: posexp run experiments/learnable.py
+
+Result, as token accuracy of the worse and the better of two seeds at the
+trained length, on two CPU cores that had other work to do, one to two minutes
+a run (the longest 3 min 43 s):
+
+| task | seeds | task | seeds |
+|---|---|---|---|
+| Copy | 1.000 1.000 | Attachment | 1.000 1.000 |
+| Reverse | 1.000 1.000 | LookupLeft, 2,500 steps | .979 1.000 |
+| SelectiveCopy | 1.000 1.000 | LookupRight | 1.000 1.000 |
+| Ordering | .992 .995 | IndexLookup | 1.000 1.000 |
+| Presence | 1.000 1.000 | Sort (NoPE) | 1.000 1.000 |
+| Recall | 1.000 1.000 | RepeatToken | 1.000 1.000 |
+| FirstWins | 1.000 1.000 | Count | 1.000 1.000 |
+| LastWins | 1.000 1.000 | Majority | 1.000 1.000 |
+| Needle (ALiBi) | 1.000 1.000 | Parity | .586 .588 |
+| VariableTracking (ALiBi) | .829 .855 | Addition | .999 1.000 |
+| FlipFlop | 1.000 1.000 | Dyck | 1.000 1.000 |
+
+VariableTracking is not learned yet: questions without a hop are (1.000 and
+.997), those with one are right .64 to .76 of the time. Needle was tried with
+RoPE too: one seed stays at .68 after 4,000 steps. Majority under NoPE reached
+.95 in 2,000 steps. Parity is near its chance of .5, as expected.
 """
 
 import posexp
