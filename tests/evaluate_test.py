@@ -91,6 +91,7 @@ def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
       np.testing.assert_allclose(found.nats_SxBxL[n, :, 1:], nats, atol=3e-6)
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_one_program_serves_all_seeds_and_neighbouring_lengths():
   lengths = (12, 33, 34, 35, 39, 40, 64)
   run = small.run(evaluate=config.Evaluate(lengths=lengths, examples=130))

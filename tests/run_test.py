@@ -41,6 +41,7 @@ def assert_same_results(a: pathlib.Path, b: pathlib.Path, digest: str):
   assert x.equals(y)
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_a_run_leaves_a_record_and_is_not_computed_again(tmp_path):
   run = small.run()
   retrofit = run.retrofit(schemes.RoPE(schemes.NTK(2)) + schemes.T5())
@@ -104,6 +105,7 @@ def test_progress_ends_at_the_arithmetic_that_was_promised(tmp_path):
       record.unlink()
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_checkpoints_are_as_frequent_as_asked(tmp_path, monkeypatch):
   saved, save = [], checkpoint.Checkpoints.save
 
@@ -170,7 +172,9 @@ def test_a_run_killed_from_outside_ends_bit_identical(tmp_path):
   file.write_text(EXPERIMENT)
   command = [sys.executable, '-m', 'posexp', 'run', str(file)]
   root = str(pathlib.Path(__file__).parents[1])
-  environment = {**os.environ, 'PYTHONPATH': root}
+  # Compiling is what takes the time of so few steps.
+  quick = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
+  environment = {**os.environ, 'PYTHONPATH': root, **quick}
 
   def start(workdir):
     return subprocess.Popen(
@@ -237,6 +241,7 @@ def test_only_what_nobody_foresaw_leaves_a_traceback(tmp_path):
   assert str(path) in (tmp_path / 'log.txt').read_text()
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_a_diverged_run_says_so_in_plain_json(tmp_path):
   wild = small.train_config(learning_rate=1e30, clip=1e30, warmup=0, decay=0.0)
   run = small.run(train=wild)

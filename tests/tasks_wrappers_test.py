@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from posexp import tasks
-from tests.tasks_algorithms_test import addition, check_against
+from tests.tasks_algorithms_test import addition
 from tests.tasks_balance_test import chi_square
 from tests.tasks_test import draw, many
+from tests.tasks_values_test import assert_read
 
 _ORDER = tasks.Ordering(symbols=8, queries=1)
 
@@ -90,7 +91,7 @@ def test_the_tasks_of_a_mixture_are_themselves():
   assert task.only(1).vocabulary == task.vocabulary
   batch = draw(task.only(0), length)
   assert (batch.strata.pop('task')[batch.targets_BxL] == 0).all()
-  check_against(batch, lambda t: addition(t, reverse=False))
+  assert_read(batch, lambda t: addition(t, reverse=False))
   copy = tasks.Copy(symbols=4, distinct=False)
   ends = tasks.Mixture((tasks.Presence(symbols=2, queries=1), copy)).only(1)
   batch = draw(ends, 10)

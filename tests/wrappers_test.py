@@ -33,6 +33,7 @@ def positions(scheme, length, key):
   )
 
 
+@pytest.mark.usefixtures('quick_compiles')
 def test_a_draw_is_distinct_ordered_and_uniform():
   keys = jax.random.split(jax.random.key(5), 4000)
   draws = np.stack([positions(RANDOM, 6, key)[0] for key in keys])
