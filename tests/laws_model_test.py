@@ -13,7 +13,6 @@ from posexp import attention, model, schemes
 from tests import cases, references
 
 
-@pytest.mark.usefixtures('quick_compiles')
 @cases.every_model
 def test_7_decoding_equals_the_full_pass(scheme):
   net, variables = cases.transformer(scheme)
@@ -29,7 +28,6 @@ def test_7_decoding_equals_the_full_pass(scheme):
     np.testing.assert_allclose(logits[:, 0], whole[:, t], rtol=0, atol=2e-5)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 @cases.every_model
 def test_8_causality(scheme):
   net, variables = cases.transformer(scheme)
