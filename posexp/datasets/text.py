@@ -141,10 +141,9 @@ class Text(tasks.Task):
       'bag': np.repeat(np.c_[common_B], tokens_BxL.shape[1], axis=1),
       'recent': np.roll(tokens_BxL, 1, axis=1),
     }
-    return {
-      name: answerers.placed(asked_BxL, said_BxL[asked_BxL])
-      for name, said_BxL in said.items()
-    }
+    return answerers.placed(
+      asked_BxL, {name: said_BxL[asked_BxL] for name, said_BxL in said.items()}
+    )
 
   def _commonest(self) -> int:
     return int(np.bincount(self._streams()['train']).argmax())

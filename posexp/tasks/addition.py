@@ -16,7 +16,7 @@ _BASE = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Addition(base.Task):
+class Addition(draw.PerExample):
   """Say the sum of two numbers of n digits each, digit by digit.
 
   ```
@@ -119,13 +119,8 @@ class Addition(base.Task):
     small = float(_BASE) ** -digits
     return (0.6 + 0.4 * small + digits / _BASE) / (digits + 1)
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(
-      lambda key: _compose(self, length, _work_out(self, length, key)),
-      key,
-      batch,
-    )
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    return _compose(self, length, _work_out(self, length, key))
 
   def guesses(
     self,
@@ -142,10 +137,8 @@ class Addition(base.Task):
       'bag': _unplaced(rng, body_Bx2N, answer_BxC, self.reverse),
       'recent': np.repeat(body_Bx2N[:, -1:], answer_BxC.shape[1], axis=1),
     }
-    return {
-      name: answerers.placed(asked_BxL, said_BxC + _DIGIT)
-      for name, said_BxC in said.items()
-    }
+    said = {name: _DIGIT + said_BxC for name, said_BxC in said.items()}
+    return answerers.placed(asked_BxL, said)
 
 
 class _Sum(NamedTuple):

@@ -1,5 +1,7 @@
 """What simple answerers say, for `Task.guesses`: NumPy, on the host."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 
@@ -57,15 +59,20 @@ def counts(tokens_BxN: np.ndarray, vocabulary: int) -> np.ndarray:
   return count_BxV
 
 
-def placed(asked_BxL: np.ndarray, said: np.ndarray) -> np.ndarray:
-  """Answers, in order of targets, at their places; -1 elsewhere.
+def placed(
+  asked_BxL: np.ndarray, said: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """The answers of each, in order of targets, at their places; -1 elsewhere.
 
-  >>> placed(np.array([[False, True, True]]), np.array([[4, 5]])).tolist()
+  >>> said = {'random': np.array([[4, 5]])}
+  >>> placed(np.array([[False, True, True]]), said)['random'].tolist()
   [[-1, 4, 5]]
   """
-  full_BxL = np.full(asked_BxL.shape, -1, np.int32)
-  full_BxL[asked_BxL] = np.ravel(said)
-  return full_BxL
+  placed = {}
+  for name, said_X in said.items():
+    placed[name] = np.full(asked_BxL.shape, -1, np.int32)
+    placed[name][asked_BxL] = np.ravel(said_X)
+  return placed
 
 
 def unasked(token_BxP: np.ndarray, answer_BxQ: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ _UNITS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Attachment(base.Task):
+class Attachment(draw.PerExample):
   """Which head is this modifier of: the nearest, or the one before it?
 
   ```
@@ -87,9 +87,7 @@ class Attachment(base.Task):
   filler: int = 8
 
   def __post_init__(self) -> None:
-    fields.at_least(
-      'queries', self.queries, 1, 'ask one question or more per sequence'
-    )
+    fields.some_queries(self.queries)
     fields.at_least(
       'distractors', self.distractors, 0, 'use 0 to ask about every clause'
     )
@@ -130,12 +128,6 @@ class Attachment(base.Task):
     del length
     return float(np.mean(1 / (self.symbols - np.arange(self.queries))))
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(
-      lambda key: _one(self, key, _slots(self, length)), key, batch
-    )
-
   def guesses(
     self,
     rng: np.random.Generator,
@@ -164,10 +156,13 @@ class Attachment(base.Task):
       for name, rest_BxX in (('random', unsaid_BxU), ('bag', other_BxO))
     }
     said['recent'] = np.take_along_axis(nearest_BxV, modifier_BxQ, axis=1)
-    return {k: answerers.placed(asked_BxL, v) for k, v in said.items()}
+    return answerers.placed(asked_BxL, said)
+
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    return _told(self, key, _slots(self, length))
 
 
-def _one(task: Attachment, key: jax.Array, slots: int) -> base.Batch:
+def _told(task: Attachment, key: jax.Array, slots: int) -> base.Batch:
   count, queries, symbols = task._clauses, task.queries, task.symbols
   place_W, head_S, modifier_S, order_C, coin_C, filler_N = draw.words(
     key, slots - count, symbols, symbols, count, count, slots

@@ -57,8 +57,9 @@ class _Beside(lookup.ByPlace):
     anchor_BxL = np.roll(tokens_BxL, 2, axis=1)
     return np.take_along_axis(beside_BxV, anchor_BxL, axis=1)
 
-  def _one(self, key: jax.Array, slots: int) -> base.Batch:
-    queries, reach = self.queries, max(self.offsets)
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    slots, queries = self._slots(length), self.queries
+    reach = max(self.offsets)
     # An anchor keeps `reach` slots free to its left, and the body as many to
     # its right: each arrangement that does is equally likely.
     free = slots - reach * (1 + queries)

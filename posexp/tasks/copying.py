@@ -16,7 +16,7 @@ _SPECIAL = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class _Repeat(base.Task):
+class _Repeat(draw.PerExample):
   """What the two have in common: all but the order of the answer."""
 
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
@@ -54,15 +54,6 @@ class _Repeat(base.Task):
     left_N = self.symbols - np.arange(source_length(length, self.eos))
     return float(np.mean(1 / left_N))
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-
-    def one(key: jax.Array) -> base.Batch:
-      source_N = _source(self, key, source_length(length, self.eos))
-      return _compose(self, length, source_N, *self._answer(source_N))
-
-    return draw.per_example(one, key, batch)
-
   def guesses(
     self,
     rng: np.random.Generator,
@@ -83,10 +74,11 @@ class _Repeat(base.Task):
       'bag': answerers.remaining(rng, answer_BxN, count),
       'recent': np.repeat(tokens_BxL[:, [sep - 1]], count, axis=1),
     }
-    return {
-      name: answerers.placed(asked_BxL, said_BxN)
-      for name, said_BxN in said.items()
-    }
+    return answerers.placed(asked_BxL, said)
+
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    source_N = _source(self, key, source_length(length, self.eos))
+    return _compose(self, length, source_N, *self._answer(source_N))
 
   @abc.abstractmethod
   def _answer(self, source_N: jax.Array) -> tuple[jax.Array, np.ndarray]:

@@ -6,6 +6,8 @@ call, because each call to the generator takes a CPU a third of a second to
 compile.
 """
 
+import abc
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp.tasks import base
+
+
+@dataclasses.dataclass(frozen=True)
+class PerExample(base.Task):
+  """A task of sequences that have nothing in common but the fields."""
+
+  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+    self.check(length)
+    return per_example(lambda key: self._one(key, length), key, batch)
+
+  @abc.abstractmethod
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    """One sequence (no batch axis yet), of a length that was checked."""
 
 
 def per_example(

@@ -15,7 +15,7 @@ _SPECIAL = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Dyck(base.Task):
+class Dyck(draw.PerExample):
   """Close the brackets that a text of nested brackets has left open.
 
   ```
@@ -116,12 +116,9 @@ class Dyck(base.Task):
     del length
     return 1 / self.kinds
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
     pairs = (length - 1 - 2 * self.unclosed) // 2
-    return draw.per_example(
-      lambda key: _compose(self, length, _write(self, key, pairs)), key, batch
-    )
+    return _compose(self, length, _write(self, key, pairs))
 
   def guesses(
     self,
@@ -142,10 +139,7 @@ class Dyck(base.Task):
       'bag': answerers.remaining(rng, answer_BxU, self.unclosed),
       'recent': np.take_along_axis(body_BxN, last_BxU, axis=1) + self.kinds,
     }
-    return {
-      name: answerers.placed(asked_BxL, said_BxU)
-      for name, said_BxU in said.items()
-    }
+    return answerers.placed(asked_BxL, said)
 
 
 class _Text(NamedTuple):

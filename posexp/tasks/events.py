@@ -1,6 +1,5 @@
 """Ordering and its retrieval twin Presence: two questions about one body."""
 
-import abc
 import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -16,7 +15,7 @@ _SPECIAL = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class _Twin(base.Task):
+class _Twin(draw.PerExample):
   """What the two have in common: fields, lengths and where answers stand."""
 
   symbols: int = 64
@@ -24,9 +23,7 @@ class _Twin(base.Task):
   filler: int = 0
 
   def __post_init__(self) -> None:
-    fields.at_least(
-      'queries', self.queries, 1, 'ask one question or more per sequence'
-    )
+    fields.some_queries(self.queries)
     fields.at_least(
       'symbols',
       self.symbols,
@@ -54,16 +51,6 @@ class _Twin(base.Task):
   def chance(self, length: int) -> float:
     """One half: one of two answers, without having seen the body."""
     return 0.5
-
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(
-      lambda key: self._one(key, _slots(self, length)), key, batch
-    )
-
-  @abc.abstractmethod
-  def _one(self, key: jax.Array, slots: int) -> base.Batch:
-    """One sequence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +134,8 @@ class Ordering(_Twin):
       'recent': b_BxL,
     }
 
-  def _one(self, key: jax.Array, slots: int) -> base.Batch:
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    slots = _slots(self, length)
     story = _tell(self, key, slots)
     first_Q = story.body_N[story.earlier_Q]
     second_Q = story.body_N[story.later_Q]
@@ -218,17 +206,17 @@ class Presence(_Twin):
     x_BxL = np.roll(tokens_BxL, 1, axis=1)
     said = {'random': rng.integers(0, 2, tokens_BxL.shape) == 0}
     for name, start in (('bag', 0), ('recent', slots // 2)):
-      seen_BxV = np.zeros((len(tokens_BxL), self.vocabulary), bool)
       body_BxN = tokens_BxL[:, start:slots]
-      np.put_along_axis(seen_BxV, body_BxN, True, axis=1)
-      said[name] = np.take_along_axis(seen_BxV, x_BxL, axis=1)
+      count_BxV = answerers.counts(body_BxN, self.vocabulary)
+      said[name] = np.take_along_axis(count_BxV, x_BxL, axis=1) > 0
     return {k: np.where(yes_BxL, YES, NO) for k, yes_BxL in said.items()}
 
   @property
   def _absent(self) -> int:
     return self.queries
 
-  def _one(self, key: jax.Array, slots: int) -> base.Batch:
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    slots = _slots(self, length)
     story = _tell(self, key, slots)
     present_Q, side_Q = story.coin_2xQ
     slot_Q = jnp.where(side_Q == 0, story.earlier_Q, story.later_Q)

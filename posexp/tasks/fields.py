@@ -13,6 +13,11 @@ def at_least(name: str, value: int, minimum: int, remedy: str) -> None:
   component.at_least(name, value, minimum, remedy)
 
 
+def some_queries(queries: int) -> None:
+  """Raises a ValueError unless a sequence asks a question at least."""
+  at_least('queries', queries, 1, 'ask one question or more per sequence')
+
+
 def is_bool(name: str, value: bool) -> None:
   """Raises a ValueError unless `value` is True or False."""
   if type(value) is not bool:

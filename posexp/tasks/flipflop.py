@@ -14,7 +14,7 @@ WRITE, IGNORE, READ = range(2, 5)  # 0 and 1 are the bits
 
 
 @dataclasses.dataclass(frozen=True)
-class FlipFlop(base.Task):
+class FlipFlop(draw.PerExample):
   """Say the bit that was written last. (Flip-flop language modelling.)
 
   ```
@@ -103,10 +103,6 @@ class FlipFlop(base.Task):
     """One half: one of two bits, without having seen what was written."""
     return 0.5
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(lambda key: self._one(key, length // 2), key, batch)
-
   def guesses(
     self,
     rng: np.random.Generator,
@@ -120,8 +116,8 @@ class FlipFlop(base.Task):
     recent_BxL = np.roll(tokens_BxL, 2, axis=1)
     return {'random': coin_BxL, 'bag': bag_BxL, 'recent': recent_BxL}
 
-  def _one(self, key: jax.Array, count: int) -> base.Batch:
-    """One sequence of so many instructions, I, each with its bit."""
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    count = length // 2  # instructions, I, each with its bit
     told_I, kind_I, bit_I = draw.words(key, count, count, count)
     kind_I = jnp.where(draw.coins(kind_I) == 0, WRITE, READ)
     limit = min(round(self.ignore * 2**32), 2**32 - 1)

@@ -15,7 +15,7 @@ SEP = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class ByPlace(base.Task):
+class ByPlace(draw.PerExample):
   """What the three have in common: items drawn freely, and `most` numbers."""
 
   # Tokens of a question, its answer included.
@@ -25,9 +25,7 @@ class ByPlace(base.Task):
   queries: int = 4
 
   def __post_init__(self) -> None:
-    fields.at_least(
-      'queries', self.queries, 1, 'ask one question or more per sequence'
-    )
+    fields.some_queries(self.queries)
     fields.at_least(
       'symbols', self.symbols, 2, 'with one symbol every answer is right'
     )
@@ -53,12 +51,6 @@ class ByPlace(base.Task):
     del length
     return 1 / self.symbols
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(
-      lambda key: self._one(key, self._slots(length)), key, batch
-    )
-
   def guesses(
     self,
     rng: np.random.Generator,
@@ -78,10 +70,6 @@ class ByPlace(base.Task):
   @abc.abstractmethod
   def _recent(self, tokens_BxL: np.ndarray, body_BxN: np.ndarray) -> np.ndarray:
     """What the answerer of that name says at each place."""
-
-  @abc.abstractmethod
-  def _one(self, key: jax.Array, slots: int) -> base.Batch:
-    """One sequence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +164,8 @@ class IndexLookup(ByPlace):
   def _recent(self, tokens_BxL: np.ndarray, body_BxN: np.ndarray) -> np.ndarray:
     return np.broadcast_to(body_BxN[:, -1:], tokens_BxL.shape)
 
-  def _one(self, key: jax.Array, slots: int) -> base.Batch:
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    slots = self._slots(length)
     index_H, item_N = draw.words(key, self.high - self.low, slots)
     index_Q = self.low + draw.shuffled(index_H)[: self.queries]
     body_N = draw.integers(item_N, self._items, self.vocabulary)

@@ -15,7 +15,7 @@ _SPECIAL = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class SelectiveCopy(base.Task):
+class SelectiveCopy(draw.PerExample):
   """Say the tokens again that stand among blanks, in order.
 
   ```
@@ -97,23 +97,16 @@ class SelectiveCopy(base.Task):
     """One of the symbols, all of them equally likely; EOS is not counted."""
     return 1 / self.symbols
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
     body = length - 1 - self.count - self.eos
-
-    def one(key: jax.Array) -> base.Batch:
-      place_N, data_C = draw.words(key, body, self.count)
-      at_C = layout.scattered(place_N, self.count, 1)
-      data_C = draw.integers(data_C, _SPECIAL, self.vocabulary)
-      lead_N = jnp.full(body + 1, BLANK, jnp.int32).at[-1].set(SEP)
-      lead_N = layout.written(lead_N, at_C, [data_C])
-      answer_C = np.arange(body + 1, body + 1 + self.count, dtype=np.int32)
-      end = EOS if self.eos else None
-      return layout.repetition(
-        lead_N, data_C, end, {'distance': answer_C - at_C}
-      )
-
-    return draw.per_example(one, key, batch)
+    place_N, data_C = draw.words(key, body, self.count)
+    at_C = layout.scattered(place_N, self.count, 1)
+    data_C = draw.integers(data_C, _SPECIAL, self.vocabulary)
+    lead_N = jnp.full(body + 1, BLANK, jnp.int32).at[-1].set(SEP)
+    lead_N = layout.written(lead_N, at_C, [data_C])
+    answer_C = np.arange(body + 1, body + 1 + self.count, dtype=np.int32)
+    end = EOS if self.eos else None
+    return layout.repetition(lead_N, data_C, end, {'distance': answer_C - at_C})
 
   def guesses(
     self,
@@ -127,7 +120,4 @@ class SelectiveCopy(base.Task):
       'bag': answerers.remaining(rng, answer_BxC, self.count),
       'recent': np.repeat(answer_BxC[:, -1:], self.count, axis=1),
     }
-    return {
-      name: answerers.placed(asked_BxL, said_BxC)
-      for name, said_BxC in said.items()
-    }
+    return answerers.placed(asked_BxL, said)

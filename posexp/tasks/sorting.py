@@ -15,7 +15,7 @@ _SPECIAL = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Sort(base.Task):
+class Sort(draw.PerExample):
   """Say n distinct values again, from the least to the greatest.
 
   ```
@@ -102,10 +102,6 @@ class Sort(base.Task):
     self.check(length)
     return copying.source_length(length, self.eos) / self.symbols
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(lambda key: _one(self, key, length), key, batch)
-
   def guesses(
     self,
     rng: np.random.Generator,
@@ -123,19 +119,18 @@ class Sort(base.Task):
       'bag': answer_BxN,
       'recent': np.repeat(source_BxN[:, -1:], count, axis=1),
     }
-    return {k: answerers.placed(asked_BxL, v) for k, v in said.items()}
+    return answerers.placed(asked_BxL, said)
 
-
-def _one(task: Sort, key: jax.Array, length: int) -> base.Batch:
-  count = copying.source_length(length, task.eos)
-  (word_S,) = draw.words(key, task.symbols)
-  source_N = _SPECIAL + draw.shuffled(word_S)[:count]
-  index_N = jnp.arange(count, dtype=jnp.int32)
-  answer_N, from_N = jax.lax.sort((source_N, index_N), num_keys=1)
-  pad = jnp.full(length - task.eos - 1 - 2 * count, PAD, jnp.int32)
-  return layout.repetition(
-    jnp.concatenate((pad, source_N, jnp.full(1, SEP, jnp.int32))),
-    answer_N,
-    EOS if task.eos else None,
-    {'distance': count + 1 + index_N - from_N},
-  )
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    count = copying.source_length(length, self.eos)
+    (word_S,) = draw.words(key, self.symbols)
+    source_N = _SPECIAL + draw.shuffled(word_S)[:count]
+    index_N = jnp.arange(count, dtype=jnp.int32)
+    answer_N, from_N = jax.lax.sort((source_N, index_N), num_keys=1)
+    pad = jnp.full(length - self.eos - 1 - 2 * count, PAD, jnp.int32)
+    return layout.repetition(
+      jnp.concatenate((pad, source_N, jnp.full(1, SEP, jnp.int32))),
+      answer_N,
+      EOS if self.eos else None,
+      {'distance': count + 1 + index_N - from_N},
+    )

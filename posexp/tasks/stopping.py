@@ -15,7 +15,7 @@ _SPECIAL = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class RepeatToken(base.Task):
+class RepeatToken(draw.PerExample):
   """Say one token as often as it came, and stop.
 
   ```
@@ -92,10 +92,6 @@ class RepeatToken(base.Task):
     longest = _longest(length)
     return ((longest - 1) + 1 / self.symbols + 1) / (2 * longest)
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(lambda key: _one(self, key, length), key, batch)
-
   def guesses(
     self,
     rng: np.random.Generator,
@@ -120,31 +116,30 @@ class RepeatToken(base.Task):
       'recent': before_BxL,
     }
 
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    (word_2,) = draw.words(key, 2)
+    count = draw.integers(word_2[0], 1, _longest(length) + 1)
+    x = draw.integers(word_2[1], _SPECIAL, self.vocabulary)
+    step_L = jnp.arange(length, dtype=jnp.int32) - _sep(length)
+    stop_L = step_L == count + 1
+    targets_L = stop_L | (step_L == count)
+    tokens_L = jnp.where(jnp.abs(step_L) <= count, x, PAD)
+    tokens_L = jnp.where(step_L == 0, SEP, tokens_L)
+    tokens_L = jnp.where(stop_L, STOP, tokens_L)
 
-def _one(task: RepeatToken, key: jax.Array, length: int) -> base.Batch:
-  (word_2,) = draw.words(key, 2)
-  count = draw.integers(word_2[0], 1, _longest(length) + 1)
-  x = draw.integers(word_2[1], _SPECIAL, task.vocabulary)
-  step_L = jnp.arange(length, dtype=jnp.int32) - _sep(length)
-  stop_L = step_L == count + 1
-  targets_L = stop_L | (step_L == count)
-  tokens_L = jnp.where(jnp.abs(step_L) <= count, x, PAD)
-  tokens_L = jnp.where(step_L == 0, SEP, tokens_L)
-  tokens_L = jnp.where(stop_L, STOP, tokens_L)
+    def on_targets(value_L: jax.Array) -> jax.Array:
+      return jnp.where(targets_L, value_L, -1)
 
-  def on_targets(value_L: jax.Array) -> jax.Array:
-    return jnp.where(targets_L, value_L, -1)
-
-  return base.Batch(
-    tokens_BxL=tokens_L,
-    targets_BxL=targets_L,
-    ends_BxL=jnp.zeros_like(targets_L),
-    foils_BxLxC=on_targets(jnp.where(stop_L, x, STOP))[:, None],
-    strata={
-      'count': on_targets(jnp.full_like(tokens_L, count)),
-      'stop': on_targets(stop_L.astype(jnp.int32)),
-    },
-  )
+    return base.Batch(
+      tokens_BxL=tokens_L,
+      targets_BxL=targets_L,
+      ends_BxL=jnp.zeros_like(targets_L),
+      foils_BxLxC=on_targets(jnp.where(stop_L, x, STOP))[:, None],
+      strata={
+        'count': on_targets(jnp.full_like(tokens_L, count)),
+        'stop': on_targets(stop_L.astype(jnp.int32)),
+      },
+    )
 
 
 def _longest(length: int) -> int:

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import answerers, base, draw, fields, layout
+from posexp.tasks import answerers, draw, fields, layout
 
 SEP = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Store(base.Task):
+class Store(draw.PerExample):
   """Facts among filler, SEP, then questions: fields, lengths and answerers.
 
   Ids are 0 SEP, the marks of the subclass, its names, then `values` values
@@ -36,9 +36,7 @@ class Store(base.Task):
   filler: int = 16
 
   def __post_init__(self) -> None:
-    fields.at_least(
-      'queries', self.queries, 1, 'ask one question or more per sequence'
-    )
+    fields.some_queries(self.queries)
     fields.at_least(
       'values', self.values, 2, 'with one value every answer is right'
     )
@@ -99,10 +97,6 @@ class Store(base.Task):
     """One of the values, all of them equally likely."""
     return 1 / self.values
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(lambda key: self._one(key, length), key, batch)
-
   def guesses(
     self,
     rng: np.random.Generator,
@@ -123,10 +117,7 @@ class Store(base.Task):
       'bag': answerers.remaining(rng, bag_BxP, self.queries),
       'recent': self._recent(tokens_BxL, value_BxP),
     }
-    return {
-      name: answerers.placed(asked_BxL, said_BxQ)
-      for name, said_BxQ in said.items()
-    }
+    return answerers.placed(asked_BxL, said)
 
   def _recent(
     self, tokens_BxL: np.ndarray, value_BxP: np.ndarray
@@ -134,10 +125,6 @@ class Store(base.Task):
     """What 'recent' says, B x Q, given all and the values in the body."""
     del tokens_BxL
     return np.repeat(value_BxP[:, -1:], self.queries, axis=1)
-
-  @abc.abstractmethod
-  def _one(self, key: jax.Array, length: int) -> base.Batch:
-    """One sequence."""
 
   def _enough_names(self, field: str, needed: int, what: str) -> None:
     """Raises a ValueError unless there are names for all that is named."""

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import answerers, base, draw, fields
+from posexp.tasks import answerers, draw, fields
 
 SEP = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Tally(base.Task):
+class Tally(draw.PerExample):
   """What the three have in common: a body with chosen counts, and questions."""
 
   capability: ClassVar[str] = 'K'
@@ -27,9 +27,7 @@ class Tally(base.Task):
   queries: int = 4
 
   def __post_init__(self) -> None:
-    fields.at_least(
-      'queries', self.queries, 1, 'ask one question or more per sequence'
-    )
+    fields.some_queries(self.queries)
     fields.at_least(
       'symbols',
       self.symbols,
@@ -79,10 +77,6 @@ class Tally(base.Task):
     width = self._named + 1
     return range(self._slots(length) + width, length, width)
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
-    self.check(length)
-    return draw.per_example(lambda key: self._one(key, length), key, batch)
-
   def guesses(
     self,
     rng: np.random.Generator,
@@ -107,10 +101,6 @@ class Tally(base.Task):
   @abc.abstractmethod
   def _say(self, count_BxV: np.ndarray, tokens_BxL: np.ndarray) -> np.ndarray:
     """What these counts would answer at each place."""
-
-  @abc.abstractmethod
-  def _one(self, key: jax.Array, length: int) -> base.Batch:
-    """One sequence."""
 
 
 def words(
