@@ -38,8 +38,6 @@ class Outcomes(NamedTuple):
     example_T: the example that a target belongs to, ascending.
     strata: int32 arrays over T, by name.
     ends_SxN: for each end-of-sequence target, whether it was right.
-    examples: the digest of the examples, to tell that two records are of the
-      same bytes.
   """
 
   length: int
@@ -48,7 +46,6 @@ class Outcomes(NamedTuple):
   example_T: np.ndarray
   strata: dict[str, np.ndarray]
   ends_SxN: np.ndarray
-  examples: str
 
 
 @functools.lru_cache(maxsize=32)
@@ -279,7 +276,6 @@ def judge(
     example_T=np.nonzero(scored)[0].astype(np.int32),
     strata={k: np.asarray(v)[scored] for k, v in batch.strata.items()},
     ends_SxN=right[:, ends],
-    examples=datasets.digest(batch),
   )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from posexp import (
   checkpoint,
   config,
+  datasets,
   diagnose,
   evaluate,
   measure,
@@ -105,13 +106,13 @@ def _one(
   else:
     trained = _retrofit(run, workdir, on, tell)
   begun = time.monotonic()
-  results, outcomes, examples = _evaluate(run, trained.params, on, tell)
+  results, outcomes = _evaluate(run, trained.params, on, tell)
   covered = [
     row for n in run.lengths for row in diagnose.report(run, trained.params, n)
   ]
   trained.seconds['evaluate'] = time.monotonic() - begun
   trained.seconds['total'] = time.monotonic() - start
-  record = _record(run, workdir, on, trained, results, covered, examples)
+  record = _record(run, workdir, on, trained, results, covered)
   records.write(workdir, record, outcomes)
   # The trained length, but for a task that does not exist there.
   told = min(run.lengths, key=lambda n: abs(n - run.train.length))
@@ -220,17 +221,15 @@ def _evaluate(
   params: Any,
   on: jax.sharding.Mesh,
   tell: progress.Progress,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], dict[str, str]]:
-  """Result rows, the outcome of every target, the digests of the examples."""
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+  """Result rows, and the outcome of every target."""
   evaluator = evaluate.Evaluator(run, on)
   params = sharding.pad_seeds(params, on, len(run.seeds))
   rows: list[dict[str, Any]] = []
   arrays: dict[str, np.ndarray] = {}
-  digests: dict[str, str] = {}
   for length in run.lengths:
     found = evaluator.outcomes(params, length)
     rows += evaluate.summary(found, run.seeds)
-    digests[str(length)] = found.examples
     arrays[f'{length}/kind'] = found.kind_SxT
     arrays[f'{length}/nats'] = found.nats_SxT
     arrays[f'{length}/example'] = found.example_T
@@ -238,7 +237,7 @@ def _evaluate(
       arrays[f'{length}/strata/{name}'] = values
     effort = measure.evaluate_flops(run, length) * len(run.seeds)
     tell.advance(effort, f'{run.name} at {length}')
-  return rows, arrays, digests
+  return rows, arrays
 
 
 def _record(
@@ -248,7 +247,6 @@ def _record(
   trained: Trained,
   results: list[dict[str, Any]],
   covered: list[dict[str, Any]],
-  examples: dict[str, str],
 ) -> dict[str, Any]:
   """All that is kept of a run, as plain JSON values."""
   parent = run.parent
@@ -287,7 +285,13 @@ def _record(
       str(n): evaluate.baselines(run.task, n, run.evaluate.examples)
       for n in run.lengths
     },
-    'examples': examples,
+    # Digests, to tell that two records are of the same bytes.
+    'examples': {
+      str(n): datasets.digest(
+        evaluate.examples(run.task, n, run.evaluate.examples)
+      )
+      for n in run.lengths
+    },
     'results': results,
     'coverage': covered,
   }
