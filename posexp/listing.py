@@ -3,15 +3,14 @@
 import inspect
 import textwrap
 
-from posexp import catalogue, component, datasets, schemes, tasks
+from posexp import catalogue, columns, component, datasets, schemes, tasks
 
 
 def table() -> str:
   """The catalogue for a terminal of 100 columns."""
   head = 'scheme', 'acts on', 'learned', 'relative', 'blocks'
   rows = {s: _row(s) for s in schemes.CATALOGUE}
-  columns = list(zip(head, *rows.values()))
-  widths = [max(map(len, column)) for column in columns]
+  widths = [max(map(len, cells)) for cells in zip(head, *rows.values())]
   show = lambda row: '  '.join(map(str.ljust, row, widths)).rstrip()
   lines, seen = [show(head)], set()
   for name in catalogue.FAMILIES:
@@ -86,11 +85,9 @@ def task_table() -> str:
     rows.append(
       (type(task).__name__, task.capability, ' '.join(summary.split()))
     )
-  first, second = (max(map(len, column)) for column in list(zip(*rows))[:2])
-  lines = [f'{a:<{first}}  {b:<{second}}  {c}' for a, b, c in rows]
   legend = ', '.join(f'{k} {v}' for k, v in CAPABILITIES.items())
   told = '`posexp tasks NAME` tells all about one, as in `posexp tasks Copy`.'
-  return '\n'.join([*lines, '', f'{legend}.', told])
+  return '\n'.join([columns.columns(rows), '', f'{legend}.', told])
 
 
 def task_facts(task: tasks.Task) -> dict[str, str]:
