@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import pandas as pd
 
 from posexp import records, statistics
@@ -155,9 +156,9 @@ def _errors(row: pd.Series) -> str:
 
 
 def _perplexity(row: pd.Series) -> str:
-  mean, low, high = (
-    math.exp(row[f'nats{end}']) for end in ('', '_low', '_high')
-  )
+  nats = [row[f'nats{end}'] for end in ('', '_low', '_high')]
+  with np.errstate(over='ignore'):  # More than 709 nats are inf.
+    mean, low, high = np.exp(nats).tolist()
   half = max(mean - low, high - mean)
   return f'{mean:6.2f}' + ('' if math.isnan(half) else f' ±{half:.2f}')
 

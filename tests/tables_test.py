@@ -63,6 +63,18 @@ def test_perplexity_where_a_task_cannot_be_learned_whole():
   assert shown.split() == ['RoPE()', '4.71', '±4.18', '7.77', '±6.89']
 
 
+def test_a_perplexity_beyond_all_floats_is_infinite():
+  rows = run(
+    token=((0.6, 0.5), (0.6, 0.4)), task='Text()', gate=0.4, admitted=True
+  )
+  for row in rows:
+    row['nats'] = 800.0 if row['length'] == 64 else 700.0 + 20 * row['seed']
+  lines = tables.text(table(rows)).split('\n')
+  shown = lines[lines.index(next(x for x in lines if 'perplexity' in x)) + 1]
+  # 800 by both seeds, and 710 with an end far below.
+  assert shown.split() == ['RoPE()', 'inf', 'inf', '±inf']
+
+
 def test_no_results_is_one_sentence():
   text = tables.text(table())
   assert text == tables.EMPTY and '\n' not in text and '`posexp run' in text
