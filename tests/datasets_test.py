@@ -395,7 +395,7 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
   code, _, told = posexp('verify', str(experiment))
   assert code == cli.BAD_INPUT and 'none of 2 evaluation sets' in told
   code, text, _ = posexp('build', str(experiment))
-  assert code == 0 and '2 sets built, 0 were there' in text
+  assert code == 0 and '2 sets built, 0 there before' in text
   code, text, _ = posexp('list', str(experiment))
   rows = [line.split('  ') for line in text.splitlines()]
   assert rows[2][0] == SETS[0].name and rows[2][-1] == 'built'
@@ -410,6 +410,11 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
   assert code == cli.FAILED and '1 damaged' in text
   assert str(store.place(SETS[0], tmp_path / 'data')) in told
   assert '`posexp data build FILE` of its run' in told
+  shutil.rmtree(store.place(SETS[0], tmp_path / 'data'))
+  text = posexp('verify', str(experiment))[1]
+  assert '1 set read, 0 damaged, 1 not built' in text
+  text = posexp('build', str(experiment))[1]
+  assert '1 set built, 1 there before' in text
   assert 'none of' in (told := posexp('verify')[2]), told
   text = posexp('list')[1]
   for name, digest in published.digests().items():

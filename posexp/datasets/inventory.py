@@ -32,8 +32,8 @@ def build(
   built = store.build(sets, where, done)
   size = sum(store.size(one, where) for one in sets)
   return (
-    f'{where / store.DATASET}: {built} sets built, {len(sets) - built} were '
-    f'there; {_megabytes(size)} in all'
+    f'{where / store.DATASET}: {_sets(built)} built, {len(sets) - built} there '
+    f'before; {_megabytes(size)} in all'
   ), 0
 
 
@@ -57,7 +57,7 @@ def verify(
       tell.note(str(error))
     tell.advance(1, str(one))
   return (
-    f'{where / store.DATASET}: {len(there)} sets read, {failures} damaged, '
+    f'{where / store.DATASET}: {_sets(len(there))} read, {failures} damaged, '
     f'{len(sets) - len(there)} not built'
   ), failures
 
@@ -80,6 +80,10 @@ def table(sets: Sequence[examples.Set], where: pathlib.Path) -> str:
       )
     )
   return f'{columns.columns(rows)}\n\nunder {where / store.DATASET}'
+
+
+def _sets(number: int) -> str:
+  return '1 set' if number == 1 else f'{number} sets'
 
 
 def _megabytes(size: int) -> str:
