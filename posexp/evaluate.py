@@ -199,9 +199,8 @@ def predictor(
 
   It takes the parameters of S seeds, tokens B x L and the numbers of the
   examples B, and gives two arrays S x B x L-1: the most likely tokens, and
-  minus the log-probabilities of those that are there. Positions
-  that are drawn depend on the number of the example alone, so results average
-  over many draws.
+  minus the log-probabilities of those that are there. Positions that are drawn
+  depend on the number of the example alone, so results average over many draws.
   """
 
   def say(params, tokens_L, number):

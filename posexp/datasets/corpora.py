@@ -93,9 +93,9 @@ class StandardLibrary(Corpus):
 
   A document is a module, by its path. Left out are tests, IDLE, packages that
   were installed beside it, and files that a program wrote: tables of encodings,
-  the manual, and the settings of the build. 8.8 MB
-  in 449 files with CPython 3.11.7. Another Python is another text, which the
-  record names and a digest tells apart.
+  the manual, and the settings of the build. 8.8 MB in 449 files with CPython
+  3.11.7. Another Python is another text, which the record names and a digest
+  tells apart.
 
   Raises:
     ValueError: if this Python came without its source.
