@@ -8,8 +8,8 @@ import pytest
 
 from posexp import tasks
 from tests import tasks_values_test
+from tests.task_cases import TABLE, many, scores
 from tests.tasks_balance_test import chi_square
-from tests.tasks_test import TABLE, many, scores
 
 PAD, PLUS, EQUALS, EOS = range(4)
 SEP = 1

@@ -1,4 +1,4 @@
-"""Laws that every task keeps, over a table: to add a task, add its line."""
+"""Laws that every task keeps, over the table of `task_cases`."""
 
 import dataclasses
 import functools
@@ -11,79 +11,7 @@ import numpy as np
 import pytest
 
 from posexp import tasks
-
-# (task, length): odd and even lengths, dense and sparse, with and without EOS.
-TABLE = {
-  'ordering': (tasks.Ordering(symbols=32, queries=4), 32),
-  'ordering spread': (tasks.Ordering(symbols=12, queries=4, filler=5), 32),
-  'ordering single': (tasks.Ordering(symbols=4, queries=1), 8),
-  'presence': (tasks.Presence(symbols=32, queries=4), 32),
-  'presence spread': (tasks.Presence(symbols=12, queries=4, filler=5), 32),
-  'copy': (tasks.Copy(symbols=16), 32),
-  'copy repeats': (tasks.Copy(symbols=4, distinct=False), 31),
-  'copy no eos': (tasks.Copy(symbols=16, eos=False), 32),
-  'reverse': (tasks.Reverse(symbols=16), 32),
-  'reverse repeats': (tasks.Reverse(symbols=4, distinct=False, eos=False), 31),
-  'selective copy': (tasks.SelectiveCopy(symbols=6, count=4), 32),
-  'selective no eos': (tasks.SelectiveCopy(symbols=6, count=9, eos=False), 31),
-  'recall': (tasks.Recall(keys=9, values=6, filler=5, pairs=7), 32),
-  'recall power': (tasks.Recall(values=6, filler=5, gaps='power'), 32),
-  'first wins': (tasks.FirstWins(values=6, filler=5, queries=2), 32),
-  'last wins': (tasks.LastWins(values=6, filler=5, queries=2), 32),
-  'needle': (tasks.Needle(values=6, filler=5, needles=4), 32),
-  'tracking': (tasks.VariableTracking(values=6, filler=5, chains=2), 32),
-  'flip-flop': (tasks.FlipFlop(), 32),
-  'flip-flop last': (tasks.FlipFlop(ignore=0.1, every=False), 32),
-  'attachment': (tasks.Attachment(symbols=8, queries=2, distractors=2), 32),
-  'lookup left': (tasks.LookupLeft(symbols=8, queries=3), 32),
-  'lookup right': (tasks.LookupRight(symbols=8, queries=3), 32),
-  'index lookup': (tasks.IndexLookup(symbols=8, queries=4, high=20), 32),
-  'sort': (tasks.Sort(symbols=24), 32),
-  'sort no eos': (tasks.Sort(symbols=24, eos=False), 32),
-  'repeat token': (tasks.RepeatToken(symbols=4), 32),
-  'count': (tasks.Count(), 32),
-  'majority': (tasks.Majority(queries=2), 32),
-  'parity': (tasks.Parity(), 32),
-  'addition': (tasks.Addition(), 17),
-  'addition reverse': (tasks.Addition(reverse=True), 32),
-  'addition short': (tasks.Addition(eos=False), 6),
-  'dyck': (tasks.Dyck(), 32),
-  'dyck shallow': (tasks.Dyck(kinds=3, depth=3, unclosed=2), 24),
-  'start': (tasks.Start(tasks.Ordering(symbols=4, queries=1), 1, 4), 12),
-  'start fixed': (tasks.Start(tasks.Copy(symbols=16, eos=False), 3, 3), 32),
-  'mixture': (
-    tasks.Mixture(
-      (tasks.Addition(eos=False), tasks.Ordering(symbols=12, queries=2)), (1, 2)
-    ),
-    19,
-  ),
-}
-each = pytest.mark.parametrize('task, length', TABLE.values(), ids=TABLE.keys())
-
-
-@pytest.fixture(autouse=True)
-def strict():
-  with (
-    jax.numpy_rank_promotion('raise'),
-    jax.numpy_dtype_promotion('strict'),
-  ):
-    yield
-
-
-# Integers do not change with the optimizer; unoptimized they compile sooner.
-QUICK = {'xla_backend_optimization_level': 0}
-
-
-@functools.cache
-def jitted(task):
-  return jax.jit(
-    task.sample, static_argnames=('length', 'batch'), compiler_options=QUICK
-  )
-
-
-def draw(task, length, batch=64, seed=0):
-  drawn = jitted(task)(jax.random.key(seed), length=length, batch=batch)
-  return jax.tree.map(np.asarray, drawn)
+from tests.task_cases import QUICK, TABLE, draw, draws, each
 
 
 def assert_equal(one, other):
@@ -163,8 +91,7 @@ def test_targets_ends_and_strata(task, length):
 
 @each
 def test_the_places_that_a_task_names_are_those_that_hold_targets(task, length):
-  batches = [draw(task, length, seed=seed) for seed in range(16)]
-  held_L = np.any([batch.targets_BxL.any(axis=0) for batch in batches], axis=0)
+  held_L = draws(task, length).targets_BxL.any(axis=0)
   if task.asked(length) is not None:
     assert np.flatnonzero(held_L).tolist() == list(task.asked(length))
 
@@ -202,44 +129,6 @@ def test_tasks_that_are_equal_are_written_alike(one, other):
   # kept in memory by what is equal.
   assert one == other
   assert json.dumps(one.to_dict()) == json.dumps(other.to_dict())
-
-
-@each
-def test_chance_is_a_probability(task, length):
-  assert 0 < task.chance(length) < 1
-
-
-@functools.cache
-def scores(task, length):
-  """The share of right answers of each answerer, and one sigma of it."""
-  batches = [draw(task, length, seed=seed) for seed in range(16)]
-  batch = jax.tree.map(lambda *x: np.concatenate(x), *batches)
-  asked_BxL = batch.targets_BxL & ~batch.ends_BxL
-  rng = np.random.default_rng(0)
-  guesses = task.guesses(rng, batch.tokens_BxL, asked_BxL)
-  hits = {
-    name: (said_BxL == batch.tokens_BxL)[asked_BxL].mean()
-    for name, said_BxL in guesses.items()
-  }
-  # Answers of one sequence may hang together, so sequences are counted.
-  return hits, 0.5 / math.sqrt(len(batch.tokens_BxL))
-
-
-@each
-def test_a_random_answerer_scores_chance(task, length):
-  hits, sigma = scores(task, length)
-  assert abs(hits['random'] - task.chance(length)) < 5 * sigma
-
-
-@each
-def test_no_answerer_beats_what_the_design_defends_against(task, length):
-  hits, sigma = scores(task, length)
-  assert {'random', 'bag'} <= set(hits) and task.defended <= set(hits)
-  for name in task.defended:
-    bar = task.chance(length)
-    if name != 'bag':
-      bar = max(bar, hits['bag'])
-    assert hits[name] < bar + 5 * sigma, name
 
 
 @pytest.mark.parametrize(
@@ -291,72 +180,6 @@ def _sizes(jaxpr):
 def test_defaults_fit_the_usual_length():
   for task in tasks.CATALOGUE:
     task.check(64)
-
-
-def many(name):
-  """4,096 answers or more: a table task at 16 seeds, compiled already."""
-  task, length = TABLE[name]
-  batches = [draw(task, length, seed=seed) for seed in range(16)]
-  return task, length, jax.tree.map(lambda *x: np.concatenate(x), *batches)
-
-
-def assert_chance(task, length, batch, guess_BxL):
-  scored_BxL = batch.targets_BxL & ~batch.ends_BxL
-  hit = (guess_BxL == batch.tokens_BxL)[scored_BxL]
-  sigma = 0.5 / math.sqrt(hit.size)  # at most, and 5 of them are allowed
-  assert abs(hit.mean() - task.chance(length)) < 5 * sigma
-
-
-def behind(coin_BxL):
-  """Whether 1 has come less often than 0 in the answers so far.
-
-  Betting on it wins if the coins of a sequence are balanced.
-  """
-  lead_BxL = np.cumsum((coin_BxL == 1) * 1 - (coin_BxL == 0) * 1, axis=1)
-  return np.roll(lead_BxL, 1, axis=1) < 0
-
-
-@pytest.mark.parametrize('name', ['ordering', 'ordering spread'])
-def test_ordering_without_looking_is_chance(name):
-  task, length, batch = many(name)
-  a_BxL = np.roll(batch.tokens_BxL, 2, axis=1)
-  b_BxL = np.roll(batch.tokens_BxL, 1, axis=1)
-  counted_BxL = np.where(behind(batch.strata['mention']), b_BxL, a_BxL)
-  for guess_BxL in (a_BxL, b_BxL, np.minimum(a_BxL, b_BxL), counted_BxL):
-    assert_chance(task, length, batch, guess_BxL)
-
-
-@pytest.mark.parametrize('name', ['presence', 'presence spread'])
-def test_presence_without_looking_is_chance(name):
-  task, length, batch = many(name)
-  x_BxL = np.roll(batch.tokens_BxL, 1, axis=1)
-  for yes_BxL in (
-    np.full_like(x_BxL, True, bool),
-    behind(batch.strata['present']),
-    x_BxL < 4 + task.symbols // 2,
-  ):
-    assert_chance(task, length, batch, np.where(yes_BxL, 2, 3))
-
-
-@pytest.mark.parametrize(
-  'name', ['copy', 'copy repeats', 'reverse', 'reverse repeats']
-)
-def test_copying_without_looking_is_chance(name):
-  task, length, batch = many(name)
-  guess_BxL = np.full_like(batch.tokens_BxL, -1)
-  for b, t in np.argwhere(batch.targets_BxL & ~batch.ends_BxL):
-    start = t - batch.strata['index'][b, t]
-    said = set(batch.tokens_BxL[b, start:t]) if task.distinct else set()
-    guess_BxL[b, t] = min(set(range(3, task.vocabulary)) - said)
-  assert_chance(task, length, batch, guess_BxL)
-
-
-def test_chance_by_hand():
-  assert tasks.Copy(symbols=4).chance(8) == pytest.approx(
-    (1 / 4 + 1 / 3 + 1 / 2) / 3
-  )
-  assert tasks.Reverse(symbols=4, distinct=False).chance(8) == 1 / 4
-  assert tasks.Ordering().chance(64) == tasks.Presence().chance(64) == 0.5
 
 
 BAD_FIELDS = [

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from posexp import tasks
+from tests.task_cases import draw, draws, many
 from tests.tasks_algorithms_test import addition
 from tests.tasks_balance_test import chi_square
-from tests.tasks_test import draw, many
 from tests.tasks_values_test import assert_read
 
 _ORDER = tasks.Ordering(symbols=8, queries=1)
@@ -16,8 +16,7 @@ _ORDER = tasks.Ordering(symbols=8, queries=1)
 def test_start_moves_the_problem_and_changes_nothing_else():
   task, length, batch = many('start')
   plain = task.task  # The same keys, without the shift.
-  inner = [draw(plain, length - task.high, seed=seed) for seed in range(16)]
-  inner = jax.tree.map(lambda *x: np.concatenate(x), *inner)
+  inner = draws(plain, length - task.high)
   rows = len(batch.tokens_BxL)
   starts = []
   for b in range(rows):
@@ -61,11 +60,7 @@ def test_a_mixture_has_the_examples_of_its_tasks():
   task, length, batch = many('mixture')
   low = task.tasks[0].vocabulary
   asked = set(task.asked(length))
-  alone = [
-    [draw(task.only(k), length, seed=seed) for seed in range(16)]
-    for k in range(2)
-  ]
-  alone = [jax.tree.map(lambda *x: np.concatenate(x), *one) for one in alone]
+  alone = [draws(task.only(k), length) for k in range(2)]
   picked = batch.strata['task'].max(axis=1)
   for b, k in enumerate(picked.tolist()):
     one = alone[k]
