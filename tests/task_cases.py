@@ -99,3 +99,25 @@ def scores(task, length):
   }
   # Answers of one sequence may hang together, so sequences are counted.
   return hits, 0.5 / math.sqrt(len(batch.tokens_BxL))
+
+
+def assert_exists(task, length):
+  task.check(length)
+  shapes = jax.eval_shape(
+    lambda key: task.sample(key, length=length, batch=2), jax.random.key(0)
+  )
+  assert shapes.tokens_BxL.shape == (2, length)
+  assert shapes.tokens_BxL.dtype == np.int32
+
+
+def assert_refused(task, length, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    task.check(length)
+  with pytest.raises(ValueError, match=sentence):
+    task.sample(jax.random.key(0), length=length, batch=1)
+
+
+def assert_shortest(task, length, sentence):
+  """A length works, and one less is refused in a sentence."""
+  assert_exists(task, length)
+  assert_refused(task, length - 1, sentence)

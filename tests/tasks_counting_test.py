@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 
 from posexp import tasks
-from tests.tasks_lookup_test import (
-  assert_shortest,
-  assert_uniform,
-  many,
-  questions,
-  stratum,
-)
+from tests.task_cases import assert_shortest
+from tests.tasks_lookup_test import assert_uniform, many, questions, stratum
 from tests.tasks_values_test import draw
 from tests.tasks_values_test import test_against_plain_python as compare
 

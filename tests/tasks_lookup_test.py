@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from posexp import tasks
+from tests.task_cases import assert_shortest
 from tests.tasks_balance_test import chi_square
 from tests.tasks_values_test import QUICK, draw
 from tests.tasks_values_test import test_against_plain_python as compare
@@ -294,16 +295,3 @@ SHORTEST = [
 @pytest.mark.parametrize('task, length, sentence', SHORTEST)
 def test_lengths(task, length, sentence):
   assert_shortest(task, length, sentence)
-
-
-def assert_shortest(task, length, sentence):
-  """A length works, and one less is refused in a sentence, by `sample` too."""
-  task.check(length)
-  shapes = jax.eval_shape(
-    lambda key: task.sample(key, length=length, batch=2), jax.random.key(0)
-  )
-  assert shapes.tokens_BxL.shape == (2, length)
-  with pytest.raises(ValueError, match=sentence):
-    task.check(length - 1)
-  with pytest.raises(ValueError, match=sentence):
-    task.sample(jax.random.key(0), length=length - 1, batch=1)

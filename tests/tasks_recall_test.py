@@ -2,12 +2,12 @@
 
 import functools
 
-import jax
 import numpy as np
 import pytest
 
 from posexp import tasks
 from tests import tasks_values_test
+from tests.task_cases import assert_shortest
 
 SEP, MARK, EOS = 0, 1, 2
 draw = tasks_values_test.draw
@@ -278,15 +278,10 @@ SHORTEST = [
 
 @pytest.mark.parametrize('task, shortest, sentence', SHORTEST)
 def test_shortest_lengths(task, shortest, sentence):
-  start = f'length must be .*{shortest}, got {shortest - 1}: .*'
-  with pytest.raises(ValueError, match=sentence) as caught:
-    task.sample(jax.random.key(0), length=shortest - 1, batch=1)
-  caught.match(start)
-  task.check(shortest)
-  shapes = jax.eval_shape(
-    lambda key: task.sample(key, length=shortest, batch=2), jax.random.key(0)
-  )
-  assert shapes.tokens_BxL.shape == (2, shortest)
+  assert_shortest(task, shortest, sentence)
+  start = f'length must be .*{shortest}, got {shortest - 1}: '
+  with pytest.raises(ValueError, match=start):
+    task.check(shortest - 1)
 
 
 def test_flip_flop_needs_an_even_length():

@@ -1,11 +1,10 @@
 """Start and Mixture: the problems of their tasks, moved and mixed."""
 
-import jax
 import numpy as np
 import pytest
 
 from posexp import tasks
-from tests.task_cases import draw, draws, many
+from tests.task_cases import assert_shortest, draw, draws, many
 from tests.tasks_algorithms_test import addition
 from tests.tasks_balance_test import chi_square
 from tests.tasks_values_test import assert_read
@@ -185,33 +184,24 @@ def test_bad_fields(kind, values, sentence):
     kind(**values)
 
 
-# One token more does work.
-BAD_LENGTHS = [
+SHORTEST = [
   (
     tasks.Start(_ORDER, 0, 4),
-    11,
+    12,
     'of a length of 11, Start keeps 4 for where to start and leaves 7: length '
     'must be at least 8 for 1 queries, got 7',
   ),
   (
     tasks.Mixture((_ORDER, tasks.Dyck())),
-    10,
+    11,
     r'Dyck\(\) of Mixture: length must be at least 11',
   ),
 ]
 
 
-@pytest.mark.parametrize('task, length, sentence', BAD_LENGTHS)
+@pytest.mark.parametrize('task, length, sentence', SHORTEST)
 def test_the_shortest_length(task, length, sentence):
-  with pytest.raises(ValueError, match=sentence):
-    task.check(length)
-  with pytest.raises(ValueError, match=sentence):
-    task.sample(jax.random.key(0), length=length, batch=1)
-  task.check(length + 1)
-  shapes = jax.eval_shape(
-    lambda key: task.sample(key, length=length + 1, batch=2), jax.random.key(0)
-  )
-  assert shapes.tokens_BxL.shape == (2, length + 1)
+  assert_shortest(task, length, sentence)
 
 
 def test_a_task_of_a_mixture_is_named_by_its_index():
