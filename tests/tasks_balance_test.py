@@ -8,21 +8,15 @@ import pytest
 
 from posexp import tasks
 from posexp.tasks import draw, pairs
-
-# Integers do not change with the optimizer; unoptimized they compile sooner.
-QUICK = {'xla_backend_optimization_level': 0}
+from tests import task_cases
 
 
 @functools.cache
 def drawn(task, length, batch):
   """The strata of all the answers of a batch, in one row each."""
-  sample = jax.jit(
-    task.sample, static_argnames=('length', 'batch'), compiler_options=QUICK
-  )
-  out = sample(jax.random.key(11), length=length, batch=batch)
+  out = task_cases.draw(task, length, batch, seed=11)
   return {
-    name: np.asarray(value_BxL)[np.asarray(out.targets_BxL)]
-    for name, value_BxL in out.strata.items()
+    name: value_BxL[out.targets_BxL] for name, value_BxL in out.strata.items()
   }
 
 

@@ -2,14 +2,13 @@
 
 import functools
 
-import jax
 import numpy as np
 import pytest
 
 from posexp import tasks
-from tests.task_cases import assert_shortest
+from tests import task_cases
 from tests.tasks_balance_test import chi_square
-from tests.tasks_values_test import QUICK, draw
+from tests.tasks_values_test import draw
 from tests.tasks_values_test import test_against_plain_python as compare
 
 SEP = 0
@@ -95,11 +94,7 @@ def test_against_plain_python(task, length, reference):
 
 @functools.cache
 def many(task, length, number=4096):
-  sample = jax.jit(
-    task.sample, static_argnames=('length', 'batch'), compiler_options=QUICK
-  )
-  drawn = sample(jax.random.key(5), length=length, batch=number)
-  return jax.tree.map(np.asarray, drawn)
+  return task_cases.draw(task, length, number, seed=5)
 
 
 def stratum(batch, name):
@@ -294,4 +289,4 @@ SHORTEST = [
 
 @pytest.mark.parametrize('task, length, sentence', SHORTEST)
 def test_lengths(task, length, sentence):
-  assert_shortest(task, length, sentence)
+  task_cases.assert_shortest(task, length, sentence)

@@ -9,7 +9,7 @@ import pytest
 
 from posexp import tasks
 from posexp.tasks import layout
-from tests import tasks_balance_test, tasks_values_test
+from tests import task_cases, tasks_balance_test
 
 WRITE, IGNORE, READ = 2, 3, 4
 drawn = tasks_balance_test.drawn
@@ -18,13 +18,7 @@ chi_square = tasks_balance_test.chi_square
 
 @functools.cache
 def draw_many(task, length, batch=4096):
-  sample = jax.jit(
-    task.sample,
-    static_argnames=('length', 'batch'),
-    compiler_options=tasks_values_test.QUICK,
-  )
-  out = sample(jax.random.key(3), length=length, batch=batch)
-  return jax.tree.map(np.asarray, out)
+  return task_cases.draw(task, length, batch, seed=3)
 
 
 def test_every_arrangement_is_equally_likely():

@@ -2,11 +2,11 @@
 
 import functools
 
-import jax
 import numpy as np
 import pytest
 
 from posexp import tasks
+from tests import task_cases
 
 SEP, ASK, YES, NO = range(4)
 COPY_SEP, COPY_EOS = 1, 2
@@ -96,17 +96,9 @@ CASES = [
 ]
 
 
-# Integers do not change with the optimizer; unoptimized they compile sooner.
-QUICK = {'xla_backend_optimization_level': 0}
-
-
 @functools.cache
 def draw(task, length):
-  sample = jax.jit(
-    task.sample, static_argnames=('length', 'batch'), compiler_options=QUICK
-  )
-  drawn = sample(jax.random.key(7), length=length, batch=64)
-  return jax.tree.map(np.asarray, drawn)
+  return task_cases.draw(task, length, seed=7)
 
 
 def assert_as_read(task, length, reference):
