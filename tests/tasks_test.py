@@ -75,7 +75,6 @@ def test_neither_batch_size_nor_vmap_changes_an_example(task, length):
 def test_tokens_are_in_the_vocabulary(task, length):
   batch = draw(task, length)
   assert batch.tokens_BxL.min() >= 0
-  assert batch.tokens_BxL.max() < task.vocabulary
   # The last id is used: the vocabulary is not larger than it need be.
   assert batch.tokens_BxL.max() == task.vocabulary - 1
 
@@ -85,10 +84,6 @@ def test_targets_ends_and_strata(task, length):
   batch = draw(task, length)
   assert batch.targets_BxL.any(axis=1).all()
   assert not batch.targets_BxL[:, 0].any()
-  asked = task.asked(length)
-  if asked is not None:
-    places = np.nonzero(batch.targets_BxL.any(axis=0))[0]
-    np.testing.assert_array_equal(places, sorted(asked))
   assert not (batch.ends_BxL & ~batch.targets_BxL).any()
   assert batch.ends_BxL.sum(axis=1).max() == getattr(task, 'eos', False)
   for name, value_BxL in batch.strata.items():
