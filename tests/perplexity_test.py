@@ -9,7 +9,7 @@ import pytest
 from matplotlib import image
 
 from posexp import figures, perplexity, records, statistics
-from tests import records_test
+from tests import recorded
 
 TRAINED, LENGTHS, SEEDS = 8, (8, 16, 32), (3, 5, 7)
 NAMES = {
@@ -48,7 +48,7 @@ def workdir(tmp_path_factory):
         | {'end': None, 'targets': places.size}
         for seed, mean in zip(SEEDS, found_SxT.mean(axis=1))
       ]
-    made = records_test.record(
+    made = recorded.record(
       digest,
       name,
       task='Text()',
@@ -105,13 +105,13 @@ def test_perplexity_of_every_bin_by_hand(workdir):
 
 
 def test_a_record_without_nats_is_a_sentence(workdir, tmp_path):
-  arrays = records_test.outcomes()
-  for length in records_test.LENGTHS:
+  arrays = recorded.outcomes()
+  for length in recorded.LENGTHS:
     del arrays[f'{length}/nats']
     arrays[f'{length}/strata/place'] = np.array([1, 2, 3, 4], np.int32)
-  records.write(tmp_path, records_test.record(), arrays)
+  records.write(tmp_path, recorded.record(), arrays)
   with pytest.raises(ValueError, match='has no nats'):
-    perplexity.by_place(tmp_path, records_test.A)
+    perplexity.by_place(tmp_path, recorded.A)
 
 
 def drawn_by(workdir):

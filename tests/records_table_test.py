@@ -1,0 +1,148 @@
+"""Records as tables: a row a seed and length, or a row a target."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from posexp import records
+from tests.recorded import (
+  LENGTHS,
+  SEEDS,
+  A,
+  B,
+  cut,
+  outcomes,
+  record,
+  write,
+)
+
+
+def test_load_gives_a_row_a_seed_and_length(tmp_path):
+  write(tmp_path)
+  write(
+    tmp_path,
+    digest=B,
+    name='Ordering: RoPE() -> NoPE()',
+    parent='RoPE()',
+    parent_digest=A,
+  )
+  table = records.load(tmp_path)
+  assert tuple(table) == records.COLUMNS
+  assert len(table) == 8
+  assert table['digest'].tolist() == [A] * 4 + [B] * 4
+  first = table[:4]
+  assert first['length'].tolist() == [8, 8, 16, 16]
+  assert first['ratio'].tolist() == [1.0, 1.0, 2.0, 2.0]
+  assert first['seed'].tolist() == [3, 5, 3, 5]
+  assert first['token'].tolist() == [1.0, 0.5, 1.0, 0.5]
+  assert first['chance'].tolist() == [0.5, 0.5, 0.25, 0.25]
+  assert first['bag'].tolist()[:2] == [0.5, 0.5]
+  assert first['bag'].isna().tolist() == [False, False, True, True]
+  assert first['recent'].isna().all()
+  assert first['diverged'].tolist() == [-1, 12, -1, 12]
+  assert first['admitted'].tolist() == [True, False, True, False]
+  assert (first[['parameters', 'steps']] == [1234, 20]).all(axis=None)
+  assert first['end'].isna().all() and first['end'].dtype == np.float64
+  assert (first['parent'] == '').all() and (first['parent_digest'] == '').all()
+  assert (table[4:]['parent'] == 'RoPE()').all()
+  total = table[['token', 'order', 'retrieval']].sum(axis=1)
+  np.testing.assert_allclose(total, 1, rtol=0, atol=1e-12)
+
+
+def test_the_gate_is_at_99_percent(tmp_path):
+  write(tmp_path, learned={'3': 0.99, '5': 0.9899999})
+  table = records.load(tmp_path)
+  assert table.groupby('seed')['admitted'].all().to_dict() == {
+    3: True,
+    5: False,
+  }
+
+
+def test_a_task_may_have_a_gate_of_its_own(tmp_path):
+  write(tmp_path, gate=0.4, learned={'3': 0.4, '5': 0.39})
+  table = records.load(tmp_path)
+  assert (table['gate'] == 0.4).all()
+  assert table['admitted'].tolist() == [True, False, True, False]
+
+
+def test_load_keeps_the_order_that_is_asked_for(tmp_path):
+  for digest, name in (('a', 'z'), ('b', 'y'), ('c', 'x')):
+    write(tmp_path, digest=digest * 16, name=name)
+  assert records.load(tmp_path)['name'].unique().tolist() == ['x', 'y', 'z']
+  digests = [B, 'd' * 16, A, B]
+  # Damage to what is not asked for is no warning, or this would be an error.
+  cut(tmp_path / 'runs' / ('c' * 16) / 'record.json')
+  table = records.load(tmp_path, digests)
+  assert table['name'].unique().tolist() == ['y', 'z']
+  assert len(table) == 8
+
+
+def test_an_empty_table_has_the_columns_and_their_types(tmp_path):
+  empty = records.load(tmp_path)
+  assert empty.empty and tuple(empty) == records.COLUMNS
+  write(tmp_path)
+  (tmp_path / 'runs' / '.DS_Store').touch()
+  (tmp_path / 'runs' / (B)).mkdir()
+  full = records.load(tmp_path)
+  pd.testing.assert_series_equal(empty.dtypes, full.dtypes)
+  assert not empty['admitted'].any()
+
+
+@pytest.mark.parametrize('digests', [None, [A]])
+def test_no_work_directory_is_a_sentence(tmp_path, digests):
+  with pytest.raises(ValueError, match=r'no work directory .*nowhere: give'):
+    records.load(tmp_path / 'nowhere', digests)
+
+
+def test_outcomes_are_a_row_a_target(tmp_path):
+  write(tmp_path)
+  table = records.outcomes(tmp_path, A)
+  assert list(table) == [
+    *('length', 'seed', 'example', 'gap', 'side', 'kind', 'nats')
+  ]
+  assert len(table) == len(LENGTHS) * len(SEEDS) * 4
+  one = table[(table['length'] == 16) & (table['seed'] == 5)]
+  assert one['kind'].tolist() == [0, 1, 2, 0]
+  assert one['example'].tolist() == [0, 0, 1, 1]
+  assert one['gap'].tolist() == [1, 1, 2, -1]
+  assert one['nats'].tolist() == [4, 5, 6, 7]
+
+
+def test_strata_are_shares_of_the_targets_that_have_one(tmp_path):
+  write(tmp_path)
+  table = records.strata(tmp_path, A, 'gap')
+  assert list(table) == [
+    *('length', 'seed', 'gap', 'token', 'order', 'retrieval', 'nats', 'targets')
+  ]
+  one = table[(table['length'] == 8) & (table['seed'] == 5)]
+  assert one.iloc[:, 2:].to_numpy().tolist() == [
+    [1, 0.5, 0.5, 0, 4.5, 2],
+    [2, 0, 0, 1, 6, 1],
+  ]
+  several = records.strata(tmp_path, A, ['gap', 'side'])
+  one = several[(several['length'] == 8) & (several['seed'] == 5)]
+  assert one[['gap', 'side']].to_numpy().tolist() == [[1, 0], [1, 1], [2, 0]]
+  assert one['order'].tolist() == [0, 1, 0]
+
+
+def test_records_from_before_nats_and_gates_still_load(tmp_path):
+  bare = {k: v for k, v in outcomes().items() if not k.endswith('nats')}
+  records.write(tmp_path, record(), bare)
+  table = records.load(tmp_path)
+  assert table['nats'].isna().all() and (table['gate'] == 0.99).all()
+  assert records.outcomes(tmp_path, A)['nats'].isna().all()
+  assert records.strata(tmp_path, A, 'gap')['nats'].isna().all()
+
+
+@pytest.mark.parametrize(
+  'name', ['depth', 'kind', 'nats', 'example', 'seed', 'length']
+)
+def test_an_unknown_stratum_is_a_sentence(tmp_path, name):
+  write(tmp_path)
+  with pytest.raises(ValueError, match=f"'{name}' .known: gap, side"):
+    records.strata(tmp_path, A, name)
+
+
+def test_outcomes_of_a_run_that_has_not_finished_are_a_sentence(tmp_path):
+  with pytest.raises(ValueError, match=f'no finished run {A}'):
+    records.outcomes(tmp_path, A)
