@@ -13,7 +13,7 @@ test: .setup/dev  ## lint, types, doctests, tests
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/python -m pytest -n 2
+	$(RUN)/python -m pytest -n 2 --dist worksteal
 
 bench: .setup/user  ## tokens/s of a training step of each scheme
 	$(RUN)/posexp bench

@@ -94,19 +94,20 @@ def float64(tree):
   return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 
 
-def value_and_grads(scheme, params, arrays, block):
+def value_and_grads(scheme, params, arrays, block, content=None):
   """Attention and the gradients of a random projection w of its output.
 
   Those of the parameters, of queries, keys and values and of the content.
   """
   *qkv, w = arrays
+  content = stream() if content is None else content
 
   def loss(*args):
     out = posexp.attend(scheme, *args[:4], block, args[4])
     return jnp.sum(w * out), out
 
   grad = jax.grad(loss, argnums=tuple(range(5)), has_aux=True)
-  return grad(params, *qkv, stream()[:, : w.shape[1]])
+  return grad(params, *qkv, content[:, : w.shape[1]])
 
 
 def take(at, order):

@@ -8,11 +8,15 @@ import pytest
 
 # Before any backend starts: two devices, so that sharding is really exercised.
 jax.config.update('jax_num_cpu_devices', 2)
-# The two processes of a test run compile each small operation once between
-# them.
+# The two processes of a test run, and those that they start, compile each
+# small operation once between them.
 _CACHE = pathlib.Path(__file__).parent.parent / '.pytest_cache' / 'jax'
-jax.config.update('jax_compilation_cache_dir', str(_CACHE))
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+for _name, _value in (
+  ('jax_compilation_cache_dir', str(_CACHE)),
+  ('jax_persistent_cache_min_compile_time_secs', 0.0),
+):
+  jax.config.update(_name, _value)
+  os.environ[_name.upper()] = str(_value)
 # No frozen sets of the user's own.
 os.environ['POSEXP_DATA'] = str(_CACHE.parent / 'no_data')
 # No silent broadcasting of ranks and no silent promotion of dtypes.

@@ -21,9 +21,10 @@ def test_7_decoding_equals_the_full_pass(scheme):
   empty = attention.empty_cache(scheme, cases.DIMS, 2, length, jnp.float32)
   whole, _ = net.apply(variables, tokens_BxL)
   cache = (empty,) * cases.SHAPE.layers
+  decode = jax.jit(net.apply)
   for t in range(length):
     one_Bx1 = tokens_BxL[:, t : t + 1]
-    logits, cache = net.apply(variables, one_Bx1, cache, jnp.int32(t))
+    logits, cache = decode(variables, one_Bx1, cache, jnp.int32(t))
     # Two layers of float32 sums in another order, logits of a few units.
     np.testing.assert_allclose(logits[:, 0], whole[:, t], rtol=0, atol=2e-5)
 

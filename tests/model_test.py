@@ -79,13 +79,15 @@ def test_options(changes, added, removed):
   assert names(params) == expected
   assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype('float32')}
 
-  def loss(params):
+  @jax.jit
+  @jax.grad
+  def gradient(params):
     logits, cache = net.apply({'params': params}, tokens())
     assert cache is None and logits.dtype == jnp.float32
     assert logits.shape == (2, LENGTH, VOCABULARY)
     return jnp.sum(jnp.square(logits))
 
-  grads = jax.grad(loss)(params)
+  grads = gradient(params)
   assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
   # Every parameter takes part, whatever the option.
   assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))

@@ -101,14 +101,17 @@ def test_a_step_follows_the_mean_gradient_however_it_is_split(
   run = small.run(seeds=seeds, train=small.train_config(steps=1))
   assert sharding.mesh(len(seeds), 8).devices.shape == seed_and_data
   state, losses = trained(run)
-  for n, seed in enumerate(seeds):
+
+  @jax.jit
+  def of_seed(seed):
     key = jax.random.fold_in(jax.random.key(seed), train.DATA)
-    key = jax.random.fold_in(key, 0)
-    batch = run.task.sample(key, length=12, batch=8)
-    params = train.initial_params(run, jnp.uint32(seed))
-    total, count, grads = train.gradient(
-      model.of(run), params, batch, None, micro=8
-    )
+    batch = run.task.sample(jax.random.fold_in(key, 0), length=12, batch=8)
+    params = train.initial_params(run, seed)
+    found = train.gradient(model.of(run), params, batch, None, micro=8)
+    return params, *found
+
+  for n, seed in enumerate(seeds):
+    params, total, count, grads = of_seed(jnp.uint32(seed))
     np.testing.assert_allclose(losses[n, 0], total / count, rtol=1e-5)
     trees = map(jax.tree.leaves, (params, state.params, grads))
     for old, new, g in zip(*trees):
@@ -118,12 +121,16 @@ def test_a_step_follows_the_mean_gradient_however_it_is_split(
 
 def test_the_loss_is_the_cross_entropy_of_the_targets_alone():
   run = small.run(task=tasks.Copy(symbols=16), scheme=schemes.ALiBi())
-  params = train.initial_params(run, jnp.uint32(0))
   batch = run.task.sample(jax.random.key(1), length=12, batch=3)
-  total, count = train.loss(model.of(run), params, batch)
-  logits = np.asarray(
-    model.predict(model.of(run), params, batch.tokens_BxL), np.float64
-  )
+
+  @jax.jit
+  def losses_and_logits(seed):
+    params, net = train.initial_params(run, seed), model.of(run)
+    logits = model.predict(net, params, batch.tokens_BxL)
+    return *train.loss(net, params, batch), logits
+
+  total, count, logits = losses_and_logits(jnp.uint32(0))
+  logits = np.asarray(logits, np.float64)
   expected, number = 0.0, 0
   for b in range(3):
     for t in range(1, 12):
