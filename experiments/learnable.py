@@ -14,7 +14,7 @@ a run (the longest 3 min 43 s):
 | task | seeds | task | seeds |
 |---|---|---|---|
 | Copy | 1.000 1.000 | Attachment | 1.000 1.000 |
-| Reverse | 1.000 1.000 | LookupLeft, 2,500 steps | .979 1.000 |
+| Reverse | 1.000 1.000 | LookupLeft | 1.000 1.000 |
 | SelectiveCopy | 1.000 1.000 | LookupRight | 1.000 1.000 |
 | Ordering | .992 .995 | IndexLookup | 1.000 1.000 |
 | Presence | 1.000 1.000 | Sort (NoPE) | 1.000 1.000 |
