@@ -27,19 +27,22 @@ test-oldest:
 	.venv-oldest/bin/pip install -q -c tests/oldest.txt -e '.[dev]'
 	.venv-oldest/bin/python -m pytest
 
-.setup/user: setup.cfg pyproject.toml
+.setup/venv: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	  "posexp needs Python 3.11 or later, this is " + sys.version.split()[0] \
 	  + ": run make PYTHON=/path/to/python3.11")'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	$(RUN)/pip install -q --disable-pip-version-check -e .
 	mkdir -p .setup && touch $@
 
-.setup/dev: .setup/user
-	$(RUN)/pip install -q --disable-pip-version-check -e '.[dev]'
+.setup/user: .setup/venv
+	$(RUN)/pip install -q --disable-pip-version-check -e .
 	touch $@
 
-.setup/peers: .setup/user
+.setup/dev: .setup/venv
+	$(RUN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $@ .setup/user
+
+.setup/peers: .setup/venv
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	$(PEERS)/pip install -q --disable-pip-version-check -e '.[peers]'
 	touch $@

@@ -3,6 +3,7 @@
 Shapes alone: what is computed is the laws' concern, and tracing is quick.
 """
 
+import functools
 import itertools
 
 import jax
@@ -33,18 +34,24 @@ def refused(first, second):
   return 'both act on queries and keys' if 'rotate' in other.hooks() else None
 
 
+@functools.cache
+def examples():
+  """The shapes of a batch, which are those of the task alone."""
+  sample = lambda: small.run().task.sample(
+    jax.random.key(0), length=LENGTH, batch=2
+  )
+  return jax.eval_shape(sample)
+
+
 def goes_through_everything(scheme):
   """Traces training, retrofit, decoding and blocks of a composition."""
   run = small.run(scheme=scheme, seeds=(0,))
   net = model.of(run)
   params = model.shapes(net)
-  batch = jax.eval_shape(
-    lambda: run.task.sample(jax.random.key(0), length=LENGTH, batch=2)
-  )
   step = lambda p, b: train.gradient(
     net, p, b, run.task.asked(LENGTH), 2, jax.random.key(0)
   )
-  *_, grads = jax.eval_shape(step, params, batch)
+  *_, grads = jax.eval_shape(step, params, examples())
   assert jax.tree.map(lambda x: x.shape, grads) == jax.tree.map(
     lambda x: x.shape, params
   )
