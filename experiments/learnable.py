@@ -34,6 +34,8 @@ Majority under NoPE reached .95 in 2,000 steps. Parity is near its chance of .5,
 as expected.
 """
 
+import functools
+
 import posexp
 from posexp import schemes, tasks
 
@@ -41,9 +43,15 @@ from posexp import schemes, tasks
 # sequence are what makes a task quick to learn.
 ROPE, ALIBI, NOPE = schemes.RoPE(), schemes.ALiBi(), schemes.NoPE()
 HOP = tasks.VariableTracking(3, 8, 4, variables=8, chains=3, hops=1, mixed=True)
-SMALL = posexp.Model(layers=2), {'learning_rate': 3e-3}
+SMALL = (
+  posexp.Model(layers=2),
+  functools.partial(posexp.Train, learning_rate=3e-3),
+)
 # Two looks into the body, one after the other, take a larger model.
-LARGE = posexp.Model(layers=4, heads=8), {'learning_rate': 2e-3, 'batch': 48}
+LARGE = (
+  posexp.Model(layers=4, heads=8),
+  functools.partial(posexp.Train, learning_rate=2e-3, batch=48),
+)
 CELLS = (
   (tasks.Copy(symbols=16), ROPE, 24, 1500),
   (tasks.Reverse(symbols=16), ROPE, 24, 1500),
@@ -73,12 +81,12 @@ CELLS = (
 def grid():
   """Every task, at the trained length alone."""
   for task, scheme, length, steps in CELLS:
-    model, how = LARGE if task is HOP else SMALL
+    model, train = LARGE if task is HOP else SMALL
     yield posexp.Run(
       task=task,
       scheme=scheme,
       model=model,
-      train=posexp.Train(length=length, steps=steps, **how),
+      train=train(length=length, steps=steps),
       evaluate=posexp.Evaluate(lengths=(length,), examples=256),
       seeds=(0, 1),
     )
