@@ -127,7 +127,6 @@ def test_mass_weighs_what_is_new():
 
 
 @pytest.mark.usefixtures('quick_compiles')
-@pytest.mark.usefixtures('quick_compiles')
 def test_coverage_is_in_every_record(tmp_path):
   run = small.run(scheme=schemes.ALiBi())
   retrofit = run.retrofit(schemes.T5(8, max_distance=12))

@@ -49,8 +49,8 @@ def test_pure_function_of_the_key(task, length):
   assert same_B.mean() < 0.5
 
 
-# One that asks and one that repeats; op by op each takes seconds.
-@pytest.mark.parametrize('name', ['ordering single', 'copy repeats'])
+# Two that take every path between them; op by op each takes seconds.
+@pytest.mark.parametrize('name', ['presence spread', 'copy repeats'])
 def test_jit_is_eager(name):
   task, length = TABLE[name]
   with jax.disable_jit():
