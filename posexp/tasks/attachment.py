@@ -159,41 +159,39 @@ class Attachment(draw.PerExample):
     return answerers.placed(asked_BxL, said)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    return _told(self, key, _slots(self, length))
+    slots = _slots(self, length)
+    count, queries, symbols = self._clauses, self.queries, self.symbols
+    place_W, head_S, modifier_S, order_C, coin_C, filler_N = draw.words(
+      key, slots - count, symbols, symbols, count, count, slots
+    )
+    # Marker and modifier are placed as one, so each moves later clauses by one.
+    unit_U = jnp.sort(draw.shuffled(place_W)[: _UNITS * count])
+    unit_U += jnp.arange(_UNITS * count, dtype=jnp.int32) // _UNITS
+    slot_Cx3 = unit_U.reshape(count, _UNITS)
+    head_Cx2 = _SPECIAL + draw.shuffled(head_S)[: 2 * count].reshape(count, 2)
+    modifier_C = _SPECIAL + symbols + draw.shuffled(modifier_S)[:count]
+    near_C = draw.coins(coin_C)
+    low = _SPECIAL + 2 * symbols
+    body_N = draw.integers(filler_N, low, low + self.filler)
+    body_N = body_N.at[slot_Cx3[:, :2]].set(head_Cx2)
+    marker_C = slot_Cx3[:, 2]
+    body_N = layout.written(body_N, marker_C, (OUTER + near_C, modifier_C))
 
-
-def _told(task: Attachment, key: jax.Array, slots: int) -> base.Batch:
-  count, queries, symbols = task._clauses, task.queries, task.symbols
-  place_W, head_S, modifier_S, order_C, coin_C, filler_N = draw.words(
-    key, slots - count, symbols, symbols, count, count, slots
-  )
-  # Marker and modifier are placed as one, so each moves later clauses by one.
-  unit_U = jnp.sort(draw.shuffled(place_W)[: _UNITS * count])
-  unit_U += jnp.arange(_UNITS * count, dtype=jnp.int32) // _UNITS
-  slot_Cx3 = unit_U.reshape(count, _UNITS)
-  head_Cx2 = _SPECIAL + draw.shuffled(head_S)[: 2 * count].reshape(count, 2)
-  modifier_C = _SPECIAL + symbols + draw.shuffled(modifier_S)[:count]
-  near_C = draw.coins(coin_C)
-  low = _SPECIAL + 2 * symbols
-  body_N = draw.integers(filler_N, low, low + task.filler)
-  body_N = body_N.at[slot_Cx3[:, :2]].set(head_Cx2)
-  marker_C = slot_Cx3[:, 2]
-  body_N = layout.written(body_N, marker_C, (OUTER + near_C, modifier_C))
-
-  asked_Q = draw.shuffled(order_C)[:queries]
-  near_Q = near_C[asked_Q]
-  slot_Q = slot_Cx3[asked_Q, near_Q]
-  strata_Q: dict[str, jax.Array] = {
-    'gap': marker_C[asked_Q] + 1 - slot_Q,
-    'distance': jnp.asarray(layout.answers_at(slots + 1, 2, queries)) - slot_Q,
-    'near': near_Q,
-  }
-  return layout.questions(
-    jnp.append(body_N, SEP),
-    (modifier_C[asked_Q], head_Cx2[asked_Q, near_Q]),
-    [head_Cx2[asked_Q, 1 - near_Q]],
-    strata_Q,
-  )
+    asked_Q = draw.shuffled(order_C)[:queries]
+    near_Q = near_C[asked_Q]
+    slot_Q = slot_Cx3[asked_Q, near_Q]
+    strata_Q: dict[str, jax.Array] = {
+      'gap': marker_C[asked_Q] + 1 - slot_Q,
+      'distance': jnp.asarray(layout.answers_at(slots + 1, 2, queries))
+      - slot_Q,
+      'near': near_Q,
+    }
+    return layout.questions(
+      jnp.append(body_N, SEP),
+      (modifier_C[asked_Q], head_Cx2[asked_Q, near_Q]),
+      [head_Cx2[asked_Q, 1 - near_Q]],
+      strata_Q,
+    )
 
 
 def _slots(task: Attachment, length: int) -> int:
