@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Bottom first. A module may import what is on a lower line and, within its
 # own package, its siblings.
 ORDER = (
-  ('component', 'version', 'files', 'windows', 'columns'),
+  ('component', 'version', 'files', 'windows', 'columns', 'options'),
   ('schemes', 'tasks'),
   ('datasets',),
   ('coverage', 'catalogue', 'explain_rotations', 'lengths'),

@@ -1,0 +1,63 @@
+"""What the command line says of itself, and its flags."""
+
+from absl import flags
+
+HELP = """posexp: controlled experiments on position in transformers.
+
+  posexp run FILE        train, retrofit and evaluate what is missing of a grid
+  posexp show WORKDIR    the results under a work directory, as a table
+  posexp bench           tokens per second of a training step, scheme by scheme
+  posexp explain SCHEME  what a method does to periods, scores and order, in
+                         tables and a figure, before any training
+  posexp coverage SCHEME|WORKDIR
+                         what lengths ask for that training never did, of a
+                         scheme, or as measured in finished runs
+  posexp schemes         the positional schemes, and what each one does
+  posexp schemes NAME    the formula, use and known failure of one
+  posexp tasks           the tasks, and what each one isolates
+  posexp tasks NAME      the layout, balance, foils and strata of one
+  posexp data build|verify|list [FILE...]
+                         the frozen evaluation sets: all that are published, or
+                         those of the grids of files
+
+Flags of run:
+  --workdir=DIR     where records go (default: runs/<name of FILE>)
+  --only=TEXT       only runs whose name contains TEXT or matches it as a glob
+  --set=FIELD=VALUE change a field in every run, e.g. --set=train.steps=500
+                    (may be given several times)
+  --seeds=0,1,2     other seeds than the file's, for every run
+  --dry_run         print the runs, their sizes and an estimate; compute nothing
+
+  --data_dir=DIR    the frozen evaluation sets (default: $POSEXP_DATA, or
+                    ~/.cache/posexp/data); also of data
+
+Flags of explain and coverage:
+  --train_length=64 --target=256   tokens; the target is 4 times the trained
+                                   length unless given
+  --heads=4 --head_width=16        the sizes of attention
+  --trained=SCHEME                 coverage: what was trained, if another
+  --output=DIR                     explain: where figures go (runs/explain)
+
+A run that is finished is never computed again; one that was interrupted goes
+on from its last checkpoint when the same command is given again.
+
+  posexp run experiments/quickstart.py --dry_run
+  posexp explain 'RoPE(NTK(4)) + ALiBi()' --train_length=64 --target=256
+  posexp run my_file.py --only=ALiBi --set=train.steps=200 --seeds=0,1
+"""
+
+FLAGS = flags.FlagValues()
+FLAGS.set_gnu_getopt(True)
+flags.DEFINE_string('workdir', None, 'where records go', flag_values=FLAGS)
+flags.DEFINE_string('only', None, 'which runs', flag_values=FLAGS)
+flags.DEFINE_multi_string('set', [], 'FIELD=VALUE', flag_values=FLAGS)
+flags.DEFINE_list('seeds', None, 'other seeds', flag_values=FLAGS)
+flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)
+flags.DEFINE_string('data_dir', None, 'frozen sets', flag_values=FLAGS)
+flags.DEFINE_integer('train_length', 64, 'in tokens', flag_values=FLAGS)
+flags.DEFINE_integer('target', None, 'in tokens', flag_values=FLAGS)
+flags.DEFINE_integer('heads', 4, 'how many', flag_values=FLAGS)
+flags.DEFINE_integer('head_width', 16, 'their size', flag_values=FLAGS)
+flags.DEFINE_string('trained', None, 'a scheme', flag_values=FLAGS)
+flags.DEFINE_string('output', 'runs/explain', 'figures', flag_values=FLAGS)
+flags.DEFINE_bool('help', False, 'this text', short_name='h', flag_values=FLAGS)
