@@ -40,6 +40,7 @@ def attend(
   v_BxLxHxE: Array,
   block: int | str | None = None,
   x_BxLxD: Array | None = None,
+  window: int | None = None,
 ) -> Array:
   """Causal attention of a sequence to itself under a positional scheme.
 
@@ -55,6 +56,7 @@ def attend(
       'auto' for the library's choice. Memory is quadratic in the length if
       dense, linear in blocks; both give the same up to rounding.
     x_BxLxD: the content, for schemes whose clock depends on it.
+    window: how many tokens a query sees, itself among them; None is all.
 
   Returns:
     B x L x H x E in the dtype of the values; softmax and biases are float32.
@@ -96,6 +98,7 @@ def attend(
     scale,
     block,
     content_BxQxHxE=q_BxLxHxE,
+    window=window,
   )
 
 
@@ -113,12 +116,13 @@ def core(
   block: int | str | None = None,
   *,
   content_BxQxHxE: Array | None = None,
+  window: int | None = None,
 ) -> Array:
   """Attention of rotated queries to rotated keys, masked by token index.
 
   The indices of the keys must not decrease along K (those of a cache do not).
-  `block` is as in `attend`; the content is the queries before they were
-  rotated, for schemes that change whole rows of logits.
+  `block` and `window` are as in `attend`; the content is the queries before
+  they were rotated, for schemes that change whole rows of logits.
   """
   if content_BxQxHxE is None:
     content_BxQxHxE = q_BxQxHxE
@@ -128,11 +132,15 @@ def core(
   rows = blockwise.tokens(q, q_at, q_index_1xQ)
   columns = blockwise.tokens(k_BxKxHxE, k_at, k_index_1xK)
   v_BxHxKxE = blockwise.heads_first(v_BxKxHxE)
-  size = _block_size(scheme, block, q_BxQxHxE.shape[1], k_BxKxHxE.shape[1])
+  size = block_size(scheme, block, q_BxQxHxE.shape[1], k_BxKxHxE.shape[1])
   if size is not None:
-    mixed = blockwise.attend(scheme, size, params, rows, columns, v_BxHxKxE)
+    mixed = blockwise.attend(
+      scheme, size, window, params, rows, columns, v_BxHxKxE
+    )
     return mixed.swapaxes(1, 2)
-  weights_BxHxQxK = weights(scheme, params, rows, columns, content, q_at, k_at)
+  weights_BxHxQxK = weights(
+    scheme, params, rows, columns, content, q_at, k_at, window
+  )
   return jnp.einsum(
     'bhqk,bhke->bhqe', weights_BxHxQxK.astype(v_BxHxKxE.dtype), v_BxHxKxE
   ).swapaxes(1, 2)
@@ -146,12 +154,13 @@ def weights(
   content_BxQxHxE: Array,
   q_at: schemes.At,
   k_at: schemes.At,
+  window: int | None = None,
 ) -> Array:
   """The weight of each key for each query, B x H x Q x K, float32.
 
   The queries, rotated in `rows` and as content, are divided by sqrt(E).
   """
-  seen = blockwise.seen(rows, columns)
+  seen = blockwise.seen(rows, columns, window)
   logits_BxHxQxK = blockwise.score(scheme, params, rows, columns)
   logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
   if not scheme.blockwise:
@@ -164,7 +173,7 @@ def weights(
   return jnp.exp(logits_BxHxQxK)
 
 
-def _block_size(
+def block_size(
   scheme: schemes.Scheme, block: int | str | None, queries: int, keys: int
 ) -> int | None:
   """The number of tokens in a block, None for dense attention."""

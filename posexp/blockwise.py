@@ -7,7 +7,7 @@ and whatever it has learned gets its exact gradient.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,34 +68,45 @@ def score(
   return logits_BxHxQxK + bias
 
 
-def seen(rows: Tokens, columns: Tokens) -> Array:
+def seen(rows: Tokens, columns: Tokens, window: int | None = None) -> Array:
   """Which keys a query may see, 1 x 1 x Q x K."""
-  return columns.index_1x1xLx1.swapaxes(2, 3) <= rows.index_1x1xLx1
+  q_index, k_index = (x.index_1x1xLx1 for x in (rows, columns))
+  k_index = k_index.swapaxes(2, 3)
+  past = k_index <= q_index
+  return past if window is None else past & (k_index > q_index - window)
 
 
-def attend(scheme, size, params, rows, columns, v_BxHxKxE):
+class Plan(NamedTuple):
+  """How attention is cut: tokens in a block, and in the window if any."""
+
+  queries: int
+  keys: int
+  window: int | None
+
+
+def attend(scheme, size, window, params, rows, columns, v_BxHxKxE):
   """Attention block by block: memory linear in length, both ways."""
   queries = rows.x_BxHxLxE.shape[2]
-  sizes = min(size, queries), min(size, v_BxHxKxE.shape[2])
-  rows = _pad(rows, sizes[0])
-  columns = _pad(columns, sizes[1])
+  plan = Plan(min(size, queries), min(size, v_BxHxKxE.shape[2]), window)
+  rows = _pad(rows, plan.queries)
+  columns = _pad(columns, plan.keys)
   # Keys of padding come after every query; queries of padding are cut off.
   real = jnp.arange(columns.index_1x1xLx1.shape[2]) < v_BxHxKxE.shape[2]
   empty = jnp.where(real.reshape(1, 1, -1, 1), columns.index_1x1xLx1, EMPTY)
   columns = columns._replace(index_1x1xLx1=empty)
-  v_BxHxKxE = _pad(v_BxHxKxE, sizes[1])
-  out = _flash(scheme, sizes, params, rows, columns, v_BxHxKxE)
+  v_BxHxKxE = _pad(v_BxHxKxE, plan.keys)
+  out = _flash(scheme, plan, params, rows, columns, v_BxHxKxE)
   return out[:, :, :queries]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _flash(scheme, sizes, params, rows, columns, v_BxHxKxE):
-  return _flash_forward(scheme, sizes, params, rows, columns, v_BxHxKxE)[0]
+def _flash(scheme, plan, params, rows, columns, v_BxHxKxE):
+  return _flash_forward(scheme, plan, params, rows, columns, v_BxHxKxE)[0]
 
 
-def _flash_forward(scheme, sizes, params, rows, columns, v_BxHxKxE):
-  whole, some = _reach(sizes, rows, columns)
-  shape_BxHxQx1 = (*rows.x_BxHxLxE.shape[:2], sizes[0], 1)
+def _flash_forward(scheme, plan, params, rows, columns, v_BxHxKxE):
+  reach = _reach(plan, rows, columns)
+  shape_BxHxQx1 = (*rows.x_BxHxLxE.shape[:2], plan.queries, 1)
   start = (
     jnp.full(shape_BxHxQx1, LOWEST),
     jnp.zeros(shape_BxHxQx1),
@@ -103,61 +114,65 @@ def _flash_forward(scheme, sizes, params, rows, columns, v_BxHxKxE):
   )
 
   def row(i):
-    mine = _cut(rows, i, sizes[0])
+    mine = _cut(rows, i, plan.queries)
 
     def step(masked, j, carry):
       top, total, mixed = carry
-      theirs, v_j = _cut((columns, v_BxHxKxE), j, sizes[1])
+      theirs, v_j = _cut((columns, v_BxHxKxE), j, plan.keys)
       logits = score(scheme, params, mine, theirs)
       if masked:
-        logits = jnp.where(seen(mine, theirs), logits, LOWEST)
+        logits = jnp.where(seen(mine, theirs, plan.window), logits, LOWEST)
       new = jnp.maximum(top, logits.max(-1, keepdims=True))
       weights, fade = jnp.exp(logits - new), jnp.exp(top - new)
       total = fade * total + weights.sum(-1, keepdims=True)
       return new, total, fade * mixed + _mix('bhqk,bhke->bhqe', weights, v_j)
 
-    top, total, mixed = _two_loops(step, whole[i], some[i], start)
+    top, total, mixed = _loops(step, jax.tree.map(lambda x: x[i], reach), start)
     return (mixed / total).astype(v_BxHxKxE.dtype), top + jnp.log(total)
 
-  blocks = jax.lax.map(row, jnp.arange(whole.shape[0]))
+  blocks = jax.lax.map(row, jnp.arange(reach.end.shape[0]))
   join = lambda x: jnp.moveaxis(x, 0, 2).reshape(*x.shape[1:3], -1, x.shape[4])
   out, logsum = jax.tree.map(join, blocks)
   return out, (params, rows, columns, v_BxHxKxE, out, logsum)
 
 
-def _flash_backward(scheme, sizes, saved, d_out):
+def _flash_backward(scheme, plan, saved, d_out):
   params, rows, columns, v_BxHxKxE, out, logsum = saved
-  whole, some = _reach(sizes, rows, columns)
+  reach = _reach(plan, rows, columns)
   delta = _mix('bhqe,bhqe->bhq', d_out, out)[..., None]
   wide = lambda x: jnp.zeros(x.shape, jnp.float32)
 
   def row(i, carry):
     mine, d_out_i, logsum_i, delta_i = _cut(
-      (rows, d_out, logsum, delta), i, sizes[0]
+      (rows, d_out, logsum, delta), i, plan.queries
     )
 
     def step(masked, j, carry):
       d_params, d_mine, d_keys = carry
-      theirs, v_j = _cut((columns, v_BxHxKxE), j, sizes[1])
+      theirs, v_j = _cut((columns, v_BxHxKxE), j, plan.keys)
       logits, pull = jax.vjp(
         functools.partial(score, scheme), params, mine, theirs
       )
       weights = jnp.exp(logits - logsum_i)
       if masked:
-        weights = jnp.where(seen(mine, theirs), weights, 0.0)
+        weights = jnp.where(seen(mine, theirs, plan.window), weights, 0.0)
       d_weights = _mix('bhqe,bhke->bhqk', d_out_i, v_j)
       more = pull(weights * (d_weights - delta_i))
       d_v = _mix('bhqk,bhqe->bhke', weights, d_out_i)
-      d_keys = _add_at(d_keys, (more[2], d_v), j, sizes[1])
+      d_keys = _add_at(d_keys, (more[2], d_v), j, plan.keys)
       return (*_add((d_params, d_mine), more[:2]), d_keys)
 
     d_params, d_rows, d_keys = carry
     begin = d_params, jax.tree.map(wide, mine), d_keys
-    d_params, d_mine, d_keys = _two_loops(step, whole[i], some[i], begin)
-    return d_params, _add_at(d_rows, d_mine, i, sizes[0]), d_keys
+    d_params, d_mine, d_keys = _loops(
+      step, jax.tree.map(lambda x: x[i], reach), begin
+    )
+    return d_params, _add_at(d_rows, d_mine, i, plan.queries), d_keys
 
   primal = params, rows, (columns, v_BxHxKxE)
-  grads = jax.lax.fori_loop(0, whole.shape[0], row, jax.tree.map(wide, primal))
+  grads = jax.lax.fori_loop(
+    0, reach.end.shape[0], row, jax.tree.map(wide, primal)
+  )
   d_params, d_rows, (d_columns, d_v) = jax.tree.map(_cotangent, primal, grads)
   return d_params, d_rows, d_columns, d_v
 
@@ -165,21 +180,41 @@ def _flash_backward(scheme, sizes, saved, d_out):
 _flash.defvjp(_flash_forward, _flash_backward)
 
 
-def _reach(sizes, rows, columns):
-  """For each query block, how many key blocks it sees whole, and at all."""
-  q_index = rows.index_1x1xLx1.reshape(-1, sizes[0])
-  k_index = columns.index_1x1xLx1.reshape(-1, sizes[1])
-  # Keys are in order, so those seen are the first ones; a table of all pairs
-  # of blocks would be quadratic in the length.
+class _Reach(NamedTuple):
+  """Which key blocks a query block sees: begin..end, whole from a to b."""
+
+  begin: Any
+  whole_begin: Any
+  whole_end: Any
+  end: Any
+
+
+def _reach(plan, rows, columns):
+  """For each query block, the key blocks that it sees, and sees whole."""
+  q_index = rows.index_1x1xLx1.reshape(-1, plan.queries)
+  k_index = columns.index_1x1xLx1.reshape(-1, plan.keys)
+  # Keys are in order, so those of a block are in between; a table of all
+  # pairs of blocks would be quadratic in the length.
   count = functools.partial(jnp.searchsorted, side='right')
-  whole = count(k_index.max(1), q_index.min(1))
-  return whole, count(k_index.min(1), q_index.max(1))
+  whole, end = (
+    count(k_index.max(1), q_index.min(1)),
+    count(k_index.min(1), q_index.max(1)),
+  )
+  if plan.window is None:
+    zero = jnp.zeros_like(end)
+    return _Reach(zero, zero, whole, end)
+  begin = count(k_index.max(1), q_index.min(1) - plan.window)
+  first = count(k_index.min(1), q_index.max(1) - plan.window)
+  first = jnp.minimum(first, end)
+  return _Reach(begin, first, jnp.maximum(first, whole), end)
 
 
-def _two_loops(step, whole, some, carry):
+def _loops(step, reach, carry):
   """Blocks seen whole skip the mask; blocks not seen at all are skipped."""
-  carry = jax.lax.fori_loop(0, whole, functools.partial(step, False), carry)
-  return jax.lax.fori_loop(whole, some, functools.partial(step, True), carry)
+  masked, open_ = (functools.partial(step, m) for m in (True, False))
+  carry = jax.lax.fori_loop(reach.begin, reach.whole_begin, masked, carry)
+  carry = jax.lax.fori_loop(reach.whole_begin, reach.whole_end, open_, carry)
+  return jax.lax.fori_loop(reach.whole_end, reach.end, masked, carry)
 
 
 def _pad(tree, size):

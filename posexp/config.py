@@ -29,6 +29,10 @@ class Model(component.Component):
     bos: whether a learned token is put before every sequence.
     share_position: whether all layers share one set of positional parameters.
     compute: 'float32' or 'bfloat16'; softmax and norms are float32 in both.
+    window: how many tokens a token sees, itself among them; None is all.
+    block: how attention is computed, as in `attend`: 'auto' by the length and
+      the scheme, None dense, or so many tokens in a block. The same numbers
+      up to rounding.
 
   >>> Model(width=64, heads=4).head_width
   16
@@ -43,9 +47,11 @@ class Model(component.Component):
   bos: bool = True
   share_position: bool = False
   compute: str = 'float32'
+  window: int | None = None
+  block: int | str | None = 'auto'
 
   def __post_init__(self):
-    for name in ('layers', 'width', 'heads', 'feedforward'):
+    for name in ('layers', 'width', 'heads', 'feedforward', 'window'):
       component.at_least(f'{name} of Model', getattr(self, name), 1)
     component.one_of('activation of Model', self.activation, ACTIVATIONS)
     component.one_of('compute of Model', self.compute, COMPUTE)

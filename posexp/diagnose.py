@@ -68,7 +68,14 @@ def _weights(net: model.Transformer, shown: Any, place_Q: np.ndarray) -> Array:
   rows = blockwise.tokens(scaled(q), q_at, some(index_1xL))
   columns = blockwise.tokens(k, k_at, index_1xL)
   return attention.weights(
-    net.scheme, params, rows, columns, scaled(content), q_at, k_at
+    net.scheme,
+    params,
+    rows,
+    columns,
+    scaled(content),
+    q_at,
+    k_at,
+    net.shape.window,
   )
 
 

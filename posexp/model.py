@@ -165,7 +165,9 @@ class Block(nn.Module):
       q_index_1xQ,
       k_index_1xK,
       1 / math.sqrt(shape.head_width),
+      shape.block,
       content_BxQxHxE=content,
+      window=shape.window,
     )
     return self._transform(x_BxLxD, mixed_BxQxHxE), cache
 
