@@ -60,7 +60,7 @@ def run(words: list[str]) -> int:
   runs = experiment.runs
   changes = list(FLAGS.set)
   if FLAGS.seeds is not None:
-    changes.append(f'seeds={_seeds()}')
+    changes.append(f'seeds={_whole("seeds")}')
   runs = grid.change(runs, changes)
   if FLAGS.only:
     runs = grid.select(runs, FLAGS.only)
@@ -101,6 +101,35 @@ def bench(words: list[str]) -> int:
   _exactly(words, [], 'bench')
   print(bench_lib.table())
   return 0
+
+
+def measure_costs(words: list[str]) -> int:
+  """Measures what schemes cost, side by side; prints and draws it."""
+  from posexp import cost_figures, cost_records, cost_tables, costs, schemes
+
+  question = costs.Question(
+    compared=tuple(map(schemes.parse, words)) or costs.SCHEMES,
+    baseline=schemes.parse(FLAGS.baseline),
+    lengths=_whole('lengths'),
+    quantities=tuple(FLAGS.what),
+    layers=FLAGS.layers,
+    heads=FLAGS.heads,
+    head_width=FLAGS.head_width,
+    rounds=FLAGS.rounds,
+    minutes=FLAGS.minutes,
+    resident=FLAGS.resident,
+  )
+  workdir = pathlib.Path(FLAGS.workdir or 'runs/measure')
+  _writable(workdir)
+  body = costs.answer(question, workdir / 'log.txt')
+  path = cost_records.write(workdir, body)
+  body = cost_records.read(path)
+  print(cost_tables.text(body))
+  if body['groups']:
+    for drawn in cost_figures.overview(cost_records.table(body), workdir):
+      print(f'figure: {drawn}')
+  print(f'record: {path}')
+  return INTERRUPTED if body['interrupted'] else 0
 
 
 def explain(words: list[str]) -> int:
@@ -204,6 +233,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'run': run,
   'show': show,
   'bench': bench,
+  'measure': measure_costs,
   'explain': explain,
   'coverage': coverage,
   'schemes': list_schemes,
@@ -237,13 +267,14 @@ def _writable(workdir: pathlib.Path, flag: str = '--workdir') -> None:
     ) from None
 
 
-def _seeds() -> tuple[int, ...]:
+def _whole(flag: str) -> tuple[int, ...]:
+  """The whole numbers of a flag, none where it was not given."""
+  texts = FLAGS[flag].value or ()
   try:
-    return tuple(int(seed) for seed in FLAGS.seeds)
+    return tuple(int(text) for text in texts)
   except ValueError:
     raise ValueError(
-      f'--seeds must be whole numbers such as 0,1,2, got '
-      f'{",".join(FLAGS.seeds)!r}'
+      f'--{flag} must be whole numbers such as 0,1,2, got {",".join(texts)!r}'
     ) from None
 
 
