@@ -134,17 +134,16 @@ class Timed:
   """
 
   def __init__(self, quantity: str, run: config.Run):
-    work = PROGRAMS[quantity](run)
-    params = _initial(run.model, run.trained_scheme, run.task.vocabulary)
-    self._arguments = functools.partial(work.arguments, params)
-    shapes = jax.eval_shape(self._arguments)
-    jitted = jax.jit(work.program, donate_argnums=1)
+    self._run, self._work = run, PROGRAMS[quantity](run)
+    shapes = jax.eval_shape(self._work.arguments, model.shapes(model.of(run)))
+    jitted = jax.jit(self._work.program, donate_argnums=1)
     self._compiled = jitted.lower(*shapes).compile()
     self.analysis = analysis(self._compiled)
 
   def start(self) -> None:
     """Makes the arguments; nothing of their size is allocated before."""
-    self._fixed, self._carried = jax.device_put(self._arguments())
+    arguments = self._work.arguments(_initial(self._run))
+    self._fixed, self._carried = jax.device_put(arguments)
 
   def __call__(self, times: int = 1) -> float:
     """Seconds a call, of `times` in a row."""
@@ -223,6 +222,7 @@ def resident(quantity: str, run: config.Run) -> int | None:
   timed = Timed(quantity, run)
   if timed.analysis['memory'] > free_bytes():
     return None
+  _initial(run)  # Compiled too.
   compiled = _memory()
   timed.start()
   forgot = _forget_peak()
@@ -277,11 +277,15 @@ def _served(run: config.Run) -> model.Transformer:
   return model.Transformer(run.model, scheme, run.task.vocabulary)
 
 
+def _initial(run: config.Run) -> Any:
+  """Initial parameters, on the host; those of a scheme serve many lengths."""
+  return _initialised(run.model, run.trained_scheme, run.task.vocabulary)
+
+
 @functools.lru_cache(maxsize=32)
-def _initial(
+def _initialised(
   shape: config.Model, scheme: schemes.Scheme, vocabulary: int
 ) -> Any:
-  """Initial parameters, on the host; those of a scheme serve many lengths."""
   net = model.Transformer(shape, scheme, vocabulary)
   tokens = jnp.zeros((1, 2), jnp.int32)
   params = jax.jit(net.init)(jax.random.key(0), tokens)['params']

@@ -130,23 +130,27 @@ def _block(
   lines = [title]
   for start in range(0, len(columns), fit):
     shown = columns[start : start + fit]
-    lines += _heads(shown, cell)
+    # A space more before each quantity but the first.
+    wide = [
+      cell + (n > 0 and c[:-1] != shown[n - 1][:-1])
+      for n, c in enumerate(shown)
+    ]
+    row = lambda cells, wide=wide: ''.join(map(str.rjust, cells, wide))
+    lines += [(' ' * LABEL + row(h)).rstrip() for h in _heads(shown)]
     for name in dict.fromkeys(rows['scheme']):
-      cells = ''.join(f'{found.get((name, c), "-"):>{cell}}' for c in shown)
-      lines += _labelled(name, cells)
+      cells = (found.get((name, c), '-') for c in shown)
+      lines += _labelled(name, row(cells))
   return '\n'.join(lines)
 
 
-def _heads(columns: list[tuple], cell: int) -> Iterable[str]:
+def _heads(columns: list[tuple]) -> Iterable[list[str]]:
   """Quantities, each over its first column, above the lengths."""
   if len(columns[0]) == 1:
-    lengths = (f'{length:,} tokens' for (length,) in columns)
-  else:
-    names = [quantity for quantity, _ in columns]
-    first = ('' if n and q == names[n - 1] else q for n, q in enumerate(names))
-    yield ' ' * LABEL + ''.join(f'{q:>{cell}}' for q in first)
-    lengths = (_short(length) for _, length in columns)
-  yield ' ' * LABEL + ''.join(f'{n:>{cell}}' for n in lengths)
+    yield [f'{length:,} tokens' for (length,) in columns]
+    return
+  names = [quantity for quantity, _ in columns]
+  yield ['' if n and q == names[n - 1] else q for n, q in enumerate(names)]
+  yield [_short(length) for _, length in columns]
 
 
 def _labelled(label: str, cells: str) -> list[str]:

@@ -224,21 +224,22 @@ class _Measurement:
     return 60 * self._question.minutes - (time.monotonic() - self._began)
 
   def _fitting(
-    self, cell: Cell, seconds: dict[schemes.Scheme, float]
-  ) -> dict[schemes.Scheme, float]:
+    self, cell: Cell, seconds: dict[schemes.Scheme, float], once: float = 0.0
+  ) -> list[schemes.Scheme]:
     """The schemes whose calls, of so many seconds, fit into what is left.
 
-    The slowest is left out first. The baseline must be among them, and another
-    scheme if there is one: else none is.
+    Before its calls each takes `once`. The slowest is left out first. The
+    baseline must be among them, and another scheme if there is one: else none
+    is.
     """
     calls, left = 2 + min(FEWEST, self._question.rounds), self._left()
-    need = calls * sum(seconds.values())
-    kept = dict(sorted(seconds.items(), key=lambda item: item[1]))
-    while kept and calls * sum(kept.values()) > left:
-      kept.popitem()
+    each = {scheme: once + calls * one for scheme, one in seconds.items()}
+    need, kept = sum(each.values()), sorted(each, key=lambda s: each[s])
+    while kept and sum(each[s] for s in kept) > left:
+      kept.pop()
     alone = len(kept) == 1 < len(self._question.compared)
     if self._question.baseline not in kept or alone:
-      kept = {}
+      kept = []
     if dropped := [str(s) for s in seconds if s not in kept]:
       minutes = math.ceil(self._question.minutes + (need - left) / 60)
       self.leave_out(
@@ -246,7 +247,7 @@ class _Measurement:
         f'of all would take {progress.duration(need)} and '
         f'{progress.duration(max(left, 0))} are left: give {minutes} minutes'
       )
-    return {s: seconds[s] for s in seconds if s in kept}
+    return [scheme for scheme in seconds if scheme in kept]
 
   def _expected(self, cell: Cell) -> dict[schemes.Scheme, float]:
     """Seconds of a call, from what a shorter length took; 0 if none was."""
@@ -260,7 +261,7 @@ class _Measurement:
   def _group(self, cell: Cell) -> dict[str, Any] | None:
     """A quantity at a length, of all schemes; None if it is left out."""
     timed, warm = {}, {}
-    for scheme in self._fitting(cell, self._expected(cell)):
+    for scheme in self._fitting(cell, self._expected(cell), COMPILE):
       one = self._compiled(cell, scheme)
       if one is not None:
         timed[scheme], warm[scheme] = one, one()
