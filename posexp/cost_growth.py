@@ -8,6 +8,7 @@ there more state for every cached token than keys and values.
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -18,8 +19,9 @@ from posexp import blockwise, config, cost_programs, measure, model, schemes
 
 # No context is longer; a scheme that serves it has no limit.
 LONGEST = 2**24
-# The longest cache at which the arithmetic of decoding is analysed, in tokens.
-ANALYSED = 1024
+# The longest cache at which the arithmetic of decoding is analysed, in tokens:
+# XLA compiles short ones in other ways.
+ANALYSED = 4096
 # How many keys are asked whether something learned is in their logit.
 KEYS = 32
 # Of the models whose shapes are asked; nothing depends on it.
@@ -35,7 +37,7 @@ class Growth:
     limit: the longest context that it serves, None if there is none.
     parameters: numbers that must be learned for each token of context.
     operations: of XLA, for each cached token, decoded token and layer, over
-      those of NoPE.
+      those of NoPE; NaN where XLA does not count.
     share: the same as a share of what NoPE does for each cached token.
     learned: how something learned enters the logit of a cached token: '',
       'looked up' in a table as it is, or 'computed' with.
@@ -75,7 +77,10 @@ class Growth:
     return f'a context of {self.limit:,} tokens at most' if self.limit else ''
 
   def _work(self) -> str:
-    if self.operations <= 0 and not self.learned:
+    works = self.operations > 0
+    if math.isnan(self.operations):
+      works = bool({'bias', 'rescore'} & set(self.scheme.hooks()))
+    if not works and not self.learned:
       return ''
     kind = {
       'looked up': 'a learned value is looked up for every cached key',
@@ -105,10 +110,14 @@ class Growth:
 def growth(scheme: schemes.Scheme, shape: config.Model, length: int) -> Growth:
   """What of a scheme grows with the context, around a length that it serves."""
   scheme = scheme.trained_at(length)
-  dims, slots = shape.dims, min(length, ANALYSED)
+  dims, served = shape.dims, _at(scheme, length)
   limit = _limit(scheme, dims, length)
-  served = _at(scheme, length)
-  mine, plain = (_slope(s, shape, slots) for s in (served, schemes.NoPE()))
+  slots = min(limit or ANALYSED, ANALYSED)
+  # Running sums along a row are quadratic as lowered; a compiler knows better.
+  mine, plain = (
+    _slope(s, shape, slots, not served.blockwise)
+    for s in (served, schemes.NoPE())
+  )
   state = _state(served, shape) - _state(schemes.NoPE(), shape)
   twice = 2 * length
   return Growth(
@@ -166,18 +175,24 @@ def _rows(
 
 
 @functools.lru_cache(maxsize=64)
-def _slope(scheme: schemes.Scheme, shape: config.Model, slots: int) -> float:
+def _slope(
+  scheme: schemes.Scheme, shape: config.Model, slots: int, compiled: bool
+) -> float:
   """Operations for each cached token in decoding one, of one layer.
 
-  Attention is dense here, since XLA counts the body of a loop once.
+  Attention is dense here, since XLA counts the body of a loop once. As lowered
+  every operation counts as it is written; compiled, some count twice, where
+  the compiler would rather do them again than keep them.
   """
   one = dataclasses.replace(shape, layers=1, block=None)
-  few, many = (
-    cost_programs.Timed('decode', cost_programs.run_of(scheme, one, length))
-    for length in (slots // 2, slots)
-  )
-  more = many.analysis['flops'] - few.analysis['flops']
-  return more / (slots - slots // 2)
+  found: list[float] = []
+  for length in (slots // 2, slots):
+    run = cost_programs.run_of(scheme, one, length)
+    program = cost_programs.lowered(cost_programs.decode(run), run)
+    program = program.compile() if compiled else program
+    operations = cost_programs.flops(program.cost_analysis())
+    found.append(math.nan if operations is None else operations)
+  return (found[1] - found[0]) / (slots - slots // 2)
 
 
 def _state(scheme: schemes.Scheme, shape: config.Model) -> float:

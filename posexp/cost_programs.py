@@ -126,6 +126,12 @@ def decode(run: config.Run) -> Work:
 PROGRAMS = {'decode': decode, 'prefill': prefill, 'train': training}
 
 
+def lowered(work: Work, run: config.Run) -> Any:
+  """A program as JAX hands it to the compiler."""
+  shapes = jax.eval_shape(work.arguments, model.shapes(model.of(run)))
+  return jax.jit(work.program, donate_argnums=1).lower(*shapes)
+
+
 class Timed:
   """A compiled program, and what it carries from call to call.
 
@@ -135,9 +141,7 @@ class Timed:
 
   def __init__(self, quantity: str, run: config.Run):
     self._run, self._work = run, PROGRAMS[quantity](run)
-    shapes = jax.eval_shape(self._work.arguments, model.shapes(model.of(run)))
-    jitted = jax.jit(self._work.program, donate_argnums=1)
-    self._compiled = jitted.lower(*shapes).compile()
+    self._compiled = lowered(self._work, run).compile()
     self.analysis = analysis(self._compiled)
 
   def start(self) -> None:
@@ -167,11 +171,8 @@ def analysis(compiled: Any) -> dict[str, Any]:
   argument, output, temporary, donated = map(
     size, ('argument', 'output', 'temp', 'alias')
   )
-  flops = cost.get('flops')
-  if flops is not None:
-    flops += cost.get('transcendentals', 0.0)
   return {
-    'flops': flops,
+    'flops': flops(cost),
     'bytes_accessed': cost.get('bytes accessed'),
     'loops': ' while(' in compiled.as_text(),
     'argument': argument,
@@ -180,6 +181,12 @@ def analysis(compiled: Any) -> dict[str, Any]:
     'donated': donated,
     'memory': argument + output + temporary - donated,
   }
+
+
+def flops(cost: dict[str, float] | None) -> float | None:
+  """The operations of an analysis by XLA, transcendentals among them."""
+  found = (cost or {}).get('flops')
+  return found and found + (cost or {}).get('transcendentals', 0.0)
 
 
 def repetitions(

@@ -134,11 +134,11 @@ def answer(question: Question, log: pathlib.Path) -> dict[str, Any]:
   Returns:
     What is recorded, for `cost_records.write`.
   """
-  cells, number = question.cells(), len(question.compared)
-  total = COMPILE  # What grows with the context.
-  total += sum(_seconds(question, cell) for cell in cells)
-  total += question.resident * sum(_child(question, cell) for cell in cells)
-  with progress.Progress(number * total, log) as tell:
+  number, plan = len(question.compared), _plan(question)
+  total = number * COMPILE + sum(plan.values())
+  if question.resident:
+    total += number * sum(_child(question, cell) for cell in plan)
+  with progress.Progress(total, log) as tell:
     measurement = _Measurement(question, tell)
     try:
       measurement.measure()
@@ -148,13 +148,26 @@ def answer(question: Question, log: pathlib.Path) -> dict[str, Any]:
   return measurement.body
 
 
-def _seconds(question: Question, cell: Cell) -> float:
-  """About how long a cell takes for each scheme."""
-  return COMPILE + (question.rounds + 1) * question.guess(cell)
+def _plan(question: Question) -> dict[Cell, float]:
+  """About how many seconds each cell takes, in turn; for the progress.
+
+  What is likely to be left out takes as long as its compilation.
+  """
+  number, found = len(question.compared), {}
+  left = 60 * question.minutes
+  for cell in question.cells():
+    compiling = number * COMPILE
+    one = number * question.guess(cell)
+    if compiling + (2 + FEWEST) * one <= left:
+      found[cell] = min(compiling + (2 + question.rounds) * one, left)
+    else:
+      found[cell] = compiling
+    left = max(0.0, left - found[cell])
+  return found
 
 
 def _child(question: Question, cell: Cell) -> float:
-  """The same, of the process that measures its memory."""
+  """The same, of a process that measures memory."""
   return CHILD + 2 * question.guess(cell)
 
 
@@ -191,13 +204,12 @@ class _Measurement:
       found = cost_growth.growth(scheme, self._question.shape, longest)
       self.body['growth'].append(found.to_dict())
       self._tell.advance(COMPILE, f'what grows: {scheme}')
-    for cell in self._question.cells():
+    for cell, seconds in _plan(self._question).items():
       done = self._tell.done
       group = self._group(cell)
       if group is not None:
         self.body['groups'].append(group)
-      all_of_it = len(self._question.compared) * _seconds(self._question, cell)
-      self._tell.skip(all_of_it - (self._tell.done - done))
+      self._tell.skip(seconds - (self._tell.done - done))
 
   def leave_out(self, sentence: str) -> None:
     self._tell.note(sentence)
@@ -240,13 +252,17 @@ class _Measurement:
     alone = len(kept) == 1 < len(self._question.compared)
     if self._question.baseline not in kept or alone:
       kept = []
-    if dropped := [str(s) for s in seconds if s not in kept]:
+    if len(kept) < len(seconds):
+      dropped = ', '.join(str(s) for s in seconds if s not in kept)
+      what = f': {dropped} left out' if kept else ' left out'
       minutes = math.ceil(self._question.minutes + (need - left) / 60)
-      self.leave_out(
-        f'{_words(cell)}: left out {", ".join(dropped)}, as the fewest rounds '
-        f'of all would take {progress.duration(need)} and '
+      why = (
+        f'the fewest rounds of all would take {progress.duration(need)} and '
         f'{progress.duration(max(left, 0))} are left: give {minutes} minutes'
       )
+      if not all(seconds.values()):
+        why = f'the {self._question.minutes:g} minutes are over: give more'
+      self.leave_out(f'{_words(cell)}{what}, as {why}')
     return [scheme for scheme in seconds if scheme in kept]
 
   def _expected(self, cell: Cell) -> dict[schemes.Scheme, float]:
@@ -292,9 +308,10 @@ class _Measurement:
     rounds = min(self._question.rounds, fitting)
     turns = [functools.partial(one, calls) for one in timed]
     found = []
+    compiling = COMPILE * len(self._question.compared)
+    work = max(0.0, _plan(self._question)[cell] - compiling) / rounds
     for row in paired.in_turns(turns, rounds):
       found.append(row)
-      work = self._question.guess(cell) * len(timed)
       self._tell.advance(work, f'timing: {_words(cell)}')
     return found
 
