@@ -1,5 +1,6 @@
 """The figure of costs: each scheme beside the baseline, by length."""
 
+import math
 import os
 import pathlib
 from typing import Any
@@ -13,15 +14,19 @@ from matplotlib.backends import backend_agg
 from posexp import figures
 
 # In inches: the panels, what is left, above and below of them, between them,
-# and a line of the legend.
-PANEL, LEFT, TOP, BELOW, GAP, LINE = 2.0, 0.5, 0.5, 0.5, 0.42, 0.16
-ACROSS = 3  # entries of the legend in a line
+# a line of the legend, and a marker.
+PANEL, LEFT, TOP, BELOW, GAP = 2.0, 0.5, 0.5, 0.5, 0.42
+LINE, MARKER = 0.16, 0.06
+# Letters of a legend's entry at most, and letters in a line of one.
+LONGEST, LETTERS = 90, 96
 
 TITLES = {
   'train': 'training step, batch 1',
   'prefill': 'prefill, batch 1',
   'decode': 'decoding, per token',
 }
+# Doublings beside the first and the last length.
+ASIDE = 0.5
 # Above this ratio between the ends, the axis is logarithmic.
 FAR = 4.0
 
@@ -46,7 +51,7 @@ def draw(table: pd.DataFrame) -> figure.Figure:
   quantities = [q for q in TITLES if (table['quantity'] == q).any()]
   others = table[table['scheme'] != table['baseline']]
   schemes = list(dict.fromkeys(others['scheme']))
-  legend = LINE * (2 + len(schemes) // ACROSS)
+  legend = LINE * (1 + math.ceil((1 + len(schemes)) / _across(table)))
   height = TOP + PANEL + BELOW + legend
   with matplotlib.rc_context(figures.STYLE):
     drawn = figure.Figure((figures.WIDTH, height))
@@ -62,10 +67,22 @@ def draw(table: pd.DataFrame) -> figure.Figure:
       panel.set_title(TITLES[quantity], loc='left')
       _scales(panel, table[table['quantity'] == quantity])
       if not n:
-        baseline = table['baseline'].iloc[0].replace('()', '')
-        panel.set_ylabel(f'time, as a multiple of {baseline}')
+        panel.set_ylabel('time, as a multiple of the baseline')
     _words(drawn, table, schemes, height)
   return drawn
+
+
+def _name(scheme: str) -> str:
+  """A scheme in the legend: without empty brackets, and not too long."""
+  name = scheme.replace('()', '')
+  return name if len(name) <= LONGEST else f'{name[: LONGEST - 2]} …'
+
+
+def _across(table: pd.DataFrame) -> int:
+  """How many entries of the legend fit beside one another."""
+  longest = max(len(_name(scheme)) for scheme in table['scheme'])
+  # With each go a line, a marker and the space between two entries.
+  return max(1, min(3, LETTERS // (longest + 8)))
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -78,22 +95,34 @@ def _look(number: int) -> dict[str, Any]:
 def _panel(panel: axes.Axes, rows: pd.DataFrame, schemes: list[str]) -> None:
   """A line a scheme through its medians."""
   panel.axhline(1, color=figures.GREY, lw=0.8, gid='baseline', zorder=1)
+  step = _step(panel, rows, len(schemes))
   for n, scheme in enumerate(schemes):
     mine = rows[rows['scheme'] == scheme].sort_values('length')
     look = _look(n)
-    # Side by side, a twentieth of a doubling apart.
-    x = mine['length'] * 2 ** (0.05 * (n - (len(schemes) - 1) / 2))
+    x = mine['length'] * 2 ** (step * (n - (len(schemes) - 1) / 2))
     ends = mine['low'], mine['high']
     bars = panel.vlines(x, *ends, look['color'], lw=2.4, alpha=0.35)
     bars.set_gid(f'interval:{scheme}')
     panel.plot(x, mine['ratio'], **look, gid=f'ratio:{scheme}', zorder=3)
 
 
+def _step(panel: axes.Axes, rows: pd.DataFrame, number: int) -> float:
+  """How far apart schemes stand at a length, in doublings.
+
+  A marker's width, or less where that would reach to the next length or out
+  of the panel.
+  """
+  at = np.log2(np.sort(rows['length'].unique()))
+  inches = panel.bbox.width / figures.DPI
+  marker = (np.ptp(at) + 2 * ASIDE) * MARKER / inches
+  return min([marker, 1.6 * ASIDE / number, *(0.7 * np.diff(at) / number)])
+
+
 def _scales(panel: axes.Axes, rows: pd.DataFrame) -> None:
   """Both axes with their units, and a tick at every length."""
   lengths = np.sort(rows['length'].unique())
   panel.set_xscale('log', base=2)
-  panel.set_xlim(lengths[0] / 2**0.4, lengths[-1] * 2**0.4)
+  panel.set_xlim(lengths[0] / 2**ASIDE, lengths[-1] * 2**ASIDE)
   panel.xaxis.set_minor_locator(ticker.NullLocator())
   panel.set_xticks(lengths, [f'{n:,}' for n in lengths])
   panel.set_xlabel('tokens')
@@ -115,14 +144,14 @@ def _words(
   title = 'What position costs: medians and 95% intervals of paired ratios'
   drawn.text(*where, title, size=9, weight='bold', va='center')
   shown = [lines.Line2D([], [], **_look(n)) for n in range(len(schemes))]
-  names = [name.replace('()', '').replace('$', r'\$') for name in schemes]
-  base = table['baseline'].iloc[0].replace('()', '')
+  names = [_name(scheme).replace('$', r'\$') for scheme in schemes]
+  base = _name(table['baseline'].iloc[0]).replace('$', r'\$')
   shown.append(lines.Line2D([], [], color=figures.GREY, lw=0.8))
   drawn.legend(
     shown,
     [*names, f'{base}, the baseline'],
     loc='lower left',
     bbox_to_anchor=(LEFT / figures.WIDTH, 0.08 / height),
-    ncols=ACROSS,
+    ncols=_across(table),
     handlelength=2.6,
   )

@@ -133,7 +133,7 @@ def test_the_figure_shows_the_ratios_of_the_table(drawn):
   assert [p.get_title(loc='left') for p in panels] == [
     *('training step, batch 1', 'prefill, batch 1', 'decoding, per token'),
   ]
-  assert panels[0].get_ylabel() == 'time, as a multiple of RoPE'
+  assert panels[0].get_ylabel() == 'time, as a multiple of the baseline'
   for panel in panels:
     lines = {line.get_gid(): line for line in panel.lines}
     assert set(lines) == {
@@ -155,8 +155,13 @@ def test_the_figure_shows_the_ratios_of_the_table(drawn):
 @pytest.mark.parametrize('number', [1, 6, 14])
 def test_no_two_texts_of_the_figure_overlap(number):
   names = ['RoPE()'] + [f'Mine(place=$1, n={n})' for n in range(number)]
+  names[-1] += f' + {names[-1]}' * (number % 6)
   drawn = cost_figures.draw(table_of(dict(zip(names, range(1, 99)))))
   figures_test.assert_apart(drawn)
+  for panel in drawn.axes:
+    left, right = panel.get_xlim()
+    x = np.concatenate([line.get_xdata() for line in panel.lines[1:]])
+    assert left < x.min() and x.max() < right
   looks = [cost_figures._look(n) for n in range(number)]
   assert len({tuple(look.values()) for look in looks}) == number
 
