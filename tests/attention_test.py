@@ -209,8 +209,9 @@ def test_from_a_cache_with_room(block):
   params, (q, k, v) = cases.layer_params(SCHEME), cases.queries()
   index = jnp.arange(cases.LENGTH, dtype=jnp.int32)[None]
   at = SCHEME.remap(index, None)
+  first = blockwise.heads_first
   whole = attention.core(
-    SCHEME, params, q, k, v, at, at, index, index, 0.5, None
+    SCHEME, params, q, first(k), first(v), at, at, index, index, 0.5, None
   )
   cache = attention.empty_cache(
     SCHEME, schemes.Dims(16, 2, 8), 2, 40, jnp.float32
@@ -219,7 +220,7 @@ def test_from_a_cache_with_room(block):
     part = lambda x, s=start, e=end: x[:, s:e]
     here = jax.tree.map(part, at)
     cache = attention.extend(cache, part(k), part(v), here, part(index))
-    args = part(q), cache.k_BxMxHxE, cache.v_BxMxHxE, here, cache.at
+    args = part(q), cache.k_BxHxMxE, cache.v_BxHxMxE, here, cache.at
     out = attention.core(
       SCHEME, params, *args, part(index), cache.index_1xM, 0.5, block
     )
@@ -234,8 +235,8 @@ def test_a_full_cache_does_not_overwrite_in_silence():
   )
   write = jax.jit(lambda cache, i: attention.extend(cache, k, k, i, i))
   index = jnp.arange(2, dtype=jnp.int32)[None]
-  assert np.isfinite(write(cache, index + 1).v_BxMxHxE).all()
-  assert np.isnan(write(cache, index + 2).v_BxMxHxE).any()
+  assert np.isfinite(write(cache, index + 1).v_BxHxMxE).all()
+  assert np.isnan(write(cache, index + 2).v_BxHxMxE).any()
   with pytest.raises(ValueError, match='3 slots but 4 tokens'):
     four = jnp.arange(4, dtype=jnp.int32)[None]
     attention.extend(cache, jnp.ones((1, 4, 1, 4)), k, four, four)
