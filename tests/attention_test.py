@@ -178,9 +178,57 @@ def test_memory_is_linear_in_length():
 def test_auto_is_dense_when_short_and_blockwise_when_long():
   short, long = attention.DENSE_UP_TO, 8 * attention.BLOCK
   assert largest_array('auto', short) == largest_array(None, short)
+  middle = attention.SHORT
+  small = largest_array(attention.SMALL_BLOCK, middle)
+  assert largest_array('auto', middle) == small
   assert largest_array('auto', long) == largest_array(attention.BLOCK, long)
   q = jnp.zeros((1, long, 1, 4))
   assert posexp.attend(Rows(), {}, q, q, q, block='auto').shape == q.shape
+
+
+@pytest.mark.parametrize('window', [None, 7])
+def test_a_gpu_uses_the_library_where_there_is_no_bias(monkeypatch, window):
+  length, asked = attention.DENSE_UP_TO + 1, []
+  q, k, v = (
+    cases.normal(n, 1, length, 2, 8).astype(jnp.bfloat16) for n in range(3)
+  )
+  run = lambda scheme, block: posexp.attend(
+    scheme, {}, q, k, v, block, window=window
+  )
+  dense = run(schemes.RoPE(), None)
+  real = jax.nn.dot_product_attention
+
+  def counted(*args, implementation, **kwargs):
+    asked.append(implementation)
+    with jax.numpy_dtype_promotion('standard'):
+      return real(*args, **kwargs)  # XLA's, on a machine without cuDNN.
+
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  monkeypatch.setattr(jax.nn, 'dot_product_attention', counted)
+  found = run(schemes.RoPE(), 'auto')
+  assert asked == ['cudnn']
+  error = np.abs(found.astype(jnp.float32) - dense.astype(jnp.float32))
+  assert error.max() < 0.03
+  # With a bias, in float32 or in blocks that were asked for, it is not.
+  run(schemes.ALiBi(), 'auto')
+  run(schemes.RoPE(), 64)
+  q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
+  run(schemes.RoPE(), 'auto')
+  assert asked == ['cudnn']
+
+
+@pytest.mark.skipif(
+  jax.default_backend() != 'gpu', reason='needs an NVIDIA GPU'
+)
+def test_cudnn_agrees_with_dense():
+  q, k, v = (
+    cases.normal(n, 1, 300, 2, 64).astype(jnp.bfloat16) for n in range(3)
+  )
+  dense, found = (
+    posexp.attend(schemes.RoPE(), {}, q, k, v, block).astype(jnp.float32)
+    for block in (None, 'auto')
+  )
+  assert np.abs(found - dense).max() < 0.03
 
 
 @pytest.mark.parametrize('block', [0, -3, 2.0, 'big', True])
