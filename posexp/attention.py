@@ -11,11 +11,11 @@ from posexp import blockwise, library, schemes
 Array = jax.Array
 
 # What block='auto' means. Dense attention is quicker for few pairs of tokens,
-# or few queries, as in decoding; small blocks are for short sequences.
+# or few queries, as in decoding; a block is a quarter of the tokens, rounded
+# down to a power of two, but at least and at most so many.
 DENSE_UP_TO = 128
 FEW_QUERIES = 16
-SHORT = 512
-SMALL_BLOCK, BLOCK = 128, 256
+SMALLEST, LARGEST = 128, 512
 
 
 class Cache(NamedTuple):
@@ -211,7 +211,8 @@ def block_size(
     small = queries * keys <= DENSE_UP_TO**2 or queries <= FEW_QUERIES
     if small or not scheme.blockwise:
       return None
-    return SMALL_BLOCK if max(queries, keys) <= SHORT else BLOCK
+    quarter = 2 ** ((max(queries, keys) // 4).bit_length() - 1)
+    return min(max(quarter, SMALLEST), LARGEST)
   if not scheme.blockwise:
     raise ValueError(
       f'{scheme} changes whole rows of logits and has no blockwise attention, '

@@ -176,12 +176,14 @@ def test_memory_is_linear_in_length():
 
 
 def test_auto_is_dense_when_short_and_blockwise_when_long():
-  short, long = attention.DENSE_UP_TO, 8 * attention.BLOCK
+  short, long = attention.DENSE_UP_TO, 1025
   assert largest_array('auto', short) == largest_array(None, short)
-  middle = attention.SHORT
-  small = largest_array(attention.SMALL_BLOCK, middle)
-  assert largest_array('auto', middle) == small
-  assert largest_array('auto', long) == largest_array(attention.BLOCK, long)
+  assert largest_array('auto', long) == largest_array(256, long)
+  size = functools.partial(attention.block_size, SCHEME, 'auto')
+  assert [size(n, n) for n in (129, 1023, 1024, 2047, 2048, 10**6)] == [
+    *(128, 128, 256, 256, 512, 512)
+  ]
+  assert size(1, 10**6) is None  # A token that is decoded.
   q = jnp.zeros((1, long, 1, 4))
   assert posexp.attend(Rows(), {}, q, q, q, block='auto').shape == q.shape
 
