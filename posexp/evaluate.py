@@ -11,7 +11,16 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
-from posexp import config, datasets, model, schemes, sharding, tasks, windows
+from posexp import (
+  config,
+  datasets,
+  generate,
+  model,
+  schemes,
+  sharding,
+  tasks,
+  windows,
+)
 from posexp.datasets import store
 
 Array = jax.Array
@@ -97,23 +106,21 @@ def greedy(
   """
   batch, length = tokens_BxL.shape
   bos = int(net.shape.bos)
-  caches = model.empty_cache(net, batch, length - 1 + bos)
-  first = model.inputs(net, tokens_BxL)[:, :1]
+  cache = model.empty_cache(net, batch, length - 1 + bos)
+  first_B = model.inputs(net, tokens_BxL)[:, 0]
 
-  def one(carry, t):
-    cache, token_Bx1 = carry
-    logits, cache = net.apply(
-      {'params': params}, token_Bx1, cache=cache, start=t, key=key
-    )
-    said_B = jnp.argmax(logits[:, 0], axis=-1).astype(jnp.int32)
-    following = t + 1 - bos
+  def choose(logits_BxV, index):
+    said_B = jnp.argmax(logits_BxV, axis=-1).astype(jnp.int32)
+    following = index + 1 - bos
     given_B = jnp.take(tokens_BxL, following, axis=1)
     free_B = jnp.take(targets_BxL, following, axis=1)
-    return (cache, jnp.where(free_B, said_B, given_B)[:, None]), said_B
+    return said_B, jnp.where(free_B, said_B, given_B)
 
-  steps = jnp.arange(length - 1 + bos)
-  _, said_LxB = jax.lax.scan(one, (caches, first), steps)
-  return said_LxB.T[:, bos:]
+  index_T = jnp.arange(length - 1 + bos)
+  said_BxT = generate.unroll(
+    net, params, (cache, first_B), index_T, choose, key
+  )
+  return said_BxT[:, bos:]
 
 
 class Predictions(NamedTuple):

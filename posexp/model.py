@@ -65,6 +65,11 @@ class Transformer(nn.Module):
     shape, scheme = self.shape, self.scheme
     length = tokens_BxL.shape[1]
     scheme.check(shape.dims, length if cache is None else slots(cache))
+    if cache is not None and not scheme.decodes:
+      raise ValueError(
+        f'{scheme} cannot decode, since a weight depends on more than the '
+        'query and the keys before it: give whole sequences and no cache'
+      )
     table, unembed = self._tables()
     dtype = jnp.dtype(shape.compute)
     x_BxLxD = table.astype(dtype)[tokens_BxL]

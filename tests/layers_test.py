@@ -20,7 +20,7 @@ ORDER = (
   ('attention',),
   ('config',),
   ('model',),
-  ('sharding', 'checkpoint'),
+  ('sharding', 'checkpoint', 'generate'),
   ('train', 'evaluate'),
   ('diagnose',),
   ('retrofit', 'measure'),
