@@ -77,6 +77,38 @@ def generate(
   )
 
 
+def greedy(
+  net: model.Transformer,
+  params: Any,
+  tokens_BxL: Array,
+  targets_BxL: Array,
+  key: Array | None = None,
+) -> Array:
+  """Free-running greedy decoding, token by token from a KV cache.
+
+  Targets are replaced by what the model itself said; all else is given. Where
+  it is right everywhere, teacher forcing says the same.
+
+  Returns:
+    The predictions of tokens[:, 1:], B x L-1.
+  """
+  batch, length = tokens_BxL.shape
+  bos = int(net.shape.bos)
+  cache = model.empty_cache(net, batch, length - 1 + bos)
+  first_B = model.inputs(net, tokens_BxL)[:, 0]
+
+  def choose(logits_BxV, index):
+    said_B = jnp.argmax(logits_BxV, axis=-1).astype(jnp.int32)
+    following = index + 1 - bos
+    given_B = jnp.take(tokens_BxL, following, axis=1)
+    free_B = jnp.take(targets_BxL, following, axis=1)
+    return said_B, jnp.where(free_B, said_B, given_B)
+
+  index_T = jnp.arange(length - 1 + bos)
+  said_BxT = unroll(net, params, (cache, first_B), index_T, choose, key)
+  return said_BxT[:, bos:]
+
+
 def unroll(
   net: model.Transformer,
   params: Any,

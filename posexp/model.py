@@ -6,7 +6,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from posexp import attention, config, schemes
 
@@ -46,7 +45,7 @@ class Transformer(nn.Module):
     cache: tuple[attention.Cache, ...] | None = None,
     start: Array | int = 0,
     key: Array | None = None,
-    rows: tuple[int, ...] | None = None,
+    rows: Array | tuple[int, ...] | None = None,
   ) -> tuple[Array, tuple[attention.Cache, ...] | None]:
     """Logits for the token after each token, B x L x V, float32.
 
@@ -145,7 +144,7 @@ class Block(nn.Module):
     )
     q_at, q_index_1xQ = at, index_1xL
     if rows is not None:
-      keep = lambda x: x[:, np.asarray(rows)]
+      keep = lambda x: x[:, jnp.asarray(rows)]
       x_BxLxD, h_BxLxD = keep(x_BxLxD), keep(h_BxLxD)
       q_at, q_index_1xQ = jax.tree.map(keep, at), keep(index_1xL)
     q_TxD = _Linear(shape.width, name='query')(_flat(h_BxLxD))
@@ -269,7 +268,7 @@ def predict(
   net: Transformer,
   params: Any,
   tokens_BxL: Array,
-  asked: tuple[int, ...] | None = None,
+  asked: Array | tuple[int, ...] | None = None,
   key: Array | None = None,
 ) -> Array:
   """Logits of tokens, each from the tokens before it.
@@ -285,7 +284,7 @@ def predict(
     B x len(asked) x V, float32.
   """
   bos = int(net.shape.bos)
-  rows = None if asked is None else tuple(t - 1 + bos for t in asked)
+  rows = None if asked is None else jnp.asarray(asked) - 1 + bos
   tokens_BxL = inputs(net, tokens_BxL)
   logits, _ = net.apply({'params': params}, tokens_BxL, key=key, rows=rows)
   return logits if asked is not None else logits[:, bos:]

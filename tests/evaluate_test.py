@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import config, evaluate, model, schemes, sharding, tasks, train
+from posexp import (
+  config,
+  evaluate,
+  generate,
+  model,
+  schemes,
+  sharding,
+  tasks,
+  train,
+)
 from tests import small
 
 # 13 and 14 are padded to the same length.
@@ -192,7 +201,7 @@ def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
   busy = train.busy(run, state.params)
   params = jax.tree.map(lambda x: jnp.asarray(x[0]), busy)
   forced = jnp.argmax(model.predict(net, params, batch.tokens_BxL), -1)
-  free = jax.jit(evaluate.greedy, static_argnums=0)(
+  free = jax.jit(generate.greedy, static_argnums=0)(
     net, params, batch.tokens_BxL, batch.targets_BxL
   )
   targets = batch.targets_BxL[:, 1:] & ~batch.ends_BxL[:, 1:]

@@ -21,6 +21,7 @@ ORDER = (
   ('config',),
   ('model',),
   ('sharding', 'checkpoint', 'generate'),
+  ('memory',),
   ('train', 'evaluate'),
   ('diagnose',),
   ('retrofit', 'measure'),

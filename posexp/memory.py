@@ -1,0 +1,89 @@
+"""What an evaluation needs in memory, and how many sequences fit at once."""
+
+import os
+
+import jax
+
+from posexp import attention, model, sharding
+
+# What the sequences that a device works on at once may need, in bytes. It is
+# the same on every machine, so that the same numbers come out.
+BUDGET = 2**28
+
+GIB = 2**30
+
+
+def sequence(net: model.Transformer, length: int, asked: int) -> int:
+  """The bytes that the forward pass of one sequence needs, roughly.
+
+    4 (L (5 D + c F / 2) + A + 2 T V),
+
+  for L tokens, the residual stream, queries, keys and values of width D, an
+  MLP of c matrices and width F, and logits of V tokens at T places and their
+  softmax. Attention is A = H Q S in blocks of S tokens and 3 H Q L dense, the
+  logits, the weights and what a scheme makes of them, for the queries Q of its
+  widest layer. It is meant to be too large rather than too small; the
+  compiler needs 0.4 to 1.1 times as much.
+
+  Args:
+    net: the model.
+    length: L, tokens that the model sees at once.
+    asked: T, places that are predicted.
+  """
+  shape = net.shape
+  queries = asked if shape.layers == 1 else length
+  size = attention.block_size(net.scheme, shape.block, queries, length)
+  pairs = 3 * length if size is None else size
+  hidden = shape.feedforward or 4 * shape.width
+  matrices = 3 if shape.activation == 'swiglu' else 2
+  token = 5 * shape.width + matrices * hidden // 2
+  logits = 2 * asked * net.vocabulary
+  return 4 * (length * token + shape.heads * queries * pairs + logits)
+
+
+def at_once(net: model.Transformer, length: int, asked: int) -> int:
+  """How many sequences fit into BUDGET: a power of two, at least one.
+
+  A power of two, as numbers of examples mostly are.
+  """
+  fitting = max(1, BUDGET // sequence(net, length, asked))
+  return 1 << (fitting.bit_length() - 1)
+
+
+def check(
+  net: model.Transformer,
+  length: int,
+  asked: int,
+  on: jax.sharding.Mesh,
+  seeds: int,
+) -> None:
+  """Raises if not even one sequence fits into the memory of the machine.
+
+  Args:
+    net: the model.
+    length: tokens that the model sees at once.
+    asked: places that are predicted.
+    on: the mesh.
+    seeds: how many are evaluated, on so many devices or fewer.
+  """
+  busy = min(seeds, on.shape[sharding.SEED]) * on.shape[sharding.DATA]
+  have, need = available(on, busy), sequence(net, length, asked)
+  if have is None or need <= have:
+    return
+  shorter = 'evaluate at a shorter length, or in windows'
+  if net.scheme.blockwise:
+    shorter = f"use Model(block='auto'), or {shorter}"
+  raise ValueError(
+    f'{net.scheme} needs about {need / GIB:.1f} GiB for one sequence of '
+    f'{length} tokens, as its attention is dense, and each of {busy} devices '
+    f'has {have / GIB:.1f} GiB: {shorter}'
+  )
+
+
+def available(on: jax.sharding.Mesh, busy: int) -> int | None:
+  """The bytes that each of the busy devices has; None if it does not say."""
+  first = on.devices.flat[0]
+  if sharding.on_cpu(first):
+    pages = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    return pages // busy
+  return (first.memory_stats() or {}).get('bytes_limit')
