@@ -189,10 +189,17 @@ class Evaluator:
     count = length - 1 if place_T is None else len(place_T)
     if place_T is not None:  # A program a rung, and not one a number.
       place_T = np.pad(place_T, (0, places - count), mode='edge')
-    net, shards = self._net(length), self.on.shape[sharding.DATA]
-    fitting = memory.at_once(net, padded, places)
+    net, on = self._net(length), self.on
+    if padded > SHORT:
+      on = sharding.by_example(on, memory.devices(net, padded, places, on))
+    shards, fitting = (
+      on.shape[sharding.DATA],
+      memory.at_once(net, padded, places),
+    )
     rows = min(-(-ROWS // shards), fitting) * shards
-    program = self._program(net, padded)
+    program = self._program(net, padded, on)
+    if on is not self.on:
+      params = jax.device_put(params, sharding.over_seeds(on))
     parts = []
     for start in range(0, number, rows):
       part = tokens_BxL[start : start + rows]
@@ -216,11 +223,11 @@ class Evaluator:
     return model.Transformer(self.run.model, scheme, self.run.task.vocabulary)
 
   def _program(
-    self, net: model.Transformer, padded: int
+    self, net: model.Transformer, padded: int, on: jax.sharding.Mesh
   ) -> Callable[..., tuple[Array, Array]]:
     if (net.scheme, padded) not in self._programs:
       self._programs[net.scheme, padded] = predictor(
-        net, self.on, padded, len(self.run.seeds)
+        net, on, padded, len(self.run.seeds)
       )
     return self._programs[net.scheme, padded]
 

@@ -57,7 +57,7 @@ def check(
   on: jax.sharding.Mesh,
   seeds: int,
 ) -> None:
-  """Raises if not even one sequence fits into the memory of the machine.
+  """Raises if the memory of the machine cannot hold a sequence a device.
 
   Args:
     net: the model.
@@ -67,23 +67,33 @@ def check(
     seeds: how many are evaluated, on so many devices or fewer.
   """
   busy = min(seeds, on.shape[sharding.SEED]) * on.shape[sharding.DATA]
-  have, need = available(on, busy), sequence(net, length, asked)
-  if have is None or need <= have:
+  have, need = available(on), sequence(net, length, asked)
+  if have is None or busy * need <= have:
     return
-  shorter = 'evaluate at a shorter length, or in windows'
-  if net.scheme.blockwise:
-    shorter = f"use Model(block='auto'), or {shorter}"
+  remedy = 'evaluate at a shorter length, or in windows'
+  if net.scheme.blockwise and net.shape.block is None:
+    remedy = f"use Model(block='auto'), or {remedy}"
   raise ValueError(
-    f'{net.scheme} needs about {need / GIB:.1f} GiB for one sequence of '
-    f'{length} tokens, as its attention is dense, and each of {busy} devices '
-    f'has {have / GIB:.1f} GiB: {shorter}'
+    f'a sequence of {length} tokens needs about {need / GIB:.1f} GiB under '
+    f'{net.scheme}, and {busy} at once, one a device, more than the '
+    f'{have / GIB:.1f} GiB that there are: {remedy}'
   )
 
 
-def available(on: jax.sharding.Mesh, busy: int) -> int | None:
-  """The bytes that each of the busy devices has; None if it does not say."""
+def devices(
+  net: model.Transformer, length: int, asked: int, on: jax.sharding.Mesh
+) -> int:
+  """How many devices of a mesh can work on a sequence each, at least one."""
+  have, every = available(on), on.devices.size
+  if have is None:
+    return every
+  return max(1, min(every, have // sequence(net, length, asked)))
+
+
+def available(on: jax.sharding.Mesh) -> int | None:
+  """The bytes that the devices of a mesh have, None if they do not say."""
   first = on.devices.flat[0]
   if sharding.on_cpu(first):
-    pages = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    return pages // busy
-  return (first.memory_stats() or {}).get('bytes_limit')
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  limit = (first.memory_stats() or {}).get('bytes_limit')
+  return limit and limit * on.devices.size
