@@ -99,6 +99,7 @@ def attend(
     block,
     content_BxQxHxE=q_BxLxHxE,
     window=window,
+    whole=True,
   )
 
 
@@ -117,12 +118,14 @@ def core(
   *,
   content_BxQxHxE: Array | None = None,
   window: int | None = None,
+  whole: bool = False,
 ) -> Array:
   """Attention of rotated queries to rotated keys, masked by token index.
 
   The indices of the keys must not decrease along K (those of a cache do not).
   `block` and `window` are as in `attend`; the content is the queries before
-  they were rotated, for schemes that change whole rows of logits.
+  they were rotated, for schemes that change whole rows of logits. `whole`
+  says that no token is left out between the first query and the last.
   """
   if content_BxQxHxE is None:
     content_BxQxHxE = q_BxQxHxE
@@ -135,7 +138,7 @@ def core(
   size = block_size(scheme, block, q_BxQxHxE.shape[1], k_BxKxHxE.shape[1])
   if size is not None:
     mixed = blockwise.attend(
-      scheme, size, window, params, rows, columns, v_BxHxKxE
+      scheme, size, window, params, rows, columns, v_BxHxKxE, whole
     )
     return mixed.swapaxes(1, 2)
   weights_BxHxQxK = weights(

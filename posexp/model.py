@@ -172,6 +172,7 @@ class Block(nn.Module):
       shape.block,
       content_BxQxHxE=content,
       window=shape.window,
+      whole=rows is None,
     )
     return self._transform(x_BxLxD, mixed_BxQxHxE), cache
 

@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # own package, its siblings.
 ORDER = (
   ('component', 'version', 'files', 'windows', 'columns', 'options'),
+  ('blocks',),
   ('schemes', 'tasks'),
   ('datasets',),
   ('coverage', 'catalogue', 'explain_rotations', 'lengths'),
