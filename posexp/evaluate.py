@@ -60,7 +60,7 @@ class Outcomes(NamedTuple):
   ends_SxN: np.ndarray
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=12)  # Of 512 long sequences, a set has 0.4 GiB.
 def examples(
   task: tasks.Task, length: int, number: int, fold: int = FOLD
 ) -> tasks.Batch:
@@ -94,10 +94,7 @@ def baselines(task: tasks.Task, length: int, number: int) -> dict[str, float]:
 
 
 def asked(run: config.Run, length: int) -> np.ndarray | None:
-  """The places that are predicted of a run; None for all of them.
-
-  All where little is saved, and in windows, in which they differ.
-  """
+  """The places to predict; None for all: in windows, or to save little."""
   places = run.task.asked(length)
   whole = length <= SHORT or run.context(length) < length
   if places is None or whole or 2 * len(places) > length:
@@ -191,15 +188,11 @@ class Evaluator:
       place_T = np.pad(place_T, (0, places - count), mode='edge')
     net, on = self._net(length), self.on
     if padded > SHORT:
-      on = sharding.by_example(on, memory.devices(net, padded, places, on))
-    shards, fitting = (
-      on.shape[sharding.DATA],
-      memory.at_once(net, padded, places),
-    )
-    rows = min(-(-ROWS // shards), fitting) * shards
+      on = memory.mesh(net, padded, places, on)
+    shards = on.shape[sharding.DATA]
+    rows = min(-(-ROWS // shards), memory.at_once(net, padded, places)) * shards
     program = self._program(net, padded, on)
-    if on is not self.on:
-      params = jax.device_put(params, sharding.over_seeds(on))
+    params = jax.device_put(params, sharding.over_seeds(on))
     parts = []
     for start in range(0, number, rows):
       part = tokens_BxL[start : start + rows]
@@ -208,12 +201,10 @@ class Evaluator:
       found = program(params, np.pad(part, grow), number_B, place_T)
       parts.append(jax.tree.map(np.asarray, found))
       advance(part.shape[0] / number)
-    seeds, first = len(self.run.seeds), int(place_T is None)
-    joined = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
-    pad = ((0, 0), (0, 0), (first, 0))
-    return Predictions(
-      *(np.pad(x[:seeds, :number, :count], pad) for x in joined)
-    )
+    first = ((0, 0), (0, 0), (int(place_T is None), 0))
+    cut = (slice(len(self.run.seeds)), slice(number), slice(count))
+    joined = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[cut], *parts)
+    return Predictions(*(np.pad(x, first) for x in joined))
 
   def _padded(self, length: int) -> int:
     return min(ladder(length), max(map(self.run.context, self.run.lengths)))
@@ -237,11 +228,10 @@ def predictor(
 ) -> Callable[..., tuple[Array, Array]]:
   """The jitted program from parameters and tokens to predictions.
 
-  It takes the parameters of S seeds, tokens B x L, the numbers of the
-  examples B and, if only some are wanted, T places, and gives two arrays
-  S x B x L-1 (or T): the most likely tokens, and minus the log-probabilities
-  of those that are there. Positions that are drawn depend on the number of the
-  example alone, so results average over many draws.
+  It takes the parameters of S seeds, tokens B x L, the numbers of the examples
+  B and, if only some are wanted, T places; it gives two arrays S x B x L-1 (or
+  T): the most likely tokens, and minus the log-probabilities of those that are
+  there. Positions that are drawn depend on the number of the example alone.
   """
 
   def say(params, place_T, tokens_L, number):

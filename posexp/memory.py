@@ -75,19 +75,19 @@ def check(
     remedy = f"use Model(block='auto'), or {remedy}"
   raise ValueError(
     f'a sequence of {length} tokens needs about {need / GIB:.1f} GiB under '
-    f'{net.scheme}, and {busy} at once, one a device, more than the '
-    f'{have / GIB:.1f} GiB that there are: {remedy}'
+    f'{net.scheme}, on {busy} devices at once, and this machine has '
+    f'{have / GIB:.1f} GiB: {remedy}'
   )
 
 
-def devices(
+def mesh(
   net: model.Transformer, length: int, asked: int, on: jax.sharding.Mesh
-) -> int:
-  """How many devices of a mesh can work on a sequence each, at least one."""
-  have, every = available(on), on.devices.size
-  if have is None:
-    return every
-  return max(1, min(every, have // sequence(net, length, asked)))
+) -> jax.sharding.Mesh:
+  """The mesh for long sequences: as many devices as there is memory for."""
+  have, most = available(on), on.devices.size
+  if have is not None:
+    most = max(1, min(most, have // sequence(net, length, asked)))
+  return sharding.by_example(on, most)
 
 
 def available(on: jax.sharding.Mesh) -> int | None:
