@@ -252,9 +252,11 @@ class Run(component.Component):
     """Where the run is evaluated: at the trained length too.
 
     But for another task than its parent's: what counts is whether the parent
-    learned its own, and this one may not exist at that length.
+    learned its own, and this one may not exist at that length. Nor for its
+    parent's own scheme, under which the parent was evaluated there.
     """
-    if self.parent is not None and self.task != self.parent.task:
+    parent = self.parent
+    if parent and (self.task != parent.task or self.scheme == parent.scheme):
       return self.evaluate.lengths
     return tuple(sorted({self.train.length, *self.evaluate.lengths}))
 
