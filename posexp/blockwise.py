@@ -47,9 +47,9 @@ def heads_first(x: Array) -> Array:
   return x[..., None] if x.ndim == 3 else x
 
 
-def tokens(x_BxLxHxE: Array, at: schemes.At, index_1xL: Array) -> Tokens:
+def tokens(x_BxHxLxE: Array, at: schemes.At, index_1xL: Array) -> Tokens:
   """Queries or keys and where they are, with heads first."""
-  return jax.tree.map(heads_first, Tokens(x_BxLxHxE, at, index_1xL))
+  return Tokens(x_BxHxLxE, *jax.tree.map(heads_first, (at, index_1xL)))
 
 
 def score(

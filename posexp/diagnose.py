@@ -73,9 +73,11 @@ def _weights(net: model.Transformer, shown: Any, place_Q: np.ndarray) -> Array:
   params, q, k, q_at, k_at, content = shown
   some = lambda x: x[:, place_Q]
   scaled = lambda x: some(x) * jnp.asarray(net.shape.head_width**-0.5, x.dtype)
-  index_1xL = jnp.arange(k.shape[1], dtype=jnp.int32)[None]
+  index_1xL = jnp.arange(k.shape[2], dtype=jnp.int32)[None]
   q_at = jax.tree.map(some, q_at)
-  rows = blockwise.tokens(scaled(q), q_at, some(index_1xL))
+  rows = blockwise.tokens(
+    blockwise.heads_first(scaled(q)), q_at, some(index_1xL)
+  )
   columns = blockwise.tokens(k, k_at, index_1xL)
   return attention.weights(
     net.scheme,

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from posexp import attention, config, schemes
+from posexp import attention, blockwise, config, schemes
 
 Array = jax.Array
 
@@ -155,6 +155,8 @@ class Block(nn.Module):
     if cache is not None:
       cache = attention.extend(cache, k, v, at, index_1xL)
       k, v, k_at, k_index_1xK = cache
+    else:
+      k, v = blockwise.heads_first(k), blockwise.heads_first(v)
     if not self.is_initializing():
       # Kept for those who look at attention, and for nobody else.
       self.sow('intermediates', SEEN, (params, q, k, q_at, k_at, content))

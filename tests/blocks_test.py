@@ -117,7 +117,7 @@ def visited(plan, start, queries, keys):
   """How often each block is visited, and which of them are masked."""
   index = start + jnp.arange(queries, dtype=jnp.int32)[None]
   tokens = lambda index: blocks.pad(
-    blockwise.tokens(jnp.zeros((1, index.shape[1], 1, 1)), index, index), 4
+    blockwise.tokens(jnp.zeros((1, 1, index.shape[1], 1)), index, index), 4
   )
   rows = tokens(index)
   columns = tokens(jnp.arange(keys, dtype=jnp.int32)[None])
@@ -173,8 +173,8 @@ def test_a_chunk_of_a_prefill(window):
     scheme,
     params,
     q,
-    k,
-    v,
+    blockwise.heads_first(k),
+    blockwise.heads_first(v),
     jax.tree.map(late, at),
     at,
     late(index),

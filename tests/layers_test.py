@@ -15,7 +15,7 @@ ORDER = (
   ('schemes', 'tasks'),
   ('datasets',),
   ('coverage', 'catalogue', 'explain_rotations', 'lengths'),
-  ('blockwise',),
+  ('blockwise', 'library'),
   ('listing', 'explain'),
   ('explain_tables',),
   ('attention',),
