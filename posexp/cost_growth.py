@@ -225,8 +225,8 @@ def _learned(scheme: schemes.Scheme, dims: schemes.Dims) -> str:
     logits_1xHx1xK = blockwise.score(
       scheme,
       params,
-      blockwise.tokens(query, q_at, index_1xK[:, -1:]),
-      blockwise.tokens(x_1xKxHxE, at, index_1xK),
+      blockwise.tokens(blockwise.heads_first(query), q_at, index_1xK[:, -1:]),
+      blockwise.tokens(blockwise.heads_first(x_1xKxHxE), at, index_1xK),
     )
     if not scheme.blockwise:
       logits_1xHx1xK = scheme.rescore(params, logits_1xHx1xK, query, q_at, at)

@@ -5,6 +5,9 @@ from absl import flags
 HELP = """posexp: controlled experiments on position in transformers.
 
   posexp run FILE        train, retrofit and evaluate what is missing of a grid
+  posexp evaluate WORKDIR --lengths=8192,32768 [FILE]
+                         the finished runs of a work directory again, at other
+                         lengths, from their saved weights
   posexp show WORKDIR    the results under a work directory, as a table
   posexp bench           tokens per second of a training step, scheme by scheme
   posexp measure [SCHEME...]
@@ -33,6 +36,12 @@ Flags of run:
 
   --data_dir=DIR    the frozen evaluation sets (default: $POSEXP_DATA, or
                     ~/.cache/posexp/data); also of data
+
+Flags of evaluate, beside --only, --seeds and --dry_run, which choose runs:
+  --lengths=8192,32768  tokens in the evaluated sequences
+  --examples=8          sequences at each length (default: as many as a run had)
+  --window=N            tokens that the model sees at once, as a sliding window
+  FILE is the runs' experiment file, if it defines schemes or tasks of its own.
 
 Flags of explain and coverage:
   --train_length=64 --target=256   tokens; the target is 4 times the trained
@@ -65,6 +74,9 @@ flags.DEFINE_string('workdir', None, 'where records go', flag_values=FLAGS)
 flags.DEFINE_string('only', None, 'which runs', flag_values=FLAGS)
 flags.DEFINE_multi_string('set', [], 'FIELD=VALUE', flag_values=FLAGS)
 flags.DEFINE_list('seeds', None, 'other seeds', flag_values=FLAGS)
+flags.DEFINE_list('lengths', None, 'in tokens', flag_values=FLAGS)
+flags.DEFINE_integer('examples', None, 'how many', flag_values=FLAGS)
+flags.DEFINE_integer('window', None, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)
 flags.DEFINE_string('data_dir', None, 'frozen sets', flag_values=FLAGS)
 flags.DEFINE_integer('train_length', 64, 'in tokens', flag_values=FLAGS)
@@ -73,7 +85,6 @@ flags.DEFINE_integer('heads', 4, 'how many', flag_values=FLAGS)
 flags.DEFINE_integer('head_width', 16, 'their size', flag_values=FLAGS)
 flags.DEFINE_string('trained', None, 'a scheme', flag_values=FLAGS)
 flags.DEFINE_string('output', 'runs/explain', 'figures', flag_values=FLAGS)
-flags.DEFINE_list('lengths', '2048,8192,32768', 'in tokens', flag_values=FLAGS)
 flags.DEFINE_string('baseline', 'RoPE()', 'a scheme', flag_values=FLAGS)
 flags.DEFINE_list(
   'what', 'train,prefill,decode', 'is measured', flag_values=FLAGS

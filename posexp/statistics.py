@@ -46,6 +46,12 @@ COLUMNS = (
 )
 
 
+# What two evaluations of the same weights have in common, and the columns that
+# are taken from the run that they become a part of.
+_SAME = ('name', 'task', 'trained_length')
+_OF_RUN = ('parent', 'parent_digest', 'steps')
+
+
 class Interval(NamedTuple):
   """A mean, the ends of its confidence interval and the values behind it."""
 
@@ -98,6 +104,44 @@ def interval(
   if within is not None:
     low, high = max(low, within[0]), min(high, within[1])
   return Interval(mean, low, high, n)
+
+
+def joined(results: pd.DataFrame) -> pd.DataFrame:
+  """The results with all evaluations of the same weights in one run.
+
+  A run that is nothing but an evaluation of its parent at other lengths, as
+  `posexp evaluate` makes them, has its parent's name, task and scheme. Its
+  rows become the parent's. Of a length that was evaluated more than once, the
+  rows with the most targets stay.
+
+  Args:
+    results: a table as `records.load` gives it.
+  """
+  runs = results.drop_duplicates('digest').set_index('digest')
+  first: dict[Any, Any] = {}
+
+  def home(digest: Any) -> Any:
+    run = runs.loc[digest]
+    parent = run['parent_digest']
+    if run['steps'] or parent not in runs.index:
+      return digest
+    parent, mine = home(parent), tuple(run[list(_SAME)])
+    if mine == tuple(runs.loc[parent, list(_SAME)]):
+      return parent
+    # Evaluations in the same windows, say, belong together too.
+    return first.setdefault((parent, *mine), digest)
+
+  homes = {digest: home(digest) for digest in runs.index}
+  if all(digest == home for digest, home in homes.items()):
+    return results
+  mine = results['digest'].map(homes)
+  of_run = runs.loc[mine, list(_OF_RUN)].set_index(results.index)
+  order = results.assign(digest=mine, **of_run).assign(
+    own=results['digest'] == mine
+  )
+  kept = order.sort_values(['targets', 'own'], ascending=False, kind='stable')
+  kept = kept.drop_duplicates(['digest', 'seed', 'length'])
+  return kept.sort_index()[results.columns]
 
 
 class Median(NamedTuple):
