@@ -39,17 +39,17 @@ def text(results: pd.DataFrame) -> str:
   One block a task and trained length: the accuracy of every run at every
   length, in percent with half of its interval, then what the errors were, or,
   for a task that cannot be learned whole (a gate of its own), perplexity. A
-  run that no seed learned shows how far it came and nothing beyond. Runs that
-  were evaluated again are one, with the number of targets at each length.
+  run that no seed learned shows how far it came and nothing beyond. What was
+  evaluated again stands in the row of its run, above the number of targets.
   """
   if results.empty:
     return EMPTY
   together = statistics.joined(results)
   summary = statistics.summarize(together)
+  counted = _again(results)
   blocks = []
   for _, group in summary.groupby(['task', 'trained_length'], sort=False):
     rows = together[together['digest'].isin(group['digest'])]
-    counted = together is not results
     blocks.append('\n'.join(_block(group, rows, counted)))
   gates = ' or '.join(map(statistics.percent, results['gate'].unique()))
   return '\n\n'.join([*blocks, LEGEND.format(gates)])
@@ -99,6 +99,14 @@ def _baselines(
     scores = [found[column][n] for n in lengths]
     if not all(map(math.isnan, scores)):
       yield _row(f'({name})', wide, map(_percent, scores), cell)
+
+
+def _again(results: pd.DataFrame) -> bool:
+  """Whether weights were evaluated again, maybe on fewer examples."""
+  tasks = results.drop_duplicates('digest').set_index('digest')['task']
+  same = results['parent_digest'].map(tasks) == results['task']
+  same &= results['parent'] == results['scheme']
+  return bool((same & (results['steps'] == 0)).any())
 
 
 def _targets(results: pd.DataFrame, length: int) -> str:

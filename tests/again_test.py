@@ -72,12 +72,13 @@ def test_one_command_evaluates_what_is_missing(workdir, capsys):
   assert call(*words, '--lengths=48') == 0
   first = capsys.readouterr()
   assert first.err.count('done') == 2
-  # In the rows of the models, with the trained length from the first run.
+  # In the rows of the models.
   assert '48 (4x)' in first.out and '[' not in first.out
   assert first.out.count('RoPE() -> RoPE(NTK(2))') <= 2
   # What was evaluated is not evaluated again, nor are evaluations themselves.
   assert call(*words, '--lengths=48,36') == 0
   assert capsys.readouterr().err.count('done') == 2
+  assert call(workdir, '--only=windows', '--lengths=48') == cli.BAD_INPUT
   table = records.load(workdir)
   children = table[table['length'].isin((36, 48))]
   assert len(children) == 2 * 2 * 2 and (children['targets'] == 4).all()

@@ -49,20 +49,18 @@ def finished(
   seeds: Sequence[int] | None = None,
 ) -> list[config.Run]:
   """The finished runs of a work directory, those of `plan` left out."""
-  found = records.read_all(workdir)
+  found = [r for r in records.read_all(workdir) if not _evaluation(r)]
   if not found:
     raise ValueError(
       f'no finished run in {workdir}: `posexp run FILE --workdir={workdir}` '
       'trains those of a file'
     )
   if only:
-    names = dict.fromkeys(record['name'] for record in found)
-    named = {name for name in names if grid.matches(name, only)}
-    if not named:
+    names = [record['name'] for record in found]
+    found = [record for record in found if grid.matches(record['name'], only)]
+    if not found:
       raise grid.no_match(only, names)
-    found = [record for record in found if record['name'] in named]
   runs = [_run(record) for record in found]
-  runs = [run for run in runs if not _evaluation(run)]
   chosen = [r for r in runs if seeds is None or r.seeds == tuple(seeds)]
   if not chosen:
     have = ' or '.join(sorted({','.join(map(str, r.seeds)) for r in runs}))
@@ -88,11 +86,11 @@ def _run(record: dict[str, Any]) -> config.Run:
   return run
 
 
-def _evaluation(run: config.Run) -> bool:
+def _evaluation(record: dict[str, Any]) -> bool:
   """Whether a run is no more than an evaluation of its parent."""
-  parent = run.parent
-  same = parent is not None and parent.scheme == run.scheme
-  return same and parent is not None and parent.task == run.task
+  mine = record['config']
+  parent = mine.get('parent') or {}
+  return all(parent.get(key) == mine[key] for key in ('scheme', 'task'))
 
 
 def _again(

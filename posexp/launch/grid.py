@@ -111,7 +111,7 @@ def matches(name: str, pattern: str) -> bool:
 
 def no_match(pattern: str, names: Iterable[str]) -> ValueError:
   """What is raised where nothing matches."""
-  there = '; '.join(names)
+  there = '; '.join(dict.fromkeys(names))
   return ValueError(f'--only={pattern!r} matches no run (there are: {there})')
 
 
