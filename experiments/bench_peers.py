@@ -120,7 +120,7 @@ def attention() -> None:
   shape = 1, LONG, HEADS, WIDTH
   q, k, v = (jax.random.normal(jax.random.key(n), shape) for n in range(3))
   run = jax.jit(
-    lambda *qkv: posexp.attend(schemes.ALiBi(), {}, *qkv, block='auto')
+    lambda q, k, v: posexp.attend(schemes.ALiBi(), {}, q, k, v, block='auto')
   )
   ours, theirs = lambda: jax.block_until_ready(run(q, k, v)), flex(q, k, v)
   off = np.abs(np.asarray(ours()).swapaxes(1, 2) - theirs()).max()

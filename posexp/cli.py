@@ -141,6 +141,35 @@ def bench(words: list[str]) -> int:
   return 0
 
 
+def measure_costs(words: list[str]) -> int:
+  """Measures what schemes cost, side by side; prints and draws it."""
+  from posexp import cost_figures, cost_records, cost_tables, costs, schemes
+
+  question = costs.Question(
+    compared=tuple(map(schemes.parse, words)) or costs.SCHEMES,
+    baseline=schemes.parse(FLAGS.baseline),
+    lengths=_numbers('lengths', '2048,8192') or costs.Question.lengths,
+    quantities=tuple(FLAGS.what),
+    layers=FLAGS.layers,
+    heads=FLAGS.heads,
+    head_width=FLAGS.head_width,
+    rounds=FLAGS.rounds,
+    minutes=FLAGS.minutes,
+    resident=FLAGS.resident,
+  )
+  workdir = pathlib.Path(FLAGS.workdir or 'runs/measure')
+  _writable(workdir)
+  body = costs.answer(question, workdir / 'log.txt')
+  path = cost_records.write(workdir, body)
+  body = cost_records.read(path)
+  print(cost_tables.text(body))
+  if body['groups']:
+    for drawn in cost_figures.overview(cost_records.table(body), workdir):
+      print(f'figure: {drawn}')
+  print(f'record: {path}')
+  return INTERRUPTED if body['interrupted'] else 0
+
+
 def explain(words: list[str]) -> int:
   """Prints and draws what a scheme does, before any training."""
   from posexp import explain as explain_lib
@@ -243,6 +272,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'evaluate': evaluate,
   'show': show,
   'bench': bench,
+  'measure': measure_costs,
   'explain': explain,
   'coverage': coverage,
   'schemes': list_schemes,

@@ -14,14 +14,22 @@ TYPICAL_SHARE = 0.25
 
 def parameters(run: config.Run) -> dict[str, int]:
   """How many parameters one seed of a run has: total and positional."""
-  leaves = jax.tree_util.tree_leaves_with_path(model.shapes(model.of(run)))
-  sizes = {'total': 0, 'positional': 0}
-  for path, leaf in leaves:
-    names = {str(getattr(entry, 'key', '')) for entry in path}
-    sizes['total'] += leaf.size
-    if names & {model.POSITION, model.POSITION_INPUT}:
-      sizes['positional'] += leaf.size
-  return sizes
+  net = model.of(run)
+  return {
+    'total': sum(leaf.size for leaf in jax.tree.leaves(model.shapes(net))),
+    'positional': sum(leaf.size for leaf in positional(net)),
+  }
+
+
+def positional(net: model.Transformer) -> list[jax.ShapeDtypeStruct]:
+  """The shapes of what a model's scheme learns, in all layers."""
+  leaves = jax.tree_util.tree_leaves_with_path(model.shapes(net))
+  ours = {model.POSITION, model.POSITION_INPUT}
+  return [
+    leaf
+    for path, leaf in leaves
+    if ours & {str(getattr(entry, 'key', '')) for entry in path}
+  ]
 
 
 def forward_flops(

@@ -10,6 +10,9 @@ HELP = """posexp: controlled experiments on position in transformers.
                          lengths, from their saved weights
   posexp show WORKDIR    the results under a work directory, as a table
   posexp bench           tokens per second of a training step, scheme by scheme
+  posexp measure [SCHEME...]
+                         time and memory of schemes side by side: a training
+                         step, prefill, decoding; what grows with the context
   posexp explain SCHEME  what a method does to periods, scores and order, in
                          tables and a figure, before any training
   posexp coverage SCHEME|WORKDIR
@@ -47,11 +50,21 @@ Flags of explain and coverage:
   --trained=SCHEME                 coverage: what was trained, if another
   --output=DIR                     explain: where figures go (runs/explain)
 
+Flags of measure, with --heads, --head_width and --workdir (runs/measure):
+  --lengths=2048,8192,32768        tokens of a step, of a prompt, in the cache
+  --baseline='RoPE()' --layers=2   what ratios are to; the model
+  --what=train,prefill,decode      all three unless given
+  --rounds=15 --minutes=6          how often each is timed, and how long all may
+                                   take: what would take longer is left out
+  --resident                       also the memory that is really held, each
+                                   program in a process of its own
+
 A run that is finished is never computed again; one that was interrupted goes
 on from its last checkpoint when the same command is given again.
 
   posexp run experiments/quickstart.py --dry_run
   posexp explain 'RoPE(NTK(4)) + ALiBi()' --train_length=64 --target=256
+  posexp measure 'T5()' 'RoPE() + ALiBi()' --lengths=1024,4096
   posexp run my_file.py --only=ALiBi --set=train.steps=200 --seeds=0,1
 """
 
@@ -72,4 +85,12 @@ flags.DEFINE_integer('heads', 4, 'how many', flag_values=FLAGS)
 flags.DEFINE_integer('head_width', 16, 'their size', flag_values=FLAGS)
 flags.DEFINE_string('trained', None, 'a scheme', flag_values=FLAGS)
 flags.DEFINE_string('output', 'runs/explain', 'figures', flag_values=FLAGS)
+flags.DEFINE_string('baseline', 'RoPE()', 'a scheme', flag_values=FLAGS)
+flags.DEFINE_list(
+  'what', 'train,prefill,decode', 'is measured', flag_values=FLAGS
+)
+flags.DEFINE_integer('layers', 2, 'how many', flag_values=FLAGS)
+flags.DEFINE_integer('rounds', 15, 'of timings', flag_values=FLAGS)
+flags.DEFINE_float('minutes', 6.0, 'at most', flag_values=FLAGS)
+flags.DEFINE_bool('resident', False, 'memory, too', flag_values=FLAGS)
 flags.DEFINE_bool('help', False, 'this text', short_name='h', flag_values=FLAGS)

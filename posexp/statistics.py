@@ -92,10 +92,7 @@ def interval(
   >>> interval([0.9])
   Interval(mean=0.9, low=nan, high=nan, n=1)
   """
-  if not 0 < confidence < 1:
-    raise ValueError(
-      f'confidence must lie between 0 and 1, got {confidence}: 0.95 is 95 %'
-    )
+  _check_confidence(confidence)
   array = np.asarray(list(values), np.float64)
   n = array.size
   mean = float(array.mean()) if n else math.nan
@@ -145,6 +142,58 @@ def joined(results: pd.DataFrame) -> pd.DataFrame:
   kept = order.sort_values(['targets', 'own'], ascending=False, kind='stable')
   kept = kept.drop_duplicates(['digest', 'seed', 'length'])
   return kept.sort_index()[results.columns]
+
+
+class Median(NamedTuple):
+  """A median, the ends of its confidence interval and how many values."""
+
+  median: float
+  low: float
+  high: float
+  n: int
+
+
+def median(values: Iterable[float], confidence: float = 0.95) -> Median:
+  """The distribution-free interval of a median, from the sorted values.
+
+    [x_(k), x_(n + 1 - k)],  k the largest with P(Binomial(n, 1/2) < k) <=
+    (1 - confidence) / 2,
+
+  for independent values of whatever distribution, such as the ratios of
+  timings, whose outliers are all on one side. It covers the true median at
+  least as often as it says.
+
+  Args:
+    values: one number a round. A NaN is not dropped in silence: all is NaN.
+    confidence: the share of such intervals that cover the true median.
+
+  Returns:
+    The median; low and high are NaN where there are too few values, below 6
+    for 95 %.
+
+  >>> median([1.1, 1.0, 1.2, 0.9, 1.0, 5.0])
+  Median(median=1.05, low=0.9, high=5.0, n=6)
+  >>> median([1.1, 1.0, 1.2, 0.9, 1.0])
+  Median(median=1.0, low=nan, high=nan, n=5)
+  """
+  _check_confidence(confidence)
+  array = np.sort(np.asarray(list(values), np.float64))
+  n = array.size
+  middle = float(np.median(array)) if n else math.nan
+  # How many values may be left out at either end.
+  ends = np.arange(n)
+  fitting = ends[special.bdtr(ends, n, 0.5) <= (1 - confidence) / 2]
+  if math.isnan(middle) or not fitting.size:
+    return Median(middle, math.nan, math.nan, n)
+  k = int(fitting[-1])
+  return Median(middle, float(array[k]), float(array[n - 1 - k]), n)
+
+
+def _check_confidence(confidence: float) -> None:
+  if not 0 < confidence < 1:
+    raise ValueError(
+      f'confidence must lie between 0 and 1, got {confidence}: 0.95 is 95 %'
+    )
 
 
 def summarize(results: pd.DataFrame) -> pd.DataFrame:

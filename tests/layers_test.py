@@ -28,15 +28,18 @@ ORDER = (
   ('retrofit', 'measure'),
   ('records',),
   ('statistics',),
-  ('tables',),
+  ('tables', 'paired'),
   ('figures',),
-  ('perplexity',),
+  ('perplexity', 'cost_records'),
+  ('cost_tables', 'cost_figures'),
   ('explain_figures',),
   ('report',),
   ('launch',),
   ('factors',),
   ('search',),
-  ('bench',),
+  ('bench', 'cost_programs'),
+  ('cost_growth',),
+  ('costs',),
   ('cli',),
   ('__main__',),
 )
@@ -53,6 +56,10 @@ NO_JAX = {
   'tables',
   'figures',
   'perplexity',
+  'paired',
+  'cost_records',
+  'cost_tables',
+  'cost_figures',
 }
 FORBIDDEN = {'evaluate': {'train'}, 'train': {'evaluate'}}
 ONLY_IN = {'flax': {'model'}}
