@@ -29,10 +29,9 @@ Array = jax.Array
 CORRECT, ORDER_ERROR, RETRIEVAL_ERROR = 0, 1, 2
 
 FOLD = datasets.FOLD
-# Examples that are predicted with one call of a program, if they fit.
-ROWS = 64
-# Up to so many tokens, all places are predicted.
-SHORT = 128
+# Examples that are predicted with one call of a program, and their tokens on
+# each device: progress is told after every call.
+ROWS, TOKENS = 64, 2**15
 
 # Told how much of the work was done.
 Advance = Callable[[float], None]
@@ -96,7 +95,7 @@ def baselines(task: tasks.Task, length: int, number: int) -> dict[str, float]:
 def asked(run: config.Run, length: int) -> np.ndarray | None:
   """The places to predict; None for all: in windows, or to save little."""
   places = run.task.asked(length)
-  whole = length <= SHORT or run.context(length) < length
+  whole = length <= memory.SHORT or run.context(length) < length
   if places is None or whole or 2 * len(places) > length:
     return None
   return np.asarray(places, np.int32)
@@ -187,10 +186,10 @@ class Evaluator:
     if place_T is not None:  # A program a rung, and not one a number.
       place_T = np.pad(place_T, (0, places - count), mode='edge')
     net, on = self._net(length), self.on
-    if padded > SHORT:
+    if padded > memory.SHORT:
       on = memory.mesh(net, padded, places, on)
     shards = on.shape[sharding.DATA]
-    rows = min(-(-ROWS // shards), memory.at_once(net, padded, places)) * shards
+    rows = max(1, min(-(-ROWS // shards), TOKENS // padded)) * shards
     program = self._program(net, padded, on)
     params = jax.device_put(params, sharding.over_seeds(on))
     parts = []
@@ -248,7 +247,7 @@ def predictor(
     one = lambda p: jax.lax.map(
       lambda example: say(p, place_T, *example),
       (tokens_BxL, number_B),
-      batch_size=memory.at_once(net, length, places),
+      batch_size=memory.at_once(net, length, places, on),
     )
     return sharding.each_seed(one, on, seeds, params)
 

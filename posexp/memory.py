@@ -10,6 +10,13 @@ from posexp import attention, model, sharding
 # the same on every machine, so that the same numbers come out.
 BUDGET = 2**28
 
+# Up to so many tokens a sequence is short: many are done at once, and all of
+# their places are predicted.
+SHORT = 128
+# Tokens of long sequences that a CPU device does at once, unless one has more:
+# what stays in its cache is half as quick again.
+CACHED = 512
+
 GIB = 2**30
 
 
@@ -20,10 +27,10 @@ def sequence(net: model.Transformer, length: int, asked: int) -> int:
 
   for L tokens, the residual stream, queries, keys and values of width D, an
   MLP of c matrices and width F, and logits of V tokens at T places and their
-  softmax. Attention is A = H Q S in blocks of S tokens and 3 H Q L dense, the
-  logits, the weights and what a scheme makes of them, for the queries Q of its
-  widest layer. It is meant to be too large rather than too small; the
-  compiler needs 0.4 to 1.1 times as much.
+  softmax. Attention is A = 3 H Q K, the logits, the weights and what a scheme
+  makes of them, for the queries Q of the widest layer and K = L keys; in
+  blocks, Q = K = S, the tokens of one. The compiler needs 0.5 to 1.2 times as
+  much.
 
   Args:
     net: the model.
@@ -33,21 +40,25 @@ def sequence(net: model.Transformer, length: int, asked: int) -> int:
   shape = net.shape
   queries = asked if shape.layers == 1 else length
   size = attention.block_size(net.scheme, shape.block, queries, length)
-  pairs = 3 * length if size is None else size
+  pairs = queries * length if size is None else size**2
   hidden = shape.feedforward or 4 * shape.width
   matrices = 3 if shape.activation == 'swiglu' else 2
   token = 5 * shape.width + matrices * hidden // 2
   logits = 2 * asked * net.vocabulary
-  return 4 * (length * token + shape.heads * queries * pairs + logits)
+  return 4 * (length * token + 3 * shape.heads * pairs + logits)
 
 
-def at_once(net: model.Transformer, length: int, asked: int) -> int:
-  """How many sequences fit into BUDGET: a power of two, at least one.
+def at_once(
+  net: model.Transformer, length: int, asked: int, on: jax.sharding.Mesh
+) -> int:
+  """How many sequences a device does at once: as many as fit into BUDGET.
 
-  A power of two, as numbers of examples mostly are.
+  At least one, and on a CPU no more than CACHED tokens of long ones.
   """
-  fitting = max(1, BUDGET // sequence(net, length, asked))
-  return 1 << (fitting.bit_length() - 1)
+  fitting = BUDGET // sequence(net, length, asked)
+  if length > SHORT and sharding.on_cpu(on.devices.flat[0]):
+    fitting = min(fitting, CACHED // length)
+  return max(1, fitting)
 
 
 def check(

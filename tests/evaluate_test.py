@@ -236,7 +236,7 @@ def test_places_that_are_asked_for_have_the_outcomes_of_all(task, monkeypatch):
   on, params = initial(run)
   whole, few = (evaluate.Evaluator(run, on) for _ in range(2))
   every = [whole.outcomes(params, length) for length in lengths]
-  monkeypatch.setattr(evaluate, 'SHORT', 32)
+  monkeypatch.setattr(memory, 'SHORT', 32)
   for length, one in zip(lengths, every):
     shares = []
     found = few.outcomes(params, length, shares.append)
@@ -251,12 +251,14 @@ def test_places_that_are_asked_for_have_the_outcomes_of_all(task, monkeypatch):
 
 
 @pytest.mark.usefixtures('quick_compiles')
-def test_a_small_budget_means_more_calls_and_the_same_outcomes(monkeypatch):
+def test_fewer_tokens_in_a_call_mean_more_calls_and_the_same_outcomes(
+  monkeypatch,
+):
   run = small.run(evaluate=config.Evaluate(lengths=(33,), examples=5))
   on, params = initial(run)
   at_once = evaluate.Evaluator(run, on).outcomes(params, 33)
-  monkeypatch.setattr(evaluate, 'SHORT', 32)
-  monkeypatch.setattr(memory, 'BUDGET', 1)
+  monkeypatch.setattr(memory, 'SHORT', 32)
+  monkeypatch.setattr(evaluate, 'TOKENS', 40)
   shares = []
   alone = evaluate.Evaluator(run, on).outcomes(params, 33, shares.append)
   # One sequence at a time on each of two devices; the last is one of two.
@@ -277,7 +279,7 @@ def test_all_is_predicted_in_windows_or_where_most_is_asked():
   far = config.Evaluate(lengths=(256,))
   run = small.run(evaluate=far)
   assert evaluate.asked(run, 256).tolist() == [255]
-  assert evaluate.asked(run, evaluate.SHORT) is None
+  assert evaluate.asked(run, memory.SHORT) is None
   cut = dataclasses.replace(far, window=64)
   assert evaluate.asked(small.run(evaluate=cut), 256) is None
   most = small.run(task=Everywhere(symbols=16, distinct=False), evaluate=far)
