@@ -11,11 +11,14 @@ from posexp import blockwise, library, schemes
 Array = jax.Array
 
 # What block='auto' means. Dense attention is quicker for few pairs of tokens,
-# or few queries, as in decoding; a block is a quarter of the tokens, rounded
-# down to a power of two, but at least and at most so many.
+# or few queries, as in decoding; a block is a part of the tokens, rounded
+# down to a power of two, but at least and at most so many. Where one device is
+# all cores they meet after every operation, which is better large; where every
+# core is a device a block had better stay in its cache.
 DENSE_UP_TO = 128
 FEW_QUERIES = 16
-SMALLEST, LARGEST = 128, 512
+SMALLEST = 128
+ONE_DEVICE, DEVICES = (4, 512), (16, 256)
 
 
 class Cache(NamedTuple):
@@ -195,6 +198,16 @@ def check_block(name: str, block: int | str | None) -> None:
     )
 
 
+def check_scheme(scheme: schemes.Scheme, block: int | str | None) -> None:
+  """Raises unless a block is valid and the scheme has a form for it."""
+  check_block('block', block)
+  if isinstance(block, int) and not scheme.blockwise:
+    raise ValueError(
+      f'{scheme} changes whole rows of logits and has no blockwise attention, '
+      f"got block={block}: use block=None or 'auto'"
+    )
+
+
 def block_size(
   scheme: schemes.Scheme, block: int | str | None, queries: int, keys: int
 ) -> int | None:
@@ -204,20 +217,14 @@ def block_size(
     ValueError: if `block` is none of what `attend` takes, or the scheme has no
       blockwise form.
   """
-  check_block('block', block)
-  if block is None:
-    return None
+  check_scheme(scheme, block)
   if isinstance(block, str):
     small = queries * keys <= DENSE_UP_TO**2 or queries <= FEW_QUERIES
     if small or not scheme.blockwise:
       return None
-    quarter = 2 ** ((max(queries, keys) // 4).bit_length() - 1)
-    return min(max(quarter, SMALLEST), LARGEST)
-  if not scheme.blockwise:
-    raise ValueError(
-      f'{scheme} changes whole rows of logits and has no blockwise attention, '
-      f"got block={block}: use block=None or 'auto'"
-    )
+    part, largest = DEVICES if jax.device_count() > 1 else ONE_DEVICE
+    size = 2 ** ((max(queries, keys) // part).bit_length() - 1)
+    return min(max(size, SMALLEST), largest)
   return block
 
 

@@ -116,9 +116,13 @@ def by_diagonal(plan, rows, columns, diagonal, carry):
 
 
 def pad(tree, size):
-  """Tokens repeated at the end, up to a whole number of blocks."""
-  widths = lambda x: ((0, 0), (0, 0), (0, -x.shape[2] % size), (0, 0))
-  return jax.tree.map(lambda x: jnp.pad(x, widths(x), mode='edge'), tree)
+  """The last token repeated, up to a whole number of blocks."""
+
+  def pad(x):
+    more = -x.shape[2] % size
+    return jnp.concatenate([x, *[x[:, :, -1:]] * more], 2) if more else x
+
+  return jax.tree.map(pad, tree)
 
 
 def cut(tree, i, size):

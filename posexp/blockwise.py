@@ -149,12 +149,10 @@ def _flash(scheme, plan, params, rows, columns, v_BxHxKxE):
 
 
 def _flash_forward(scheme, plan, params, rows, columns, v_BxHxKxE):
-  shape_BxHxQx1 = (*rows.x_BxHxLxE.shape[:3], 1)
-  state = (
-    jnp.full(shape_BxHxQx1, LOWEST),
-    jnp.zeros(shape_BxHxQx1),
-    jnp.zeros((*shape_BxHxQx1[:3], v_BxHxKxE.shape[3])),
-  )
+  # Made of the queries, so that heads spread over devices stay there.
+  zero_BxHxQx1 = jnp.zeros_like(rows.x_BxHxLxE[..., :1], jnp.float32)
+  width = jnp.ones((1, 1, 1, v_BxHxKxE.shape[3]))
+  state = zero_BxHxQx1 + LOWEST, zero_BxHxQx1, zero_BxHxQx1 * width
 
   def visit(added, masked, i, j, none, state):
     mine, (top, total, mixed) = blocks.cut(rows, i, plan.queries), state
@@ -185,7 +183,7 @@ def _flash_forward(scheme, plan, params, rows, columns, v_BxHxKxE):
 def _flash_backward(scheme, plan, saved, d_out):
   params, rows, columns, v_BxHxKxE, out, logsum = saved
   delta = _mix('bhqe,bhqe->bhq', d_out, out)[..., None]
-  wide = lambda x: jnp.zeros(x.shape, jnp.float32)
+  wide = lambda x: jnp.zeros_like(x, jnp.float32)
 
   def visit(added, masked, i, j, sums, d_mine):
     d_added, d_keys = sums

@@ -216,7 +216,7 @@ class Run(component.Component):
       self.evaluated_scheme(length).check(self.model.dims, tokens)
     tokens = self.train.length - 1 + self.model.bos
     self.trained_scheme.check(self.model.dims, tokens)
-    attention.block_size(self.scheme, self.model.block, tokens, tokens)
+    attention.check_scheme(self.scheme, self.model.block)
     self._check_parent()
 
   def _check_parent(self):

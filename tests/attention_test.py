@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend import core
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import posexp
 from posexp import attention, blockwise, schemes
@@ -175,17 +176,38 @@ def test_memory_is_linear_in_length():
   assert largest_array(None, large) > 12 * largest_array(None, small)
 
 
-def test_auto_is_dense_when_short_and_blockwise_when_long():
+def test_auto_is_dense_when_short_and_blockwise_when_long(monkeypatch):
   short, long = attention.DENSE_UP_TO, 1025
   assert largest_array('auto', short) == largest_array(None, short)
-  assert largest_array('auto', long) == largest_array(256, long)
+  assert largest_array('auto', long) == largest_array(128, long)
   size = functools.partial(attention.block_size, SCHEME, 'auto')
-  assert [size(n, n) for n in (129, 1023, 1024, 2047, 2048, 10**6)] == [
-    *(128, 128, 256, 256, 512, 512)
-  ]
+  sizes = lambda *lengths: [size(n, n) for n in lengths]
+  assert sizes(129, 4095, 4096, 10**6) == [128, 128, 256, 256]
   assert size(1, 10**6) is None  # A token that is decoded.
+  monkeypatch.setattr(jax, 'device_count', lambda: 1)
+  assert sizes(129, 1023, 1024, 2047, 2048) == [128, 128, 256, 256, 512]
   q = jnp.zeros((1, long, 1, 4))
   assert posexp.attend(Rows(), {}, q, q, q, block='auto').shape == q.shape
+
+
+@pytest.mark.parametrize('kind', list(AxisType)[:2])
+def test_heads_are_spread_over_devices(kind):
+  """As jit finds them; what a head has of a bias comes out the same."""
+  q, k, v = (cases.normal(n, 1, 70, 2, 8) for n in range(3))
+  params = SCHEME.init_layer(jax.random.key(3), schemes.Dims(16, 2, 8))
+  both = jax.jit(
+    jax.value_and_grad(
+      lambda *args: (posexp.attend(SCHEME, *args, block=16) ** 2).sum(),
+      argnums=(0, 1, 2, 3),
+    )
+  )
+  found = both(params, q, k, v)
+  mesh = jax.make_mesh((2,), ('head',), axis_types=(kind,))
+  heads = NamedSharding(mesh, PartitionSpec(None, None, 'head'))
+  with jax.set_mesh(mesh):
+    spread = both(params, *jax.device_put((q, k, v), heads))
+  assert spread[1][1].sharding.spec[2] == 'head'
+  jax.tree.map(close, jax.device_get(spread), found)
 
 
 @pytest.mark.parametrize('window', [None, 7])
