@@ -24,7 +24,7 @@ QUERIES = 64
 
 # And at so many sequences, for the record of a run, or fewer that have so many
 # tokens in all.
-EXAMPLES, TOKENS = 8, 2**16
+EXAMPLES, TOKENS = 8, 2**15
 
 
 def attention_mass(
@@ -97,7 +97,7 @@ def sequences(run: config.Run, length: int) -> int:
   >>> from posexp import schemes, tasks
   >>> run = config.Run(task=tasks.Ordering(filler=8), scheme=schemes.RoPE())
   >>> [sequences(run, length) for length in (64, 8192, 32768, 2**18)]
-  [8, 8, 2, 1]
+  [8, 4, 1, 1]
   """
   fitting = max(1, TOKENS // run.context(length))
   return min(EXAMPLES, run.evaluate.examples, fitting)
