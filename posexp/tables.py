@@ -130,7 +130,8 @@ def _seeds(number: int) -> str:
 
 
 def _head(length: int, ratio: float) -> str:
-  return f'{length:>5}' if ratio == 1 else f'{length:>5} ({ratio:.3g}x)'
+  times = f'{ratio:.3g}' if ratio < 1000 else f'{ratio:,.0f}'
+  return f'{length:>5}' if ratio == 1 else f'{length:>5} ({times}x)'
 
 
 def _title(run: pd.DataFrame) -> str:
