@@ -1,9 +1,11 @@
 """What does attention cost at long range, block by block and dense?
 
-One sequence, 4 heads of width 16, causal, float32, in one process on the
-default device. Block by block and dense alternate, compilation is left out,
-and a ratio is taken round by round. Memory is resident memory over that of the
-bare import, each case in a fresh process of its own.
+One sequence, 4 heads of width 16, causal, float32, in one process. Blocks have
+the heads spread over the devices, which on a CPU are its cores, as in all
+commands of posexp. Dense attention is timed twice: as JAX does by default, on
+one device that has all cores to itself, and spread like the blocks. All take
+turns, compilation is left out, and a ratio is taken round by round. Memory is
+resident memory over that of the bare import, in a fresh process for each case.
 
 The last table is the largest difference between the two over all schemes that
 have blocks, values and gradients apart, relative to the largest number.
@@ -11,8 +13,8 @@ have blocks, values and gradients apart, relative to the largest number.
 Command: python experiments/bench_attention.py
 """
 
+import functools
 import pathlib
-import statistics
 import subprocess
 import sys
 import time
@@ -22,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import posexp
-from posexp import bench, schemes
+from posexp import bench, paired, schemes, sharding
 
 HEADS, WIDTH = 4, 16
 DIMS = schemes.Dims(HEADS * WIDTH, HEADS, WIDTH)
@@ -34,6 +36,10 @@ FORWARD, BACKWARD = 'forward', 'forward and backward'
 TIMED = (
   (FORWARD, schemes.ALiBi(), {4096: 7, 16_384: 3, 32_768: 0}),
   (BACKWARD, BOTH, {4096: 5, 8192: 3, 16_384: 0}),
+)
+HEADINGS = (
+  *('tokens', 'blocks', 'dense', 'ratio (least, greatest)'),
+  *('dense, spread', 'ratio', 'memory', 'dense'),
 )
 SIZES = (31, 64, 123, 512)
 # No multiple of any size, and longer than most.
@@ -76,6 +82,8 @@ def program(kind, scheme, block):
 
 def seconds(run, *args):
   """How long one call takes."""
+  # What dense attention gave back is still being cleared for a moment.
+  time.sleep(0.5)
   begun = time.perf_counter()
   jax.block_until_ready(run(*args))
   return time.perf_counter() - begun
@@ -100,7 +108,10 @@ def one_case(number, length, block):
   before = peak()
   kind, scheme, _ = TIMED[int(number)]
   run = program(kind, scheme, None if block == 'dense' else block)
-  jax.block_until_ready(run(params_of(scheme), *arrays(int(length))))
+  qkv = arrays(int(length))
+  if block != 'dense':
+    qkv = jax.device_put(qkv, sharding.by_head(HEADS))
+  jax.block_until_ready(run(params_of(scheme), *qkv))
   print(peak() - before)
 
 
@@ -108,33 +119,35 @@ def time_case(number):
   """Prints the times, ratios and memory of one kind of pass."""
   kind, scheme, lengths = TIMED[number]
   print(f'\n{kind}, {scheme}, 1 x {HEADS} heads x width {WIDTH}')
-  print(
-    f'{"tokens":>8}{"blocks":>10}{"dense":>11}  {"ratio (least, greatest)":26}'
-    f'{"memory":>9}{"dense":>11}'
-  )
+  show(*HEADINGS)
   for length, rounds in lengths.items():
-    args = params_of(scheme), *arrays(length)
+    params, qkv = params_of(scheme), arrays(length)
+    spread = jax.device_put(qkv, sharding.by_head(HEADS))
     ours, dense = (program(kind, scheme, b) for b in ('auto', None))
-    seconds(ours, *args)
+    calls = [functools.partial(seconds, ours, params, *spread)]
+    memory = [resident(number, length, 'auto')]
     if rounds:
-      seconds(dense, *args)
-    times = [
-      (seconds(ours, *args), seconds(dense, *args) if rounds else np.nan)
-      for _ in range(rounds or 3)
-    ]
-    mine, theirs = (statistics.median(t) for t in zip(*times))
-    ratios = [b / a for a, b in times]
-    shown = f'{statistics.median(ratios):.1f} ({min(ratios):.1f}, '
-    shown += f'{max(ratios):.1f})'
-    memory = [f'{resident(number, length, "auto"):,.0f} MiB', '']
-    if rounds:
-      memory[1] = f'{resident(number, length, "dense"):,.0f} MiB'
-    print(
-      f'{length:>8,}{1e3 * mine:>7,.0f} ms'
-      + (f'{1e3 * theirs:>8,.0f} ms  {shown:26}' if rounds else ' ' * 39)
-      + f'{memory[0]:>9}{memory[1]:>11}',
-      flush=True,
-    )
+      calls.append(functools.partial(seconds, dense, params, *qkv))
+      calls.append(functools.partial(seconds, dense, params, *spread))
+      memory.append(resident(number, length, 'dense'))
+    next(paired.in_turns(calls, 1))  # Compiles.
+    times = np.array(list(paired.in_turns(calls, rounds or 3)))
+    mine, *theirs = (f'{1e3 * t:,.0f} ms' for t in np.median(times, axis=0))
+    ratios = [against(t / times[:, 0]) for t in times.T[1:]]
+    cells = [x for pair in zip(theirs, ratios) for x in pair] or [''] * 4
+    show(f'{length:,}', mine, *cells, *(f'{m:,.0f} MiB' for m in memory))
+
+
+def show(*cells):
+  """Prints a row of the table."""
+  widths = 8, 11, 11, 25, 15, 18, 11, 13
+  print(*(f'{c:>{w}}' for c, w in zip(cells, widths)), sep='', flush=True)
+
+
+def against(ratios) -> str:
+  """A ratio: the median of the rounds, with the least and the greatest."""
+  middle, low, high = np.median(ratios), min(ratios), max(ratios)
+  return f'{middle:.1f} ({low:.1f}, {high:.1f})'
 
 
 def difference(found, dense) -> float:
@@ -172,12 +185,13 @@ def agreement():
 
 
 def main():
-  device = jax.devices()[0]
-  print(f'{device.device_kind}, JAX {jax.__version__}')
+  devices = jax.devices()
+  print(f'{len(devices)} x {devices[0].device_kind}, JAX {jax.__version__}')
   for number in range(len(TIMED)):
     time_case(number)
   agreement()
 
 
 if __name__ == '__main__':
+  sharding.use_all_cores()
   one_case(*sys.argv[1:]) if len(sys.argv) > 1 else main()

@@ -118,7 +118,10 @@ def flex(q, k, v):
 def attention() -> None:
   """Prints a row: seconds of both, alternating, and how far they differ."""
   shape = 1, LONG, HEADS, WIDTH
-  q, k, v = (jax.random.normal(jax.random.key(n), shape) for n in range(3))
+  q, k, v = jax.device_put(
+    [jax.random.normal(jax.random.key(n), shape) for n in range(3)],
+    sharding.by_head(HEADS),
+  )
   run = jax.jit(
     lambda q, k, v: posexp.attend(schemes.ALiBi(), {}, q, k, v, block='auto')
   )

@@ -56,6 +56,20 @@ def by_example(on: Mesh, most: int) -> Mesh:
   return Mesh(on.devices.reshape(1, -1)[:, :most], (SEED, DATA))
 
 
+def by_head(heads: int) -> NamedSharding:
+  """Queries, keys or values, B x L x H x E, their heads spread over devices.
+
+  No head needs another's: what each device computes of attention to one
+  sequence needs nothing of the others.
+
+  >>> by_head(4).spec
+  PartitionSpec(None, None, 'head')
+  """
+  number = math.gcd(heads, jax.device_count())
+  mesh = Mesh(np.asarray(jax.devices()[:number]), ('head',))
+  return NamedSharding(mesh, PartitionSpec(None, None, 'head'))
+
+
 def on_cpu(device: jax.Device) -> bool:
   """Whether a device is a CPU, where programs are shaped differently."""
   return device.platform == 'cpu'
