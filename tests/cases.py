@@ -35,19 +35,38 @@ LENGTH = 23
 SHAPE = posexp.Model(layers=2, width=16, heads=2, feedforward=16)
 DIMS = SHAPE.dims
 
+
+def learns(scheme):
+  """Whether a scheme has parameters."""
+  make = lambda init: jax.eval_shape(lambda: init(jax.random.key(0), DIMS))
+  return any(map(make, (scheme.init_layer, scheme.init_input)))
+
+
 every_scheme = pytest.mark.parametrize('scheme', CASES, ids=str)
 
-# For laws that compile a whole model: one scheme of each class, and all the
-# compositions; the rest, which differ in constants, with `pytest -m slow`.
-_FIRST = (*bench.one_of_each(), *CASES[len(schemes.CATALOGUE) :])
-every_model = pytest.mark.parametrize(
-  'scheme',
-  [
-    pytest.param(s, marks=() if s in _FIRST else pytest.mark.slow)
-    for s in CASES
-  ],
-  ids=str,
+# For laws that compile a whole model: one scheme of each class, and one
+# composition of each kind of hook; the rest, which differ in constants, with
+# `pytest -m slow`.
+_COMPOSED = (
+  schemes.RoPE(schemes.NTK(4)) + schemes.T5(),
+  schemes.RoPE() + schemes.Forgetting(),
+  schemes.RoPE() + schemes.CoPE(positions=8, scaled=False),
+  schemes.Interpolate(schemes.PoPE() + schemes.LogLength(train_length=8), 4),
 )
+
+
+def models(first):
+  """Every scheme, but with `-m slow` alone those that are not in `first`."""
+  every = [
+    pytest.param(s, marks=() if s in first else pytest.mark.slow) for s in CASES
+  ]
+  return pytest.mark.parametrize('scheme', every, ids=str)
+
+
+_FIRST = *bench.one_of_each(), *_COMPOSED
+every_model = models(_FIRST)
+# For laws of what is drawn.
+every_random_model = models([s for s in _FIRST if s.draws or learns(s)])
 
 
 def normal(seed, *shape):

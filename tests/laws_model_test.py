@@ -105,7 +105,7 @@ def test_11_beyond_the_table_raises(scheme):
         jax.eval_shape(lambda run=run: run(low + 1))
 
 
-@cases.every_model
+@cases.every_random_model
 def test_12_a_seed_is_the_same_alone(scheme):
   shape = dataclasses.replace(cases.SHAPE, layers=1)
   net = model.Transformer(shape, scheme, vocabulary=7)

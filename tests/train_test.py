@@ -296,6 +296,7 @@ def test_the_trained_length_is_always_evaluated():
   assert run.lengths == (12, 16, 24)
 
 
+@pytest.mark.usefixtures('quick_compiles')
 @pytest.mark.parametrize(
   'task, bos', [(tasks.Ordering(), True), (tasks.Copy(), False)], ids=str
 )
