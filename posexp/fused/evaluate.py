@@ -1,0 +1,212 @@
+"""A traced function evaluated on tiles, operation by operation."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from jax.extend import core
+
+from posexp.fused import lookups, rules, tiles
+from posexp.fused.tiles import Program, Tile
+
+CALLS = {
+  'jit': 'jaxpr',
+  'pjit': 'jaxpr',
+  'closed_call': 'call_jaxpr',
+  'custom_jvp_call': 'call_jaxpr',
+  'custom_vjp_call': 'call_jaxpr',
+  'checkpoint': 'jaxpr',
+}
+SAME = {'copy', 'device_put', 'stop_gradient'}
+ELEMENTWISE = set(
+  'abs add add_any and ceil clamp convert_element_type cos cosh div eq erf exp '
+  'exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max '
+  'min mul ne neg not or pow rem round rsqrt select_n sign sin sinh sqrt '
+  'square sub tan tanh xor'.split()
+)
+
+
+def used(closed: core.ClosedJaxpr, wanted: Sequence[bool]) -> list[bool]:
+  """Which arguments the wanted results depend on."""
+  needed = _live(closed.jaxpr, wanted)[1]
+  return [v in needed for v in closed.jaxpr.invars]
+
+
+def evaluate(
+  program: Program,
+  closed: core.ClosedJaxpr,
+  args: Sequence[Tile],
+  wanted: Sequence[bool],
+) -> list[Tile | None]:
+  """The results of a traced function on tiles; None for those not wanted.
+
+  Raises:
+    ValueError: if the function does what no rule here is for.
+  """
+  jaxpr = closed.jaxpr
+  env = dict(zip(jaxpr.constvars, map(tiles.constant, closed.consts)))
+  env.update(zip(jaxpr.invars, args))
+
+  def read(atom):
+    if isinstance(atom, core.Literal):
+      return tiles.constant(np.asarray(atom.val, atom.aval.dtype))
+    return env[atom]
+
+  for eqn, needed in _live(jaxpr, wanted)[0]:
+    operands = [read(a) for a in eqn.invars]
+    env.update(zip(eqn.outvars, _apply(program, eqn, operands, needed)))
+  return [read(a) if w else None for a, w in zip(jaxpr.outvars, wanted)]
+
+
+def _live(jaxpr, wanted):
+  """The operations that matter, with which of their results do; their inputs.
+
+  What a gradient does not need of the values before it is left out.
+  """
+  wants = zip(jaxpr.outvars, wanted)
+  needed = {v for v, w in wants if w and isinstance(v, core.Var)}
+  found = []
+  for eqn in reversed(jaxpr.eqns):
+    flags = [v in needed for v in eqn.outvars]
+    if any(flags):
+      needed |= {v for v in eqn.invars if isinstance(v, core.Var)}
+      found.append((eqn, flags))
+  return found[::-1], needed
+
+
+def _apply(program, eqn, operands, needed):
+  name = eqn.primitive.name
+  if name in CALLS:
+    inner = eqn.params[CALLS[name]]
+    if not isinstance(inner, core.ClosedJaxpr):
+      inner = core.ClosedJaxpr(inner, ())
+    return evaluate(program, inner, operands, needed)
+  if name in SAME:
+    return operands
+  if name in ELEMENTWISE:
+    return [_elementwise(program, eqn, operands)]
+  if name not in RULES:
+    raise tiles.refusal(name)
+  out = RULES[name](program, eqn, *operands)
+  return out if isinstance(out, list) else [out]
+
+
+def _elementwise(program, eqn, operands):
+  shape = eqn.outvars[0].aval.shape
+  operands = [x if x.shape else rules.broadcast(x, shape, ()) for x in operands]
+  return tiles.combine(program, functools.partial(_one, program, eqn), operands)
+
+
+def _one(program, eqn, *entries):
+  name, first = eqn.primitive.name, entries[0]
+  # An index is looked at for being negative before it is used; that of the
+  # head must stay recognisable.
+  if name == 'lt' and first is program.head and tiles.is_zero(entries[1]):
+    return np.bool_(False)
+  if name == 'select_n' and tiles.is_number(first):
+    return entries[1 + int(first)]
+  if name == 'convert_element_type':
+    dtype = eqn.params['new_dtype']
+    if first.dtype == dtype:
+      return first
+    if tiles.is_number(first):
+      return np.asarray(first).astype(dtype)[()]
+  return eqn.primitive.bind(*tiles.alike(*entries), **eqn.params)
+
+
+def _dtype(eqn):
+  return eqn.outvars[0].aval.dtype
+
+
+def _shape(eqn):
+  return eqn.outvars[0].aval.shape
+
+
+def _slice(program, eqn, x):
+  del program
+  starts = eqn.params['start_indices']
+  steps = eqn.params['strides'] or (1,) * len(starts)
+  for d, (start, step) in enumerate(zip(starts, steps)):
+    x = rules.take(x, d, start, step, _shape(eqn)[d])
+  return x
+
+
+def _split(program, eqn, x):
+  del program
+  d, sizes = eqn.params['axis'], [int(n) for n in eqn.params['sizes']]
+  starts = np.cumsum([0, *sizes[:-1]])
+  return [rules.take(x, d, int(a), 1, n) for a, n in zip(starts, sizes)]
+
+
+def _unstack(program, eqn, x):
+  del program
+  d = eqn.params['axis']
+  parts = [rules.take(x, d, k, 1, 1) for k in range(x.shape[d])]
+  return [rules.drop(p, d) for p in parts]
+
+
+def _stack(program, eqn, *parts):
+  d = eqn.params['axis']
+  parts = [rules.insert(p, d) for p in parts]
+  return rules.concatenate(program, parts, d, _dtype(eqn))
+
+
+def _pad(program, eqn, x, value):
+  del program
+  if not tiles.is_zero(value.planes.item()):
+    raise tiles.refusal('padding other than zeros')
+  for d, (low, high, between) in enumerate(eqn.params['padding_config']):
+    if low < 0 or high < 0:
+      raise tiles.refusal('negative padding')
+    size = _shape(eqn)[d]
+    x = rules.embed(x, d, int(low), int(between) + 1, size, _dtype(eqn))
+  return x
+
+
+def _reduce_sum(program, eqn, x):
+  for d in sorted(eqn.params['axes'], reverse=True):
+    x = rules.reduce_sum(program, x, d)
+  return x
+
+
+def _squeeze(program, eqn, x):
+  del program
+  for d in sorted(eqn.params['dimensions'], reverse=True):
+    x = rules.drop(x, d)
+  return x
+
+
+def _iota(program, eqn):
+  del program
+  d, shape = eqn.params['dimension'], _shape(eqn)
+  counted = tiles.constant(np.arange(shape[d], dtype=_dtype(eqn)))
+  return rules.broadcast(counted, shape, [d])
+
+
+RULES = {
+  'broadcast_in_dim': lambda program, eqn, x: rules.broadcast(
+    x, _shape(eqn), eqn.params['broadcast_dimensions']
+  ),
+  'concatenate': lambda program, eqn, *parts: rules.concatenate(
+    program, parts, eqn.params['dimension'], _dtype(eqn)
+  ),
+  'dot_general': lambda program, eqn, a, b: rules.dot_general(
+    program, a, b, eqn.params['dimension_numbers'], _dtype(eqn)
+  ),
+  'gather': lookups.gather,
+  'iota': _iota,
+  'pad': _pad,
+  'reduce_sum': _reduce_sum,
+  'reshape': lambda program, eqn, x: rules.reshape(
+    program, x, _shape(eqn), _dtype(eqn)
+  ),
+  'scatter-add': lookups.scatter_add,
+  'slice': _slice,
+  'split': _split,
+  'squeeze': _squeeze,
+  'stack': _stack,
+  'transpose': lambda program, eqn, x: rules.transpose(
+    x, eqn.params['permutation']
+  ),
+  'unstack': _unstack,
+}

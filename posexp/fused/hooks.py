@@ -1,0 +1,204 @@
+"""The hooks of a scheme and their gradients, on the tiles of a kernel."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.dtypes import float0
+from jax.extend import core
+
+from posexp import schemes
+from posexp.fused import tiles
+from posexp.fused.evaluate import evaluate, used
+from posexp.fused.tiles import COLUMN, HEAD, ROW, Names, Program
+
+Array = jax.Array
+
+# What a program has of each leaf of the arguments, by its number, in entries.
+Leaves = Mapping[int, Sequence[Array]]
+
+
+class Traced(NamedTuple):
+  """A function of arrays and its gradient, traced at the size of a tile.
+
+  Attributes:
+    forward: from args to one result.
+    backward: from the gradient of the result, then args, to those of the leaves
+      that are not integers.
+    leaves: shape and dtype of each leaf of the args.
+    names: the names of its axes.
+    out: the names of the axes of the result.
+    matters: the numbers of the leaves that the result depends on.
+    learns: those of them that have a gradient.
+  """
+
+  forward: core.ClosedJaxpr
+  backward: core.ClosedJaxpr
+  leaves: Sequence[jax.ShapeDtypeStruct]
+  names: Sequence[Names]
+  out: Names
+  matters: frozenset[int]
+  learns: frozenset[int]
+
+  def __call__(self, program: Program, given: Leaves) -> Array:
+    """The result, rows x columns."""
+    args = self._tiles(given)
+    (out,) = evaluate(program, self.forward, args, [True])
+    assert out is not None
+    return tiles.entries(program, out, self.out)[0]
+
+  def pull(
+    self,
+    program: Program,
+    given: Leaves,
+    d_out: Array,
+    wanted: Collection[int],
+  ) -> dict[int, list[Array]]:
+    """The gradients of the wanted leaves, float32, in entries as those are."""
+    (result,) = self.forward.out_avals
+    args = [tiles.leaf(result.shape, self.out, [d_out]), *self._tiles(given)]
+    program = program._replace(partial=True)
+    numbers = [n for n, x in enumerate(self.leaves) if _is_float(x)]
+    flags = [n in wanted for n in numbers]
+    grads = evaluate(program, self.backward, args, flags)
+    return {
+      n: [
+        e.astype(jnp.float32)
+        for e in tiles.entries(program, grad, self.names[n])
+      ]
+      for n, grad in zip(numbers, grads)
+      if grad is not None
+    }
+
+  def _tiles(self, given):
+    # What is not given is not looked at.
+    return [
+      tiles.leaf(x.shape, names, given[n]) if n in given else None
+      for n, (x, names) in enumerate(zip(self.leaves, self.names))
+    ]
+
+
+def _is_float(x) -> bool:
+  return jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def _trace(fn, args, names, out) -> Traced:
+  def backward(d_out, *args):
+    grads = jax.vjp(fn, *args)[1](d_out)
+    return [g for g in jax.tree.leaves(grads) if g.dtype != float0]
+
+  forward, leaves = jax.make_jaxpr(fn)(*args), jax.tree.leaves(args)
+  (aval,) = forward.out_avals
+  result = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+  matters = frozenset(n for n, u in enumerate(used(forward, [True])) if u)
+  learns = frozenset(n for n in matters if _is_float(leaves[n]))
+  backwards = jax.make_jaxpr(backward)(result, *args)
+  return Traced(forward, backwards, leaves, names, out, matters, learns)
+
+
+class Hooks(NamedTuple):
+  """What a scheme does to the queries and keys of a tile and to its logits.
+
+  The leaves of `queries` and `keys` are those of the parameters, of x and of
+  the positions; of `bias` those of the parameters, the head and the positions
+  of queries and of keys. It is None where nothing is added.
+  """
+
+  queries: Traced
+  keys: Traced
+  bias: Traced | None
+  params: Sequence[Names]
+
+  @property
+  def first(self) -> int:
+    """The number of the first leaf that is no parameter."""
+    return len(self.params)
+
+  @property
+  def first_of_keys(self) -> int:
+    """The number of the first leaf of `bias` for positions of keys."""
+    # Queries have as many leaves in their rotation as here.
+    return len(self.queries.leaves)
+
+
+def trace(
+  scheme: schemes.Scheme,
+  params: schemes.Params,
+  q_1xQxHxE: jax.ShapeDtypeStruct,
+  k_1xKxHxE: jax.ShapeDtypeStruct,
+  q_at: schemes.At,
+  k_at: schemes.At,
+) -> Hooks:
+  """Traces a scheme at the size of a tile; no array is needed, only shapes."""
+  _, queries, heads, width = q_1xQxHxE.shape
+  keys = k_1xKxHxE.shape[1]
+  param_names = _param_names(scheme, params, heads, width)
+
+  def rotate(x, at, side):
+    names = [*param_names, (None, ROW, HEAD, COLUMN)]
+    names += [(None, ROW, HEAD)[: leaf.ndim] for leaf in jax.tree.leaves(at)]
+    fn = lambda params, x, at: scheme.rotate(params, x, at, side)
+    return _trace(fn, (params, x, at), names, (None, ROW, HEAD, COLUMN))
+
+  def bias(params, index, q_at, k_at):
+    found = scheme.bias(params, schemes.Head(index, heads), q_at, k_at)
+    found = jnp.asarray(found).astype(jnp.float32)
+    return jnp.broadcast_to(found, (1, heads, queries, keys))
+
+  index = jax.ShapeDtypeStruct((1, heads, 1, 1), jnp.int32)
+  q_leaves, q_names = _beside(q_at, (2, ROW))
+  k_leaves, k_names = _beside(k_at, (3, COLUMN))
+  head_names = (None, HEAD, None, None)
+  names = [*param_names, head_names, *q_names, *k_names]
+  traced = None
+  if 'bias' in scheme.hooks():
+    args = params, index, q_leaves, k_leaves
+    traced = _trace(bias, args, names, (None, HEAD, ROW, COLUMN))
+  return Hooks(
+    rotate(q_1xQxHxE, q_at, 'q'),
+    rotate(k_1xKxHxE, k_at, 'k'),
+    traced,
+    param_names,
+  )
+
+
+def _beside(at, where) -> tuple[Any, list[Names]]:
+  """Positions 1 x L (x H) as a bias has them, and the names of their axes."""
+  axis, name = where
+
+  def one(leaf):
+    shape = [1, leaf.shape[2] if leaf.ndim == 3 else 1, 1, 1]
+    shape[axis] = leaf.shape[1]
+    return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
+
+  names: list[str | None] = [None, HEAD, None, None]
+  names[axis] = name
+  leaves = jax.tree.map(one, at)
+  return leaves, [tuple(names)] * len(jax.tree.leaves(leaves))
+
+
+def _param_names(scheme, params, heads, width) -> list[Names]:
+  """Which axes of parameters go with the heads, and which with their width.
+
+  Those that grow with them.
+  """
+  dims = schemes.Dims(heads * width, heads, width)
+  init = lambda dims: scheme.init_layer(jax.random.key(0), dims)
+  shapes = lambda dims: [
+    x.shape for x in jax.tree.leaves(jax.eval_shape(lambda: init(dims)))
+  ]
+  plain = shapes(dims)
+  wider = (
+    (HEAD, shapes(dims._replace(heads=2 * heads))),
+    (COLUMN, shapes(dims._replace(head_width=2 * width))),
+  )
+  found = []
+  for n, shape in enumerate(plain):
+    names: list[str | None] = [None] * len(shape)
+    for name, larger in wider:
+      for d, size in enumerate(shape):
+        if larger[n][d] == 2 * size:
+          names[d] = name
+    found.append(tuple(names))
+  return found
