@@ -28,6 +28,7 @@ class Traced(NamedTuple):
       that are not integers.
     leaves: shape and dtype of each leaf of the args.
     names: the names of its axes.
+    grads: those of its gradient.
     out: the names of the axes of the result.
     matters: the numbers of the leaves that the result depends on.
     learns: those of them that have a gradient.
@@ -37,6 +38,7 @@ class Traced(NamedTuple):
   backward: core.ClosedJaxpr
   leaves: Sequence[jax.ShapeDtypeStruct]
   names: Sequence[Names]
+  grads: Sequence[Names]
   out: Names
   matters: frozenset[int]
   learns: frozenset[int]
@@ -55,7 +57,7 @@ class Traced(NamedTuple):
     d_out: Array,
     wanted: Collection[int],
   ) -> dict[int, list[Array]]:
-    """The gradients of the wanted leaves, float32, in entries as those are."""
+    """The gradients of the wanted leaves, float32, in entries."""
     (result,) = self.forward.out_avals
     args = [tiles.leaf(result.shape, self.out, [d_out]), *self._tiles(given)]
     program = program._replace(partial=True)
@@ -65,7 +67,7 @@ class Traced(NamedTuple):
     return {
       n: [
         e.astype(jnp.float32)
-        for e in tiles.entries(program, grad, self.names[n])
+        for e in tiles.entries(program, grad, self.grads[n])
       ]
       for n, grad in zip(numbers, grads)
       if grad is not None
@@ -94,7 +96,18 @@ def _trace(fn, args, names, out) -> Traced:
   matters = frozenset(n for n, u in enumerate(used(forward, [True])) if u)
   learns = frozenset(n for n in matters if _is_float(leaves[n]))
   backwards = jax.make_jaxpr(backward)(result, *args)
-  return Traced(forward, backwards, leaves, names, out, matters, learns)
+  grads = [as_matrix(x) for x in names]
+  return Traced(forward, backwards, leaves, names, grads, out, matters, learns)
+
+
+def as_matrix(names: Names) -> Names:
+  """The names of a gradient: one axis without a name is rows, if they are free.
+
+  So a table's is one matrix, which the sum over tiles is kept in.
+  """
+  if names.count(None) == 1 and ROW not in names:
+    return tuple(name or ROW for name in names)
+  return names
 
 
 class Hooks(NamedTuple):

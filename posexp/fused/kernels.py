@@ -19,7 +19,7 @@ from jax.experimental.pallas import triton
 
 from posexp import blockwise
 from posexp.fused.hooks import Hooks, Leaves, Traced
-from posexp.fused.tiles import Program
+from posexp.fused.tiles import Program, Row
 
 Array = jax.Array
 
@@ -201,10 +201,7 @@ class _View:
   def __init__(self, plan: Plan, params: Mapping[int, Any]):
     head = jnp.full((1, 1), pl.program_id(1), jnp.int32)
     self._plan, self._program = plan, Program(head)
-    self._params = {
-      n: [ref[pl.ds(row, 1), :] for row in range(ref.shape[0])]
-      for n, ref in params.items()
-    }
+    self._params = {n: _rows(ref) for n, ref in params.items()}
 
   def queries(self, block: Blocks) -> Array:
     """Rotated, and divided by the root of the width."""
@@ -257,10 +254,18 @@ class _View:
 
   def zeros(self, block: Blocks, side: str) -> dict:
     """What the sums of `pull_bias` begin with."""
-    own = dict(enumerate([[x] for x in block.at], self._plan.hooks.first + 1))
-    zero = lambda x: jnp.zeros(x.shape, jnp.float32)
-    rows = {**self._params, **own}
-    return {n: list(map(zero, rows[n])) for n in _biased_learns(self._plan, side)}
+    hooks = self._plan.hooks
+    zeros = lambda *shape: jnp.zeros(shape, jnp.float32)
+
+    def one(n):
+      if n > hooks.first:
+        return [zeros(1, block.index.shape[1])]
+      rows, columns = len(self._params[n]), self._params[n][0].size
+      if hooks.params[n].count(None) < 2:
+        return [zeros(rows, columns)]
+      return [zeros(1, columns)] * rows
+
+    return {n: one(n) for n in _biased_learns(self._plan, side)}
 
   def _rotated(self, block) -> Leaves:
     own = [block.x, *(at.T for at in block.at)]
@@ -272,6 +277,11 @@ class _View:
   def _leaves(self, own):
     own = [[x] for x in own]
     return {**self._params, **dict(enumerate(own, self._plan.hooks.first))}
+
+
+def _rows(ref) -> list[Row]:
+  read = lambda n: ref[pl.ds(n, 1), :]
+  return [Row(read, n, ref.shape[1]) for n in range(ref.shape[0])]
 
 
 def _rotated_learns(hook: Traced, plan: Plan) -> set[int]:

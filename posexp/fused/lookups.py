@@ -1,39 +1,40 @@
-"""Tables: rows by index, and their gradients."""
+"""Tables: rows by index, and their gradients.
+
+Kernels have no look-up, so every index is compared with every row.
+"""
 
 import functools
-import itertools
 
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from posexp.fused import tiles
-from posexp.fused.tiles import AXIS, HEAD, Program, Tile
+from posexp.fused.tiles import AXIS, HEAD, ROW, Program, Row, Tile
 
 
 def gather(program: Program, eqn, table: Tile, index: Tile) -> Tile:
-  """Rows of a table: compared with every index, as kernels have no look-up."""
+  """The rows of a table that indices ask for."""
   over, kept, offset = _gather_axes(eqn, table)
   for d in over:
     table = table if table.names[d] == HEAD else tiles.unroll(table, d)
   out = eqn.outvars[0].aval.shape
-  batch = [d for d in range(len(out)) if d not in offset]
   vectors = tiles.spread(index.planes, index.planes.ndim - 1, len(over))
-  extent = vectors.shape[:-1]
+  inner = [table.planes.shape[d] for d in kept]
 
   def look(vector):
     planes = table.planes
+    # What one number chooses leaves less to choose from by many.
     for d, entry in sorted(zip(over, vector), key=lambda de: np.size(de[1])):
-      planes = _chosen(program, table, planes, d, entry)
-    return planes.reshape([table.planes.shape[d] for d in kept])
+      planes = _chosen(program, table.names[d], planes, d, entry)
+    return list(planes.reshape(-1))
 
-  rows = [look(v) for v in vectors.reshape(-1, len(over))]
-  found = [entry for planes in rows for entry in planes.reshape(-1)]
-  shape = (*extent, *(table.planes.shape[d] for d in kept))
-  order = [*batch, *offset]
-  names = [None] * len(out)
-  for d, name in zip(order, (*index.names[:-1], *(table.names[d] for d in kept))):
-    names[d] = name
-  planes = tiles.objects(shape, found).transpose(np.argsort(order))
-  return tiles.tile(out, names, planes)
+  found = [e for v in vectors.reshape(-1, len(over)) for e in look(v)]
+  order = [*(d for d in range(len(out)) if d not in offset), *offset]
+  names = [*index.names[:-1], *(table.names[d] for d in kept)]
+  planes = tiles.objects((*vectors.shape[:-1], *inner), found)
+  back = np.argsort(order)
+  return tiles.tile(out, [names[n] for n in back], planes.transpose(back))
 
 
 def _gather_axes(eqn, table):
@@ -52,13 +53,18 @@ def _gather_axes(eqn, table):
   return over, kept, list(numbers.offset_dims)
 
 
-def _chosen(program, table, planes, d, entry):
-  if table.names[d] == HEAD and entry is not program.head:
+def _chosen(program, name, planes, d, entry):
+  """Planes that are 1 long on an axis, those at an index."""
+  if name == HEAD and entry is not program.head:
     raise tiles.refusal('a look-up of another head')
   if planes.shape[d] == 1:
     return planes
   if tiles.is_number(entry):
     return planes.take([int(entry)], d)
+  entry = tiles.loaded(entry)
+  rows = list(planes.reshape(-1))
+  if len(rows) == planes.shape[d] and all(isinstance(r, Row) for r in rows):
+    return tiles.objects([1] * planes.ndim, [_row(rows, entry)])
   first, *rest = tiles.pieces(planes, d)
   for k, piece in enumerate(rest, 1):
     here = tiles.equal(entry, k)
@@ -67,44 +73,51 @@ def _chosen(program, table, planes, d, entry):
   return first
 
 
+def _row(rows, entry):
+  """The same in a loop, as a table may have hundreds of rows."""
+  like = tiles.loaded(rows[0])
+  shape = np.broadcast_shapes(entry.shape, like.shape)
+
+  def step(n, found):
+    return tiles.where(tiles.equal(entry, n), rows[0].read(n), found)
+
+  return lax.fori_loop(0, len(rows), step, jnp.zeros(shape, like.dtype))
+
+
 def scatter_add(program: Program, eqn, base: Tile, index: Tile, rows: Tile):
   """The gradient of a look-up: for each row, the sum where it was found."""
   over, window = _scatter_axes(eqn, base)
-  batch = [d for d in range(len(rows.shape)) if d not in window]
-  kept = [d for d in range(len(base.shape)) if d not in over]
-  vectors = tiles.spread(index.planes, index.planes.ndim - 1, len(over))
-  planes = rows.planes.transpose([*batch, *window])
-  names = [a or b for a, b in zip(_of(rows.names, batch), index.names)]
-  if any(a and b and a != b for a, b in zip(_of(rows.names, batch), index.names)):
-    raise tiles.refusal('a look-up that turns a tile')
-  # An axis along which nothing changes still counts as often as it is long.
-  extent = [1 if m else rows.shape[d] for m, d in zip(names, batch)]
-  vectors = np.broadcast_to(vectors, (*extent, len(over)))
-  planes = np.broadcast_to(planes, (*extent, *planes.shape[len(batch) :]))
-  summed = [(m, rows.shape[d]) for m, d in zip(names, batch) if m in AXIS]
-  if HEAD in names and not program.partial:
-    raise tiles.refusal('a sum over heads')
-  own = [
-    base.shape[d] > 1 and all(v[n] is program.head for v in vectors.reshape(-1, len(over)))
-    for n, d in enumerate(over)
+  updates, summed = _updates(program, index, rows, window, len(over))
+  own = [all(v[n] is program.head for v, _ in updates) for n in range(len(over))]
+  names = [None] * len(base.shape)
+  for d, name in zip(sorted(set(range(len(names))) - set(over)), window):
+    names[d] = rows.names[name]
+  for d, mine in zip(over, own):
+    names[d] = HEAD if mine else None
+  many = [
+    n for n, d in enumerate(over) if not own[n] and base.shape[d] > 1
   ]
-  sums: dict = {}
-  for place in np.ndindex(*extent):
-    for row, masks in _hits(vectors[place], own, _of(base.shape, over)):
-      part = tiles.each(functools.partial(_masked_sum, masks, summed), _array(planes[place]))
-      sums[row] = tiles.each(tiles.plus, sums[row], part) if row in sums else part
-  return _table(base, eqn, sums, own, over, kept, _of(rows.names, window))
+  if len(many) > 1 or (many and ROW in names):
+    raise tiles.refusal('the gradient of a look-up by two indices')
 
+  def add_up(vector, planes):
+    if not many:
+      return tiles.each(lambda e: _total(e, summed), planes)
+    entry = tiles.loaded(vector[many[0]])
+    size = base.shape[over[many[0]]]
+    return tiles.each(lambda e: _by_row(e, summed, entry, size), planes)
 
-def _of(values, axes):
-  return [values[d] for d in axes]
-
-
-def _array(planes):
-  return planes if isinstance(planes, np.ndarray) else tiles.objects((), [planes])
+  plus = lambda a, b: tiles.each(tiles.plus, a, b)
+  planes = functools.reduce(plus, [add_up(*u) for u in updates])
+  for n in many:
+    names[over[n]] = ROW
+  for d in sorted(over):
+    planes = np.expand_dims(planes, d)
+  return tiles.tile(base.shape, names, planes)
 
 
 def _scatter_axes(eqn, base):
+  """The axes of the table that are looked up; those of rows that are not."""
   numbers = eqn.params['dimension_numbers']
   over = tuple(numbers.scatter_dims_to_operand_dims)
   plain = (
@@ -117,44 +130,37 @@ def _scatter_axes(eqn, base):
   return over, list(numbers.update_window_dims)
 
 
-def _hits(vector, own, sizes):
-  """The rows that an index may mean, with what must hold for each."""
+def _updates(program, index, rows, window, count):
+  """Each index with the planes to add there; the named axes to sum over."""
+  batch = [d for d in range(len(rows.shape)) if d not in window]
+  names = [rows.names[d] or name for d, name in zip(batch, index.names)]
+  if HEAD in names and not program.partial:
+    raise tiles.refusal('a sum over heads')
+  # An axis along which nothing changes still counts as often as it is long.
+  extent = [1 if name else rows.shape[d] for name, d in zip(names, batch)]
+  inner = [rows.planes.shape[d] for d in window]
+  planes = rows.planes.transpose([*batch, *window])
+  planes = np.broadcast_to(planes, (*extent, *inner)).reshape(-1, *inner)
+  vectors = np.broadcast_to(index.planes, (*extent, count)).reshape(-1, count)
+  summed = [(m, rows.shape[d]) for m, d in zip(names, batch) if m in AXIS]
+  # A slice, as NumPy would hand out what is in an array without axes.
+  cut = [planes[n : n + 1].reshape(inner) for n in range(len(vectors))]
+  return list(zip(vectors, cut)), summed
 
-  def options(entry, mine, size):
-    if mine or size == 1:
-      return [(0, None)]
-    if tiles.is_number(entry):
-      return [(int(entry), None)]
-    return [(k, tiles.equal(entry, k)) for k in range(size)]
 
-  for hit in itertools.product(*map(options, vector, own, sizes)):
-    row, masks = zip(*hit)
-    yield row, [m for m in masks if m is not None]
-
-
-def _masked_sum(masks, summed, entry):
-  for mask in masks:
-    entry = tiles.only_where(mask, entry)
+def _total(entry, summed):
   for name, n in summed:
     entry = tiles.total(entry, name, n)
   return entry
 
 
-def _table(base, eqn, sums, own, over, kept, window_names):
-  """The sums, row by row, as a table."""
-  names = [None] * len(base.shape)
-  extent = [1] * len(base.shape)
-  for mine, d in zip(own, over):
-    names[d] = HEAD if mine else None
-    extent[d] = 1 if mine else base.shape[d]
-  inner = next(iter(sums.values())).shape
-  for d, n, name in zip(kept, inner, window_names):
-    extent[d], names[d] = n, name
-  zero = np.zeros((), eqn.outvars[0].aval.dtype)[()]
-  first = [extent[d] for d in over]
-  missing = tiles.objects(inner, [zero] * int(np.prod(inner)))
-  rows = [sums.get(row, missing) for row in np.ndindex(*first)]
-  found = [entry for planes in rows for entry in planes.reshape(-1)]
-  order = [*over, *kept]
-  planes = tiles.objects((*first, *inner), found).transpose(np.argsort(order))
-  return tiles.tile(base.shape, names, planes)
+def _by_row(entry, summed, index, size):
+  """Rows x columns, the sum for each row in a loop."""
+  width = _total(entry, summed).shape[1]
+  numbers = tiles.numbered(size, ROW)
+
+  def step(n, table):
+    row = _total(tiles.only_where(tiles.equal(index, n), entry), summed)
+    return table + tiles.only_where(tiles.equal(numbers, n), row)
+
+  return lax.fori_loop(0, size, step, jnp.zeros((size, width), entry.dtype))

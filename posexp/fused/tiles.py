@@ -7,6 +7,7 @@ other axis (the buckets of T5, the hidden units of FIRE) is unrolled: an array
 with such an axis is several matrices, or several numbers.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -43,12 +44,27 @@ class Tile(NamedTuple):
     names: for each axis ROW, COLUMN, HEAD or None; None where its size is 1.
     planes: entries, with an axis for each axis of the array: 1 long where it
       has a name or nothing changes along it. An entry is a number (of NumPy,
-      known) or rows x columns, where each may be 1.
+      known), rows x columns, where each may be 1, or a `Row`.
   """
 
   shape: tuple[int, ...]
   names: Names
   planes: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A row of a table, 1 x columns, that is read where it is used.
+
+  Attributes:
+    read: from the number of a row to the row.
+    number: which row.
+    size: how many columns.
+  """
+
+  read: Callable[[Any], Array]
+  number: int
+  size: int
 
 
 def tile(shape: Sequence[int], names: Sequence, planes: np.ndarray) -> Tile:
@@ -79,7 +95,7 @@ def entries(program: Program, x: Tile, names: Sequence) -> list[Array]:
   for n, name in zip(x.shape, names):
     if name in AXIS:
       size[AXIS[name]] = n
-  return [full(e, tuple(size)) for e in planes.reshape(-1)]
+  return [full(loaded(e), tuple(size)) for e in planes.reshape(-1)]
 
 
 def _extent(shape, names):
@@ -97,8 +113,12 @@ def refusal(what: str) -> ValueError:
 # Entries: numbers, and matrices of rows x columns.
 
 
+def loaded(entry):
+  return entry.read(entry.number) if isinstance(entry, Row) else entry
+
+
 def is_number(entry) -> bool:
-  return not isinstance(entry, jax.Array)
+  return isinstance(entry, np.generic)
 
 
 def is_zero(entry) -> bool:
@@ -128,7 +148,7 @@ def where(condition, a, b):
   return lax.select(*alike(condition, a, b))
 
 
-def equal(entry, k: int):
+def equal(entry, k):
   return lax.eq(entry, jnp.full(entry.shape, k, entry.dtype))
 
 
@@ -163,7 +183,7 @@ def each(fn: Callable, *planes: np.ndarray) -> np.ndarray:
   """A function of entries, for planes that broadcast."""
   shape = np.broadcast_shapes(*(p.shape for p in planes))
   flat = [np.broadcast_to(p, shape).reshape(-1) for p in planes]
-  return objects(shape, [fn(*row) for row in zip(*flat)])
+  return objects(shape, [fn(*map(loaded, row)) for row in zip(*flat)])
 
 
 def pieces(planes, d) -> list[np.ndarray]:
@@ -229,7 +249,7 @@ def _renamed(x, d, name, planes) -> Tile:
 
 
 def _roll(program, x, d, name) -> Tile:
-  index = program.head if name == HEAD else _index(x.shape[d], name)
+  index = program.head if name == HEAD else numbered(x.shape[d], name)
   first, *rest = pieces(x.planes, d)
   for k, piece in enumerate(rest, 1):
     here = equal(index, k)
@@ -246,12 +266,13 @@ def unroll(x: Tile, d: int) -> Tile:
     return _renamed(x, d, None, x.planes)
 
   def one(k):
-    here = equal(_index(n, name), k)
+    here = equal(numbered(n, name), k)
     return each(lambda e: total(only_where(here, e), name, n), x.planes)
 
   return _renamed(x, d, None, np.concatenate([one(k) for k in range(n)], d))
 
 
-def _index(n, name):
+def numbered(n: int, name: str) -> Array:
+  """0, 1, ... along the rows or the columns."""
   shape = (n, 1) if name == ROW else (1, n)
   return lax.broadcasted_iota(jnp.int32, shape, AXIS[name])
