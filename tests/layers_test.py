@@ -15,6 +15,7 @@ ORDER = (
   ('datasets',),
   ('coverage', 'catalogue', 'explain_rotations', 'lengths'),
   ('blockwise',),
+  ('fused',),
   ('listing', 'explain'),
   ('explain_tables',),
   ('attention',),

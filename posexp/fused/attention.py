@@ -29,15 +29,63 @@ def attend(
   window: int | None = None,
   interpret: bool | None = None,
 ) -> Array:
-  """TODO"""
+  """Causal attention in one kernel, its rotations and biases made in the tiles.
+
+  out_i = sum over j of softmax_j(s R_i q_i . R_j k_j + b_ij) v_j
+
+  over the keys whose token is not after that of the query, as
+  `posexp.attention.core` does in blocks of XLA. R and b come from the hooks of
+  the scheme, called with positions when a tile is computed; no scheme has code
+  for it. The gradients are exact, by recomputation: of queries, keys and
+  values, of all that is learned and of positions that are not integers.
+  Products are in the dtype of the arrays and summed in float32; softmax and
+  biases are float32. Call it inside of `jax.jit`.
+
+  It is run in interpret mode only, by the tests: it was not measured on a GPU
+  or TPU. For these the tests lower it, forward and backward, no further. There
+  - a block and what a head has of keys and values must fit a program's memory;
+  - on a GPU every size is a power of two, a block and a width at least 16;
+  - a table is looked up by comparing with each row, and the hidden units of
+    FIRE and DynamicBias are unrolled, which makes large kernels.
+
+  Source: Dao 2023, arXiv 2307.08691 (FlashAttention-2), in Pallas.
+
+  Args:
+    scheme: one with a blockwise form, compositions included.
+    params: as `scheme.init_layer` gives them, {} where nothing is learned.
+    q_BxQxHxE: queries, not rotated.
+    k_BxKxHxE: keys, not rotated.
+    v_BxKxHxF: values.
+    q_at: the scheme's positions of the queries, leaves B|1 x Q (x H).
+    k_at: those of the keys, B|1 x K (x H).
+    q_index_1xQ: tokens of the queries, int32, in order.
+    k_index_1xK: tokens of the keys, in order, `blockwise.EMPTY` where a slot of
+      a cache is not yet used.
+    scale: s, 1 / sqrt(E) as a rule.
+    block: how many tokens there are in a block.
+    window: how many tokens a query sees, itself among them; None is all.
+    interpret: whether to run as ordinary operations; None is where there is
+      neither GPU nor TPU.
+
+  Returns:
+    B x Q x H x F in the dtype of the values.
+
+  Raises:
+    ValueError: if `block` is not a positive integer, the scheme changes whole
+      rows of logits, or one of its hooks does what cannot be done on tiles.
+
+  >>> scheme = schemes.RoPE() + schemes.ALiBi()
+  >>> x, index = jnp.ones((1, 3, 2, 4)), jnp.arange(3)[None]
+  >>> at = scheme.remap(index, None)
+  >>> attend(scheme, {}, x, x, x, at, at, index, index, 0.5, block=2).shape
+  (1, 3, 2, 4)
+  """
   _check(scheme, block)
   if interpret is None:
     interpret = jax.default_backend() == 'cpu'
   queries, keys = q_BxQxHxE.shape[1], k_BxKxHxE.shape[1]
   rows, columns = min(block, queries), min(block, keys)
-  tile = lambda n: lambda x: jax.ShapeDtypeStruct(
-    (1, n, *x.shape[2:]), x.dtype
-  )
+  tile = lambda n: lambda x: jax.ShapeDtypeStruct((1, n, *x.shape[2:]), x.dtype)
   traced = hooks.trace(
     scheme,
     jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params),
@@ -148,7 +196,8 @@ def _reach(q_index, k_index, window):
     first = count(k.max(1), q.min(1) - window)
     # An empty slot is after every window, however wide.
     real = jnp.where(k == blockwise.EMPTY, -1, k).max(1)
-    end = count(q.min(1), real + window - 1)
+    real = jnp.minimum(real, blockwise.EMPTY - window)
+    end = count(q.min(1), real + (window - 1))
   shaped = lambda x: x.astype(jnp.int32).reshape(1, 1, -1, 1, 1)
   return (shaped(first), shaped(last)), (shaped(begin), shaped(end))
 
@@ -195,12 +244,12 @@ def _d_params(traced, params, grads):
     total = sum(_unpacked(g, x, traced.params[n]) for g in found)
     return total if found else _no_gradient(x)
 
-  return tree.unflatten([one(n, x) for n, x in enumerate(leaves)])
+  return jax.tree.unflatten(tree, [one(n, x) for n, x in enumerate(leaves)])
 
 
 def _d_tokens(traced, tokens, grads):
   """The gradients of queries or keys, of their positions, and of no index."""
-  x, at, index = tokens
+  _, at, index = tokens
   leaves, tree = jax.tree.flatten(at)
 
   def one(n, leaf):
@@ -213,7 +262,7 @@ def _d_tokens(traced, tokens, grads):
 
   d_at = [one(n, leaf) for n, leaf in enumerate(leaves, traced.first + 1)]
   d_x = _joined(grads[traced.first])
-  return d_x, tree.unflatten(d_at), _no_gradient(index)
+  return d_x, jax.tree.unflatten(tree, d_at), _no_gradient(index)
 
 
 def _no_gradient(x):

@@ -1,7 +1,8 @@
 """A traced function evaluated on tiles, operation by operation."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jax.extend import core
@@ -18,12 +19,13 @@ CALLS = {
   'checkpoint': 'jaxpr',
 }
 SAME = {'copy', 'device_put', 'stop_gradient'}
-ELEMENTWISE = set(
+_NAMES = (
   'abs add add_any and ceil clamp convert_element_type cos cosh div eq erf exp '
   'exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max '
   'min mul ne neg not or pow rem round rsqrt select_n sign sin sinh sqrt '
-  'square sub tan tanh xor'.split()
+  'square sub tan tanh xor'
 )
+ELEMENTWISE = frozenset(_NAMES.split())
 
 
 def used(closed: core.ClosedJaxpr, wanted: Sequence[bool]) -> list[bool]:
@@ -47,9 +49,10 @@ def evaluate(
   env = dict(zip(jaxpr.constvars, map(tiles.constant, closed.consts)))
   env.update(zip(jaxpr.invars, args))
 
-  def read(atom):
+  def read(atom: Any) -> Tile:
     if isinstance(atom, core.Literal):
-      return tiles.constant(np.asarray(atom.val, atom.aval.dtype))
+      dtype = _aval(atom).dtype
+      return tiles.constant(np.asarray(atom.val, dtype))
     return env[atom]
 
   for eqn, needed in _live(jaxpr, wanted)[0]:
@@ -114,6 +117,10 @@ def _one(program, eqn, *entries):
   return eqn.primitive.bind(*tiles.alike(*entries), **eqn.params)
 
 
+def _aval(atom) -> Any:
+  return atom.aval
+
+
 def _dtype(eqn):
   return eqn.outvars[0].aval.dtype
 
@@ -122,37 +129,27 @@ def _shape(eqn):
   return eqn.outvars[0].aval.shape
 
 
-def _slice(program, eqn, x):
-  del program
-  starts = eqn.params['start_indices']
-  steps = eqn.params['strides'] or (1,) * len(starts)
-  for d, (start, step) in enumerate(zip(starts, steps)):
-    x = rules.take(x, d, start, step, _shape(eqn)[d])
-  return x
+def _broadcast_in_dim(_, eqn, x):
+  return rules.broadcast(x, _shape(eqn), eqn.params['broadcast_dimensions'])
 
 
-def _split(program, eqn, x):
-  del program
-  d, sizes = eqn.params['axis'], [int(n) for n in eqn.params['sizes']]
-  starts = np.cumsum([0, *sizes[:-1]])
-  return [rules.take(x, d, int(a), 1, n) for a, n in zip(starts, sizes)]
-
-
-def _unstack(program, eqn, x):
-  del program
-  d = eqn.params['axis']
-  parts = [rules.take(x, d, k, 1, 1) for k in range(x.shape[d])]
-  return [rules.drop(p, d) for p in parts]
-
-
-def _stack(program, eqn, *parts):
-  d = eqn.params['axis']
-  parts = [rules.insert(p, d) for p in parts]
+def _concatenate(program, eqn, *parts):
+  d = eqn.params['dimension']
   return rules.concatenate(program, parts, d, _dtype(eqn))
 
 
-def _pad(program, eqn, x, value):
-  del program
+def _dot_general(program, eqn, a, b):
+  over = eqn.params['dimension_numbers']
+  return rules.dot_general(program, a, b, over, _dtype(eqn))
+
+
+def _iota(_, eqn):
+  d, shape = eqn.params['dimension'], _shape(eqn)
+  counted = tiles.constant(np.arange(shape[d], dtype=_dtype(eqn)))
+  return rules.broadcast(counted, shape, [d])
+
+
+def _pad(_, eqn, x, value):
   if not tiles.is_zero(value.planes.item()):
     raise tiles.refusal('padding other than zeros')
   for d, (low, high, between) in enumerate(eqn.params['padding_config']):
@@ -169,44 +166,60 @@ def _reduce_sum(program, eqn, x):
   return x
 
 
-def _squeeze(program, eqn, x):
-  del program
+def _reshape(program, eqn, x):
+  return rules.reshape(program, x, _shape(eqn), _dtype(eqn))
+
+
+def _slice(_, eqn, x):
+  starts = eqn.params['start_indices']
+  steps = eqn.params['strides'] or (1,) * len(starts)
+  for d, (start, step) in enumerate(zip(starts, steps)):
+    x = rules.take(x, d, start, step, _shape(eqn)[d])
+  return x
+
+
+def _split(_, eqn, x):
+  d, sizes = eqn.params['axis'], [int(n) for n in eqn.params['sizes']]
+  starts = np.cumsum([0, *sizes[:-1]])
+  return [rules.take(x, d, int(a), 1, n) for a, n in zip(starts, sizes)]
+
+
+def _squeeze(_, eqn, x):
   for d in sorted(eqn.params['dimensions'], reverse=True):
     x = rules.drop(x, d)
   return x
 
 
-def _iota(program, eqn):
-  del program
-  d, shape = eqn.params['dimension'], _shape(eqn)
-  counted = tiles.constant(np.arange(shape[d], dtype=_dtype(eqn)))
-  return rules.broadcast(counted, shape, [d])
+def _stack(program, eqn, *parts):
+  d = eqn.params['axis']
+  inserted = [rules.insert(p, d) for p in parts]
+  return rules.concatenate(program, inserted, d, _dtype(eqn))
 
 
-RULES = {
-  'broadcast_in_dim': lambda program, eqn, x: rules.broadcast(
-    x, _shape(eqn), eqn.params['broadcast_dimensions']
-  ),
-  'concatenate': lambda program, eqn, *parts: rules.concatenate(
-    program, parts, eqn.params['dimension'], _dtype(eqn)
-  ),
-  'dot_general': lambda program, eqn, a, b: rules.dot_general(
-    program, a, b, eqn.params['dimension_numbers'], _dtype(eqn)
-  ),
+def _transpose(_, eqn, x):
+  return rules.transpose(x, eqn.params['permutation'])
+
+
+def _unstack(_, eqn, x):
+  d = eqn.params['axis']
+  parts = [rules.take(x, d, k, 1, 1) for k in range(x.shape[d])]
+  return [rules.drop(p, d) for p in parts]
+
+
+RULES: dict[str, Callable] = {
+  'broadcast_in_dim': _broadcast_in_dim,
+  'concatenate': _concatenate,
+  'dot_general': _dot_general,
   'gather': lookups.gather,
   'iota': _iota,
   'pad': _pad,
   'reduce_sum': _reduce_sum,
-  'reshape': lambda program, eqn, x: rules.reshape(
-    program, x, _shape(eqn), _dtype(eqn)
-  ),
+  'reshape': _reshape,
   'scatter-add': lookups.scatter_add,
   'slice': _slice,
   'split': _split,
   'squeeze': _squeeze,
   'stack': _stack,
-  'transpose': lambda program, eqn, x: rules.transpose(
-    x, eqn.params['permutation']
-  ),
+  'transpose': _transpose,
   'unstack': _unstack,
 }

@@ -85,7 +85,9 @@ def _is_float(x) -> bool:
   return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
-def _trace(fn, args, names, out) -> Traced:
+def traced(fn, args, names, out) -> Traced:
+  """A function of trees of shapes, one result, traced with its gradient."""
+
   def backward(d_out, *args):
     grads = jax.vjp(fn, *args)[1](d_out)
     return [g for g in jax.tree.leaves(grads) if g.dtype != float0]
@@ -152,7 +154,7 @@ def trace(
     names = [*param_names, (None, ROW, HEAD, COLUMN)]
     names += [(None, ROW, HEAD)[: leaf.ndim] for leaf in jax.tree.leaves(at)]
     fn = lambda params, x, at: scheme.rotate(params, x, at, side)
-    return _trace(fn, (params, x, at), names, (None, ROW, HEAD, COLUMN))
+    return traced(fn, (params, x, at), names, (None, ROW, HEAD, COLUMN))
 
   def bias(params, index, q_at, k_at):
     found = scheme.bias(params, schemes.Head(index, heads), q_at, k_at)
@@ -164,14 +166,14 @@ def trace(
   k_leaves, k_names = _beside(k_at, (3, COLUMN))
   head_names = (None, HEAD, None, None)
   names = [*param_names, head_names, *q_names, *k_names]
-  traced = None
+  logits = None
   if 'bias' in scheme.hooks():
     args = params, index, q_leaves, k_leaves
-    traced = _trace(bias, args, names, (None, HEAD, ROW, COLUMN))
+    logits = traced(bias, args, names, (None, HEAD, ROW, COLUMN))
   return Hooks(
     rotate(q_1xQxHxE, q_at, 'q'),
     rotate(k_1xKxHxE, k_at, 'k'),
-    traced,
+    logits,
     param_names,
   )
 

@@ -88,15 +88,15 @@ def scatter_add(program: Program, eqn, base: Tile, index: Tile, rows: Tile):
   """The gradient of a look-up: for each row, the sum where it was found."""
   over, window = _scatter_axes(eqn, base)
   updates, summed = _updates(program, index, rows, window, len(over))
-  own = [all(v[n] is program.head for v, _ in updates) for n in range(len(over))]
-  names = [None] * len(base.shape)
+  own = [
+    all(v[n] is program.head for v, _ in updates) for n in range(len(over))
+  ]
+  names: list[str | None] = [None] * len(base.shape)
   for d, name in zip(sorted(set(range(len(names))) - set(over)), window):
     names[d] = rows.names[name]
   for d, mine in zip(over, own):
     names[d] = HEAD if mine else None
-  many = [
-    n for n, d in enumerate(over) if not own[n] and base.shape[d] > 1
-  ]
+  many = [n for n, d in enumerate(over) if not own[n] and base.shape[d] > 1]
   if len(many) > 1 or (many and ROW in names):
     raise tiles.refusal('the gradient of a look-up by two indices')
 
@@ -136,6 +136,8 @@ def _updates(program, index, rows, window, count):
   names = [rows.names[d] or name for d, name in zip(batch, index.names)]
   if HEAD in names and not program.partial:
     raise tiles.refusal('a sum over heads')
+  if any(name and n > 1 for name, n in zip(names, index.planes.shape)):
+    raise tiles.refusal('a look-up along an axis of a tile')
   # An axis along which nothing changes still counts as often as it is long.
   extent = [1 if name else rows.shape[d] for name, d in zip(names, batch)]
   inner = [rows.planes.shape[d] for d in window]

@@ -13,7 +13,8 @@ from posexp.fused.tiles import AXIS, COLUMN, HEAD, ROW, Program, Tile
 
 def broadcast(x: Tile, shape, dimensions) -> Tile:
   """`lax.broadcast_in_dim`; nothing is repeated yet."""
-  extent, names = [1] * len(shape), [None] * len(shape)
+  extent = [1] * len(shape)
+  names: list[str | None] = [None] * len(shape)
   for n, d in enumerate(dimensions):
     extent[d] = x.planes.shape[n]
     if x.shape[n] == shape[d]:
@@ -41,7 +42,9 @@ def drop(x: Tile, d: int, place: int = 0) -> Tile:
 
 def _planes(planes) -> np.ndarray:
   # NumPy hands out what is in an array without axes.
-  return planes if isinstance(planes, np.ndarray) else tiles.objects((), [planes])
+  return (
+    planes if isinstance(planes, np.ndarray) else tiles.objects((), [planes])
+  )
 
 
 def resized(x: Tile, d: int, size: int, planes: np.ndarray) -> Tile:
@@ -123,7 +126,9 @@ def reduce_sum(program: Program, x: Tile, d: int) -> Tile:
     planes = x.planes
   else:
     add = lambda a, b: tiles.each(tiles.plus, a, b)
-    planes = functools.reduce(add, tiles.pieces(tiles.spread(x.planes, d, n), d))
+    planes = functools.reduce(
+      add, tiles.pieces(tiles.spread(x.planes, d, n), d)
+    )
   return drop(Tile(x.shape, x.names, planes), d)
 
 
@@ -141,7 +146,9 @@ def concatenate(program: Program, parts, d: int, dtype) -> Tile:
       p, (*extent[:d], p.shape[d], *extent[d + 1 :])
     )
     joined = np.concatenate([fit(p) for p in spread], d)
-    return tiles.tile((*parts[0].shape[:d], size, *parts[0].shape[d + 1 :]), names, joined)
+    return tiles.tile(
+      (*parts[0].shape[:d], size, *parts[0].shape[d + 1 :]), names, joined
+    )
   starts = np.cumsum([0, *(p.shape[d] for p in parts)])
   placed = [
     embed(p, d, int(start), 1, size, dtype) for p, start in zip(parts, starts)
@@ -198,9 +205,7 @@ def _merged(program, x, d, dtype):
   size = first * second
   if x.names[d + 1] is None:
     parts = [drop(x, d + 1, k) for k in range(second)]
-    parts = [
-      embed(p, d, k, second, size, dtype) for k, p in enumerate(parts)
-    ]
+    parts = [embed(p, d, k, second, size, dtype) for k, p in enumerate(parts)]
   elif x.names[d] is None:
     parts = [drop(x, d, k) for k in range(first)]
     parts = [
@@ -215,17 +220,18 @@ def _merged(program, x, d, dtype):
 
 def dot_general(program: Program, a: Tile, b: Tile, dimensions, dtype) -> Tile:
   (a_over, b_over), (a_batch, b_batch) = dimensions
-  a_free = [d for d in range(len(a.shape)) if d not in (*a_over, *a_batch)]
-  b_free = [d for d in range(len(b.shape)) if d not in (*b_over, *b_batch)]
-  if _is_product(a, b, a_over, b_over):
-    return _matrices(a, b, a_over[0], b_over[0], a_batch, a_free, b_free, dtype)
-  a = transpose(a, (*a_batch, *a_free, *a_over))
-  b = transpose(b, (*b_batch, *b_free, *b_over))
-  n, m, k = len(a_batch), len(a_free), len(b_free)
-  last = range(n + m + k, n + m + k + len(a_over))
-  shape = (*a.shape[: n + m], *b.shape[n:])
-  a = broadcast(a, shape, [*range(n + m), *last])
-  b = broadcast(b, shape, [*range(n), *range(n + m, n + m + k), *last])
+  a = _sorted(a, a_batch, a_over)
+  b = _sorted(b, b_batch, b_over)
+  batch, over = len(a_batch), len(a_over)
+  a_end, b_end = len(a.shape) - over, len(b.shape) - over
+  shape = (*a.shape[:a_end], *b.shape[batch:b_end])
+  entries = a.planes.size == b.planes.size == 1
+  if entries and over == 1 and a.names[-1] in AXIS and b.names[-1] in AXIS:
+    return _matrices(a, b, batch, shape, dtype)
+  last = range(len(shape), len(shape) + over)
+  a = broadcast(a, (*shape, *a.shape[a_end:]), [*range(a_end), *last])
+  free = range(a_end, len(shape))
+  b = broadcast(b, a.shape, [*range(batch), *free, *last])
   times = lambda x, y: lax.mul(*(e.astype(dtype) for e in tiles.alike(x, y)))
   out = tiles.combine(program, times, (a, b))
   for d in reversed(last):
@@ -233,32 +239,30 @@ def dot_general(program: Program, a: Tile, b: Tile, dimensions, dtype) -> Tile:
   return out
 
 
-def _is_product(a, b, a_over, b_over):
-  """Whether a sum over an axis is one product of matrices."""
-  single = len(a_over) == 1 and a.planes.size == b.planes.size == 1
-  return single and a.names[a_over[0]] in AXIS and b.names[b_over[0]] in AXIS
+def _sorted(x, batch, over):
+  """The axes of a batch first, those that are summed over last."""
+  free = [d for d in range(len(x.shape)) if d not in (*batch, *over)]
+  return transpose(x, (*batch, *free, *over))
 
 
-def _matrices(a, b, a_over, b_over, a_batch, a_free, b_free, dtype):
-  names = [None] * (len(a_batch) + len(a_free) + len(b_free))
+def _matrices(a, b, batch, shape, dtype):
+  """The sum over the last axis of both as one product of matrices."""
   sides = []
-  for x, over in ((a, a_over), (b, b_over)):
+  for x in (a, b):
     entry = x.planes.reshape(-1)[0]
-    for name in AXIS:
-      if name in x.names:
-        entry = tiles.along(entry, name, x.shape[x.names.index(name)])
-    sides.append((entry, AXIS[x.names[over]]))
-  free = [a.names[d] for d in (*a_batch, *a_free)], [b.names[d] for d in b_free]
-  # What were columns stay columns, as they are in the rest of the function.
-  swap = COLUMN in free[0]
-  if swap:
+    for n, name in zip(x.shape, x.names):
+      if name in AXIS:
+        entry = tiles.along(entry, name, n)
+    sides.append((entry, AXIS[x.names[-1]]))
+  # What were columns of a stay columns, as in the rest of the function.
+  names = [ROW, COLUMN]
+  if COLUMN in a.names[:-1]:
+    names.reverse()
     sides.reverse()
   (x, x_axis), (y, y_axis) = sides
   out = product(x, y, x_axis, y_axis).astype(dtype)
-  new = (COLUMN, ROW) if swap else (ROW, COLUMN)
-  for n, name in enumerate(free[0]):
-    names[n] = new[0] if name in AXIS else name
-  for n, name in enumerate(free[1], len(free[0])):
-    names[n] = new[1] if name in AXIS else name
-  shape = (*(a.shape[d] for d in (*a_batch, *a_free)), *(b.shape[d] for d in b_free))
-  return tiles.tile(shape, names, tiles.objects((1,) * len(shape), [out]))
+  of_a = [names[0] if name in AXIS else name for name in a.names[:-1]]
+  of_b = [names[1] if name in AXIS else name for name in b.names[batch:-1]]
+  of_a[:batch] = [p or q for p, q in zip(a.names, b.names[:batch])]
+  planes = tiles.objects((1,) * len(shape), [out])
+  return tiles.tile(shape, (*of_a, *of_b), planes)

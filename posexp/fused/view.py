@@ -1,0 +1,185 @@
+"""What one program computes of a tile of queries and keys."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+
+from posexp.fused.hooks import Hooks, Leaves, Traced
+from posexp.fused.tiles import Program, Row
+
+Array = jax.Array
+
+# The gradients of some leaves, each a list of matrices.
+Grads = dict[int, list[Array]]
+
+
+class Plan(NamedTuple):
+  """What a kernel is made for besides shapes.
+
+  Attributes:
+    hooks: the scheme at the size of a tile.
+    scale: what rotated queries are multiplied with.
+    window: how many tokens a query sees, None for all.
+    interpret: whether the kernel runs as ordinary operations.
+  """
+
+  hooks: Hooks
+  scale: float
+  window: int | None
+  interpret: bool
+
+
+class Blocks(NamedTuple):
+  """Queries or keys.
+
+  Attributes:
+    x: B x H x N x L x E.
+    at: the leaves of their positions, B|1 x H|1 x N x 1 x L.
+    index: of the tokens, 1 x 1 x N x 1 x L.
+  """
+
+  x: Any
+  at: Sequence[Any]
+  index: Any
+
+
+class Saved(NamedTuple):
+  """What the gradients need of queries.
+
+  Attributes:
+    d_out: the gradient of the output, B x H x N x L x F.
+    logsum: the logarithm of the sum of weights, B x H x N x 1 x L.
+    delta: the sum of the output times its gradient, the same.
+  """
+
+  d_out: Any
+  logsum: Any
+  delta: Any
+
+
+class View:
+  """What one program computes of a tile, all arrays rows x columns.
+
+  A gradient is a list of rows for each leaf, by the number that it has in the
+  rotation of queries or of keys.
+  """
+
+  def __init__(self, plan: Plan, params: Mapping[int, Any]):
+    head = jnp.full((1, 1), pl.program_id(1), jnp.int32)
+    self._plan, self._program = plan, Program(head)
+    self._params = {n: _rows(ref) for n, ref in params.items()}
+
+  def queries(self, block: Blocks) -> Array:
+    """Rotated, and divided by the root of the width."""
+    hook = self._plan.hooks.queries
+    q = hook(self._program, self._rotated(block))
+    return q * jnp.asarray(self._plan.scale, q.dtype)
+
+  def keys(self, block: Blocks) -> Array:
+    return self._plan.hooks.keys(self._program, self._rotated(block))
+
+  def pull(self, hook: Traced, block: Blocks, d_x: Array) -> Grads:
+    """The gradients of all that a rotation depends on."""
+    d_x = d_x.astype(hook.forward.out_avals[0].dtype)
+    given, wanted = self._rotated(block), rotated_learns(hook, self._plan)
+    grads = hook.pull(self._program, given, d_x, wanted)
+    first = self._plan.hooks.first
+    return {n: [g.T for g in e] if n > first else e for n, e in grads.items()}
+
+  def logits(self, rows: Blocks, columns: Blocks, q: Array, k: Array):
+    """The logits, and which of them count."""
+    logits = dot(q, k, 1, 1)
+    if self._plan.hooks.bias is not None:
+      given = self._biased(rows, columns)
+      logits = logits + self._plan.hooks.bias(self._program, given)
+    q_index, k_index = rows.index.T, columns.index
+    visible = k_index <= q_index
+    if self._plan.window is not None:
+      visible &= k_index > q_index - self._plan.window
+    return logits, visible
+
+  def pull_logits(self, rows, columns, q, k, v, saved: Saved):
+    """The weights, and the gradient of the logits."""
+    logits, visible = self.logits(rows, columns, q, k)
+    weights = jnp.where(visible, jnp.exp(logits - saved.logsum.T), 0.0)
+    return weights, weights * (dot(saved.d_out, v, 1, 1) - saved.delta.T)
+
+  def pull_bias(self, rows, columns, d_logits: Array, side: str) -> Grads:
+    """The gradients of the positions of one side; with queries, of params."""
+    hooks = self._plan.hooks
+    wanted = {n: m for m, n in biased_learns(self._plan, side).items()}
+    if not wanted or hooks.bias is None:
+      return {}
+    given = self._biased(rows, columns)
+    grads = hooks.bias.pull(self._program, given, d_logits, wanted)
+    of_rows = range(hooks.first + 1, hooks.first_of_keys)
+    return {
+      wanted[n]: [g.T for g in e] if n in of_rows else e
+      for n, e in grads.items()
+    }
+
+  def zeros(self, block: Blocks, side: str) -> Grads:
+    """What the sums of `pull_bias` begin with."""
+    hooks = self._plan.hooks
+    zeros = lambda *shape: jnp.zeros(shape, jnp.float32)
+
+    def one(n):
+      if n > hooks.first:
+        return [zeros(1, block.index.shape[1])]
+      rows, columns = len(self._params[n]), self._params[n][0].size
+      if hooks.params[n].count(None) < 2:
+        return [zeros(rows, columns)]
+      return [zeros(1, columns)] * rows
+
+    return {n: one(n) for n in biased_learns(self._plan, side)}
+
+  def _rotated(self, block) -> Leaves:
+    own = [block.x, *(at.T for at in block.at)]
+    return self._leaves(own)
+
+  def _biased(self, rows, columns) -> Leaves:
+    return self._leaves(
+      [self._program.head, *(x.T for x in rows.at), *columns.at]
+    )
+
+  def _leaves(self, own):
+    own = [[x] for x in own]
+    return {**self._params, **dict(enumerate(own, self._plan.hooks.first))}
+
+
+def _rows(ref) -> list[Row]:
+  read = lambda n: ref[pl.ds(n, 1), :]
+  return [Row(read, n, ref.shape[1]) for n in range(ref.shape[0])]
+
+
+def rotated_learns(hook: Traced, plan: Plan) -> set[int]:
+  """The leaves of a rotation with a gradient; x always has one."""
+  return {*hook.learns, plan.hooks.first}
+
+
+def biased_learns(plan: Plan, side: str) -> dict[int, int]:
+  """The leaves of the bias that a kernel makes the gradient of.
+
+  By the number that they have in the rotation of its side.
+  """
+  hooks = plan.hooks
+  learns = frozenset() if hooks.bias is None else hooks.bias.learns
+  by = hooks.first_of_keys - hooks.first - 1
+  if side == 'q':
+    return {n: n for n in learns if n < hooks.first_of_keys}
+  return {n - by: n for n in learns if n >= hooks.first_of_keys}
+
+
+def dot(a, b, a_axis, b_axis):
+  """A product in the narrower dtype of the two, summed in float32."""
+  dtype = min(a.dtype, b.dtype, key=lambda d: d.itemsize)
+  return lax.dot_general(
+    a.astype(dtype),
+    b.astype(dtype),
+    (((a_axis,), (b_axis,)), ((), ())),
+    preferred_element_type=jnp.float32,
+  )
