@@ -34,6 +34,10 @@ FIRST = (
   schemes.PoPE() + schemes.ALiBi(),
   schemes.Interpolate(schemes.PoPE() + schemes.LogLength(train_length=8), 4),
 )
+# At widths and tables that a GPU takes; there a table has 2^n rows.
+LOWERED = tuple(
+  s for s in IN_BLOCKS if 'rotated=4' not in str(s) and 'LongRoPE' not in str(s)
+)
 SCHEME = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
 BLOCK = 8
 
@@ -128,7 +132,7 @@ def test_bfloat16():
   jax.tree.map(near, ((table, *grads[1:4]), out), (wide[0][:4], wide[1]))
 
 
-@pytest.mark.parametrize('start, end', [(0, 11), (11, 12), (12, 23)])
+@pytest.mark.parametrize('start, end', [(0, 11), (11, 12)])
 def test_from_a_cache_with_room(start, end):
   # The keys of 40 slots, those from `end` on still empty.
   params, (q, k, v) = cases.layer_params(SCHEME), cases.queries()
@@ -147,17 +151,13 @@ def test_from_a_cache_with_room(start, end):
 def test_blocks_that_no_query_sees_are_not_computed():
   # A masked value still costs a product, and 0 * nan would be seen at once.
   params, (q, k, v, x, _) = cases.layer_params(SCHEME), inputs()
-  v = v.at[:, 16:].set(jnp.nan)
-  run = jax.jit(functools.partial(in_one_kernel, SCHEME))
-  out = run(params, q, k, v, x)
+  run = jax.jit(functools.partial(in_one_kernel, SCHEME, window=4))
+  out = run(params, q, k, v.at[:, 16:].set(jnp.nan), x)
   assert np.isfinite(out[:, :16]).all()
   assert np.isnan(out[:, 16:]).all()
-  v = v.at[:, :8].set(jnp.nan).at[:, 8:].set(1.0)
-  out = jax.jit(functools.partial(in_one_kernel, SCHEME, window=4))(
-    params, q, k, v, x
-  )
+  out = run(params, q, k, v.at[:, :8].set(jnp.nan), x)
   assert np.isfinite(out[:, 16:]).all()
-  assert np.isnan(out[:, 8:11]).all()
+  assert np.isnan(out[:, :11]).all()
 
 
 def test_vmap_over_what_is_learned():
@@ -190,14 +190,11 @@ def test_whole_rows_cannot_be_cut():
 @pytest.mark.parametrize(
   'scheme',
   [
-    schemes.NoPE(),
-    schemes.RoPE(),
-    schemes.ALiBi(),
-    schemes.T5(),
     schemes.RoPE() + schemes.T5(),
-    schemes.FIRE(),
+    schemes.PoPE() + schemes.ALiBi(),
+    schemes.FIRE(hidden=8),
     schemes.Forgetting(),
-    schemes.PoPE(),
+    *(pytest.param(s, marks=pytest.mark.slow) for s in LOWERED),
   ],
   ids=str,
 )

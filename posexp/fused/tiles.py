@@ -234,12 +234,11 @@ def _width(x: Tile) -> int:
 
 def conform(program: Program, x: Tile, names: Names) -> Tile:
   """The same tile under these names, as far as it changes along them."""
-  for d, name in enumerate(names):
-    if x.names[d] == name:
-      continue
-    if x.names[d]:
+  for d, name in enumerate(x.names):
+    if name and name != names[d]:
       x = unroll(x, d)
-    if name and x.planes.shape[d] > 1:
+  for d, name in enumerate(names):
+    if name and name != x.names[d] and x.planes.shape[d] > 1:
       x = _roll(program, x, d, name)
   return x
 
