@@ -41,12 +41,12 @@ def attend(
   Products are in the dtype of the arrays and summed in float32; softmax and
   biases are float32. Call it inside of `jax.jit`.
 
-  It is run in interpret mode only, by the tests: it was not measured on a GPU
-  or TPU. For these the tests lower it, forward and backward, no further. There
-  - a block and what a head has of keys and values must fit a program's memory;
-  - on a GPU every size is a power of two, a block and a width at least 16;
-  - a table is looked up by comparing with each row, and the hidden units of
-    FIRE and DynamicBias are unrolled, which makes large kernels.
+  It is run in interpret mode only, by the tests: not measured on a GPU or TPU,
+  for which the tests lower it, forward and backward. Limits there:
+  - what a head has of keys and values must fit a program's memory;
+  - on a GPU every size must be a power of two, block and width at least 16;
+  - a table is looked up by a comparison with each row, and the hidden units of
+    FIRE and DynamicBias are unrolled, so that large ones compile slowly.
 
   Source: Dao 2023, arXiv 2307.08691 (FlashAttention-2), in Pallas.
 

@@ -118,7 +118,7 @@ def _queries(plan, own, whole, out):
 
   start = jnp.zeros(q.shape, jnp.float32), view.zeros(mine, 'q')
   d_q, grads = _loop(reach, step, start)
-  more = view.pull(plan.hooks.queries, mine, d_q * plan.scale)
+  more = view.pull(plan.hooks.queries, mine, view.scaled(d_q, q.dtype))
   _write(out, _sum(grads, more))
 
 

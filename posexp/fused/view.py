@@ -77,7 +77,11 @@ class View:
     """Rotated, and divided by the root of the width."""
     hook = self._plan.hooks.queries
     q = hook(self._program, self._rotated(block))
-    return q * jnp.asarray(self._plan.scale, q.dtype)
+    return self.scaled(q, q.dtype)
+
+  def scaled(self, x: Array, dtype) -> Array:
+    """Multiplied by the scale as it is in a dtype."""
+    return x * jnp.asarray(self._plan.scale, dtype).astype(x.dtype)
 
   def keys(self, block: Blocks) -> Array:
     return self._plan.hooks.keys(self._program, self._rotated(block))
