@@ -11,6 +11,11 @@ A posexp task says which tokens it asks about (20 of 41 for Copy), and the last
 layer is computed for these alone, with the same gradients. The peer computes
 all; the last row, of a task that names no places, is the same work for both.
 
+Then ALiBi at 16,384 tokens (1 x 4 heads x width 16, causal, forward):
+`posexp.attend` on one device, as a user calls it, and torch's compiled
+`flex_attention` with the same bias and a causal block mask, which skips what is
+masked. Both may use every core; the results are compared before they are timed.
+
 Command: make bench-peers
 """
 
@@ -18,11 +23,16 @@ import dataclasses
 import statistics
 import time
 
+import jax
+import numpy as np
+
+import posexp
 from posexp import bench, schemes, sharding, tasks
 
 try:
   import torch
   import x_transformers
+  from torch.nn.attention import flex_attention
 except ImportError as error:
   raise SystemExit(
     f'bench_peers needs {error.name}: pip install "posexp[peers]", or run '
@@ -31,6 +41,7 @@ except ImportError as error:
 
 ROUNDS, STEPS = 15, 20
 VOCABULARY = 64
+LONG, HEADS, WIDTH = 16_384, 4, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +97,50 @@ class Peer:
     return STEPS * bench.BATCH * bench.LENGTH / seconds
 
 
+def flex(q, k, v):
+  """torch's compiled attention with ALiBi, as a function that runs it."""
+  slopes_H = torch.from_numpy(schemes.ALiBi().slopes(HEADS)).float()
+  bias = lambda score, b, h, i, j: score - slopes_H[h] * (i - j)
+  mask = flex_attention.create_block_mask(
+    lambda b, h, i, j: i >= j, None, None, LONG, LONG, device='cpu'
+  )
+  run = torch.compile(flex_attention.flex_attention)
+  first = lambda x: torch.from_numpy(np.array(x.swapaxes(1, 2)))
+  args = [first(x) for x in (q, k, v)]
+
+  def attend():
+    with torch.no_grad():
+      return run(*args, score_mod=bias, block_mask=mask).numpy()
+
+  return attend
+
+
+def attention() -> None:
+  """Prints a row: seconds of both, alternating, and how far they differ."""
+  shape = 1, LONG, HEADS, WIDTH
+  q, k, v = (jax.random.normal(jax.random.key(n), shape) for n in range(3))
+  run = jax.jit(
+    lambda q, k, v: posexp.attend(schemes.ALiBi(), {}, q, k, v, block='auto')
+  )
+  ours, theirs = lambda: jax.block_until_ready(run(q, k, v)), flex(q, k, v)
+  off = np.abs(np.asarray(ours()).swapaxes(1, 2) - theirs()).max()
+  rounds = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
+  ratios = [b / a for a, b in rounds]
+  mine, peer = (1e3 * statistics.median(x) for x in zip(*rounds))
+  print(
+    f'\n{"attention, tokens":20}{"posexp":>10}{"flex":>11}  ratio of speeds\n'
+    f'{f"ALiBi, {LONG:,}":20}{mine:>7,.0f} ms{peer:>8,.0f} ms  '
+    f'{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})'
+    f', largest difference {off:.0e}'
+  )
+
+
+def _seconds(run) -> float:
+  begun = time.perf_counter()
+  run()
+  return time.perf_counter() - begun
+
+
 def main() -> None:
   sharding.use_all_cores()
   rotary = {'rotary_pos_emb': True}
@@ -116,6 +171,7 @@ def main() -> None:
       f'{max(ratios):.2f})',
       flush=True,
     )
+  attention()
 
 
 if __name__ == '__main__':

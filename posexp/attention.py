@@ -6,28 +6,30 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from posexp import blockwise, schemes
+from posexp import blockwise, library, schemes
 
 Array = jax.Array
 
-# What block='auto' means: dense attention is quicker for a few tokens, and
-# blocks for many.
-BLOCK = 128
+# What block='auto' means. Dense attention is quicker for few pairs of tokens,
+# or few queries, as in decoding; a block is a quarter of the tokens, rounded
+# down to a power of two, but at least and at most so many.
 DENSE_UP_TO = 128
+FEW_QUERIES = 16
+SMALLEST, LARGEST = 128, 512
 
 
 class Cache(NamedTuple):
   """Keys (already rotated) and values of one layer, M slots.
 
   Attributes:
-    k_BxMxHxE: rotated keys.
-    v_BxMxHxE: values.
+    k_BxHxMxE: rotated keys.
+    v_BxHxMxE: values.
     at: the scheme's positions of the keys, leaves 1 x M or B x M (x H).
     index_1xM: token indices, blockwise.EMPTY where a slot is not yet used.
   """
 
-  k_BxMxHxE: Array
-  v_BxMxHxE: Array
+  k_BxHxMxE: Array
+  v_BxHxMxE: Array
   at: schemes.At
   index_1xM: Array
 
@@ -53,8 +55,10 @@ def attend(
     k_BxLxHxE: keys.
     v_BxLxHxE: values.
     block: None for dense attention, an integer for blocks of so many tokens,
-      'auto' for the library's choice. Memory is quadratic in the length if
-      dense, linear in blocks; both give the same up to rounding.
+      'auto' for the library's choice: dense up to 128 tokens, then blocks,
+      which on an NVIDIA GPU are those of cuDNN for half precision without a
+      bias. Memory is quadratic in the length if dense, linear in blocks; all
+      give the same up to rounding.
     x_BxLxD: the content, for schemes whose clock depends on it.
     window: how many tokens a query sees, itself among them; None is all.
 
@@ -89,8 +93,8 @@ def attend(
     scheme,
     params,
     q,
-    k,
-    v_BxLxHxE,
+    blockwise.heads_first(k),
+    blockwise.heads_first(v_BxLxHxE),
     at,
     at,
     index_1xL,
@@ -99,6 +103,7 @@ def attend(
     block,
     content_BxQxHxE=q_BxLxHxE,
     window=window,
+    whole=True,
   )
 
 
@@ -106,8 +111,8 @@ def core(
   scheme: schemes.Scheme,
   params: schemes.Params,
   q_BxQxHxE: Array,
-  k_BxKxHxE: Array,
-  v_BxKxHxE: Array,
+  k_BxHxKxE: Array,
+  v_BxHxKxE: Array,
   q_at: schemes.At,
   k_at: schemes.At,
   q_index_1xQ: Array,
@@ -117,25 +122,29 @@ def core(
   *,
   content_BxQxHxE: Array | None = None,
   window: int | None = None,
+  whole: bool = False,
 ) -> Array:
   """Attention of rotated queries to rotated keys, masked by token index.
 
   The indices of the keys must not decrease along K (those of a cache do not).
   `block` and `window` are as in `attend`; the content is the queries before
-  they were rotated, for schemes that change whole rows of logits.
+  they were rotated, for schemes that change whole rows of logits. `whole`
+  says that no token is left out between the first query and the last.
   """
   if content_BxQxHxE is None:
     content_BxQxHxE = q_BxQxHxE
   q, content = (
     x * jnp.asarray(scale, x.dtype) for x in (q_BxQxHxE, content_BxQxHxE)
   )
-  rows = blockwise.tokens(q, q_at, q_index_1xQ)
-  columns = blockwise.tokens(k_BxKxHxE, k_at, k_index_1xK)
-  v_BxHxKxE = blockwise.heads_first(v_BxKxHxE)
-  size = block_size(scheme, block, q_BxQxHxE.shape[1], k_BxKxHxE.shape[1])
+  rows = blockwise.tokens(blockwise.heads_first(q), q_at, q_index_1xQ)
+  columns = blockwise.tokens(k_BxHxKxE, k_at, k_index_1xK)
+  size = block_size(scheme, block, q_BxQxHxE.shape[1], k_BxHxKxE.shape[2])
+  choice = whole and size is not None and block == 'auto'
+  if choice and library.serves(scheme, q, k_BxHxKxE, v_BxHxKxE):
+    return library.attend(q, k_BxHxKxE, v_BxHxKxE, window)
   if size is not None:
     mixed = blockwise.attend(
-      scheme, size, window, params, rows, columns, v_BxHxKxE
+      scheme, size, window, params, rows, columns, v_BxHxKxE, whole
     )
     return mixed.swapaxes(1, 2)
   weights_BxHxQxK = weights(
@@ -173,20 +182,37 @@ def weights(
   return jnp.exp(logits_BxHxQxK)
 
 
+def check_block(name: str, block: int | str | None) -> None:
+  """Raises unless a block is None, 'auto' or a positive integer."""
+  if isinstance(block, int) and not isinstance(block, bool):
+    valid = block >= 1
+  else:
+    valid = block in (None, 'auto')
+  if not valid:
+    raise ValueError(
+      f"{name} must be None, 'auto' or an integer of at least 1, got "
+      f"{block!r}: use 'auto' if unsure"
+    )
+
+
 def block_size(
   scheme: schemes.Scheme, block: int | str | None, queries: int, keys: int
 ) -> int | None:
-  """The number of tokens in a block, None for dense attention."""
+  """The number of tokens in a block, None for dense attention.
+
+  Raises:
+    ValueError: if `block` is none of what `attend` takes, or the scheme has no
+      blockwise form.
+  """
+  check_block('block', block)
   if block is None:
     return None
-  if block == 'auto':
-    small = queries * keys <= DENSE_UP_TO**2
-    return None if small or not scheme.blockwise else BLOCK
-  if isinstance(block, bool) or not isinstance(block, int) or block < 1:
-    raise ValueError(
-      f"block must be None, 'auto' or an integer of at least 1, got {block!r}: "
-      "use 'auto' if unsure"
-    )
+  if isinstance(block, str):
+    small = queries * keys <= DENSE_UP_TO**2 or queries <= FEW_QUERIES
+    if small or not scheme.blockwise:
+      return None
+    quarter = 2 ** ((max(queries, keys) // 4).bit_length() - 1)
+    return min(max(quarter, SMALLEST), LARGEST)
   if not scheme.blockwise:
     raise ValueError(
       f'{scheme} changes whole rows of logits and has no blockwise attention, '
@@ -216,7 +242,9 @@ def empty_cache(
   # What a scheme makes of a key may be wider, and its clock have heads.
   empty = lambda x: jnp.zeros(x.shape, x.dtype)
   k, v, at = jax.tree.map(empty, jax.eval_shape(keys))
-  return Cache(k, v, at, index_1xM)
+  return Cache(
+    blockwise.heads_first(k), blockwise.heads_first(v), at, index_1xM
+  )
 
 
 def before(cache: Cache, start: Array | int) -> schemes.At:
@@ -230,7 +258,11 @@ def before(cache: Cache, start: Array | int) -> schemes.At:
 
 
 def extend(
-  cache: Cache, k: Array, v: Array, at: schemes.At, index_1xL: Array
+  cache: Cache,
+  k_BxLxHxE: Array,
+  v_BxLxHxE: Array,
+  at: schemes.At,
+  index_1xL: Array,
 ) -> Cache:
   """The cache with new tokens written at slots index_1xL[0, 0] onwards.
 
@@ -246,10 +278,21 @@ def extend(
       f'the cache has {slots} slots but {length} tokens were given: make it '
       'as long as the sequence'
     )
-  start = index_1xL[0, 0]
-  # A write past the end is moved back by XLA, onto other tokens' slots.
-  v = jnp.where(index_1xL[0, -1] < slots, v, jnp.nan)
-  write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(
-    old, new.astype(old.dtype), start, axis=1
+  k, v = blockwise.heads_first(k_BxLxHxE), blockwise.heads_first(v_BxLxHxE)
+  new = Cache(k, v, at, index_1xL)
+
+  def write(cache):
+    def one(old, new):
+      start, axis = index_1xL[0, 0], 2 if old.ndim == 4 else 1
+      new = new.astype(old.dtype)
+      return jax.lax.dynamic_update_slice_in_dim(old, new, start, axis)
+
+    return jax.tree.map(one, cache, new)
+
+  # A write past the end is moved back by XLA, onto other tokens' slots. And
+  # without a condition XLA fuses the write into each use of the cache, each
+  # with a copy of its own: decoding is five times slower then.
+  spoil = lambda cache: cache._replace(
+    v_BxHxMxE=jnp.full_like(cache.v_BxHxMxE, jnp.nan)
   )
-  return jax.tree.map(write, cache, Cache(k, v, at, index_1xL))
+  return jax.lax.cond(index_1xL[0, -1] < slots, write, spoil, cache)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import tqdm
 
-from posexp import config, measure, schemes, sharding, tasks, train
+from posexp import config, measure, paired, schemes, sharding, tasks, train
 
 # A step of this many tokens: four seeds of 64 sequences of 41.
 SEEDS, BATCH, LENGTH = (0, 1, 2, 3), 64, 41
@@ -71,12 +71,11 @@ def table(catalogue: tuple[schemes.Scheme, ...] | None = None) -> str:
     Timed(step_run(s), CHUNK // 2)
     for s in tqdm.tqdm(catalogue, desc='compiling', file=sys.stderr)
   ]
-  speeds: list[list[float]] = []
-  rates: list[float] = []
-  for _ in tqdm.trange(ROUNDS, desc='timing', file=sys.stderr):
-    rates.append(measure.matmul_rate(1024, repeats=3))
-    speeds.append([one() for one in timed])
-  rate = statistics.median(rates)
+  rate_now = lambda: measure.matmul_rate(1024, repeats=3)
+  turns = paired.in_turns((rate_now, *timed), ROUNDS)
+  found = list(tqdm.tqdm(turns, 'timing', ROUNDS, file=sys.stderr))
+  speeds = [row[1:] for row in found]
+  rate = statistics.median(row[0] for row in found)
   lines = [
     f'training step: {len(SEEDS)} seeds, batch {BATCH}, {LENGTH} tokens, '
     f'3 layers of width 64, on {len(jax.devices())} x '

@@ -7,14 +7,16 @@ and whatever it has learned gets its exact gradient.
 """
 
 import functools
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.dtypes import float0
+from jax.extend import core
 
-from posexp import schemes
+from posexp import blocks, schemes
 
 Array = jax.Array
 
@@ -23,6 +25,10 @@ EMPTY = jnp.iinfo(jnp.int32).max
 
 # A masked logit: finite, not -inf, so that no gradient is ever 0 * inf.
 LOWEST = float(jnp.finfo(jnp.float32).min)
+
+# A bias of more numbers than this is worth computing once for a diagonal: to
+# go by diagonals costs a fifth of the time of a bias of zero.
+CHEAP = 8
 
 
 class Tokens(NamedTuple):
@@ -41,9 +47,9 @@ def heads_first(x: Array) -> Array:
   return x[..., None] if x.ndim == 3 else x
 
 
-def tokens(x_BxLxHxE: Array, at: schemes.At, index_1xL: Array) -> Tokens:
+def tokens(x_BxHxLxE: Array, at: schemes.At, index_1xL: Array) -> Tokens:
   """Queries or keys and where they are, with heads first."""
-  return jax.tree.map(heads_first, Tokens(x_BxLxHxE, at, index_1xL))
+  return Tokens(x_BxHxLxE, *jax.tree.map(heads_first, (at, index_1xL)))
 
 
 def score(
@@ -53,19 +59,31 @@ def score(
   columns: Tokens,
 ) -> Array:
   """B x H x Q x K, float32, the bias added and nothing masked."""
-  logits_BxHxQxK = jnp.einsum(
+  return _product(rows, columns) + bias(scheme, params, rows, columns)
+
+
+def _product(rows: Tokens, columns: Tokens) -> Array:
+  """q.k for all pairs, B x H x Q x K, float32."""
+  return jnp.einsum(
     'bhqe,bhke->bhqk',
     rows.x_BxHxLxE,
     columns.x_BxHxLxE,
     preferred_element_type=jnp.float32,
   )
+
+
+def bias(
+  scheme: schemes.Scheme,
+  params: schemes.Params,
+  rows: Tokens,
+  columns: Tokens,
+) -> Array | float:
+  """What is added to q.k, float32, broadcasting to B x H x Q x K."""
   heads = rows.x_BxHxLxE.shape[1]
   head = schemes.Head(jnp.arange(heads).reshape(1, heads, 1, 1), heads)
   k_at = jax.tree.map(lambda x: x.swapaxes(2, 3), columns.at)
-  bias = scheme.bias(params, head, rows.at, k_at)
-  if not isinstance(bias, float):
-    bias = bias.astype(jnp.float32)
-  return logits_BxHxQxK + bias
+  found = scheme.bias(params, head, rows.at, k_at)
+  return found if isinstance(found, float) else found.astype(jnp.float32)
 
 
 def seen(rows: Tokens, columns: Tokens, window: int | None = None) -> Array:
@@ -76,27 +94,53 @@ def seen(rows: Tokens, columns: Tokens, window: int | None = None) -> Array:
   return past if window is None else past & (k_index > q_index - window)
 
 
-class Plan(NamedTuple):
-  """How attention is cut: tokens in a block, and in the window if any."""
+def attend(scheme, size, window, params, rows, columns, v_BxHxKxE, whole):
+  """Attention block by block: memory linear in length, both ways.
 
-  queries: int
-  keys: int
-  window: int | None
-
-
-def attend(scheme, size, window, params, rows, columns, v_BxHxKxE):
-  """Attention block by block: memory linear in length, both ways."""
-  queries = rows.x_BxHxLxE.shape[2]
-  plan = Plan(min(size, queries), min(size, v_BxHxKxE.shape[2]), window)
-  rows = _pad(rows, plan.queries)
-  columns = _pad(columns, plan.keys)
+  `whole` says that no token is left out between the first query and the last.
+  """
+  queries, keys = rows.x_BxHxLxE.shape[2], v_BxHxKxE.shape[2]
+  # Blocks on a diagonal are at the same distance if they are squares.
+  shared = whole and min(queries, keys) > size and _by_distance(scheme)
+  shared = shared and _costs(scheme, params, rows, columns) > CHEAP
+  plan = blocks.Plan(min(size, queries), min(size, keys), window, shared)
+  rows = blocks.pad(rows, plan.queries)
+  columns = blocks.pad(columns, plan.keys)
   # Keys of padding come after every query; queries of padding are cut off.
-  real = jnp.arange(columns.index_1x1xLx1.shape[2]) < v_BxHxKxE.shape[2]
+  real = jnp.arange(columns.index_1x1xLx1.shape[2]) < keys
   empty = jnp.where(real.reshape(1, 1, -1, 1), columns.index_1x1xLx1, EMPTY)
   columns = columns._replace(index_1x1xLx1=empty)
-  v_BxHxKxE = _pad(v_BxHxKxE, plan.keys)
+  v_BxHxKxE = blocks.pad(v_BxHxKxE, plan.keys)
   out = _flash(scheme, plan, params, rows, columns, v_BxHxKxE)
   return out[:, :, :queries]
+
+
+def _by_distance(scheme: schemes.Scheme) -> bool:
+  """Whether biases depend on the difference of two token indices alone."""
+  biased = [p for p in scheme.parts if 'bias' in p.hooks()]
+  moved = {'remap', 'locate'}
+  return bool(biased) and all(
+    p.relative and not moved & set(p.hooks()) for p in biased
+  )
+
+
+def _costs(scheme, params, rows, columns) -> float:
+  """How many numbers the bias of a logit takes to compute.
+
+  The gradients of what is learned cost more than the bias itself.
+  """
+  if jax.tree.leaves(params):
+    return math.inf
+  pair = blocks.cut((rows, columns), 0, 8)
+  jaxpr = jax.make_jaxpr(functools.partial(bias, scheme))(params, *pair)
+  return _numbers(jaxpr.jaxpr) / (rows.x_BxHxLxE.shape[1] * 8**2)
+
+
+def _numbers(jaxpr) -> int:
+  """How many numbers a program computes, each loop gone through once."""
+  inner = lambda e: sum(map(_numbers, core.jaxprs_in_params(e.params)))
+  size = lambda e: sum(v.aval.size for v in e.outvars)
+  return sum(inner(e) or size(e) for e in jaxpr.eqns)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -105,127 +149,98 @@ def _flash(scheme, plan, params, rows, columns, v_BxHxKxE):
 
 
 def _flash_forward(scheme, plan, params, rows, columns, v_BxHxKxE):
-  reach = _reach(plan, rows, columns)
-  shape_BxHxQx1 = (*rows.x_BxHxLxE.shape[:2], plan.queries, 1)
-  start = (
+  shape_BxHxQx1 = (*rows.x_BxHxLxE.shape[:3], 1)
+  state = (
     jnp.full(shape_BxHxQx1, LOWEST),
     jnp.zeros(shape_BxHxQx1),
     jnp.zeros((*shape_BxHxQx1[:3], v_BxHxKxE.shape[3])),
   )
 
-  def row(i):
-    mine = _cut(rows, i, plan.queries)
+  def visit(added, masked, i, j, none, state):
+    mine, (top, total, mixed) = blocks.cut(rows, i, plan.queries), state
+    theirs, v_j = blocks.cut((columns, v_BxHxKxE), j, plan.keys)
+    logits = _logits(scheme, plan, added, mine, theirs)
+    if masked:
+      logits = jnp.where(seen(mine, theirs, plan.window), logits, LOWEST)
+    new = jnp.maximum(top, logits.max(-1, keepdims=True))
+    weights, fade = jnp.exp(logits - new), jnp.exp(top - new)
+    total = fade * total + weights.sum(-1, keepdims=True)
+    mixed = fade * mixed + _mix('bhqk,bhke->bhqe', weights, v_j)
+    return none, (new, total, mixed)
 
-    def step(masked, j, carry):
-      top, total, mixed = carry
-      theirs, v_j = _cut((columns, v_BxHxKxE), j, plan.keys)
-      logits = score(scheme, params, mine, theirs)
-      if masked:
-        logits = jnp.where(seen(mine, theirs, plan.window), logits, LOWEST)
-      new = jnp.maximum(top, logits.max(-1, keepdims=True))
-      weights, fade = jnp.exp(logits - new), jnp.exp(top - new)
-      total = fade * total + weights.sum(-1, keepdims=True)
-      return new, total, fade * mixed + _mix('bhqk,bhke->bhqe', weights, v_j)
+  def diagonal(walk, i, j, carry):
+    added = _bias_of(scheme, plan, params, rows, columns, i, j)
+    return walk(functools.partial(visit, added), carry)
 
-    top, total, mixed = _loops(step, jax.tree.map(lambda x: x[i], reach), start)
-    return (mixed / total).astype(v_BxHxKxE.dtype), top + jnp.log(total)
-
-  blocks = jax.lax.map(row, jnp.arange(reach.end.shape[0]))
-  join = lambda x: jnp.moveaxis(x, 0, 2).reshape(*x.shape[1:3], -1, x.shape[4])
-  out, logsum = jax.tree.map(join, blocks)
+  if plan.shared:
+    _, state = blocks.by_diagonal(plan, rows, columns, diagonal, ((), state))
+  else:
+    visit = functools.partial(visit, params)
+    _, state = blocks.by_row(plan, rows, columns, visit, ((), state))
+  top, total, mixed = state
+  out, logsum = (mixed / total).astype(v_BxHxKxE.dtype), top + jnp.log(total)
   return out, (params, rows, columns, v_BxHxKxE, out, logsum)
 
 
 def _flash_backward(scheme, plan, saved, d_out):
   params, rows, columns, v_BxHxKxE, out, logsum = saved
-  reach = _reach(plan, rows, columns)
   delta = _mix('bhqe,bhqe->bhq', d_out, out)[..., None]
   wide = lambda x: jnp.zeros(x.shape, jnp.float32)
 
-  def row(i, carry):
-    mine, d_out_i, logsum_i, delta_i = _cut(
+  def visit(added, masked, i, j, sums, d_mine):
+    d_added, d_keys = sums
+    mine, d_out_i, logsum_i, delta_i = blocks.cut(
       (rows, d_out, logsum, delta), i, plan.queries
     )
-
-    def step(masked, j, carry):
-      d_params, d_mine, d_keys = carry
-      theirs, v_j = _cut((columns, v_BxHxKxE), j, plan.keys)
-      logits, pull = jax.vjp(
-        functools.partial(score, scheme), params, mine, theirs
-      )
-      weights = jnp.exp(logits - logsum_i)
-      if masked:
-        weights = jnp.where(seen(mine, theirs, plan.window), weights, 0.0)
-      d_weights = _mix('bhqe,bhke->bhqk', d_out_i, v_j)
-      more = pull(weights * (d_weights - delta_i))
-      d_v = _mix('bhqk,bhqe->bhke', weights, d_out_i)
-      d_keys = _add_at(d_keys, (more[2], d_v), j, plan.keys)
-      return (*_add((d_params, d_mine), more[:2]), d_keys)
-
-    d_params, d_rows, d_keys = carry
-    begin = d_params, jax.tree.map(wide, mine), d_keys
-    d_params, d_mine, d_keys = _loops(
-      step, jax.tree.map(lambda x: x[i], reach), begin
+    theirs, v_j = blocks.cut((columns, v_BxHxKxE), j, plan.keys)
+    logits, pull = jax.vjp(
+      functools.partial(_logits, scheme, plan), added, mine, theirs
     )
-    return d_params, _add_at(d_rows, d_mine, i, plan.queries), d_keys
+    weights = jnp.exp(logits - logsum_i)
+    if masked:
+      weights = jnp.where(seen(mine, theirs, plan.window), weights, 0.0)
+    d_weights = _mix('bhqe,bhke->bhqk', d_out_i, v_j)
+    more = pull(weights * (d_weights - delta_i))
+    d_v = _mix('bhqk,bhqe->bhke', weights, d_out_i)
+    d_keys = _add_at(d_keys, (more[2], d_v), j, plan.keys)
+    return (_add(d_added, more[0]), d_keys), _add(d_mine, more[1])
 
-  primal = params, rows, (columns, v_BxHxKxE)
-  grads = jax.lax.fori_loop(
-    0, reach.end.shape[0], row, jax.tree.map(wide, primal)
-  )
-  d_params, d_rows, (d_columns, d_v) = jax.tree.map(_cotangent, primal, grads)
+  def diagonal(walk, i, j, carry):
+    added, pull = jax.vjp(
+      lambda p: _bias_of(scheme, plan, p, rows, columns, i, j), params
+    )
+    (d_params, d_keys), d_rows = carry
+    carry = (wide(added), d_keys), d_rows
+    (d_added, d_keys), d_rows = walk(functools.partial(visit, added), carry)
+    return (_add(d_params, *pull(d_added)), d_keys), d_rows
+
+  primal = (params, (columns, v_BxHxKxE)), rows
+  start = jax.tree.map(wide, primal)
+  if plan.shared:
+    grads = blocks.by_diagonal(plan, rows, columns, diagonal, start)
+  else:
+    visit = functools.partial(visit, params)
+    grads = blocks.by_row(plan, rows, columns, visit, start)
+  found = jax.tree.map(_cotangent, primal, grads)
+  (d_params, (d_columns, d_v)), d_rows = found
   return d_params, d_rows, d_columns, d_v
 
 
 _flash.defvjp(_flash_forward, _flash_backward)
 
 
-class _Reach(NamedTuple):
-  """Which key blocks a query block sees: begin..end, whole from a to b."""
-
-  begin: Any
-  whole_begin: Any
-  whole_end: Any
-  end: Any
+def _logits(scheme, plan, added, rows, columns):
+  """The logits of a block, from its bias if it is shared, or from params."""
+  if plan.shared:
+    return _product(rows, columns) + added
+  return score(scheme, added, rows, columns)
 
 
-def _reach(plan, rows, columns):
-  """For each query block, the key blocks that it sees, and sees whole."""
-  q_index = rows.index_1x1xLx1.reshape(-1, plan.queries)
-  k_index = columns.index_1x1xLx1.reshape(-1, plan.keys)
-  # Keys are in order, so those of a block are in between; a table of all
-  # pairs of blocks would be quadratic in the length.
-  count = functools.partial(jnp.searchsorted, side='right')
-  whole, end = (
-    count(k_index.max(1), q_index.min(1)),
-    count(k_index.min(1), q_index.max(1)),
-  )
-  if plan.window is None:
-    zero = jnp.zeros_like(end)
-    return _Reach(zero, zero, whole, end)
-  begin = count(k_index.max(1), q_index.min(1) - plan.window)
-  first = count(k_index.min(1), q_index.max(1) - plan.window)
-  first = jnp.minimum(first, end)
-  return _Reach(begin, first, jnp.maximum(first, whole), end)
-
-
-def _loops(step, reach, carry):
-  """Blocks seen whole skip the mask; blocks not seen at all are skipped."""
-  masked, open_ = (functools.partial(step, m) for m in (True, False))
-  carry = jax.lax.fori_loop(reach.begin, reach.whole_begin, masked, carry)
-  carry = jax.lax.fori_loop(reach.whole_begin, reach.whole_end, open_, carry)
-  return jax.lax.fori_loop(reach.whole_end, reach.end, masked, carry)
-
-
-def _pad(tree, size):
-  """Tokens repeated at the end, up to a whole number of blocks."""
-  widths = lambda x: ((0, 0), (0, 0), (0, -x.shape[2] % size), (0, 0))
-  return jax.tree.map(lambda x: jnp.pad(x, widths(x), mode='edge'), tree)
-
-
-def _cut(tree, i, size):
-  cut = lambda x: jax.lax.dynamic_slice_in_dim(x, i * size, size, axis=2)
-  return jax.tree.map(cut, tree)
+def _bias_of(scheme, plan, params, rows, columns, i, j):
+  """The bias of a block, 1 x H x Q x K."""
+  pair = blocks.cut(rows, i, plan.queries), blocks.cut(columns, j, plan.keys)
+  heads, found = rows.x_BxHxLxE.shape[1], bias(scheme, params, *pair)
+  return jnp.broadcast_to(found, (1, heads, plan.queries, plan.keys))
 
 
 def _mix(equation, a, b):
@@ -246,10 +261,7 @@ def _add(totals, more):
 
 
 def _add_at(totals, more, i, size):
-  put = lambda t, new: jax.lax.dynamic_update_slice_in_dim(
-    t, new, i * size, axis=2
-  )
-  return jax.tree.map(put, totals, _add(_cut(totals, i, size), more))
+  return blocks.put(totals, _add(blocks.cut(totals, i, size), more), i, size)
 
 
 def _cotangent(x, grad):

@@ -52,23 +52,62 @@ def main(argv: Sequence[str]) -> int:
 
 def run(words: list[str]) -> int:
   """Trains, retrofits and evaluates the grid of an experiment file."""
-  from posexp import measure, sharding
-  from posexp.launch import grid, local, progress
+  from posexp.launch import grid
 
   (file,) = _exactly(words, ['FILE'], 'run')
   experiment = grid.read(file)
   runs = experiment.runs
   changes = list(FLAGS.set)
   if FLAGS.seeds is not None:
-    changes.append(f'seeds={_seeds()}')
+    changes.append(f'seeds={_numbers("seeds", "0,1,2")}')
   runs = grid.change(runs, changes)
   if FLAGS.only:
     runs = grid.select(runs, FLAGS.only)
+  workdir = pathlib.Path(FLAGS.workdir or f'runs/{pathlib.Path(file).stem}')
+  code = _execute(runs, workdir)
+  if code != INTERRUPTED and not FLAGS.dry_run:
+    _present(experiment.module, runs, workdir)
+  return code
+
+
+def evaluate(words: list[str]) -> int:
+  """Evaluates the finished runs of a work directory at other lengths."""
+  from posexp.launch import again, grid
+
+  if len(words) != 2:
+    _exactly(words, ['WORKDIR'], 'evaluate')
+  workdir = pathlib.Path(words[0])
+  for file in words[1:]:  # For the classes that it defines.
+    grid.read(file)
+  if not FLAGS.lengths:
+    raise ValueError(
+      '`posexp evaluate` needs lengths in tokens: give --lengths=8192,32768, '
+      'for example'
+    )
+  runs = again.plan(
+    workdir,
+    _numbers('lengths', '8192,32768'),
+    examples=FLAGS.examples,
+    window=FLAGS.window,
+    only=FLAGS.only,
+    seeds=FLAGS.seeds and _numbers('seeds', '0,1,2'),
+  )
+  code = _execute(runs, workdir)
+  if code != INTERRUPTED and not FLAGS.dry_run:
+    _present(None, grid.plan(runs), workdir)
+  return code
+
+
+def _execute(runs, workdir: pathlib.Path) -> int:
+  """Computes what is missing of the runs, or says what it would take."""
+  from posexp import measure, sharding
+  from posexp.launch import grid, local, progress
+
   sharding.use_all_cores()
+  grid.check(runs, workdir)
   if FLAGS.dry_run:
     print(grid.estimate(runs))
     return 0
-  workdir = pathlib.Path(FLAGS.workdir or f'runs/{pathlib.Path(file).stem}')
   _writable(workdir)
   sharding.cache_compilations()
   total = sum(measure.run_flops(r) for r in runs)
@@ -81,7 +120,6 @@ def run(words: list[str]) -> int:
         'the last checkpoint'
       )
       return INTERRUPTED
-  _present(experiment.module, runs, workdir)
   return FAILED if failures else 0
 
 
@@ -101,6 +139,35 @@ def bench(words: list[str]) -> int:
   _exactly(words, [], 'bench')
   print(bench_lib.table())
   return 0
+
+
+def measure_costs(words: list[str]) -> int:
+  """Measures what schemes cost, side by side; prints and draws it."""
+  from posexp import cost_figures, cost_records, cost_tables, costs, schemes
+
+  question = costs.Question(
+    compared=tuple(map(schemes.parse, words)) or costs.SCHEMES,
+    baseline=schemes.parse(FLAGS.baseline),
+    lengths=_numbers('lengths', '2048,8192') or costs.Question.lengths,
+    quantities=tuple(FLAGS.what),
+    layers=FLAGS.layers,
+    heads=FLAGS.heads,
+    head_width=FLAGS.head_width,
+    rounds=FLAGS.rounds,
+    minutes=FLAGS.minutes,
+    resident=FLAGS.resident,
+  )
+  workdir = pathlib.Path(FLAGS.workdir or 'runs/measure')
+  _writable(workdir)
+  body = costs.answer(question, workdir / 'log.txt')
+  path = cost_records.write(workdir, body)
+  body = cost_records.read(path)
+  print(cost_tables.text(body))
+  if body['groups']:
+    for drawn in cost_figures.overview(cost_records.table(body), workdir):
+      print(f'figure: {drawn}')
+  print(f'record: {path}')
+  return INTERRUPTED if body['interrupted'] else 0
 
 
 def explain(words: list[str]) -> int:
@@ -202,8 +269,10 @@ def data(words: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'run': run,
+  'evaluate': evaluate,
   'show': show,
   'bench': bench,
+  'measure': measure_costs,
   'explain': explain,
   'coverage': coverage,
   'schemes': list_schemes,
@@ -237,13 +306,15 @@ def _writable(workdir: pathlib.Path, flag: str = '--workdir') -> None:
     ) from None
 
 
-def _seeds() -> tuple[int, ...]:
+def _numbers(flag: str, such_as: str) -> tuple[int, ...]:
+  """The whole numbers of a flag that is a list."""
+  given = FLAGS[flag].value or []
   try:
-    return tuple(int(seed) for seed in FLAGS.seeds)
+    return tuple(int(number) for number in given)
   except ValueError:
     raise ValueError(
-      f'--seeds must be whole numbers such as 0,1,2, got '
-      f'{",".join(FLAGS.seeds)!r}'
+      f'--{flag} must be whole numbers such as {such_as}, got '
+      f'{",".join(given)!r}'
     ) from None
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 from typing import Any
 
-from posexp import component, schemes, tasks
+from posexp import attention, component, schemes, tasks
 from posexp import lengths as rules
 
 ACTIVATIONS = ('relu', 'gelu', 'relu2', 'swiglu')
@@ -55,6 +55,7 @@ class Model(component.Component):
       component.at_least(f'{name} of Model', getattr(self, name), 1)
     component.one_of('activation of Model', self.activation, ACTIVATIONS)
     component.one_of('compute of Model', self.compute, COMPUTE)
+    attention.check_block('block of Model', self.block)
     if self.width % self.heads:
       wider = self.heads * (self.width // self.heads + 1)
       raise ValueError(
@@ -215,6 +216,7 @@ class Run(component.Component):
       self.evaluated_scheme(length).check(self.model.dims, tokens)
     tokens = self.train.length - 1 + self.model.bos
     self.trained_scheme.check(self.model.dims, tokens)
+    attention.block_size(self.scheme, self.model.block, tokens, tokens)
     self._check_parent()
 
   def _check_parent(self):
@@ -250,9 +252,11 @@ class Run(component.Component):
     """Where the run is evaluated: at the trained length too.
 
     But for another task than its parent's: what counts is whether the parent
-    learned its own, and this one may not exist at that length.
+    learned its own, and this one may not exist at that length. Nor for its
+    parent's own scheme, under which the parent was evaluated there.
     """
-    if self.parent is not None and self.task != self.parent.task:
+    parent = self.parent
+    if parent and (self.task != parent.task or self.scheme == parent.scheme):
       return self.evaluate.lengths
     return tuple(sorted({self.train.length, *self.evaluate.lengths}))
 

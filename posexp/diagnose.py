@@ -5,16 +5,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
-from posexp import attention, blockwise, config, coverage, evaluate, model
+from posexp import (
+  attention,
+  blockwise,
+  config,
+  coverage,
+  evaluate,
+  model,
+  sharding,
+)
 
 Array = jax.Array
 
 # So many queries of a sequence are looked at, evenly spread over it.
 QUERIES = 64
 
-# And at so many sequences, for the record of a run.
-EXAMPLES = 8
+# And at so many sequences, for the record of a run, or fewer that have so many
+# tokens in all.
+EXAMPLES, TOKENS = 8, 2**16
 
 
 def attention_mass(
@@ -63,9 +73,11 @@ def _weights(net: model.Transformer, shown: Any, place_Q: np.ndarray) -> Array:
   params, q, k, q_at, k_at, content = shown
   some = lambda x: x[:, place_Q]
   scaled = lambda x: some(x) * jnp.asarray(net.shape.head_width**-0.5, x.dtype)
-  index_1xL = jnp.arange(k.shape[1], dtype=jnp.int32)[None]
+  index_1xL = jnp.arange(k.shape[2], dtype=jnp.int32)[None]
   q_at = jax.tree.map(some, q_at)
-  rows = blockwise.tokens(scaled(q), q_at, some(index_1xL))
+  rows = blockwise.tokens(
+    blockwise.heads_first(scaled(q)), q_at, some(index_1xL)
+  )
   columns = blockwise.tokens(k, k_at, index_1xL)
   return attention.weights(
     net.scheme,
@@ -79,21 +91,35 @@ def _weights(net: model.Transformer, shown: Any, place_Q: np.ndarray) -> Array:
   )
 
 
-def report(run: config.Run, params: Any, length: int) -> list[dict[str, Any]]:
+def sequences(run: config.Run, length: int) -> int:
+  """How many of the evaluated sequences `report` looks at.
+
+  >>> from posexp import schemes, tasks
+  >>> run = config.Run(task=tasks.Ordering(filler=8), scheme=schemes.RoPE())
+  >>> [sequences(run, length) for length in (64, 8192, 32768, 2**18)]
+  [8, 8, 2, 1]
+  """
+  fitting = max(1, TOKENS // run.context(length))
+  return min(EXAMPLES, run.evaluate.examples, fitting)
+
+
+def report(
+  run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
+) -> list[dict[str, Any]]:
   """What a run's record says of coverage at a length, a row a kind.
 
   `unseen` is the share of the regimes in use that training never used, and
   `mass`, seed by seed, the share of attention that falls on them: means over
-  layers, heads, EXAMPLES sequences and queries.
+  layers, heads, some sequences and queries.
 
   In windows, it is the first that is looked at.
 
   Args:
     run: the run.
-    params: with the seeds as first axis.
+    params: with the seeds as first axis, idle ones included.
     length: of the evaluated sequences.
+    on: the mesh.
   """
-  context = run.context(length)
   root = run
   while root.parent is not None:
     root = root.parent
@@ -101,30 +127,16 @@ def report(run: config.Run, params: Any, length: int) -> list[dict[str, Any]]:
     run.scheme,
     trained=root.scheme,
     train_length=run.train.length,
-    length=context,
+    length=run.context(length),
     dims=run.model.dims,
   )
   if not shares:
     return []
-  batch = evaluate.examples(run.task, length, run.evaluate.examples)
-  scheme = run.evaluated_scheme(length)
-  net = model.Transformer(run.model, scheme, run.task.vocabulary)
-  tokens_BxL = model.inputs(net, batch.tokens_BxL[:EXAMPLES, :context])
-
-  def sequence(params, tokens_L, number):
-    key = evaluate.position_key(scheme, number)
-    return attention_mass(net, params, tokens_L[None], key)
-
-  # One seed and one sequence at a time: a long one has many weights.
-  number_B = np.arange(len(tokens_BxL), dtype=np.uint32)
-  one = lambda p: jax.lax.map(
-    lambda example: sequence(p, *example), (tokens_BxL, number_B)
-  )
-  masses = jax.jit(lambda params: jax.lax.map(one, params))(params)
   by_distance_SxL, by_index_SxL = (
-    np.asarray(m, np.float64).mean(axis=(1, 2, 3)) for m in masses
+    np.asarray(m, np.float64)[: len(run.seeds)].mean(axis=(1, 2, 3))
+    for m in _masses(run, params, length, on)
   )
-  new = {kind: x[: tokens_BxL.shape[1]] for kind, x in new.items()}
+  new = {kind: x[: by_index_SxL.shape[1]] for kind, x in new.items()}
   found = [
     coverage.mass(new, *pair) for pair in zip(by_distance_SxL, by_index_SxL)
   ]
@@ -137,3 +149,32 @@ def report(run: config.Run, params: Any, length: int) -> list[dict[str, Any]]:
     }
     for kind, share in shares.items()
   ]
+
+
+def _masses(
+  run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
+) -> tuple[Array, Array]:
+  """`attention_mass` of every seed and sequence, S x B x layers x H x L."""
+  batch = evaluate.examples(run.task, length, run.evaluate.examples)
+  scheme = run.evaluated_scheme(length)
+  net = model.Transformer(run.model, scheme, run.task.vocabulary)
+  some = slice(sequences(run, length)), slice(run.context(length))
+  tokens_BxL = model.inputs(net, batch.tokens_BxL[some])
+  number_B = np.arange(len(tokens_BxL), dtype=np.uint32)
+
+  def one(params, tokens_L, number):
+    key = evaluate.position_key(scheme, number)
+    return attention_mass(net, params, tokens_L[None], key)
+
+  # One sequence at a time: a long one has many weights.
+  def each(params):
+    return jax.lax.map(lambda x: one(params, *x), (tokens_BxL, number_B))
+
+  spread = jax.shard_map(
+    lambda params: sharding.each_seed(each, on, len(run.seeds), params),
+    mesh=on,
+    in_specs=PartitionSpec(sharding.SEED),
+    out_specs=PartitionSpec(sharding.SEED),
+    check_vma=False,
+  )
+  return jax.jit(spread)(params)

@@ -11,7 +11,16 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
-from posexp import config, datasets, model, schemes, sharding, tasks, windows
+from posexp import (
+  config,
+  datasets,
+  memory,
+  model,
+  schemes,
+  sharding,
+  tasks,
+  windows,
+)
 from posexp.datasets import store
 
 Array = jax.Array
@@ -20,10 +29,12 @@ Array = jax.Array
 CORRECT, ORDER_ERROR, RETRIEVAL_ERROR = 0, 1, 2
 
 FOLD = datasets.FOLD
-# Examples that are predicted with one call of a program.
-ROWS = 64
-# The largest logits array that a device may hold at once, in bytes.
-BUDGET = 2**28
+# Examples that are predicted with one call of a program, and their tokens on
+# each device: progress is told after every call.
+ROWS, TOKENS = 64, 2**15
+
+# Told how much of the work was done.
+Advance = Callable[[float], None]
 
 
 class Outcomes(NamedTuple):
@@ -48,7 +59,7 @@ class Outcomes(NamedTuple):
   ends_SxN: np.ndarray
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=12)  # Of 512 long sequences, a set has 0.4 GiB.
 def examples(
   task: tasks.Task, length: int, number: int, fold: int = FOLD
 ) -> tasks.Batch:
@@ -81,39 +92,13 @@ def baselines(task: tasks.Task, length: int, number: int) -> dict[str, float]:
   }
 
 
-def greedy(
-  net: model.Transformer,
-  params: Any,
-  tokens_BxL: Array,
-  targets_BxL: Array,
-  key: Array | None = None,
-) -> Array:
-  """Free-running greedy decoding, token by token from a KV cache.
-
-  Targets are replaced by what the model itself said; all else is given.
-
-  Returns:
-    The predictions of tokens[:, 1:], B x L-1.
-  """
-  batch, length = tokens_BxL.shape
-  bos = int(net.shape.bos)
-  caches = model.empty_cache(net, batch, length - 1 + bos)
-  first = model.inputs(net, tokens_BxL)[:, :1]
-
-  def one(carry, t):
-    cache, token_Bx1 = carry
-    logits, cache = net.apply(
-      {'params': params}, token_Bx1, cache=cache, start=t, key=key
-    )
-    said_B = jnp.argmax(logits[:, 0], axis=-1).astype(jnp.int32)
-    following = t + 1 - bos
-    given_B = jnp.take(tokens_BxL, following, axis=1)
-    free_B = jnp.take(targets_BxL, following, axis=1)
-    return (cache, jnp.where(free_B, said_B, given_B)[:, None]), said_B
-
-  steps = jnp.arange(length - 1 + bos)
-  _, said_LxB = jax.lax.scan(one, (caches, first), steps)
-  return said_LxB.T[:, bos:]
+def asked(run: config.Run, length: int) -> np.ndarray | None:
+  """The places to predict; None for all: in windows, or to save little."""
+  places = run.task.asked(length)
+  whole = length <= memory.SHORT or run.context(length) < length
+  if places is None or whole or 2 * len(places) > length:
+    return None
+  return np.asarray(places, np.int32)
 
 
 class Predictions(NamedTuple):
@@ -134,6 +119,7 @@ class Evaluator:
   A length is padded up to the next of 4, 5, 6 or 7 times a power of two, so
   that a long list of lengths needs few programs; padding comes last and a
   causal model does not see it. Each program is compiled once for all seeds.
+  Of a long sequence, only the places that a task asks for are predicted.
   """
 
   def __init__(self, run: config.Run, on: jax.sharding.Mesh):
@@ -144,52 +130,96 @@ class Evaluator:
   def compilations(self) -> int:
     return sum(p._cache_size() for p in self._programs.values())  # type: ignore[attr-defined]
 
-  def outcomes(self, params: Any, length: int) -> Outcomes:
-    """What became of every target at a length, for every seed."""
+  def check(self) -> None:
+    """Raises a ValueError if a length needs more memory than there is."""
+    for length in self.run.lengths:
+      tokens, place_T = self.run.context(length), asked(self.run, length)
+      places = tokens if place_T is None else len(place_T)
+      net, seeds = self._net(length), len(self.run.seeds)
+      memory.check(net, self._padded(tokens), places, self.on, seeds)
+
+  def outcomes(
+    self, params: Any, length: int, advance: Advance = lambda share: None
+  ) -> Outcomes:
+    """What became of every target at a length, for every seed.
+
+    Args:
+      params: with the seeds as first axis, idle ones included.
+      length: tokens in a sequence.
+      advance: called every few sequences, with their share of the work.
+    """
     batch = examples(self.run.task, length, self.run.evaluate.examples)
-    found = self.predictions(params, np.asarray(batch.tokens_BxL))
+    tokens_BxL, place_T = np.asarray(batch.tokens_BxL), asked(self.run, length)
+    if place_T is None:
+      found = self.predictions(params, tokens_BxL, advance)
+    else:
+      found = self._whole(params, tokens_BxL, advance, place_T)
+      batch = jax.tree.map(lambda x: np.asarray(x)[:, place_T], batch)
     return judge(found.said_SxBxL, batch, length, found.nats_SxBxL)
 
-  def predictions(self, params: Any, tokens_BxL: np.ndarray) -> Predictions:
+  def predictions(
+    self,
+    params: Any,
+    tokens_BxL: np.ndarray,
+    advance: Advance = lambda share: None,
+  ) -> Predictions:
     """What the model says at each place, seeing a window where it has one."""
     length = tokens_BxL.shape[1]
     context = self.run.context(length)
     if context == length:
-      return self._whole(params, tokens_BxL)
-    found = self._whole(params, windows.slide(tokens_BxL, context))
+      return self._whole(params, tokens_BxL, advance)
+    found = self._whole(params, windows.slide(tokens_BxL, context), advance)
     return Predictions(*(windows.join(x, length) for x in found))
 
-  def _whole(self, params: Any, tokens_BxL: np.ndarray) -> Predictions:
-    """What the model says at each place, seeing all places before it."""
+  def _whole(
+    self,
+    params: Any,
+    tokens_BxL: np.ndarray,
+    advance: Advance,
+    place_T: np.ndarray | None = None,
+  ) -> Predictions:
+    """What the model says, seeing all places before it, at some or at each."""
     number, length = tokens_BxL.shape
-    longest = max(map(self.run.context, self.run.lengths))
-    padded = min(ladder(length), longest)
-    program = self._program(length, padded)
-    shards = self.on.shape[sharding.DATA]
-    rows = -(-ROWS // shards) * shards
+    padded = self._padded(length)
+    places = padded if place_T is None else ladder(len(place_T))
+    count = length - 1 if place_T is None else len(place_T)
+    if place_T is not None:  # A program a rung, and not one a number.
+      place_T = np.pad(place_T, (0, places - count), mode='edge')
+    net, on = self._net(length), self.on
+    if padded > memory.SHORT:
+      on = memory.mesh(net, padded, places, on)
+    shards = on.shape[sharding.DATA]
+    rows = max(1, min(-(-ROWS // shards), TOKENS // padded)) * shards
+    program = self._program(net, padded, on)
+    params = jax.device_put(params, sharding.over_seeds(on))
     parts = []
     for start in range(0, number, rows):
       part = tokens_BxL[start : start + rows]
       grow = ((0, rows - part.shape[0]), (0, padded - length))
       number_B = np.arange(start, start + rows, dtype=np.uint32)
-      found = program(params, np.pad(part, grow), number_B)
+      found = program(params, np.pad(part, grow), number_B, place_T)
       parts.append(jax.tree.map(np.asarray, found))
-    seeds, first = len(self.run.seeds), ((0, 0), (0, 0), (1, 0))
-    joined = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
-    return Predictions(
-      *(np.pad(x[:seeds, :number, : length - 1], first) for x in joined)
-    )
+      advance(part.shape[0] / number)
+    first = ((0, 0), (0, 0), (int(place_T is None), 0))
+    cut = (slice(len(self.run.seeds)), slice(number), slice(count))
+    joined = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[cut], *parts)
+    return Predictions(*(np.pad(x, first) for x in joined))
+
+  def _padded(self, length: int) -> int:
+    return min(ladder(length), max(map(self.run.context, self.run.lengths)))
+
+  def _net(self, length: int) -> model.Transformer:
+    scheme = self.run.evaluated_scheme(length)
+    return model.Transformer(self.run.model, scheme, self.run.task.vocabulary)
 
   def _program(
-    self, length: int, padded: int
+    self, net: model.Transformer, padded: int, on: jax.sharding.Mesh
   ) -> Callable[..., tuple[Array, Array]]:
-    scheme = self.run.evaluated_scheme(length)
-    if (scheme, padded) not in self._programs:
-      net = model.Transformer(self.run.model, scheme, self.run.task.vocabulary)
-      self._programs[scheme, padded] = predictor(
-        net, self.on, padded, len(self.run.seeds)
+    if (net.scheme, padded) not in self._programs:
+      self._programs[net.scheme, padded] = predictor(
+        net, on, padded, len(self.run.seeds)
       )
-    return self._programs[scheme, padded]
+    return self._programs[net.scheme, padded]
 
 
 def predictor(
@@ -197,42 +227,45 @@ def predictor(
 ) -> Callable[..., tuple[Array, Array]]:
   """The jitted program from parameters and tokens to predictions.
 
-  It takes the parameters of S seeds, tokens B x L and the numbers of the
-  examples B, and gives two arrays S x B x L-1: the most likely tokens, and
-  minus the log-probabilities of those that are there. Positions that are drawn
-  depend on the number of the example alone, so results average over many draws.
+  It takes the parameters of S seeds, tokens B x L, the numbers of the examples
+  B and, if only some are wanted, T places; it gives two arrays S x B x L-1 (or
+  T): the most likely tokens, and minus the log-probabilities of those that are
+  there. Positions that are drawn depend on the number of the example alone.
   """
 
-  def say(params, tokens_L, number):
+  def say(params, place_T, tokens_L, number):
     key = position_key(net.scheme, number)
-    logits_1xTxV = model.predict(net, params, tokens_L[None], key=key)
+    logits_1xTxV = model.predict(net, params, tokens_L[None], place_T, key)
     said_T = jnp.argmax(logits_1xTxV[0], axis=-1).astype(jnp.int32)
     nats_T = optax.softmax_cross_entropy_with_integer_labels(
-      logits_1xTxV[0], tokens_L[1:]
+      logits_1xTxV[0], tokens_L[1:] if place_T is None else tokens_L[place_T]
     )
     return said_T, nats_T
 
-  def all_seeds(params, tokens_BxL, number_B):
+  def all_seeds(params, tokens_BxL, number_B, place_T=None):
+    places = length if place_T is None else place_T.shape[0]
     one = lambda p: jax.lax.map(
-      lambda example: say(p, *example),
+      lambda example: say(p, place_T, *example),
       (tokens_BxL, number_B),
-      batch_size=at_once(net.shape, length, net.vocabulary),
+      batch_size=memory.at_once(net, length, places, on),
     )
     return sharding.each_seed(one, on, seeds, params)
 
-  return jax.jit(
-    jax.shard_map(
+  def program(params, tokens_BxL, number_B, place_T=None):
+    return jax.shard_map(
       all_seeds,
       mesh=on,
       in_specs=(
         PartitionSpec(sharding.SEED),
         PartitionSpec(sharding.DATA),
         PartitionSpec(sharding.DATA),
+        PartitionSpec(),
       ),
       out_specs=PartitionSpec(sharding.SEED, sharding.DATA),
       check_vma=False,
-    )
-  )
+    )(params, tokens_BxL, number_B, place_T)
+
+  return jax.jit(program)
 
 
 def position_key(scheme: schemes.Scheme, number: Array) -> Array | None:
@@ -240,15 +273,6 @@ def position_key(scheme: schemes.Scheme, number: Array) -> Array | None:
   if not scheme.draws:
     return None
   return jax.random.fold_in(jax.random.key(FOLD), number)
-
-
-def at_once(shape: config.Model, length: int, vocabulary: int) -> int:
-  """How many sequences' logits fit into BUDGET, at least one.
-
-  Logits of attention or of tokens, whichever are more.
-  """
-  widest = max(shape.heads * length, vocabulary)
-  return max(1, BUDGET // (4 * length * widest))
 
 
 def judge(

@@ -13,6 +13,7 @@ from posexp import (
   component,
   config,
   evaluate,
+  memory,
   model,
   schemes,
   sharding,
@@ -199,7 +200,7 @@ def _program(
   """The jitted program from parameters, angles and examples to S losses."""
   net = model.Transformer(run.model, free, run.task.vocabulary)
   asked = run.task.asked(length)
-  rows = evaluate.at_once(run.model, length, run.task.vocabulary)
+  rows = memory.at_once(net, length, len(asked or range(length)), on)
 
   def one_seed(params, theta_K, batch: tasks.Batch):
     shared = run.model.share_position

@@ -121,6 +121,7 @@ def draw(results: pd.DataFrame) -> figure.Figure:
   """
   if results.empty:
     raise ValueError('no results to draw: the table of results is empty')
+  results = statistics.joined(results)
   styles = looks(results)
   summary = statistics.summarize(results)
   tasks = summary.groupby(['task', 'trained_length'], sort=False)

@@ -5,7 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from posexp import config, model, windows
+from posexp import attention, config, diagnose, evaluate, model, windows
 
 # The share of the machine's matmul rate that training small models reaches;
 # only for the estimate that `--dry_run` prints. `posexp bench` measures it.
@@ -14,14 +14,22 @@ TYPICAL_SHARE = 0.25
 
 def parameters(run: config.Run) -> dict[str, int]:
   """How many parameters one seed of a run has: total and positional."""
-  leaves = jax.tree_util.tree_leaves_with_path(model.shapes(model.of(run)))
-  sizes = {'total': 0, 'positional': 0}
-  for path, leaf in leaves:
-    names = {str(getattr(entry, 'key', '')) for entry in path}
-    sizes['total'] += leaf.size
-    if names & {model.POSITION, model.POSITION_INPUT}:
-      sizes['positional'] += leaf.size
-  return sizes
+  net = model.of(run)
+  return {
+    'total': sum(leaf.size for leaf in jax.tree.leaves(model.shapes(net))),
+    'positional': sum(leaf.size for leaf in positional(net)),
+  }
+
+
+def positional(net: model.Transformer) -> list[jax.ShapeDtypeStruct]:
+  """The shapes of what a model's scheme learns, in all layers."""
+  leaves = jax.tree_util.tree_leaves_with_path(model.shapes(net))
+  ours = {model.POSITION, model.POSITION_INPUT}
+  return [
+    leaf
+    for path, leaf in leaves
+    if ours & {str(getattr(entry, 'key', '')) for entry in path}
+  ]
 
 
 def forward_flops(
@@ -30,16 +38,20 @@ def forward_flops(
   """Multiplications and additions of one sequence's forward pass.
 
   A layer costs 4 D^2 L for keys and values and, for each of the Q tokens that
-  go on, 4 D^2 + 2 c D F + 4 D L (c = 2 or 3 matrices in the MLP; attention is
-  counted dense, the mask not subtracted). Q is L, but `asked` in the last
-  layer and in the output, which costs 2 D V Q.
+  go on, 4 D^2 + 2 c D F + 4 D K (c = 2 or 3 matrices in the MLP). Attention to
+  K = L tokens is counted dense, the mask not subtracted; in blocks, those that
+  no query sees are left out, so K is L / 2, or the window. Q is L, but `asked`
+  in the last layer and in the output, which costs 2 D V Q.
   """
   shape = run.model
   hidden = shape.feedforward or 4 * shape.width
   matrices = 3 if shape.activation == 'swiglu' else 2
+  seen: float = length
+  if attention.block_size(run.scheme, shape.block, length, length) is not None:
+    seen = min(length / 2, shape.window or length)
   keys = 4 * shape.width**2 * length
-  token = 4 * shape.width**2 + 2 * matrices * shape.width * hidden
-  token += 4 * shape.width * length
+  token = 4 * shape.width * (shape.width + seen)
+  token += 2 * matrices * shape.width * hidden
   last = length if asked is None else asked
   layers = shape.layers * keys + token * ((shape.layers - 1) * length + last)
   return layers + 2 * shape.width * run.task.vocabulary * last
@@ -61,14 +73,23 @@ def train_flops(run: config.Run) -> float:
 def evaluate_flops(run: config.Run, length: int) -> float:
   """Of evaluating one seed at a length."""
   context = run.context(length)
-  number = windows.number(length, context)
-  return run.evaluate.examples * number * forward_flops(run, context)
+  number = run.evaluate.examples * windows.number(length, context)
+  place_T = evaluate.asked(run, length)
+  asked = None if place_T is None else len(place_T)
+  return number * forward_flops(run, context, asked)
+
+
+def diagnose_flops(run: config.Run, length: int) -> float:
+  """Of looking at one seed's attention at a length, up to its last weights."""
+  forward = forward_flops(run, run.context(length), diagnose.QUERIES)
+  return diagnose.sequences(run, length) * forward
 
 
 def run_flops(run: config.Run) -> float:
   """Of a whole run: all steps and all lengths, all seeds."""
   one = run.train.steps * train_flops(run)
-  one += sum(evaluate_flops(run, length) for length in run.lengths)
+  for length in run.lengths:
+    one += evaluate_flops(run, length) + diagnose_flops(run, length)
   return one * len(run.seeds)
 
 

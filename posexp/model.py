@@ -6,9 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from posexp import attention, config, schemes
+from posexp import attention, blockwise, config, schemes
 
 Array = jax.Array
 
@@ -46,7 +45,7 @@ class Transformer(nn.Module):
     cache: tuple[attention.Cache, ...] | None = None,
     start: Array | int = 0,
     key: Array | None = None,
-    rows: tuple[int, ...] | None = None,
+    rows: Array | tuple[int, ...] | None = None,
   ) -> tuple[Array, tuple[attention.Cache, ...] | None]:
     """Logits for the token after each token, B x L x V, float32.
 
@@ -65,6 +64,11 @@ class Transformer(nn.Module):
     shape, scheme = self.shape, self.scheme
     length = tokens_BxL.shape[1]
     scheme.check(shape.dims, length if cache is None else slots(cache))
+    if cache is not None and not scheme.decodes:
+      raise ValueError(
+        f'{scheme} cannot decode, since a weight depends on more than the '
+        'query and the keys before it: give whole sequences and no cache'
+      )
     table, unembed = self._tables()
     dtype = jnp.dtype(shape.compute)
     x_BxLxD = table.astype(dtype)[tokens_BxL]
@@ -140,7 +144,7 @@ class Block(nn.Module):
     )
     q_at, q_index_1xQ = at, index_1xL
     if rows is not None:
-      keep = lambda x: x[:, np.asarray(rows)]
+      keep = lambda x: x[:, jnp.asarray(rows)]
       x_BxLxD, h_BxLxD = keep(x_BxLxD), keep(h_BxLxD)
       q_at, q_index_1xQ = jax.tree.map(keep, at), keep(index_1xL)
     q_TxD = _Linear(shape.width, name='query')(_flat(h_BxLxD))
@@ -151,6 +155,8 @@ class Block(nn.Module):
     if cache is not None:
       cache = attention.extend(cache, k, v, at, index_1xL)
       k, v, k_at, k_index_1xK = cache
+    else:
+      k, v = blockwise.heads_first(k), blockwise.heads_first(v)
     if not self.is_initializing():
       # Kept for those who look at attention, and for nobody else.
       self.sow('intermediates', SEEN, (params, q, k, q_at, k_at, content))
@@ -168,6 +174,7 @@ class Block(nn.Module):
       shape.block,
       content_BxQxHxE=content,
       window=shape.window,
+      whole=rows is None,
     )
     return self._transform(x_BxLxD, mixed_BxQxHxE), cache
 
@@ -264,7 +271,7 @@ def predict(
   net: Transformer,
   params: Any,
   tokens_BxL: Array,
-  asked: tuple[int, ...] | None = None,
+  asked: Array | tuple[int, ...] | None = None,
   key: Array | None = None,
 ) -> Array:
   """Logits of tokens, each from the tokens before it.
@@ -280,7 +287,7 @@ def predict(
     B x len(asked) x V, float32.
   """
   bos = int(net.shape.bos)
-  rows = None if asked is None else tuple(t - 1 + bos for t in asked)
+  rows = None if asked is None else jnp.asarray(asked) - 1 + bos
   tokens_BxL = inputs(net, tokens_BxL)
   logits, _ = net.apply({'params': params}, tokens_BxL, key=key, rows=rows)
   return logits if asked is not None else logits[:, bos:]

@@ -5,8 +5,14 @@ from absl import flags
 HELP = """posexp: controlled experiments on position in transformers.
 
   posexp run FILE        train, retrofit and evaluate what is missing of a grid
+  posexp evaluate WORKDIR --lengths=8192,32768 [FILE]
+                         the finished runs of a work directory again, at other
+                         lengths, from their saved weights
   posexp show WORKDIR    the results under a work directory, as a table
   posexp bench           tokens per second of a training step, scheme by scheme
+  posexp measure [SCHEME...]
+                         time and memory of schemes side by side: a training
+                         step, prefill, decoding; what grows with the context
   posexp explain SCHEME  what a method does to periods, scores and order, in
                          tables and a figure, before any training
   posexp coverage SCHEME|WORKDIR
@@ -31,6 +37,12 @@ Flags of run:
   --data_dir=DIR    the frozen evaluation sets (default: $POSEXP_DATA, or
                     ~/.cache/posexp/data); also of data
 
+Flags of evaluate, beside --only, --seeds and --dry_run, which choose runs:
+  --lengths=8192,32768  tokens in the evaluated sequences
+  --examples=8          sequences at each length (default: as many as a run had)
+  --window=N            tokens that the model sees at once, as a sliding window
+  FILE is the runs' experiment file, if it defines schemes or tasks of its own.
+
 Flags of explain and coverage:
   --train_length=64 --target=256   tokens; the target is 4 times the trained
                                    length unless given
@@ -38,11 +50,21 @@ Flags of explain and coverage:
   --trained=SCHEME                 coverage: what was trained, if another
   --output=DIR                     explain: where figures go (runs/explain)
 
+Flags of measure, with --heads, --head_width and --workdir (runs/measure):
+  --lengths=2048,8192,32768        tokens of a step, of a prompt, in the cache
+  --baseline='RoPE()' --layers=2   what ratios are to; the model
+  --what=train,prefill,decode      all three unless given
+  --rounds=15 --minutes=6          how often each is timed, and how long all may
+                                   take: what would take longer is left out
+  --resident                       also the memory that is really held, each
+                                   program in a process of its own
+
 A run that is finished is never computed again; one that was interrupted goes
 on from its last checkpoint when the same command is given again.
 
   posexp run experiments/quickstart.py --dry_run
   posexp explain 'RoPE(NTK(4)) + ALiBi()' --train_length=64 --target=256
+  posexp measure 'T5()' 'RoPE() + ALiBi()' --lengths=1024,4096
   posexp run my_file.py --only=ALiBi --set=train.steps=200 --seeds=0,1
 """
 
@@ -52,6 +74,9 @@ flags.DEFINE_string('workdir', None, 'where records go', flag_values=FLAGS)
 flags.DEFINE_string('only', None, 'which runs', flag_values=FLAGS)
 flags.DEFINE_multi_string('set', [], 'FIELD=VALUE', flag_values=FLAGS)
 flags.DEFINE_list('seeds', None, 'other seeds', flag_values=FLAGS)
+flags.DEFINE_list('lengths', None, 'in tokens', flag_values=FLAGS)
+flags.DEFINE_integer('examples', None, 'how many', flag_values=FLAGS)
+flags.DEFINE_integer('window', None, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)
 flags.DEFINE_string('data_dir', None, 'frozen sets', flag_values=FLAGS)
 flags.DEFINE_integer('train_length', 64, 'in tokens', flag_values=FLAGS)
@@ -60,4 +85,12 @@ flags.DEFINE_integer('heads', 4, 'how many', flag_values=FLAGS)
 flags.DEFINE_integer('head_width', 16, 'their size', flag_values=FLAGS)
 flags.DEFINE_string('trained', None, 'a scheme', flag_values=FLAGS)
 flags.DEFINE_string('output', 'runs/explain', 'figures', flag_values=FLAGS)
+flags.DEFINE_string('baseline', 'RoPE()', 'a scheme', flag_values=FLAGS)
+flags.DEFINE_list(
+  'what', 'train,prefill,decode', 'is measured', flag_values=FLAGS
+)
+flags.DEFINE_integer('layers', 2, 'how many', flag_values=FLAGS)
+flags.DEFINE_integer('rounds', 15, 'of timings', flag_values=FLAGS)
+flags.DEFINE_float('minutes', 6.0, 'at most', flag_values=FLAGS)
+flags.DEFINE_bool('resident', False, 'memory, too', flag_values=FLAGS)
 flags.DEFINE_bool('help', False, 'this text', short_name='h', flag_values=FLAGS)

@@ -90,7 +90,7 @@ def write(
   body = json.loads(json.dumps(_finite(body)))
   # What cannot be loaded fails now, and not where it is read.
   pd.DataFrame(_rows(body), columns=list(COLUMNS)).astype(_TYPES)
-  text = json.dumps({**body, 'checksum': _checksum(body)}, indent=1)
+  text = json.dumps({**body, 'checksum': checksum(body)}, indent=1)
   directory.mkdir(parents=True, exist_ok=True)
   files.put(directory / 'outcomes.npz', packed.getvalue(), over=True)
   files.put(path, text.encode(), over=False)
@@ -109,7 +109,7 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
   again = 'it is left there; move it away to run that configuration again'
   try:
     record = json.loads(path.read_text('utf-8'))
-    checksum = record.pop('checksum')
+    said = record.pop('checksum')
     mine, form = record['digest'], record['format']
   except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
     raise Damaged(
@@ -120,7 +120,7 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
       f'record {path} belongs to configuration {mine}: it is left there; move '
       'it away to run this configuration'
     )
-  if checksum != _checksum(record):
+  if said != checksum(record):
     raise Damaged(f'record {path} was changed after it was written: {again}')
   if form != FORMAT:
     raise Damaged(
@@ -337,5 +337,6 @@ def _hash(content: bytes) -> str:
   return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _checksum(body: dict[str, Any]) -> str:
+def checksum(body: dict[str, Any]) -> str:
+  """Sixteen hexadecimal digits that change with anything in a record."""
   return _hash(json.dumps(body, sort_keys=True).encode())

@@ -46,6 +46,12 @@ COLUMNS = (
 )
 
 
+# What two evaluations of the same weights have in common, and the columns that
+# are taken from the run that they become a part of.
+_SAME = ('name', 'task', 'trained_length')
+_OF_RUN = ('parent', 'parent_digest', 'steps')
+
+
 class Interval(NamedTuple):
   """A mean, the ends of its confidence interval and the values behind it."""
 
@@ -86,10 +92,7 @@ def interval(
   >>> interval([0.9])
   Interval(mean=0.9, low=nan, high=nan, n=1)
   """
-  if not 0 < confidence < 1:
-    raise ValueError(
-      f'confidence must lie between 0 and 1, got {confidence}: 0.95 is 95 %'
-    )
+  _check_confidence(confidence)
   array = np.asarray(list(values), np.float64)
   n = array.size
   mean = float(array.mean()) if n else math.nan
@@ -101,6 +104,96 @@ def interval(
   if within is not None:
     low, high = max(low, within[0]), min(high, within[1])
   return Interval(mean, low, high, n)
+
+
+def joined(results: pd.DataFrame) -> pd.DataFrame:
+  """The results with all evaluations of the same weights in one run.
+
+  A run that is nothing but an evaluation of its parent at other lengths, as
+  `posexp evaluate` makes them, has its parent's name, task and scheme. Its
+  rows become the parent's. Of a length that was evaluated more than once, the
+  rows with the most targets stay.
+
+  Args:
+    results: a table as `records.load` gives it.
+  """
+  runs = results.drop_duplicates('digest').set_index('digest')
+  first: dict[Any, Any] = {}
+
+  def home(digest: Any) -> Any:
+    run = runs.loc[digest]
+    parent = run['parent_digest']
+    if run['steps'] or parent not in runs.index:
+      return digest
+    parent, mine = home(parent), tuple(run[list(_SAME)])
+    if mine == tuple(runs.loc[parent, list(_SAME)]):
+      return parent
+    # Evaluations in the same windows, say, belong together too.
+    return first.setdefault((parent, *mine), digest)
+
+  homes = {digest: home(digest) for digest in runs.index}
+  if all(digest == home for digest, home in homes.items()):
+    return results
+  mine = results['digest'].map(homes)
+  of_run = runs.loc[mine, list(_OF_RUN)].set_index(results.index)
+  order = results.assign(digest=mine, **of_run).assign(
+    own=results['digest'] == mine
+  )
+  kept = order.sort_values(['targets', 'own'], ascending=False, kind='stable')
+  kept = kept.drop_duplicates(['digest', 'seed', 'length'])
+  return kept.sort_index()[results.columns]
+
+
+class Median(NamedTuple):
+  """A median, the ends of its confidence interval and how many values."""
+
+  median: float
+  low: float
+  high: float
+  n: int
+
+
+def median(values: Iterable[float], confidence: float = 0.95) -> Median:
+  """The distribution-free interval of a median, from the sorted values.
+
+    [x_(k), x_(n + 1 - k)],  k the largest with P(Binomial(n, 1/2) < k) <=
+    (1 - confidence) / 2,
+
+  for independent values of whatever distribution, such as the ratios of
+  timings, whose outliers are all on one side. It covers the true median at
+  least as often as it says.
+
+  Args:
+    values: one number a round. A NaN is not dropped in silence: all is NaN.
+    confidence: the share of such intervals that cover the true median.
+
+  Returns:
+    The median; low and high are NaN where there are too few values, below 6
+    for 95 %.
+
+  >>> median([1.1, 1.0, 1.2, 0.9, 1.0, 5.0])
+  Median(median=1.05, low=0.9, high=5.0, n=6)
+  >>> median([1.1, 1.0, 1.2, 0.9, 1.0])
+  Median(median=1.0, low=nan, high=nan, n=5)
+  """
+  _check_confidence(confidence)
+  array = np.sort(np.asarray(list(values), np.float64))
+  n = array.size
+  middle = float(np.median(array)) if n else math.nan
+  # How many values may be left out at either end.
+  ends = np.arange(n)
+  fitting = ends[special.bdtr(ends, n, 0.5) <= (1 - confidence) / 2]
+  if math.isnan(middle) or not fitting.size:
+    return Median(middle, math.nan, math.nan, n)
+  k = int(fitting[-1])
+  return Median(middle, float(array[k]), float(array[n - 1 - k]), n)
+
+
+def _check_confidence(confidence: float) -> None:
+  if not 0 < confidence < 1:
+    raise ValueError(
+      f'confidence must lie between 0 and 1, got {confidence}: 0.95 is 95 %'
+    )
 
 
 def summarize(results: pd.DataFrame) -> pd.DataFrame:

@@ -39,21 +39,26 @@ def text(results: pd.DataFrame) -> str:
   One block a task and trained length: the accuracy of every run at every
   length, in percent with half of its interval, then what the errors were, or,
   for a task that cannot be learned whole (a gate of its own), perplexity. A
-  run that no seed learned shows how far it came and nothing beyond.
+  run that no seed learned shows how far it came and nothing beyond. What was
+  evaluated again stands in the row of its run, above the number of targets.
   """
   if results.empty:
     return EMPTY
-  summary = statistics.summarize(results)
+  together = statistics.joined(results)
+  summary = statistics.summarize(together)
+  counted = _again(results)
   blocks = []
   for _, group in summary.groupby(['task', 'trained_length'], sort=False):
-    rows = results[results['digest'].isin(group['digest'])]
-    blocks.append('\n'.join(_block(group, rows)))
+    rows = together[together['digest'].isin(group['digest'])]
+    blocks.append('\n'.join(_block(group, rows, counted)))
   gates = ' or '.join(map(statistics.percent, results['gate'].unique()))
   return '\n\n'.join([*blocks, LEGEND.format(gates)])
 
 
-def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:
-  """The lines of one task."""
+def _block(
+  group: pd.DataFrame, results: pd.DataFrame, counted: bool
+) -> Iterable[str]:
+  """The lines of one task, with the numbers of targets if they are counted."""
   runs = [run for _, run in group.groupby('digest', sort=False)]
   titles = {run['digest'].iloc[0]: _title(run) for run in runs}
   wide = min(LABEL, max(len(t) for t in (*titles.values(), ERRORS))) + 2
@@ -78,6 +83,9 @@ def _block(group: pd.DataFrame, results: pd.DataFrame) -> Iterable[str]:
         yield from _lines(title, wide, cell, run, shown, show)
       if show is _accuracy:
         yield from _baselines(group, wide, shown, cell)
+        if counted:
+          cells = (_targets(results, n) for n in shown)
+          yield _row('(targets a seed)', wide, cells, cell)
   if lost := list(_diverged(results)):
     yield from ['', *lost]
 
@@ -91,6 +99,21 @@ def _baselines(
     scores = [found[column][n] for n in lengths]
     if not all(map(math.isnan, scores)):
       yield _row(f'({name})', wide, map(_percent, scores), cell)
+
+
+def _again(results: pd.DataFrame) -> bool:
+  """Whether weights were evaluated again, maybe on fewer examples."""
+  tasks = results.drop_duplicates('digest').set_index('digest')['task']
+  same = results['parent_digest'].map(tasks) == results['task']
+  same &= results['parent'] == results['scheme']
+  return bool((same & (results['steps'] == 0)).any())
+
+
+def _targets(results: pd.DataFrame, length: int) -> str:
+  """How many targets a seed has at a length, from the fewest to the most."""
+  counts = results.loc[results['length'] == length, 'targets']
+  ends = dict.fromkeys((counts.min(), counts.max()))
+  return '-'.join(f'{n:,}' for n in ends).rjust(5)
 
 
 def _header(group: pd.DataFrame) -> str:

@@ -179,15 +179,22 @@ def step(
     total, count, grads = unflatten(jax.lax.psum(flat, sharding.DATA))
   mean = total / count
   grads = jax.tree.map(lambda g: g / count, grads)
-  # Optax raises floats to integer counts, which strict callers forbid.
-  with jax.numpy_dtype_promotion('standard'):
-    updates, optimiser_state = optimiser(train).update(
-      grads, state.optimiser, state.params
-    )
-  params = optax.apply_updates(state.params, updates)
+  params, optimiser_state = update(train, state.params, state.optimiser, grads)
   first_bad = (state.diverged_S < 0) & ~jnp.isfinite(mean)
   diverged = jnp.where(first_bad, number, state.diverged_S)
   return State(params, optimiser_state, diverged), mean
+
+
+def update(
+  train: config.Train, params: Params, optimiser_state: Any, grads: Params
+) -> tuple[Params, Any]:
+  """The parameters and the optimiser's state after a mean gradient."""
+  # Optax raises floats to integer counts, which strict callers forbid.
+  with jax.numpy_dtype_promotion('standard'):
+    updates, optimiser_state = optimiser(train).update(
+      grads, optimiser_state, params
+    )
+  return optax.apply_updates(params, updates), optimiser_state
 
 
 def programs(

@@ -176,11 +176,61 @@ def test_memory_is_linear_in_length():
 
 
 def test_auto_is_dense_when_short_and_blockwise_when_long():
-  short, long = attention.DENSE_UP_TO, 8 * attention.BLOCK
+  short, long = attention.DENSE_UP_TO, 1025
   assert largest_array('auto', short) == largest_array(None, short)
-  assert largest_array('auto', long) == largest_array(attention.BLOCK, long)
+  assert largest_array('auto', long) == largest_array(256, long)
+  size = functools.partial(attention.block_size, SCHEME, 'auto')
+  assert [size(n, n) for n in (129, 1023, 1024, 2047, 2048, 10**6)] == [
+    *(128, 128, 256, 256, 512, 512)
+  ]
+  assert size(1, 10**6) is None  # A token that is decoded.
   q = jnp.zeros((1, long, 1, 4))
   assert posexp.attend(Rows(), {}, q, q, q, block='auto').shape == q.shape
+
+
+@pytest.mark.parametrize('window', [None, 7])
+def test_a_gpu_uses_the_library_where_there_is_no_bias(monkeypatch, window):
+  length, asked = attention.DENSE_UP_TO + 1, []
+  q, k, v = (
+    cases.normal(n, 1, length, 2, 8).astype(jnp.bfloat16) for n in range(3)
+  )
+  run = lambda scheme, block: posexp.attend(
+    scheme, {}, q, k, v, block, window=window
+  )
+  dense = run(schemes.RoPE(), None)
+  real = jax.nn.dot_product_attention
+
+  def counted(*args, implementation, **kwargs):
+    asked.append(implementation)
+    with jax.numpy_dtype_promotion('standard'):
+      return real(*args, **kwargs)  # XLA's, on a machine without cuDNN.
+
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  monkeypatch.setattr(jax.nn, 'dot_product_attention', counted)
+  found = run(schemes.RoPE(), 'auto')
+  assert asked == ['cudnn']
+  error = np.abs(found.astype(jnp.float32) - dense.astype(jnp.float32))
+  assert error.max() < 0.03
+  # With a bias, in float32 or in blocks that were asked for, it is not.
+  run(schemes.ALiBi(), 'auto')
+  run(schemes.RoPE(), 64)
+  q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
+  run(schemes.RoPE(), 'auto')
+  assert asked == ['cudnn']
+
+
+@pytest.mark.skipif(
+  jax.default_backend() != 'gpu', reason='needs an NVIDIA GPU'
+)
+def test_cudnn_agrees_with_dense():
+  q, k, v = (
+    cases.normal(n, 1, 300, 2, 64).astype(jnp.bfloat16) for n in range(3)
+  )
+  dense, found = (
+    posexp.attend(schemes.RoPE(), {}, q, k, v, block).astype(jnp.float32)
+    for block in (None, 'auto')
+  )
+  assert np.abs(found - dense).max() < 0.03
 
 
 @pytest.mark.parametrize('block', [0, -3, 2.0, 'big', True])
@@ -209,8 +259,9 @@ def test_from_a_cache_with_room(block):
   params, (q, k, v) = cases.layer_params(SCHEME), cases.queries()
   index = jnp.arange(cases.LENGTH, dtype=jnp.int32)[None]
   at = SCHEME.remap(index, None)
+  first = blockwise.heads_first
   whole = attention.core(
-    SCHEME, params, q, k, v, at, at, index, index, 0.5, None
+    SCHEME, params, q, first(k), first(v), at, at, index, index, 0.5, None
   )
   cache = attention.empty_cache(
     SCHEME, schemes.Dims(16, 2, 8), 2, 40, jnp.float32
@@ -219,7 +270,7 @@ def test_from_a_cache_with_room(block):
     part = lambda x, s=start, e=end: x[:, s:e]
     here = jax.tree.map(part, at)
     cache = attention.extend(cache, part(k), part(v), here, part(index))
-    args = part(q), cache.k_BxMxHxE, cache.v_BxMxHxE, here, cache.at
+    args = part(q), cache.k_BxHxMxE, cache.v_BxHxMxE, here, cache.at
     out = attention.core(
       SCHEME, params, *args, part(index), cache.index_1xM, 0.5, block
     )
@@ -234,8 +285,8 @@ def test_a_full_cache_does_not_overwrite_in_silence():
   )
   write = jax.jit(lambda cache, i: attention.extend(cache, k, k, i, i))
   index = jnp.arange(2, dtype=jnp.int32)[None]
-  assert np.isfinite(write(cache, index + 1).v_BxMxHxE).all()
-  assert np.isnan(write(cache, index + 2).v_BxMxHxE).any()
+  assert np.isfinite(write(cache, index + 1).v_BxHxMxE).all()
+  assert np.isnan(write(cache, index + 2).v_BxHxMxE).any()
   with pytest.raises(ValueError, match='3 slots but 4 tokens'):
     four = jnp.arange(4, dtype=jnp.int32)[None]
     attention.extend(cache, jnp.ones((1, 4, 1, 4)), k, four, four)

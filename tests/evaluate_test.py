@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import config, evaluate, model, schemes, sharding, tasks, train
+from posexp import (
+  config,
+  evaluate,
+  generate,
+  memory,
+  model,
+  schemes,
+  sharding,
+  tasks,
+  train,
+)
 from tests import small
 
 # 13 and 14 are padded to the same length.
@@ -192,7 +202,7 @@ def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
   busy = train.busy(run, state.params)
   params = jax.tree.map(lambda x: jnp.asarray(x[0]), busy)
   forced = jnp.argmax(model.predict(net, params, batch.tokens_BxL), -1)
-  free = jax.jit(evaluate.greedy, static_argnums=0)(
+  free = jax.jit(generate.greedy, static_argnums=0)(
     net, params, batch.tokens_BxL, batch.targets_BxL
   )
   targets = batch.targets_BxL[:, 1:] & ~batch.ends_BxL[:, 1:]
@@ -210,3 +220,67 @@ def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
     asked_B = np.asarray(batch.targets_BxL)[:, t]
     written[:, t] = np.where(asked_B, said_B, written[:, t])
   assert (written != np.asarray(batch.tokens_BxL)).any()
+
+
+# Ordering is asked for one answer; Copy for more, the longer it is.
+ASKED = small.run().task, tasks.Copy(symbols=16, distinct=False)
+
+
+@pytest.mark.usefixtures('quick_compiles')
+@pytest.mark.parametrize('task', ASKED, ids=lambda t: type(t).__name__)
+def test_places_that_are_asked_for_have_the_outcomes_of_all(task, monkeypatch):
+  lengths = (33, 34, 39, 40)
+  evaluation = config.Evaluate(lengths=lengths, examples=70)
+  shape = config.Model(layers=2, width=16, heads=2)
+  run = small.run(task=task, model=shape, evaluate=evaluation)
+  on, params = initial(run)
+  whole, few = (evaluate.Evaluator(run, on) for _ in range(2))
+  every = [whole.outcomes(params, length) for length in lengths]
+  monkeypatch.setattr(memory, 'SHORT', 32)
+  for length, one in zip(lengths, every):
+    shares = []
+    found = few.outcomes(params, length, shares.append)
+    assert sum(shares) == pytest.approx(1) and len(shares) == 2
+    # The same float32 sums in other shapes.
+    np.testing.assert_allclose(found.nats_SxT, one.nats_SxT, atol=1e-5)
+    same = found._replace(nats_SxT=one.nats_SxT)
+    jax.tree.map(np.testing.assert_array_equal, same, one)
+  # Places that are as many need no program of their own, nor do 16 to 20.
+  assert whole.compilations == 1
+  assert few.compilations == (1 if task == ASKED[0] else 2)
+
+
+@pytest.mark.usefixtures('quick_compiles')
+def test_fewer_tokens_in_a_call_mean_more_calls_and_the_same_outcomes(
+  monkeypatch,
+):
+  run = small.run(evaluate=config.Evaluate(lengths=(33,), examples=5))
+  on, params = initial(run)
+  at_once = evaluate.Evaluator(run, on).outcomes(params, 33)
+  monkeypatch.setattr(memory, 'SHORT', 32)
+  monkeypatch.setattr(evaluate, 'TOKENS', 40)
+  shares = []
+  alone = evaluate.Evaluator(run, on).outcomes(params, 33, shares.append)
+  # One sequence at a time on each of two devices; the last is one of two.
+  assert shares == [0.4, 0.4, 0.2]
+  np.testing.assert_array_equal(alone.kind_SxT, at_once.kind_SxT)
+  np.testing.assert_allclose(alone.nats_SxT, at_once.nats_SxT, atol=1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Everywhere(tasks.Copy):
+  """A task that may ask for any token but the first."""
+
+  def asked(self, length):
+    return range(1, length)
+
+
+def test_all_is_predicted_in_windows_or_where_most_is_asked():
+  far = config.Evaluate(lengths=(256,))
+  run = small.run(evaluate=far)
+  assert evaluate.asked(run, 256).tolist() == [255]
+  assert evaluate.asked(run, memory.SHORT) is None
+  cut = dataclasses.replace(far, window=64)
+  assert evaluate.asked(small.run(evaluate=cut), 256) is None
+  most = small.run(task=Everywhere(symbols=16, distinct=False), evaluate=far)
+  assert evaluate.asked(most, 256) is None

@@ -197,7 +197,10 @@ def test_a_retrofit_without_its_parent_is_drawn():
   [(SIX, 3, 4), (SIX[:1], 1, 1), (SIX[2:3], 3, 3), (TWELVE, 3, 6)],
 )
 def test_no_two_texts_overlap_and_none_is_cut(names, seeds, lengths):
-  drawn = figures.draw(results(names, seeds, lengths))
+  assert_apart(figures.draw(results(names, seeds, lengths)))
+
+
+def assert_apart(drawn):
   with matplotlib.rc_context(figures.STYLE):
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()

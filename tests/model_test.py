@@ -10,7 +10,7 @@ import pytest
 
 import posexp
 from posexp import attention, config, model, schemes
-from tests import references
+from tests import references, small
 
 SMALL = posexp.Model(layers=2, width=16, heads=2, feedforward=12)
 VOCABULARY, LENGTH = 11, 9
@@ -257,9 +257,10 @@ def caches(scheme, size, batch=2, dtype='float32'):
   return (one,) * SMALL.layers
 
 
-def test_prefill_in_chunks():
+@pytest.mark.parametrize('changes', [{}, {'window': 3}, {'block': 4}], ids=str)
+def test_prefill_in_chunks(changes):
   scheme = schemes.RoPE(schemes.NTK(4)) + schemes.T5() + schemes.Sinusoidal()
-  net, params = build(scheme)
+  net, params = build(scheme, shape=dataclasses.replace(SMALL, **changes))
   whole, _ = net.apply({'params': params}, tokens())
   cache, start = caches(scheme, LENGTH + 3), 0
   for end in (4, 5, LENGTH):
@@ -268,6 +269,39 @@ def test_prefill_in_chunks():
     # Float32 sums over as many slots as the cache has, in another order.
     np.testing.assert_allclose(logits, whole[:, start:end], rtol=0, atol=1e-5)
     start = end
+
+
+def test_a_window_cuts_off_what_lies_before_it():
+  shape = dataclasses.replace(SMALL, window=3, bos=False)
+  net, params = build(schemes.ALiBi(), shape=shape)
+  rows_BxL = tokens()
+  changed = rows_BxL.at[:, 0].set((rows_BxL[:, 0] + 1) % VOCABULARY)
+  before, after = (
+    net.apply({'params': params}, x)[0] for x in (rows_BxL, changed)
+  )
+  moved_L = np.abs(before - after).max((0, 2)) > 0
+  # Two tokens further with each of the two layers, and no more.
+  assert moved_L.tolist() == [n < 5 for n in range(LENGTH)]
+
+
+@pytest.mark.parametrize(
+  'make, sentence',
+  [
+    (lambda: posexp.Model(block=0), "block of Model must be None, 'auto' or"),
+    (lambda: posexp.Model(block=True), "at least 1, got True: use 'auto'"),
+    (lambda: posexp.Model(window=0), 'window of Model must be at least 1'),
+    (
+      lambda: small.run(
+        scheme=schemes.CoPE(positions=8),
+        model=posexp.Model(layers=1, width=16, heads=2, block=64),
+      ),
+      'has no blockwise attention, got block=64: use block=None',
+    ),
+  ],
+)
+def test_attention_that_cannot_be_is_told_before_a_run(make, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    make()
 
 
 def test_decoding_past_the_cache_is_seen():

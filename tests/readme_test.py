@@ -45,6 +45,12 @@ def test_the_schemes_of_the_readme_are_what_it_says(capsys):
   assert lines[-1] == ('RoPE(YaRN(4, 2048)) + ALiBi()')
 
 
+def test_the_prompts_of_the_readme_are_continued(capsys):
+  (block,) = (b for b in blocks('python') if 'generate.generate' in b)
+  exec(block, {})
+  assert capsys.readouterr().out == '(2, 5)\n'
+
+
 def test_the_factors_of_the_readme_are_runs(capsys):
   (block,) = (b for b in blocks('python') if 'tasks.Mixture' in b)
   exec(block, {})

@@ -143,7 +143,7 @@ def newer(path):
   body = json.loads(path.read_text())
   del body['checksum']
   body['format'] = records.FORMAT + 1
-  path.write_text(json.dumps({**body, 'checksum': records._checksum(body)}))
+  path.write_text(json.dumps({**body, 'checksum': records.checksum(body)}))
 
 
 DAMAGE = {

@@ -213,4 +213,6 @@ def test_a_cache_holds_keys_without_the_temperature():
   turned = scheme.rotate({}, k, at, 'k')
   cache = attention.extend(cache, turned, k, at, at)
   norm = lambda x: np.linalg.norm(x, axis=-1)
-  np.testing.assert_allclose(norm(cache.k_BxMxHxE), norm(k), rtol=1e-6)
+  np.testing.assert_allclose(
+    norm(cache.k_BxHxMxE), norm(k.swapaxes(1, 2)), rtol=1e-6
+  )

@@ -113,6 +113,36 @@ def test_confidence_is_a_share(confidence):
     statistics.interval([0.1, 0.2], confidence)
 
 
+@pytest.mark.parametrize('confidence', [0.5, 0.95, 0.99])
+def test_median_interval_leaves_out_what_coin_tosses_allow(confidence):
+  for n in range(1, 25):
+    values = np.random.default_rng(n).permutation(n) * 1.0
+    found = statistics.median(values, confidence)
+    assert found.median == (n - 1) / 2 and found.n == n
+    # P(fewer than k of n tosses are heads), by counting.
+    below = [sum(math.comb(n, i) for i in range(k)) / 2**n for k in range(n)]
+    fitting = [k for k in range(1, n) if below[k] <= (1 - confidence) / 2]
+    if not fitting:
+      assert math.isnan(found.low) and math.isnan(found.high)
+      continue
+    # Values are 0 to n - 1, so that the k-th smallest is k - 1.
+    assert (found.low, found.high) == (fitting[-1] - 1, n - fitting[-1])
+
+
+def test_median_interval_covers_a_skewed_median_as_often_as_it_says():
+  rng = np.random.default_rng(0)
+  found = [statistics.median(rng.exponential(size=15)) for _ in range(2000)]
+  covered = np.mean([m.low <= math.log(2) <= m.high for m in found])
+  # By the binomial 0.965, with a standard error of 0.004.
+  assert abs(covered - 0.965) < 0.013
+
+
+def test_median_of_a_nan_or_of_nothing_is_nan():
+  for values in ([], [1.0] * 9 + [math.nan]):
+    found = statistics.median(values)
+    assert all(map(math.isnan, found[:3])) and found.n == len(values)
+
+
 def test_summary_averages_admitted_seeds_only():
   tokens = ((1.0, 0.8), (0.6, 0.1), (0.99, 0.7))
   summary = statistics.summarize(table(run(token=tokens)))

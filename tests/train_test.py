@@ -340,3 +340,19 @@ def test_arithmetic_is_counted_as_the_compiler_counts_it():
     mine = measure.forward_flops(run, 64, asked and len(asked))
     # The compiler counts norms, softmax and activations too: a few percent.
     assert mine < cost < 1.12 * mine
+
+
+@pytest.mark.parametrize('window', [None, 100])
+def test_attention_in_blocks_is_counted_by_the_keys_that_are_seen(window):
+  length, shape = 1024, {'layers': 2, 'width': 16, 'heads': 2}
+  flops = [
+    measure.forward_flops(
+      small.run(model=config.Model(**shape, window=window, block=block)), length
+    )
+    for block in (None, 'auto')
+  ]
+  seen = [min(i, window or i) for i in range(1, length + 1)]
+  # Two products, and a multiplication and an addition in each.
+  spared = 2 * 4 * 16 * (length**2 - sum(seen))
+  # A triangle has its diagonal, and a window is not yet full at the start.
+  assert flops[0] - flops[1] == pytest.approx(spared, rel=0.02)

@@ -12,7 +12,15 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from posexp import columns, component, config, measure
+from posexp import (
+  columns,
+  component,
+  config,
+  evaluate,
+  measure,
+  records,
+  sharding,
+)
 from posexp.launch import progress
 
 
@@ -89,16 +97,22 @@ def select(runs: Iterable[config.Run], pattern: str) -> tuple[config.Run, ...]:
     ValueError: if none does; the sentence lists the names.
   """
   runs = tuple(runs)
-  chosen = [
-    run
-    for run in runs
-    if pattern.lower() in run.name.lower()
-    or fnmatch.fnmatch(run.name.lower(), pattern.lower())
-  ]
+  chosen = [run for run in runs if matches(run.name, pattern)]
   if not chosen:
-    names = '; '.join(run.name for run in runs)
-    raise ValueError(f'--only={pattern!r} matches no run (there are: {names})')
+    raise no_match(pattern, (run.name for run in runs))
   return plan(chosen)
+
+
+def matches(name: str, pattern: str) -> bool:
+  """Whether a name contains the text, or matches it as a glob."""
+  name, pattern = name.lower(), pattern.lower()
+  return pattern in name or fnmatch.fnmatch(name, pattern)
+
+
+def no_match(pattern: str, names: Iterable[str]) -> ValueError:
+  """What is raised where nothing matches."""
+  there = '; '.join(dict.fromkeys(names))
+  return ValueError(f'--only={pattern!r} matches no run (there are: {there})')
 
 
 def change(
@@ -209,10 +223,27 @@ def _import(path: pathlib.Path) -> types.ModuleType:
   return module
 
 
+def check(runs: Iterable[config.Run], workdir: pathlib.Path) -> None:
+  """Raises, before any compute, if a run that is missing needs too much memory.
+
+  Raises:
+    ValueError: one sentence that names the first such run.
+  """
+  for run in runs:
+    if (records.run_directory(workdir, run.digest) / 'record.json').exists():
+      continue
+    on = sharding.mesh(len(run.seeds), run.train.batch)
+    try:
+      evaluate.Evaluator(run, on).check()
+    except ValueError as error:
+      raise ValueError(f'{run.name}: {error}') from None
+
+
 def estimate(runs: Iterable[config.Run]) -> str:
   """The runs, their sizes and about how long they take, as a table."""
   rate = measure.TYPICAL_SHARE * measure.matmul_rate(1024)
-  rows = [('run', 'parameters', 'positional', 'seeds', 'TFLOP', 'about')]
+  titles = 'run parameters positional tokens seeds TFLOP about'
+  rows = [tuple(titles.split())]
   total = 0.0
   for one in runs:
     sizes, flops = measure.parameters(one), measure.run_flops(one)
@@ -222,6 +253,7 @@ def estimate(runs: Iterable[config.Run]) -> str:
         one.name,
         f'{sizes["total"]:,}',
         f'{sizes["positional"]:,}',
+        '-'.join(map(str, dict.fromkeys((one.lengths[0], one.lengths[-1])))),
         ','.join(map(str, one.seeds)),
         f'{flops / 1e12:.2f}',
         progress.duration(flops / rate),

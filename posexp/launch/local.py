@@ -1,5 +1,6 @@
 """Executing runs one after another in this process."""
 
+import functools
 import importlib.metadata
 import json
 import pathlib
@@ -99,17 +100,16 @@ def _one(
   directory = records.run_directory(workdir, run.digest)
   directory.mkdir(parents=True, exist_ok=True)
   (directory / 'config.json').write_text(json.dumps(run.to_dict(), indent=1))
-  for n in run.lengths:  # A damaged set is told before any training.
+  # Too little memory and a damaged set are told before any training.
+  evaluate.Evaluator(run, on).check()
+  for n in run.lengths:
     evaluate.examples(run.task, n, run.evaluate.examples)
   if run.parent is None:
     trained = _train(run, workdir, on, tell)
   else:
     trained = _retrofit(run, workdir, on, tell)
   begun = time.monotonic()
-  results, outcomes = _evaluate(run, trained.params, on, tell)
-  covered = [
-    row for n in run.lengths for row in diagnose.report(run, trained.params, n)
-  ]
+  results, outcomes, covered = _evaluate(run, trained.params, on, tell)
   trained.seconds['evaluate'] = time.monotonic() - begun
   trained.seconds['total'] = time.monotonic() - start
   record = _record(run, workdir, on, trained, results, covered)
@@ -221,23 +221,33 @@ def _evaluate(
   params: Any,
   on: jax.sharding.Mesh,
   tell: progress.Progress,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-  """Result rows, and the outcome of every target."""
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], list[dict[str, Any]]]:
+  """Result rows, the outcome of every target, and rows of coverage."""
   evaluator = evaluate.Evaluator(run, on)
   params = sharding.pad_seeds(params, on, len(run.seeds))
   rows: list[dict[str, Any]] = []
   arrays: dict[str, np.ndarray] = {}
+  covered: list[dict[str, Any]] = []
   for length in run.lengths:
-    found = evaluator.outcomes(params, length)
+    label = f'{run.name} at {length}'
+    effort = measure.evaluate_flops(run, length) * len(run.seeds)
+    advance = functools.partial(_advance, tell, effort, label)
+    found = evaluator.outcomes(params, length, advance)
     rows += evaluate.summary(found, run.seeds)
     arrays[f'{length}/kind'] = found.kind_SxT
     arrays[f'{length}/nats'] = found.nats_SxT
     arrays[f'{length}/example'] = found.example_T
     for name, values in found.strata.items():
       arrays[f'{length}/strata/{name}'] = values
-    effort = measure.evaluate_flops(run, length) * len(run.seeds)
-    tell.advance(effort, f'{run.name} at {length}')
-  return rows, arrays
+    covered += diagnose.report(run, params, length, on)
+    tell.advance(measure.diagnose_flops(run, length) * len(run.seeds), label)
+  return rows, arrays, covered
+
+
+def _advance(
+  tell: progress.Progress, effort: float, label: str, share: float
+) -> None:
+  tell.advance(share * effort, label)
 
 
 def _record(

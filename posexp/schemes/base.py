@@ -66,6 +66,8 @@ class Scheme(component.Component):
       nothing else may rotate in a sum with such a scheme.
     factor_only: whether all that `rotate` does is to multiply queries by a
       number, which may follow any rotation.
+    decodes: whether the row of a query can be computed from its own query and
+      the keys before it, so that token by token equals the whole.
   """
 
   relative: ClassVar[bool] = True
@@ -74,6 +76,7 @@ class Scheme(component.Component):
   draws: ClassVar[bool] = False
   widens: ClassVar[bool] = False
   factor_only: ClassVar[bool] = False
+  decodes: ClassVar[bool] = True
 
   def init_input(self, key: jax.Array, dims: Dims) -> Params:
     """Parameters learned once per model, for `embed`."""

@@ -71,6 +71,10 @@ class Sum(base.Scheme):
     rotating = [t for t in self.terms if 'rotate' in t.hooks()]
     return all(t.factor_only for t in rotating)
 
+  @property
+  def decodes(self) -> bool:  # type: ignore[override]
+    return all(t.decodes for t in self.terms)
+
   def hooks(self):
     used = {hook for term in self.terms for hook in term.hooks()}
     return tuple(h for h in base.HOOKS if h in used)

@@ -45,6 +45,10 @@ class Wrapper(base.Scheme):
   def factor_only(self) -> bool:  # type: ignore[override]
     return self.scheme.factor_only
 
+  @property
+  def decodes(self) -> bool:  # type: ignore[override]
+    return self.scheme.decodes
+
   def hooks(self):
     return ('remap', *(h for h in self.scheme.hooks() if h != 'remap'))
 

@@ -1,0 +1,120 @@
+"""What an evaluation needs in memory: the compiler's count, and refusals."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from posexp import cli, config, evaluate, memory, model, schemes, sharding
+from tests import small
+
+
+def net(scheme, vocabulary=24, **changes):
+  shape = config.Model(layers=2, width=32, heads=2, **changes)
+  return model.Transformer(shape, scheme, vocabulary)
+
+
+@pytest.mark.parametrize(
+  ('mine', 'length', 'asked'),
+  [
+    (net(schemes.RoPE()), 2048, 4),
+    (net(schemes.RoPE(), block=None), 512, 4),
+    (net(schemes.CoPE(positions=8)), 512, 512),
+    (net(schemes.NoPE(), vocabulary=4096), 512, 512),
+    (net(schemes.NoPE(), activation='swiglu', feedforward=512), 512, 4),
+  ],
+  ids=('blocks', 'dense', 'rows', 'vocabulary', 'wide'),
+)
+def test_the_estimate_is_near_what_the_compiler_needs(mine, length, asked):
+  forward = jax.jit(
+    lambda params, tokens, places: model.predict(mine, params, tokens, places)
+  )
+  shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.int32)
+  args = model.shapes(mine), shape(1, length), shape(asked)
+  found = forward.lower(*args).compile().memory_analysis()
+  needed = found.temp_size_in_bytes + found.output_size_in_bytes
+  assert 0.5 < needed / memory.sequence(mine, length, asked) < 1.2
+
+
+def test_as_many_sequences_as_fit_are_done_at_once(monkeypatch):
+  mine, on = net(schemes.RoPE()), sharding.mesh(2, 1)
+  one = memory.sequence(mine, 100, 4)
+  for budget, fitting in ((1, 1), (3.9 * one, 3), (9 * one, 9)):
+    monkeypatch.setattr(memory, 'BUDGET', int(budget))
+    assert memory.at_once(mine, 100, 4, on) == fitting
+  monkeypatch.setattr(memory, 'BUDGET', 2**28)
+  # Of long ones no more than stay in a cache, but where there is none.
+  few = [memory.at_once(mine, n, 4, on) for n in (128, 129, 256, 4096)]
+  assert few[0] > 64 and few[1:] == [3, 2, 1]
+  monkeypatch.setattr(sharding, 'on_cpu', lambda _: False)
+  assert memory.at_once(mine, 129, 4, on) > 64
+
+
+def test_a_machine_has_as_many_devices_as_it_has_memory_for(monkeypatch):
+  mine, on = net(schemes.RoPE()), sharding.mesh(2, 1)
+  one = memory.sequence(mine, 512, 4)
+  monkeypatch.setattr(memory, 'available', lambda _: 2 * one - 1)
+  assert memory.mesh(mine, 512, 4, on).devices.shape == (1, 1)
+  memory.check(mine, 512, 4, on, seeds=1)
+  monkeypatch.setattr(memory, 'available', lambda _: 2 * one)
+  assert memory.mesh(mine, 512, 4, on).devices.shape == (1, 2)
+  memory.check(mine, 512, 4, on, seeds=3)
+
+
+LARGE = 40_000
+
+
+@pytest.mark.parametrize(
+  ('scheme', 'block', 'remedy'),
+  [
+    (schemes.CoPE(), 'auto', r'GiB: evaluate at a shorter'),
+    (schemes.RoPE(), None, r"use Model\(block='auto'\), or evaluate at a"),
+  ],
+  ids=str,
+)
+def test_too_little_memory_is_a_sentence_before_training(
+  tmp_path, monkeypatch, scheme, block, remedy
+):
+  monkeypatch.setattr(memory, 'available', lambda _: 16 * memory.GIB)
+  run = small.run(
+    scheme=scheme,
+    model=config.Model(layers=2, width=16, heads=2, block=block),
+    evaluate=config.Evaluate(lengths=(12, LARGE), examples=2),
+  )
+  on = sharding.mesh(len(run.seeds), run.train.batch)
+  # 3 H L^2 floats are 35.8 GiB.
+  sentence = r'needs about 35\.8 GiB under .* on 2 devices .* has 16\.0 GiB'
+  with pytest.raises(ValueError, match=sentence) as error:
+    evaluate.Evaluator(run, on).check()
+  assert error.match(remedy)
+  failures = small.execute(tmp_path, run)
+  assert 'machine has 16.0 GiB' in failures[run.digest]
+  assert not list(tmp_path.rglob('checkpoints'))
+
+
+FILE = """
+from posexp import config, schemes
+from tests import small
+
+def grid():
+  yield small.run()
+  yield small.run(
+    scheme=schemes.CoPE(), model=config.Model(layers=2, width=16, heads=2),
+    evaluate=config.Evaluate(lengths=(12, 40000), examples=2))
+"""
+
+
+def test_the_command_line_says_so_before_any_run(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(memory, 'available', lambda _: 2**34)
+  (tmp_path / 'large.py').write_text(FILE)
+  words = 'posexp', 'run', str(tmp_path / 'large.py'), f'--workdir={tmp_path}/w'
+  for more in ((), ('--dry_run',)):
+    assert cli.main([*words, *more]) == cli.BAD_INPUT
+    captured = capsys.readouterr()
+    assert captured.err.startswith('posexp: Ordering: CoPE(): a sequence of 40')
+    assert captured.err.count('\n') == 1 and not captured.out
+  assert not (tmp_path / 'w').exists()
+
+
+def test_the_memory_of_this_machine_is_known():
+  on = sharding.mesh(1, 1)
+  assert 2**28 < memory.available(on) < 2**50
