@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from posexp import blockwise, library, schemes
+from posexp import blockwise, fused, library, schemes
 
 Array = jax.Array
 
@@ -43,6 +43,7 @@ def attend(
   block: int | str | None = None,
   x_BxLxD: Array | None = None,
   window: int | None = None,
+  implementation: str | None = None,
 ) -> Array:
   """Causal attention of a sequence to itself under a positional scheme.
 
@@ -61,14 +62,19 @@ def attend(
       give the same up to rounding.
     x_BxLxD: the content, for schemes whose clock depends on it.
     window: how many tokens a query sees, itself among them; None is all.
+    implementation: None for the library's choice, 'xla' for nothing but XLA's
+      operations, 'pallas' for one fused kernel, see `posexp.fused`, in tiles of
+      `block` tokens, 128 if that is None or 'auto'. On a CPU the kernel is
+      interpreted, which is slow and for tests; it has not been measured on a
+      GPU or TPU, and so is never the library's choice.
 
   Returns:
     B x L x H x E in the dtype of the values; softmax and biases are float32.
 
   Raises:
     ValueError: if the scheme cannot serve the length or the head width, or
-      `block` is neither of these, the scheme has no blockwise form, or it
-      needs the content and none is given.
+      `block` or `implementation` is none of these, the scheme has no blockwise
+      form, or it needs the content and none is given.
 
   >>> x = jnp.ones((1, 3, 2, 4))
   >>> attend(schemes.RoPE() + schemes.ALiBi(), {}, x, x, x).shape
@@ -102,8 +108,10 @@ def attend(
     scale,
     block,
     content_BxQxHxE=q_BxLxHxE,
+    keys_BxHxKxE=blockwise.heads_first(k_BxLxHxE),
     window=window,
     whole=True,
+    implementation=implementation,
   )
 
 
@@ -121,16 +129,22 @@ def core(
   block: int | str | None = None,
   *,
   content_BxQxHxE: Array | None = None,
+  keys_BxHxKxE: Array | None = None,
   window: int | None = None,
   whole: bool = False,
+  implementation: str | None = None,
 ) -> Array:
   """Attention of rotated queries to rotated keys, masked by token index.
 
   The indices of the keys must not decrease along K (those of a cache do not).
-  `block` and `window` are as in `attend`; the content is the queries before
-  they were rotated, for schemes that change whole rows of logits. `whole`
-  says that no token is left out between the first query and the last.
+  `block`, `window` and `implementation` are as in `attend`; the content is the
+  queries before they were rotated, for schemes that change whole rows of logits
+  and for 'pallas', which is 'xla' where such `keys` are not known, as in a
+  cache. `whole` says that no token is left out between the first query and the
+  last.
   """
+  if keys_BxHxKxE is None and implementation == 'pallas':
+    implementation = 'xla'
   if content_BxQxHxE is None:
     content_BxQxHxE = q_BxQxHxE
   q, content = (
@@ -138,8 +152,17 @@ def core(
   )
   rows = blockwise.tokens(blockwise.heads_first(q), q_at, q_index_1xQ)
   columns = blockwise.tokens(k_BxHxKxE, k_at, k_index_1xK)
-  size = block_size(scheme, block, q_BxQxHxE.shape[1], k_BxHxKxE.shape[2])
+  queries, keys = q_BxQxHxE.shape[1], k_BxHxKxE.shape[2]
+  size = block_size(scheme, block, queries, keys, implementation)
+  if implementation == 'pallas' and size and keys_BxHxKxE is not None:
+    rows = rows._replace(x_BxHxLxE=blockwise.heads_first(content_BxQxHxE))
+    columns = columns._replace(x_BxHxLxE=keys_BxHxKxE)
+    mixed = fused.attend(
+      scheme, size, window, params, rows, columns, v_BxHxKxE, scale
+    )
+    return mixed.swapaxes(1, 2)
   choice = whole and size is not None and block == 'auto'
+  choice = choice and implementation is None
   if choice and library.serves(scheme, q, k_BxHxKxE, v_BxHxKxE):
     return library.attend(q, k_BxHxKxE, v_BxHxKxE, window)
   if size is not None:
@@ -195,16 +218,37 @@ def check_block(name: str, block: int | str | None) -> None:
     )
 
 
+def check_implementation(name: str, implementation: str | None) -> None:
+  """Raises unless an implementation is None or has one of the names."""
+  if implementation not in (None, 'xla', 'pallas'):
+    raise ValueError(
+      f"{name} must be None, 'xla' or 'pallas', got {implementation!r}: use "
+      'None if unsure'
+    )
+
+
 def block_size(
-  scheme: schemes.Scheme, block: int | str | None, queries: int, keys: int
+  scheme: schemes.Scheme,
+  block: int | str | None,
+  queries: int,
+  keys: int,
+  implementation: str | None = None,
 ) -> int | None:
   """The number of tokens in a block, None for dense attention.
 
   Raises:
-    ValueError: if `block` is none of what `attend` takes, or the scheme has no
-      blockwise form.
+    ValueError: if `block` or `implementation` is none of what `attend` takes,
+      or the scheme has no blockwise form.
   """
   check_block('block', block)
+  check_implementation('implementation', implementation)
+  if implementation == 'pallas':
+    if not scheme.blockwise:
+      raise ValueError(
+        f'{scheme} changes whole rows of logits and has no fused kernel, got '
+        "implementation='pallas': use implementation=None"
+      )
+    return block if isinstance(block, int) else fused.TILE
   if block is None:
     return None
   if isinstance(block, str):

@@ -44,26 +44,9 @@ def dense(scheme, params, q, k, v, x, window=None):
   return posexp.attend(scheme, params, q, k, v, None, x, window)
 
 
-def in_one_kernel(scheme, params, q, k, v, x, window=None, interpret=None):
-  index = jnp.arange(q.shape[1], dtype=jnp.int32)[None]
-  at = scheme.locate(params, x, scheme.remap(index, None), None)
-  scale = 1 / math.sqrt(q.shape[-1])
-  block = BLOCK if q.shape[1] < 128 else 128
-  return fused.attend(
-    scheme,
-    params,
-    q,
-    k,
-    v,
-    at,
-    at,
-    index,
-    index,
-    scale,
-    block,
-    window,
-    interpret,
-  )
+def in_one_kernel(scheme, params, q, k, v, x, window=None):
+  block = 8 if q.shape[1] < 128 else 'auto'
+  return posexp.attend(scheme, params, q, k, v, block, x, window, 'pallas')
 
 
 def values_and_grads(attend, scheme, params, arrays, window=None):

@@ -1,3 +1,4 @@
 """Attention in one kernel, with the position computed inside of each tile."""
 
+from posexp.fused.attention import TILE as TILE
 from posexp.fused.attention import attend as attend

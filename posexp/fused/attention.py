@@ -4,42 +4,37 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.dtypes import float0
 
-from posexp import blockwise, schemes
+from posexp import blocks, blockwise, schemes
 from posexp.fused import hooks, kernels
 from posexp.fused.tiles import COLUMN, HEAD
 
 Array = jax.Array
 
+# How many tokens a tile has, where nobody says.
+TILE = 128
+
 
 def attend(
   scheme: schemes.Scheme,
+  size: int,
+  window: int | None,
   params: schemes.Params,
-  q_BxQxHxE: Array,
-  k_BxKxHxE: Array,
-  v_BxKxHxF: Array,
-  q_at: schemes.At,
-  k_at: schemes.At,
-  q_index_1xQ: Array,
-  k_index_1xK: Array,
+  rows: blockwise.Tokens,
+  columns: blockwise.Tokens,
+  v_BxHxKxF: Array,
   scale: float,
-  block: int,
-  window: int | None = None,
   interpret: bool | None = None,
 ) -> Array:
   """Causal attention in one kernel, its rotations and biases made in the tiles.
 
   out_i = sum over j of softmax_j(s R_i q_i . R_j k_j + b_ij) v_j
 
-  over the keys whose token is not after that of the query, as
-  `posexp.attention.core` does in blocks of XLA. R and b come from the hooks of
-  the scheme, called with positions when a tile is computed; no scheme has code
-  for it. The gradients are exact, by recomputation: of queries, keys and
-  values, of all that is learned and of positions that are not integers.
-  Products are in the dtype of the arrays and summed in float32; softmax and
-  biases are float32. Call it inside of `jax.jit`.
+  R and b come from the hooks of the scheme, called with positions when a tile
+  is computed; no scheme has code for it. The gradients are exact, by
+  recomputation: of queries, keys and values, of all that is learned and of
+  positions that are not integers. Products are in the dtype of the arrays and
+  summed in float32; softmax and biases are float32. Call it inside `jax.jit`.
 
   It is run in interpret mode only, by the tests: not measured on a GPU or TPU,
   for which the tests lower it, forward and backward. Limits there:
@@ -52,108 +47,56 @@ def attend(
 
   Args:
     scheme: one with a blockwise form, compositions included.
-    params: as `scheme.init_layer` gives them, {} where nothing is learned.
-    q_BxQxHxE: queries, not rotated.
-    k_BxKxHxE: keys, not rotated.
-    v_BxKxHxF: values.
-    q_at: the scheme's positions of the queries, leaves B|1 x Q (x H).
-    k_at: those of the keys, B|1 x K (x H).
-    q_index_1xQ: tokens of the queries, int32, in order.
-    k_index_1xK: tokens of the keys, in order, `blockwise.EMPTY` where a slot of
-      a cache is not yet used.
-    scale: s, 1 / sqrt(E) as a rule.
-    block: how many tokens there are in a block.
+    size: how many tokens there are in a block.
     window: how many tokens a query sees, itself among them; None is all.
+    params: as `scheme.init_layer` gives them, {} where nothing is learned.
+    rows: queries, neither rotated nor scaled. A position with one head is one
+      that the heads share.
+    columns: keys, not rotated, in order, `blockwise.EMPTY` where there is none.
+    v_BxHxKxF: values.
+    scale: s, 1 / sqrt(E) as a rule.
     interpret: whether to run as ordinary operations; None is where there is
       neither GPU nor TPU.
 
   Returns:
-    B x Q x H x F in the dtype of the values.
+    B x H x Q x F in the dtype of the values.
 
   Raises:
-    ValueError: if `block` is not a positive integer, the scheme changes whole
-      rows of logits, or one of its hooks does what cannot be done on tiles.
+    ValueError: if one of the scheme's hooks does what cannot be done on tiles.
 
   >>> scheme = schemes.RoPE() + schemes.ALiBi()
-  >>> x, index = jnp.ones((1, 3, 2, 4)), jnp.arange(3)[None]
-  >>> at = scheme.remap(index, None)
-  >>> attend(scheme, {}, x, x, x, at, at, index, index, 0.5, block=2).shape
-  (1, 3, 2, 4)
+  >>> x, index = jnp.ones((1, 2, 3, 4)), jnp.arange(3)[None]
+  >>> both = blockwise.tokens(x, scheme.remap(index, None), index)
+  >>> attend(scheme, 2, None, {}, both, both, x, 0.5).shape
+  (1, 2, 3, 4)
   """
-  _check(scheme, block)
   if interpret is None:
     interpret = jax.default_backend() == 'cpu'
-  queries, keys = q_BxQxHxE.shape[1], k_BxKxHxE.shape[1]
-  rows, columns = min(block, queries), min(block, keys)
-  tile = lambda n: lambda x: jax.ShapeDtypeStruct((1, n, *x.shape[2:]), x.dtype)
-  traced = hooks.trace(
-    scheme,
-    jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params),
-    tile(rows)(q_BxQxHxE),
-    tile(columns)(k_BxKxHxE),
-    jax.tree.map(tile(rows), q_at),
-    jax.tree.map(tile(columns), k_at),
-  )
+  queries, keys = rows.x_BxHxLxE.shape[2], v_BxHxKxF.shape[2]
+  m, n = min(size, queries), min(size, keys)
+  one = lambda tokens, n: jax.tree.map(lambda x: x[:1, :, :n], tokens)
+  tiled = lambda params, rows, columns: (params, one(rows, m), one(columns, n))
+  shapes = jax.eval_shape(tiled, params, rows, columns)
+  traced = hooks.trace(scheme, *shapes)
   plan = kernels.Plan(traced, scale, window, interpret)
-  q, k = (q_BxQxHxE, q_at, q_index_1xQ), (k_BxKxHxE, k_at, k_index_1xK)
-  q = jax.tree.map(functools.partial(_padded, rows), q)
-  k = jax.tree.map(functools.partial(_padded, columns), k)
+  rows, columns = blocks.pad(rows, m), blocks.pad(columns, n)
   # Keys of padding come after every query; queries of padding are cut off.
-  real = jnp.arange(k[2].shape[2]).reshape(1, 1, -1, 1) < keys
-  k = (*k[:2], jnp.where(real, k[2], blockwise.EMPTY))
-  v_BxHxKxF = _padded(columns, v_BxKxHxF)
-  out = _fused(plan, rows, columns)(params, q, k, v_BxHxKxF)
-  return out[:, :, :queries].swapaxes(1, 2)
+  real = jnp.arange(columns.index_1x1xLx1.shape[2]) < keys
+  empty = jnp.where(
+    real.reshape(1, 1, -1, 1), columns.index_1x1xLx1, blockwise.EMPTY
+  )
+  q, k = _blocks(m, rows), _blocks(n, columns._replace(index_1x1xLx1=empty))
+  v = _cut(n, blocks.pad(v_BxHxKxF, n))
+  reach = _reach(q.index, k.index, window)
+  out = _fused(plan, kernels.Given(_packed(traced, params), q, k, v, *reach))
+  return out.reshape(*out.shape[:2], -1, out.shape[4])[:, :, :queries]
 
 
-def _check(scheme, block):
-  if isinstance(block, bool) or not isinstance(block, int) or block < 1:
-    raise ValueError(
-      f'block must be an integer of at least 1, got {block!r}: use 128 if '
-      'unsure'
-    )
-  if not scheme.blockwise:
-    raise ValueError(
-      f'{scheme} changes whole rows of logits and has no fused attention: use '
-      'dense attention, block=None'
-    )
-
-
-def _padded(size, x):
-  """Heads first, the last token repeated up to a whole number of blocks."""
-  x = blockwise.heads_first(x)
-  widths = (0, 0), (0, 0), (0, -x.shape[2] % size), (0, 0)
-  return jnp.pad(x, widths, mode='edge')
-
-
-def _fused(plan, rows, columns):
-  """Attention of padded arrays B x H x L x E, with its gradient."""
-
-  @jax.custom_vjp
-  def attention(params, q, k, v):
-    return forward(params, q, k, v)[0]
-
-  def forward(params, q, k, v):
-    given = _given(plan, rows, columns, params, q, k, v)
-    out, logsum = kernels.forward(plan, given)
-    return _joined(out), (params, q, k, v, out, logsum)
-
-  def backward(saved, d_out):
-    params, q, k, v, out, logsum = saved
-    given = _given(plan, rows, columns, params, q, k, v)
-    d_out = _cut(rows, d_out)
-    wide = lambda x: x.astype(jnp.float32)
-    delta = (wide(d_out) * wide(out)).sum(4)[:, :, :, None]
-    saved = kernels.Saved(d_out, logsum, delta)
-    by_queries = kernels.backward_queries(plan, given, saved)
-    by_keys = kernels.backward_keys(plan, given, saved)
-    d_params = _d_params(plan.hooks, params, (by_queries, by_keys))
-    d_q = _d_tokens(plan.hooks, q, by_queries)
-    d_k = _d_tokens(plan.hooks, k, by_keys)
-    return d_params, d_q, d_k, _joined(by_keys[kernels.V])
-
-  attention.defvjp(forward, backward)
-  return attention
+def _blocks(size, tokens):
+  """Tokens as blocks, with one row for what is one number a token."""
+  x, at, index = jax.tree.map(functools.partial(_cut, size), tokens)
+  at, index = jax.tree.map(lambda leaf: leaf.swapaxes(3, 4), (at, index))
+  return kernels.Blocks(x, jax.tree.leaves(at), index)
 
 
 def _cut(size, x_BxHxLxE):
@@ -161,43 +104,24 @@ def _cut(size, x_BxHxLxE):
   return x_BxHxLxE.reshape(batch, heads, length // size, size, width)
 
 
-def _joined(x_BxHxNxLxE):
-  batch, heads, blocks, size, width = x_BxHxNxLxE.shape
-  return x_BxHxNxLxE.reshape(batch, heads, blocks * size, width)
-
-
-def _given(plan, rows, columns, params, q, k, v):
-  """What the kernels read, in blocks."""
-
-  def blocks(size, tokens):
-    x, at, index = jax.tree.map(functools.partial(_cut, size), tokens)
-    turn = lambda leaf: leaf.swapaxes(3, 4)
-    at = list(map(turn, jax.tree.leaves(at)))
-    return kernels.Blocks(x, at, turn(index))
-
-  q, k = blocks(rows, q), blocks(columns, k)
-  by_queries, by_keys = _reach(q.index, k.index, plan.window)
-  params = _packed(plan.hooks, params)
-  return kernels.Given(params, q, k, _cut(columns, v), by_queries, by_keys)
-
-
 def _reach(q_index, k_index, window):
   """Which blocks meet: for each of queries those of keys, and the reverse.
 
-  Tokens are in order, so the blocks that a block meets are in between.
+  Keys are in order, so those that a block of queries meets are in between. The
+  queries may be in any order, but a block of keys meets a stretch of them.
   """
   q = q_index.reshape(q_index.shape[2], -1)
   k = k_index.reshape(k_index.shape[2], -1)
   count = functools.partial(jnp.searchsorted, side='right')
   first, last = jnp.zeros(q.shape[0], jnp.int32), count(k.min(1), q.max(1))
-  begin = jnp.searchsorted(q.max(1), k.min(1))
+  begin = jnp.searchsorted(jax.lax.cummax(q.max(1)), k.min(1))
   end = jnp.full(k.shape[0], q.shape[0], jnp.int32)
   if window is not None:
     first = count(k.max(1), q.min(1) - window)
     # An empty slot is after every window, however wide.
     real = jnp.where(k == blockwise.EMPTY, -1, k).max(1)
     real = jnp.minimum(real, blockwise.EMPTY - window)
-    end = count(q.min(1), real + (window - 1))
+    end = count(jax.lax.cummin(q.min(1), reverse=True), real + (window - 1))
   shaped = lambda x: x.astype(jnp.int32).reshape(1, 1, -1, 1, 1)
   return (shaped(first), shaped(last)), (shaped(begin), shaped(end))
 
@@ -207,65 +131,57 @@ def _packed(traced, params):
   used = traced.queries.matters | traced.keys.matters
   if traced.bias is not None:
     used |= traced.bias.matters
-  leaves = jax.tree.leaves(params)
-  return {
-    n: _pack(x, names)
-    for n, (x, names) in enumerate(zip(leaves, traced.params))
-    if n in used
-  }
-
-
-def _order(names):
-  """The axes of a parameter: that of heads, the others, the columns."""
-  place = {HEAD: 0, None: 1, COLUMN: 2}
-  return sorted(range(len(names)), key=lambda d: place[names[d]])
+  found = enumerate(zip(jax.tree.leaves(params), traced.params))
+  return {n: _pack(x, names) for n, (x, names) in found if n in used}
 
 
 def _pack(x, names):
+  place = {HEAD: 0, None: 1, COLUMN: 2}
+  order = sorted(range(x.ndim), key=lambda d: place[names[d]])
   heads = x.shape[names.index(HEAD)] if HEAD in names else 1
   columns = x.shape[names.index(COLUMN)] if COLUMN in names else 1
-  return x.transpose(_order(names)).reshape(1, heads, 1, -1, columns)
+  return x.transpose(order).reshape(1, heads, 1, -1, columns)
 
 
-def _unpacked(grad, x, names):
-  """The gradient of a parameter from those of all programs."""
-  over = (0, 2) if HEAD in names else (0, 1, 2)
-  order = _order(names)
-  grad = grad.sum(over).reshape([x.shape[d] for d in order])
-  return grad.transpose(np.argsort(order)).astype(x.dtype)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _fused(plan, given):
+  return kernels.forward(plan, given)[0]
 
 
-def _d_params(traced, params, grads):
-  """The gradients of parameters, from those of each kernel by leaf."""
-  leaves, tree = jax.tree.flatten(params)
-
-  def one(n, x):
-    found = [g[n] for g in grads if n in g]
-    total = sum(_unpacked(g, x, traced.params[n]) for g in found)
-    return total if found else _no_gradient(x)
-
-  return jax.tree.unflatten(tree, [one(n, x) for n, x in enumerate(leaves)])
+def _forward(plan, given):
+  out, logsum = kernels.forward(plan, given)
+  return out, (given, out, logsum)
 
 
-def _d_tokens(traced, tokens, grads):
-  """The gradients of queries or keys, of their positions, and of no index."""
-  _, at, index = tokens
-  leaves, tree = jax.tree.flatten(at)
-
-  def one(n, leaf):
-    if n not in grads:
-      return _no_gradient(leaf)
-    grad = grads[n].reshape(*grads[n].shape[:2], -1, 1)
-    # What shares a position: the sequences, the heads.
-    shared = tuple(d for d in (0, 1) if leaf.shape[d] < grad.shape[d])
-    return grad.sum(shared, keepdims=True).astype(leaf.dtype)
-
-  d_at = [one(n, leaf) for n, leaf in enumerate(leaves, traced.first + 1)]
-  d_x = _joined(grads[traced.first])
-  return d_x, jax.tree.unflatten(tree, d_at), _no_gradient(index)
+def _backward(plan, saved, d_out):
+  given, out, logsum = saved
+  wide = lambda x: x.astype(jnp.float32)
+  delta = (wide(d_out) * wide(out)).sum(4)[:, :, :, None]
+  saved = kernels.Saved(d_out, logsum, delta)
+  by_queries = kernels.backward_queries(plan, given, saved)
+  by_keys = kernels.backward_keys(plan, given, saved)
+  d_q = _of_tokens(plan.hooks.first, given.q, by_queries)
+  d_k = _of_tokens(plan.hooks.first, given.k, by_keys)
+  grads = lambda n: [g[n] for g in (by_queries, by_keys) if n in g]
+  d_params = {n: _shared(x, grads(n)) for n, x in given.params.items()}
+  return (kernels.Given(d_params, d_q, d_k, by_keys[kernels.V], None, None),)
 
 
-def _no_gradient(x):
-  if jnp.issubdtype(x.dtype, jnp.inexact):
-    return jnp.zeros(x.shape, x.dtype)
-  return np.zeros(x.shape, float0)
+_fused.defvjp(_forward, _backward)
+
+
+def _of_tokens(first, tokens, grads):
+  """The gradients of queries or keys and of their positions; of no index."""
+  found = enumerate(tokens.at, first + 1)
+  d_at = [_shared(x, [grads[n]] if n in grads else []) for n, x in found]
+  return kernels.Blocks(grads[first], d_at, None)
+
+
+def _shared(x, grads):
+  """The gradient of what several programs share, from those of each kernel."""
+
+  def one(grad):
+    over = [d for d in range(x.ndim) if x.shape[d] < grad.shape[d]]
+    return grad.sum(over, keepdims=True)
+
+  return sum(map(one, grads)).astype(x.dtype) if grads else None

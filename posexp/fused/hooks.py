@@ -1,14 +1,14 @@
 """The hooks of a scheme and their gradients, on the tiles of a kernel."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.dtypes import float0
 from jax.extend import core
 
-from posexp import schemes
+from posexp import blockwise, schemes
 from posexp.fused import tiles
 from posexp.fused.evaluate import evaluate, used
 from posexp.fused.tiles import COLUMN, HEAD, ROW, Names, Program
@@ -140,21 +140,25 @@ class Hooks(NamedTuple):
 def trace(
   scheme: schemes.Scheme,
   params: schemes.Params,
-  q_1xQxHxE: jax.ShapeDtypeStruct,
-  k_1xKxHxE: jax.ShapeDtypeStruct,
-  q_at: schemes.At,
-  k_at: schemes.At,
+  rows: blockwise.Tokens,
+  columns: blockwise.Tokens,
 ) -> Hooks:
   """Traces a scheme at the size of a tile; no array is needed, only shapes."""
-  _, queries, heads, width = q_1xQxHxE.shape
-  keys = k_1xKxHxE.shape[1]
-  param_names = _param_names(scheme, params, heads, width)
+  _, heads, _, width = rows.x_BxHxLxE.shape
+  queries, keys = (x.x_BxHxLxE.shape[2] for x in (rows, columns))
+  of_params = _param_names(scheme, params, heads, width)
 
-  def rotate(x, at, side):
-    names = [*param_names, (None, ROW, HEAD, COLUMN)]
-    names += [(None, ROW, HEAD)[: leaf.ndim] for leaf in jax.tree.leaves(at)]
+  def rotate(tokens, side):
+    x, at = (
+      _heads_last(tokens.x_BxHxLxE, 4),
+      jax.tree.map(_heads_last, tokens.at),
+    )
+    x_names = None, ROW, HEAD, COLUMN
+    at_names = [(None, ROW, HEAD)[: y.ndim] for y in jax.tree.leaves(at)]
     fn = lambda params, x, at: scheme.rotate(params, x, at, side)
-    return traced(fn, (params, x, at), names, (None, ROW, HEAD, COLUMN))
+    return traced(
+      fn, (params, x, at), [*of_params, x_names, *at_names], x_names
+    )
 
   def bias(params, index, q_at, k_at):
     found = scheme.bias(params, schemes.Head(index, heads), q_at, k_at)
@@ -162,35 +166,28 @@ def trace(
     return jnp.broadcast_to(found, (1, heads, queries, keys))
 
   index = jax.ShapeDtypeStruct((1, heads, 1, 1), jnp.int32)
-  q_leaves, q_names = _beside(q_at, (2, ROW))
-  k_leaves, k_names = _beside(k_at, (3, COLUMN))
-  head_names = (None, HEAD, None, None)
-  names = [*param_names, head_names, *q_names, *k_names]
-  logits = None
+  args = params, index, rows.at, jax.tree.map(_lying, columns.at)
+  count = len(jax.tree.leaves(rows.at))
+  names = [(None, HEAD, None, None)]
+  names += [(None, HEAD, ROW, None)] * count
+  names += [(None, HEAD, None, COLUMN)] * count
+  added = None
   if 'bias' in scheme.hooks():
-    args = params, index, q_leaves, k_leaves
-    logits = traced(bias, args, names, (None, HEAD, ROW, COLUMN))
-  return Hooks(
-    rotate(q_1xQxHxE, q_at, 'q'),
-    rotate(k_1xKxHxE, k_at, 'k'),
-    logits,
-    param_names,
-  )
+    out = None, HEAD, ROW, COLUMN
+    added = traced(bias, args, [*of_params, *names], out)
+  return Hooks(rotate(rows, 'q'), rotate(columns, 'k'), added, of_params)
 
 
-def _beside(at, where) -> tuple[Any, list[Names]]:
-  """Positions 1 x L (x H) as a bias has them, and the names of their axes."""
-  axis, name = where
+def _lying(x):
+  return jax.ShapeDtypeStruct((*x.shape[:2], *x.shape[:1:-1]), x.dtype)
 
-  def one(leaf):
-    shape = [1, leaf.shape[2] if leaf.ndim == 3 else 1, 1, 1]
-    shape[axis] = leaf.shape[1]
-    return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
 
-  names: list[str | None] = [None, HEAD, None, None]
-  names[axis] = name
-  leaves = jax.tree.map(one, at)
-  return leaves, [tuple(names)] * len(jax.tree.leaves(leaves))
+def _heads_last(x, axes=None):
+  """As a rotation has it, B x L x H (x E); B x L where heads share it."""
+  batch, heads, length, width = x.shape
+  axes = axes or (2 if heads == 1 else 3)
+  shape = (batch, length, heads, width)[:axes]
+  return jax.ShapeDtypeStruct(shape, x.dtype)
 
 
 def _param_names(scheme, params, heads, width) -> list[Names]:

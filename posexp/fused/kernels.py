@@ -51,8 +51,8 @@ class Given(NamedTuple):
   q: Blocks
   k: Blocks
   v: Any
-  keys: tuple[Any, Any]
-  queries: tuple[Any, Any]
+  keys: Any
+  queries: Any
 
 
 def forward(plan: Plan, given: Given) -> tuple[Array, Array]:
