@@ -10,20 +10,11 @@ from jax.extend import core
 from posexp.fused import lookups, rules, tiles
 from posexp.fused.tiles import Program, Tile
 
-CALLS = {
-  'jit': 'jaxpr',
-  'pjit': 'jaxpr',
-  'closed_call': 'call_jaxpr',
-  'custom_jvp_call': 'call_jaxpr',
-  'custom_vjp_call': 'call_jaxpr',
-  'checkpoint': 'jaxpr',
-}
-SAME = {'copy', 'device_put', 'stop_gradient'}
+CALLS = {'jit': 'jaxpr', 'custom_jvp_call': 'call_jaxpr'}
+SAME = {'device_put', 'stop_gradient'}
 _NAMES = (
-  'abs add add_any and ceil clamp convert_element_type cos cosh div eq erf exp '
-  'exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max '
-  'min mul ne neg not or pow rem round rsqrt select_n sign sin sinh sqrt '
-  'square sub tan tanh xor'
+  'abs add add_any convert_element_type cos div eq exp ge gt integer_pow log '
+  'log1p logistic lt max min mul ne neg select_n sin sub'
 )
 ELEMENTWISE = frozenset(_NAMES.split())
 
@@ -51,8 +42,7 @@ def evaluate(
 
   def read(atom: Any) -> Tile:
     if isinstance(atom, core.Literal):
-      dtype = _aval(atom).dtype
-      return tiles.constant(np.asarray(atom.val, dtype))
+      return tiles.constant(np.asarray(atom.val, _aval(atom).dtype))
     return env[atom]
 
   for eqn, needed in _live(jaxpr, wanted)[0]:
@@ -80,10 +70,7 @@ def _live(jaxpr, wanted):
 def _apply(program, eqn, operands, needed):
   name = eqn.primitive.name
   if name in CALLS:
-    inner = eqn.params[CALLS[name]]
-    if not isinstance(inner, core.ClosedJaxpr):
-      inner = core.ClosedJaxpr(inner, ())
-    return evaluate(program, inner, operands, needed)
+    return evaluate(program, eqn.params[CALLS[name]], operands, needed)
   if name in SAME:
     return operands
   if name in ELEMENTWISE:
@@ -95,7 +82,7 @@ def _apply(program, eqn, operands, needed):
 
 
 def _elementwise(program, eqn, operands):
-  shape = eqn.outvars[0].aval.shape
+  shape = _out(eqn).shape
   operands = [x if x.shape else rules.broadcast(x, shape, ()) for x in operands]
   return tiles.combine(program, functools.partial(_one, program, eqn), operands)
 
@@ -108,12 +95,8 @@ def _one(program, eqn, *entries):
     return np.bool_(False)
   if name == 'select_n' and tiles.is_number(first):
     return entries[1 + int(first)]
-  if name == 'convert_element_type':
-    dtype = eqn.params['new_dtype']
-    if first.dtype == dtype:
-      return first
-    if tiles.is_number(first):
-      return np.asarray(first).astype(dtype)[()]
+  if name == 'convert_element_type' and first.dtype == _out(eqn).dtype:
+    return first
   return eqn.primitive.bind(*tiles.alike(*entries), **eqn.params)
 
 
@@ -121,60 +104,39 @@ def _aval(atom) -> Any:
   return atom.aval
 
 
-def _dtype(eqn):
-  return eqn.outvars[0].aval.dtype
-
-
-def _shape(eqn):
-  return eqn.outvars[0].aval.shape
-
-
-def _broadcast_in_dim(_, eqn, x):
-  return rules.broadcast(x, _shape(eqn), eqn.params['broadcast_dimensions'])
+def _out(eqn):
+  return _aval(eqn.outvars[0])
 
 
 def _concatenate(program, eqn, *parts):
   d = eqn.params['dimension']
-  return rules.concatenate(program, parts, d, _dtype(eqn))
+  return rules.concatenate(program, parts, d, _out(eqn).dtype)
 
 
 def _dot_general(program, eqn, a, b):
   over = eqn.params['dimension_numbers']
-  return rules.dot_general(program, a, b, over, _dtype(eqn))
-
-
-def _iota(_, eqn):
-  d, shape = eqn.params['dimension'], _shape(eqn)
-  counted = tiles.constant(np.arange(shape[d], dtype=_dtype(eqn)))
-  return rules.broadcast(counted, shape, [d])
+  return rules.dot_general(program, a, b, over, _out(eqn).dtype)
 
 
 def _pad(_, eqn, x, value):
-  if not tiles.is_zero(value.planes.item()):
-    raise tiles.refusal('padding other than zeros')
-  for d, (low, high, between) in enumerate(eqn.params['padding_config']):
-    if low < 0 or high < 0:
-      raise tiles.refusal('negative padding')
-    size = _shape(eqn)[d]
-    x = rules.embed(x, d, int(low), int(between) + 1, size, _dtype(eqn))
-  return x
-
-
-def _reduce_sum(program, eqn, x):
-  for d in sorted(eqn.params['axes'], reverse=True):
-    x = rules.reduce_sum(program, x, d)
+  widths = eqn.params['padding_config']
+  if not tiles.is_zero(value.planes.item()) or min(min(w) for w in widths) < 0:
+    raise tiles.refusal('padding but with zeros')
+  for d, (low, _, between) in enumerate(widths):
+    size, dtype = _out(eqn).shape[d], _out(eqn).dtype
+    x = rules.embed(x, d, int(low), int(between) + 1, size, dtype)
   return x
 
 
 def _reshape(program, eqn, x):
-  return rules.reshape(program, x, _shape(eqn), _dtype(eqn))
+  return rules.reshape(program, x, _out(eqn).shape, _out(eqn).dtype)
 
 
 def _slice(_, eqn, x):
   starts = eqn.params['start_indices']
   steps = eqn.params['strides'] or (1,) * len(starts)
   for d, (start, step) in enumerate(zip(starts, steps)):
-    x = rules.take(x, d, start, step, _shape(eqn)[d])
+    x = rules.take(x, d, start, step, _out(eqn).shape[d])
   return x
 
 
@@ -184,42 +146,36 @@ def _split(_, eqn, x):
   return [rules.take(x, d, int(a), 1, n) for a, n in zip(starts, sizes)]
 
 
-def _squeeze(_, eqn, x):
-  for d in sorted(eqn.params['dimensions'], reverse=True):
-    x = rules.drop(x, d)
-  return x
-
-
 def _stack(program, eqn, *parts):
   d = eqn.params['axis']
   inserted = [rules.insert(p, d) for p in parts]
-  return rules.concatenate(program, inserted, d, _dtype(eqn))
+  return rules.concatenate(program, inserted, d, _out(eqn).dtype)
 
 
-def _transpose(_, eqn, x):
-  return rules.transpose(x, eqn.params['permutation'])
+def _sum(program, eqn, x):
+  return rules.reduce_sum(program, x, eqn.params['axes'])
 
 
 def _unstack(_, eqn, x):
   d = eqn.params['axis']
-  parts = [rules.take(x, d, k, 1, 1) for k in range(x.shape[d])]
-  return [rules.drop(p, d) for p in parts]
+  return [rules.drop(x, d, k) for k in range(x.shape[d])]
 
 
 RULES: dict[str, Callable] = {
-  'broadcast_in_dim': _broadcast_in_dim,
+  'broadcast_in_dim': lambda _, eqn, x: rules.broadcast(
+    x, _out(eqn).shape, eqn.params['broadcast_dimensions']
+  ),
   'concatenate': _concatenate,
   'dot_general': _dot_general,
   'gather': lookups.gather,
-  'iota': _iota,
   'pad': _pad,
-  'reduce_sum': _reduce_sum,
+  'reduce_sum': _sum,
   'reshape': _reshape,
   'scatter-add': lookups.scatter_add,
   'slice': _slice,
   'split': _split,
-  'squeeze': _squeeze,
+  'squeeze': _reshape,
   'stack': _stack,
-  'transpose': _transpose,
+  'transpose': lambda _, eqn, x: rules.transpose(x, eqn.params['permutation']),
   'unstack': _unstack,
 }

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.dtypes import float0
 from jax.extend import core
 
@@ -72,6 +73,13 @@ class Traced(NamedTuple):
       for n, grad in zip(numbers, grads)
       if grad is not None
     }
+
+  def zeros(self, program: Program, n: int) -> list[Array]:
+    """A gradient of zeros of a leaf, as `pull` gives it."""
+    shape = self.leaves[n].shape
+    nothing = tiles.constant(np.zeros((1,) * len(shape), np.float32))
+    nothing = nothing._replace(shape=shape)
+    return tiles.entries(program, nothing, self.grads[n])
 
   def _tiles(self, given):
     # What is not given is not looked at.
@@ -168,7 +176,7 @@ def trace(
   index = jax.ShapeDtypeStruct((1, heads, 1, 1), jnp.int32)
   args = params, index, rows.at, jax.tree.map(_lying, columns.at)
   count = len(jax.tree.leaves(rows.at))
-  names = [(None, HEAD, None, None)]
+  names: list[Names] = [(None, HEAD, None, None)]
   names += [(None, HEAD, ROW, None)] * count
   names += [(None, HEAD, None, COLUMN)] * count
   added = None

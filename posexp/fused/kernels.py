@@ -116,7 +116,7 @@ def _queries(plan, own, whole, out):
     more = view.pull_bias(mine, theirs, d_logits, 'q')
     return d_q + dot(d_logits, k, 1, 0), _sum(grads, more)
 
-  start = jnp.zeros(q.shape, jnp.float32), view.zeros(mine, 'q')
+  start = jnp.zeros(q.shape, jnp.float32), view.zeros('q')
   d_q, grads = _loop(reach, step, start)
   more = view.pull(plan.hooks.queries, mine, view.scaled(d_q, q.dtype))
   _write(out, _sum(grads, more))
@@ -148,7 +148,7 @@ def _keys(plan, own, whole, out):
     return d_k, d_v, _sum(grads, more)
 
   zeros = lambda x: jnp.zeros(x.shape, jnp.float32)
-  start = zeros(k), zeros(v), view.zeros(mine, 'k')
+  start = zeros(k), zeros(v), view.zeros('k')
   d_k, d_v, grads = _loop(reach, step, start)
   grads = _sum(grads, view.pull(plan.hooks.keys, mine, d_k))
   _write(out, {**grads, V: [d_v]})

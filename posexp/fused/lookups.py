@@ -16,8 +16,6 @@ from posexp.fused.tiles import AXIS, HEAD, ROW, Program, Row, Tile
 def gather(program: Program, eqn, table: Tile, index: Tile) -> Tile:
   """The rows of a table that indices ask for."""
   over, kept, offset = _gather_axes(eqn, table)
-  for d in over:
-    table = table if table.names[d] == HEAD else tiles.unroll(table, d)
   out = eqn.outvars[0].aval.shape
   vectors = tiles.spread(index.planes, index.planes.ndim - 1, len(over))
   inner = [table.planes.shape[d] for d in kept]
@@ -46,6 +44,7 @@ def _gather_axes(eqn, table):
     set(over) == set(numbers.collapsed_slice_dims)
     and not numbers.operand_batching_dims
     and all(sizes[d] == table.shape[d] for d in kept)
+    and all(table.names[d] in (None, HEAD) for d in over)
     and 'FILL' not in str(eqn.params['mode'])
   )
   if not plain:
@@ -59,18 +58,10 @@ def _chosen(program, name, planes, d, entry):
     raise tiles.refusal('a look-up of another head')
   if planes.shape[d] == 1:
     return planes
-  if tiles.is_number(entry):
-    return planes.take([int(entry)], d)
-  entry = tiles.loaded(entry)
-  rows = list(planes.reshape(-1))
+  entry, rows = tiles.loaded(entry), list(planes.reshape(-1))
   if len(rows) == planes.shape[d] and all(isinstance(r, Row) for r in rows):
     return tiles.objects([1] * planes.ndim, [_row(rows, entry)])
-  first, *rest = tiles.pieces(planes, d)
-  for k, piece in enumerate(rest, 1):
-    here = tiles.equal(entry, k)
-    choose = lambda a, b, here=here: tiles.where(here, b, a)
-    first = tiles.each(choose, first, piece)
-  return first
+  return tiles.chosen(planes, d, entry)
 
 
 def _row(rows, entry):
@@ -107,8 +98,7 @@ def scatter_add(program: Program, eqn, base: Tile, index: Tile, rows: Tile):
     size = base.shape[over[many[0]]]
     return tiles.each(lambda e: _by_row(e, summed, entry, size), planes)
 
-  plus = lambda a, b: tiles.each(tiles.plus, a, b)
-  planes = functools.reduce(plus, [add_up(*u) for u in updates])
+  planes = functools.reduce(tiles.plus_each, [add_up(*u) for u in updates])
   for n in many:
     names[over[n]] = ROW
   for d in sorted(over):

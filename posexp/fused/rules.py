@@ -1,7 +1,6 @@
 """What each operation does to the shape, the names and the planes of tiles."""
 
 import functools
-import itertools
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,15 +35,10 @@ def insert(x: Tile, d: int) -> Tile:
 def drop(x: Tile, d: int, place: int = 0) -> Tile:
   """One place of an axis that is unrolled or of size 1."""
   of = lambda values: (*values[:d], *values[d + 1 :])
-  planes = x.planes.take(place if x.planes.shape[d] > 1 else 0, d)
-  return Tile(of(x.shape), of(x.names), _planes(planes))
-
-
-def _planes(planes) -> np.ndarray:
-  # NumPy hands out what is in an array without axes.
-  return (
-    planes if isinstance(planes, np.ndarray) else tiles.objects((), [planes])
-  )
+  place = place if x.planes.shape[d] > 1 else 0
+  # Reshaped, as NumPy hands out what is in an array without axes.
+  planes = x.planes.take([place], d).reshape(of(x.planes.shape))
+  return Tile(of(x.shape), of(x.names), planes)
 
 
 def resized(x: Tile, d: int, size: int, planes: np.ndarray) -> Tile:
@@ -115,107 +109,72 @@ def product(a, b, a_axis: int, b_axis: int):
   return out.astype(a.dtype)
 
 
-def reduce_sum(program: Program, x: Tile, d: int) -> Tile:
-  """The sum over an axis, which is gone."""
-  name, n = x.names[d], x.shape[d]
-  if name == HEAD and not program.partial:
-    raise tiles.refusal('a sum over heads')
-  if name in AXIS:
-    planes = tiles.each(lambda e: tiles.total(e, name, n), x.planes)
-  elif name == HEAD:
+def reduce_sum(program: Program, x: Tile, axes) -> Tile:
+  """The sum over axes, which are gone."""
+  for d in sorted(axes, reverse=True):
+    name, n = x.names[d], x.shape[d]
     planes = x.planes
-  else:
-    add = lambda a, b: tiles.each(tiles.plus, a, b)
-    planes = functools.reduce(
-      add, tiles.pieces(tiles.spread(x.planes, d, n), d)
-    )
-  return drop(Tile(x.shape, x.names, planes), d)
+    if name == HEAD and not program.partial:
+      raise tiles.refusal('a sum over heads')
+    if name in AXIS:
+      add = functools.partial(tiles.total, name=name, n=n)
+      planes = tiles.each(add, planes)
+    elif name is None:
+      parts = tiles.pieces(tiles.spread(planes, d, n), d)
+      planes = functools.reduce(tiles.plus_each, parts)
+    x = drop(x._replace(planes=planes), d)
+  return x
 
 
 def concatenate(program: Program, parts, d: int, dtype) -> Tile:
-  parts = [p for p in parts if p.shape[d]]
-  size = sum(p.shape[d] for p in parts)
-  names = _names_beside(parts, d)
-  parts = [tiles.conform(program, p, names) for p in parts]
-  if names[d] is None:
-    spread = [tiles.spread(p.planes, d, p.shape[d]) for p in parts]
-    extent = np.broadcast_shapes(
-      *((*p.shape[:d], 1, *p.shape[d + 1 :]) for p in spread)
-    )
-    fit = lambda p: np.broadcast_to(
-      p, (*extent[:d], p.shape[d], *extent[d + 1 :])
-    )
-    joined = np.concatenate([fit(p) for p in spread], d)
-    return tiles.tile(
-      (*parts[0].shape[:d], size, *parts[0].shape[d + 1 :]), names, joined
-    )
-  starts = np.cumsum([0, *(p.shape[d] for p in parts)])
+  """As a sum: each part in its place among zeros."""
+  ends = np.cumsum([p.shape[d] for p in parts])
+  starts = [int(end) - p.shape[d] for end, p in zip(ends, parts)]
+  size = int(ends[-1])
   placed = [
-    embed(p, d, int(start), 1, size, dtype) for p, start in zip(parts, starts)
+    embed(p, d, start, 1, size, dtype)
+    for p, start in zip(parts, starts)
+    if p.shape[d]
   ]
-  return functools.reduce(
-    lambda a, b: tiles.combine(program, tiles.plus, (a, b)), placed
-  )
+  return _added(program, placed)
 
 
-def _names_beside(parts, d):
-  # As if all were as long as the first along the axis where they differ.
-  long = [Tile(parts[0].shape, p.names, p.planes) for p in parts]
-  return tiles.common(long)
+def _added(program, parts):
+  add = lambda a, b: tiles.combine(program, tiles.plus, (a, b))
+  return functools.reduce(add, parts)
 
 
 def reshape(program: Program, x: Tile, shape, dtype) -> Tile:
   """Axes of size 1 come and go, and one may split in two or two merge."""
-  old = [d for d, n in enumerate(x.shape) if n != 1]
-  new = [n for n in shape if n != 1]
-  sizes = [x.shape[d] for d in old]
-  if sizes == new:
-    kept = [d for d, n in enumerate(shape) if n != 1]
-    for d in reversed(range(len(x.shape))):
-      x = x if d in old else drop(x, d)
-    return broadcast(x, shape, kept)
-  n = next(
-    n for n, (a, b) in enumerate(itertools.zip_longest(sizes, new)) if a != b
-  )
-  if len(new) == len(old) + 1:
-    x = _split(program, x, old[n], new[n : n + 2], dtype)
-  elif len(new) == len(old) - 1:
-    for d in range(old[n] + 1, old[n + 1]):
-      x = drop(x, d)
-    x = _merged(program, x, old[n], dtype)
-  else:
+  for d in reversed(range(len(x.shape))):
+    x = drop(x, d) if x.shape[d] == 1 else x
+  places = [d for d, n in enumerate(shape) if n != 1]
+  sizes = tuple(shape[d] for d in places)
+  differs = [d for d, (a, b) in enumerate(zip(x.shape, sizes)) if a != b]
+  if differs and len(x.shape) > len(sizes):
+    x = _merged(program, x, differs[0], dtype)
+  elif differs:
+    x = _parted(program, x, differs[0], sizes, dtype)
+  if x.shape != sizes:
     raise tiles.refusal('a reshape of several axes')
-  return reshape(program, x, shape, dtype)
-
-
-def _split(program, x, d, sizes, dtype):
-  """One axis as two, of which the longer keeps a name."""
-  first, second = sizes
-  if first >= second:
-    parts = [take(x, d, k, second, first) for k in range(second)]
-    d += 1
-  else:
-    parts = [take(x, d, k * second, 1, second) for k in range(first)]
-  return concatenate(program, [insert(p, d) for p in parts], d, dtype)
+  return broadcast(x, shape, places)
 
 
 def _merged(program, x, d, dtype):
-  """Axes d and d + 1 as one, with the name of either."""
+  """Axes d and d + 1 as one, with the name of the former."""
   first, second = x.shape[d : d + 2]
-  size = first * second
-  if x.names[d + 1] is None:
-    parts = [drop(x, d + 1, k) for k in range(second)]
-    parts = [embed(p, d, k, second, size, dtype) for k, p in enumerate(parts)]
-  elif x.names[d] is None:
-    parts = [drop(x, d, k) for k in range(first)]
-    parts = [
-      embed(p, d, k * second, 1, size, dtype) for k, p in enumerate(parts)
-    ]
-  else:
+  if x.names[d + 1]:
     raise tiles.refusal('two axes of a tile as one')
-  return functools.reduce(
-    lambda a, b: tiles.combine(program, tiles.plus, (a, b)), parts
-  )
+  size, parts = first * second, [drop(x, d + 1, k) for k in range(second)]
+  placed = [embed(p, d, k, second, size, dtype) for k, p in enumerate(parts)]
+  return _added(program, placed)
+
+
+def _parted(program, x, d, sizes, dtype):
+  """One axis as two, of which the former keeps the name."""
+  first, second = sizes[d : d + 2]
+  parts = [take(x, d, k, second, first) for k in range(second)]
+  return concatenate(program, [insert(p, d + 1) for p in parts], d + 1, dtype)
 
 
 def dot_general(program: Program, a: Tile, b: Tile, dimensions, dtype) -> Tile:
@@ -234,9 +193,7 @@ def dot_general(program: Program, a: Tile, b: Tile, dimensions, dtype) -> Tile:
   b = broadcast(b, a.shape, [*range(batch), *free, *last])
   times = lambda x, y: lax.mul(*(e.astype(dtype) for e in tiles.alike(x, y)))
   out = tiles.combine(program, times, (a, b))
-  for d in reversed(last):
-    out = reduce_sum(program, out, d)
-  return out
+  return reduce_sum(program, out, last)
 
 
 def _sorted(x, batch, over):
@@ -251,18 +208,12 @@ def _matrices(a, b, batch, shape, dtype):
   for x in (a, b):
     entry = x.planes.reshape(-1)[0]
     for n, name in zip(x.shape, x.names):
-      if name in AXIS:
-        entry = tiles.along(entry, name, n)
+      entry = tiles.along(entry, name, n) if name in AXIS else entry
     sides.append((entry, AXIS[x.names[-1]]))
-  # What were columns of a stay columns, as in the rest of the function.
-  names = [ROW, COLUMN]
-  if COLUMN in a.names[:-1]:
-    names.reverse()
-    sides.reverse()
   (x, x_axis), (y, y_axis) = sides
   out = product(x, y, x_axis, y_axis).astype(dtype)
-  of_a = [names[0] if name in AXIS else name for name in a.names[:-1]]
-  of_b = [names[1] if name in AXIS else name for name in b.names[batch:-1]]
+  of_a = [ROW if name in AXIS else name for name in a.names[:-1]]
+  of_b = [COLUMN if name in AXIS else name for name in b.names[batch:-1]]
   of_a[:batch] = [p or q for p, q in zip(a.names, b.names[:batch])]
   planes = tiles.objects((1,) * len(shape), [out])
   return tiles.tile(shape, (*of_a, *of_b), planes)

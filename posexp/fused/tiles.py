@@ -8,6 +8,7 @@ with such an axis is several matrices, or several numbers.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -186,6 +187,10 @@ def each(fn: Callable, *planes: np.ndarray) -> np.ndarray:
   return objects(shape, [fn(*map(loaded, row)) for row in zip(*flat)])
 
 
+def plus_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  return each(plus, a, b)
+
+
 def pieces(planes, d) -> list[np.ndarray]:
   """The planes at each place of an axis, which is kept."""
   return [planes.take([k], d) for k in range(planes.shape[d])]
@@ -234,41 +239,27 @@ def _width(x: Tile) -> int:
 
 def conform(program: Program, x: Tile, names: Names) -> Tile:
   """The same tile under these names, as far as it changes along them."""
-  for d, name in enumerate(x.names):
-    if name and name != names[d]:
-      x = unroll(x, d)
-  for d, name in enumerate(names):
-    if name and name != x.names[d] and x.planes.shape[d] > 1:
+  for d, (own, name) in enumerate(zip(x.names, names)):
+    if own not in (None, name):
+      raise refusal('an axis that is another elsewhere')
+    if name and own is None and x.planes.shape[d] > 1:
       x = _roll(program, x, d, name)
   return x
 
 
-def _renamed(x, d, name, planes) -> Tile:
+def _roll(program, x, d, name) -> Tile:
+  index = program.head if name == HEAD else numbered(x.shape[d], name)
+  planes = chosen(x.planes, d, index)
   return tile(x.shape, (*x.names[:d], name, *x.names[d + 1 :]), planes)
 
 
-def _roll(program, x, d, name) -> Tile:
-  index = program.head if name == HEAD else numbered(x.shape[d], name)
-  first, *rest = pieces(x.planes, d)
+def chosen(planes: np.ndarray, d: int, index: Array) -> np.ndarray:
+  """Planes that are 1 long on an axis, those at an index."""
+  first, *rest = pieces(planes, d)
   for k, piece in enumerate(rest, 1):
-    here = equal(index, k)
-    first = each(lambda a, b, here=here: where(here, b, a), first, piece)
-  return _renamed(x, d, name, first)
-
-
-def unroll(x: Tile, d: int) -> Tile:
-  """The same tile with several planes in place of an axis with a name."""
-  name, n = x.names[d], x.shape[d]
-  if name == HEAD:
-    raise refusal('what brings heads together')
-  if name is None or _width(x) == 1:
-    return _renamed(x, d, None, x.planes)
-
-  def one(k):
-    here = equal(numbered(n, name), k)
-    return each(lambda e: total(only_where(here, e), name, n), x.planes)
-
-  return _renamed(x, d, None, np.concatenate([one(k) for k in range(n)], d))
+    choose = functools.partial(where, equal(index, k))
+    first = each(choose, piece, first)
+  return first
 
 
 def numbered(n: int, name: str) -> Array:

@@ -75,8 +75,7 @@ class View:
 
   def queries(self, block: Blocks) -> Array:
     """Rotated, and divided by the root of the width."""
-    hook = self._plan.hooks.queries
-    q = hook(self._program, self._rotated(block))
+    q = self._plan.hooks.queries(self._program, self._rotated(block))
     return self.scaled(q, q.dtype)
 
   def scaled(self, x: Array, dtype) -> Array:
@@ -90,21 +89,7 @@ class View:
     """The gradients of all that a rotation depends on."""
     d_x = d_x.astype(hook.forward.out_avals[0].dtype)
     given, wanted = self._rotated(block), rotated_learns(hook, self._plan)
-    grads = hook.pull(self._program, given, d_x, wanted)
-    first = self._plan.hooks.first
-    return {n: [g.T for g in e] if n > first else e for n, e in grads.items()}
-
-  def logits(self, rows: Blocks, columns: Blocks, q: Array, k: Array):
-    """The logits, and which of them count."""
-    logits = dot(q, k, 1, 1)
-    if self._plan.hooks.bias is not None:
-      given = self._biased(rows, columns)
-      logits = logits + self._plan.hooks.bias(self._program, given)
-    q_index, k_index = rows.index.T, columns.index
-    visible = k_index <= q_index
-    if self._plan.window is not None:
-      visible &= k_index > q_index - self._plan.window
-    return logits, visible
+    return self._lying(hook.pull(self._program, given, d_x, wanted))
 
   def pull_logits(self, rows, columns, q, k, v, saved: Saved):
     """The weights, and the gradient of the logits."""
@@ -112,43 +97,46 @@ class View:
     weights = jnp.where(visible, jnp.exp(logits - saved.logsum.T), 0.0)
     return weights, weights * (dot(saved.d_out, v, 1, 1) - saved.delta.T)
 
+  def logits(self, rows: Blocks, columns: Blocks, q: Array, k: Array):
+    """The logits, and which of them count."""
+    logits, added = dot(q, k, 1, 1), self._plan.hooks.bias
+    if added is not None:
+      logits = logits + added(self._program, self._biased(rows, columns))
+    q_index, k_index = rows.index.T, columns.index
+    visible = k_index <= q_index
+    if self._plan.window is not None:
+      visible &= k_index > q_index - self._plan.window
+    return logits, visible
+
   def pull_bias(self, rows, columns, d_logits: Array, side: str) -> Grads:
     """The gradients of the positions of one side; with queries, of params."""
-    hooks = self._plan.hooks
-    wanted = {n: m for m, n in biased_learns(self._plan, side).items()}
-    if not wanted or hooks.bias is None:
+    added, wanted = self._plan.hooks.bias, biased_learns(self._plan, side)
+    if added is None or not wanted:
       return {}
     given = self._biased(rows, columns)
-    grads = hooks.bias.pull(self._program, given, d_logits, wanted)
-    of_rows = range(hooks.first + 1, hooks.first_of_keys)
-    return {
-      wanted[n]: [g.T for g in e] if n in of_rows else e
-      for n, e in grads.items()
-    }
+    grads = added.pull(self._program, given, d_logits, wanted.values())
+    return self._lying({n: grads[m] for n, m in wanted.items()})
 
-  def zeros(self, block: Blocks, side: str) -> Grads:
+  def zeros(self, side: str) -> Grads:
     """What the sums of `pull_bias` begin with."""
-    hooks = self._plan.hooks
-    zeros = lambda *shape: jnp.zeros(shape, jnp.float32)
+    added, wanted = self._plan.hooks.bias, biased_learns(self._plan, side)
+    if added is None:
+      return {}
+    zeros = {n: added.zeros(self._program, m) for n, m in wanted.items()}
+    return self._lying(zeros)
 
-    def one(n):
-      if n > hooks.first:
-        return [zeros(1, block.index.shape[1])]
-      rows, columns = len(self._params[n]), self._params[n][0].size
-      if hooks.params[n].count(None) < 2:
-        return [zeros(rows, columns)]
-      return [zeros(1, columns)] * rows
-
-    return {n: one(n) for n in biased_learns(self._plan, side)}
+  def _lying(self, grads: Grads) -> Grads:
+    """Those of positions, which are one number a token, as one row."""
+    lie = lambda g: g.T if g.shape[1] == 1 else g
+    first = self._plan.hooks.first
+    return {n: list(map(lie, g)) if n > first else g for n, g in grads.items()}
 
   def _rotated(self, block) -> Leaves:
-    own = [block.x, *(at.T for at in block.at)]
-    return self._leaves(own)
+    return self._leaves([block.x, *(at.T for at in block.at)])
 
   def _biased(self, rows, columns) -> Leaves:
-    return self._leaves(
-      [self._program.head, *(x.T for x in rows.at), *columns.at]
-    )
+    q_at = [at.T for at in rows.at]
+    return self._leaves([self._program.head, *q_at, *columns.at])
 
   def _leaves(self, own):
     own = [[x] for x in own]
@@ -172,9 +160,9 @@ def biased_learns(plan: Plan, side: str) -> dict[int, int]:
   """
   hooks = plan.hooks
   learns = frozenset() if hooks.bias is None else hooks.bias.learns
-  by = hooks.first_of_keys - hooks.first - 1
   if side == 'q':
     return {n: n for n in learns if n < hooks.first_of_keys}
+  by = hooks.first_of_keys - hooks.first - 1
   return {n - by: n for n in learns if n >= hooks.first_of_keys}
 
 
