@@ -1,60 +1,49 @@
 """Tables: rows by index, and their gradients.
 
-Kernels have no look-up, so every index is compared with every row.
+Kernels have no look-up, so an index is compared with every row.
 """
-
-import functools
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from posexp.fused import tiles
-from posexp.fused.tiles import AXIS, HEAD, ROW, Program, Row, Tile
+from posexp.fused import rules, tiles
+from posexp.fused.tiles import HEAD, ROW, Program, Row, Tile
 
 
 def gather(program: Program, eqn, table: Tile, index: Tile) -> Tile:
-  """The rows of a table that indices ask for."""
-  over, kept, offset = _gather_axes(eqn, table)
-  out = eqn.outvars[0].aval.shape
-  vectors = tiles.spread(index.planes, index.planes.ndim - 1, len(over))
-  inner = [table.planes.shape[d] for d in kept]
-
-  def look(vector):
-    planes = table.planes
-    # What one number chooses leaves less to choose from by many.
-    for d, entry in sorted(zip(over, vector), key=lambda de: np.size(de[1])):
-      planes = _chosen(program, table.names[d], planes, d, entry)
-    return list(planes.reshape(-1))
-
-  found = [e for v in vectors.reshape(-1, len(over)) for e in look(v)]
-  order = [*(d for d in range(len(out)) if d not in offset), *offset]
-  names = [*index.names[:-1], *(table.names[d] for d in kept)]
-  planes = tiles.objects((*vectors.shape[:-1], *inner), found)
-  back = np.argsort(order)
-  return tiles.tile(out, [names[n] for n in back], planes.transpose(back))
-
-
-def _gather_axes(eqn, table):
-  """The axes of the table that are looked up, the others, where those go."""
+  """The row of a table that an index asks for, where there is one for all."""
   numbers, sizes = eqn.params['dimension_numbers'], eqn.params['slice_sizes']
-  over = tuple(numbers.start_index_map)
-  kept = [d for d in range(len(table.shape)) if d not in over]
+  over, dropped = numbers.start_index_map, numbers.collapsed_slice_dims
+  count = _count(index, over, dropped, numbers.offset_dims)
+  filled = 'FILL' in str(eqn.params['mode'])
+  if filled or sizes[count:] != table.shape[count:]:
+    raise tiles.refusal('a look-up of this kind')
+  planes, vector = table.planes, index.planes.reshape(-1)
+  # The head comes last and leaves less to choose from by each pair of tokens.
+  for d in reversed(range(count)):
+    planes = _chosen(program, table.names[d], planes, d, vector[d])
+  names = *index.names[:-1], *table.names[count:]
+  extent = (1,) * (len(index.shape) - 1) + planes.shape[count:]
+  return tiles.tile(eqn.outvars[0].aval.shape, names, planes.reshape(extent))
+
+
+def _count(index, over, dropped, window):
+  """How many axes are looked up: the first of a table, whole rows at once."""
+  count, last = len(over), len(index.shape) - 1
   plain = (
-    set(over) == set(numbers.collapsed_slice_dims)
-    and not numbers.operand_batching_dims
-    and all(sizes[d] == table.shape[d] for d in kept)
-    and all(table.names[d] in (None, HEAD) for d in over)
-    and 'FILL' not in str(eqn.params['mode'])
+    tuple(over) == tuple(dropped) == tuple(range(count))
+    and index.planes.size == count
+    and all(d >= last for d in window)
   )
   if not plain:
     raise tiles.refusal('a look-up of this kind')
-  return over, kept, list(numbers.offset_dims)
+  return count
 
 
 def _chosen(program, name, planes, d, entry):
   """Planes that are 1 long on an axis, those at an index."""
-  if name == HEAD and entry is not program.head:
+  if name not in (None, HEAD) or (name and entry is not program.head):
     raise tiles.refusal('a look-up of another head')
   if planes.shape[d] == 1:
     return planes
@@ -77,82 +66,41 @@ def _row(rows, entry):
 
 def scatter_add(program: Program, eqn, base: Tile, index: Tile, rows: Tile):
   """The gradient of a look-up: for each row, the sum where it was found."""
-  over, window = _scatter_axes(eqn, base)
-  updates, summed = _updates(program, index, rows, window, len(over))
-  own = [
-    all(v[n] is program.head for v, _ in updates) for n in range(len(over))
-  ]
-  names: list[str | None] = [None] * len(base.shape)
-  for d, name in zip(sorted(set(range(len(names))) - set(over)), window):
-    names[d] = rows.names[name]
-  for d, mine in zip(over, own):
-    names[d] = HEAD if mine else None
-  many = [n for n, d in enumerate(over) if not own[n] and base.shape[d] > 1]
-  if len(many) > 1 or (many and ROW in names):
-    raise tiles.refusal('the gradient of a look-up by two indices')
-
-  def add_up(vector, planes):
-    if not many:
-      return tiles.each(lambda e: _total(e, summed), planes)
-    entry = tiles.loaded(vector[many[0]])
-    size = base.shape[over[many[0]]]
-    return tiles.each(lambda e: _by_row(e, summed, entry, size), planes)
-
-  planes = functools.reduce(tiles.plus_each, [add_up(*u) for u in updates])
-  for n in many:
-    names[over[n]] = ROW
-  for d in sorted(over):
-    planes = np.expand_dims(planes, d)
-  return tiles.tile(base.shape, names, planes)
-
-
-def _scatter_axes(eqn, base):
-  """The axes of the table that are looked up; those of rows that are not."""
-  numbers = eqn.params['dimension_numbers']
-  over = tuple(numbers.scatter_dims_to_operand_dims)
-  plain = (
-    set(over) == set(numbers.inserted_window_dims)
-    and not numbers.operand_batching_dims
-    and all(map(tiles.is_zero, base.planes.reshape(-1)))
+  numbers, vector = eqn.params['dimension_numbers'], index.planes.reshape(-1)
+  over, dropped = (
+    numbers.scatter_dims_to_operand_dims,
+    numbers.inserted_window_dims,
   )
-  if not plain:
+  count = _count(index, over, dropped, numbers.update_window_dims)
+  axes, rest = range(len(index.shape) - 1), rows.names[len(index.shape) - 1 :]
+  where = [a or b for a, b in zip(rows.names, index.names[:-1])]
+  rows = rows._replace(names=(*where, *rest))
+  names = [HEAD if e is program.head else None for e in vector]
+  many = [d for d in range(count) if not names[d] and base.shape[d] > 1]
+  plain = all(map(tiles.is_zero, base.planes.reshape(-1)))
+  if not plain or len(many) > 1 or (many and rows.planes.size > 1):
     raise tiles.refusal('the gradient of a look-up of this kind')
-  return over, list(numbers.update_window_dims)
+  if many:
+    names[many[0]] = ROW
+    rows = _by_row(program, rows, axes, vector[many[0]], base.shape[many[0]])
+  else:
+    rows = rules.reduce_sum(program, rows, axes)
+  planes = rows.planes.reshape((1,) * count + rows.planes.shape)
+  return tiles.tile(base.shape, (*names, *rest), planes)
 
 
-def _updates(program, index, rows, window, count):
-  """Each index with the planes to add there; the named axes to sum over."""
-  batch = [d for d in range(len(rows.shape)) if d not in window]
-  names = [rows.names[d] or name for d, name in zip(batch, index.names)]
-  if HEAD in names and not program.partial:
-    raise tiles.refusal('a sum over heads')
-  if any(name and n > 1 for name, n in zip(names, index.planes.shape)):
-    raise tiles.refusal('a look-up along an axis of a tile')
-  # An axis along which nothing changes still counts as often as it is long.
-  extent = [1 if name else rows.shape[d] for name, d in zip(names, batch)]
-  inner = [rows.planes.shape[d] for d in window]
-  planes = rows.planes.transpose([*batch, *window])
-  planes = np.broadcast_to(planes, (*extent, *inner)).reshape(-1, *inner)
-  vectors = np.broadcast_to(index.planes, (*extent, count)).reshape(-1, count)
-  summed = [(m, rows.shape[d]) for m, d in zip(names, batch) if m in AXIS]
-  # A slice, as NumPy would hand out what is in an array without axes.
-  cut = [planes[n : n + 1].reshape(inner) for n in range(len(vectors))]
-  return list(zip(vectors, cut)), summed
-
-
-def _total(entry, summed):
-  for name, n in summed:
-    entry = tiles.total(entry, name, n)
-  return entry
-
-
-def _by_row(entry, summed, index, size):
-  """Rows x columns, the sum for each row in a loop."""
-  width = _total(entry, summed).shape[1]
+def _by_row(program, rows, axes, index, size):
+  """The sum for each row, one below the other, in a loop."""
+  index, (entry,) = tiles.loaded(index), rows.planes.reshape(-1)
   numbers = tiles.numbered(size, ROW)
 
   def step(n, table):
-    row = _total(tiles.only_where(tiles.equal(index, n), entry), summed)
-    return table + tiles.only_where(tiles.equal(numbers, n), row)
+    here = tiles.only_where(tiles.equal(index, n), entry)
+    planes = tiles.objects(rows.planes.shape, [here])
+    total = rules.reduce_sum(program, rows._replace(planes=planes), axes)
+    return table + tiles.only_where(
+      tiles.equal(numbers, n), total.planes.item()
+    )
 
-  return lax.fori_loop(0, size, step, jnp.zeros((size, width), entry.dtype))
+  table = lax.fori_loop(0, size, step, jnp.zeros((size, 1), entry.dtype))
+  return Tile((), (), tiles.objects((), [table]))
