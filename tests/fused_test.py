@@ -1,5 +1,6 @@
 """The fused kernel in interpret mode is dense attention, gradients included."""
 
+import dataclasses
 import functools
 import math
 
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import blockwise, fused, schemes
-from tests import cases
+from posexp import blockwise, fused, model, schemes
+from tests import cases, small
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 
@@ -20,24 +21,16 @@ pytestmark = pytest.mark.usefixtures('quick_compiles')
 TOLERANCE = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.bfloat16): 0.03}
 
 IN_BLOCKS = [s for s in cases.CASES if s.blockwise]
-# Every kind of rotation, bias and clock once, two at a time where they add up.
+# A bias without a table, a table beside a rotation and a clock of the content;
+# with `-m slow` every scheme.
 FIRST = (
-  schemes.RoPE(schemes.YaRN(4, 64), rotated=4, pairing='interleaved'),
-  schemes.KERPLE(),
-  schemes.Sandwich(),
-  schemes.DynamicBias(hidden=8),
-  schemes.LogLength(train_length=8, learned=True),
+  schemes.ALiBi(),
   schemes.RoPE(schemes.NTK(4)) + schemes.T5(),
-  schemes.RoPE(schemes.YaRN(4, 64)) + schemes.FIRE(hidden=4),
-  schemes.xPos() + schemes.PerOffset(16),
   schemes.RoPE() + schemes.Forgetting(),
-  schemes.PoPE() + schemes.ALiBi(),
-  schemes.Interpolate(schemes.PoPE() + schemes.LogLength(train_length=8), 4),
 )
 # The factors of LongRoPE are for a head of 8.
 LOWERED = [s for s in IN_BLOCKS if 'LongRoPE' not in str(s)]
 SCHEME = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
-BLOCK = 8
 
 
 def dense(scheme, params, q, k, v, x, window=None):
@@ -113,22 +106,6 @@ def test_bfloat16():
   jax.tree.map(near, ((table, *grads[1:4]), out), (wide[0][:4], wide[1]))
 
 
-@pytest.mark.parametrize('start, end', [(0, 11), (11, 12)])
-def test_from_a_cache_with_room(start, end):
-  # The keys of 40 slots, those from `end` on still empty.
-  params, (q, k, v) = cases.layer_params(SCHEME), cases.queries()
-  slots = jnp.arange(40, dtype=jnp.int32)[None]
-  index = jnp.where(slots < end, slots, blockwise.EMPTY)
-  room = lambda x: jnp.pad(x[:, :end], ((0, 0), (0, 40 - end), (0, 0), (0, 0)))
-  at = lambda index: SCHEME.remap(index, None)
-  here = slots[:, start:end]
-  args = q[:, start:end], room(k), room(v), at(here), at(index), here, index
-  attend = functools.partial(fused.attend, SCHEME, params)
-  out = jax.jit(attend, static_argnums=(7, 8))(*args, 0.5, BLOCK)
-  whole = posexp.attend(SCHEME, params, math.sqrt(2.0) * q, k, v)
-  near(out, whole[:, start:end])
-
-
 def test_blocks_that_no_query_sees_are_not_computed():
   # A masked value still costs a product, and 0 * nan would be seen at once.
   params, (q, k, v, x, _) = cases.layer_params(SCHEME), inputs()
@@ -141,6 +118,32 @@ def test_blocks_that_no_query_sees_are_not_computed():
   assert np.isnan(out[:, :11]).all()
 
 
+def test_some_queries_in_any_order():
+  # As a model asks for the logits of some tokens, from the last to the first.
+  params, (q, k, v, *_) = cases.layer_params(SCHEME), inputs()
+  places = jnp.asarray([22, 20, 9, 3, 2])
+  index = jnp.arange(q.shape[1], dtype=jnp.int32)[None]
+  first = blockwise.heads_first
+
+  def some(params, q, k):
+    at = SCHEME.remap(index, None)
+    cut = lambda x: x[:, places]
+    rows = blockwise.tokens(first(cut(q)), *jax.tree.map(cut, (at, index)))
+    columns = blockwise.tokens(first(k), at, index)
+    scale = 1 / math.sqrt(q.shape[-1])
+    args = rows, columns, first(v), scale
+    out = fused.attend(SCHEME, 2, 7, params, *args)
+    return jnp.sum(jnp.sin(out)), out
+
+  def whole(params, q, k):
+    out = first(dense(SCHEME, params, q, k, v, None, 7)[:, places])
+    return jnp.sum(jnp.sin(out)), out
+
+  run = lambda fn: jax.jit(jax.grad(fn, (0, 1, 2), has_aux=True))(params, q, k)
+  jax.tree.map(near, run(some), run(whole))
+
+
+@pytest.mark.slow
 def test_vmap_over_what_is_learned():
   q, k, v, x, _ = inputs()
   several = [cases.layer_params(SCHEME, seed) for seed in range(3)]
@@ -151,42 +154,76 @@ def test_vmap_over_what_is_learned():
     near(found, dense(SCHEME, params, q, k, v, x))
 
 
-@pytest.mark.parametrize('block', [0, -3, 2.0, 'auto', True, None])
-def test_a_bad_block_is_named(block):
-  q, index = jnp.zeros((1, 3, 1, 4)), jnp.arange(3)[None]
-  with pytest.raises(ValueError, match=f'at least 1, got {block!r}'):
-    fused.attend(
-      schemes.NoPE(), {}, q, q, q, index, index, index, index, 1.0, block
-    )
+def test_what_cannot_be_is_a_sentence_before_any_compute():
+  q = jnp.zeros((1, 3, 1, 4))
+  run = lambda scheme, **more: posexp.attend(scheme, {}, q, q, q, **more)
+  with pytest.raises(ValueError, match=r"'pallas', got 'triton': use None"):
+    run(schemes.NoPE(), implementation='triton')
+  with pytest.raises(ValueError, match="at least 1, got 0: use 'auto'"):
+    run(schemes.NoPE(), implementation='pallas', block=0)
+  rows = schemes.StickBreaking()
+  with pytest.raises(ValueError, match=r"rows .* got implementation='pallas':"):
+    run(rows, implementation='pallas')
+  with pytest.raises(ValueError, match="'pallas', got 'cudnn': use None"):
+    posexp.Model(implementation='cudnn')
+  shape = dataclasses.replace(cases.SHAPE, implementation='pallas')
+  with pytest.raises(ValueError, match=r"StickBreaking.*'pallas': use impl"):
+    small.run(scheme=rows, model=shape)
 
 
-def test_whole_rows_cannot_be_cut():
-  q, index = jnp.zeros((1, 3, 1, 4)), jnp.arange(3)[None]
-  with pytest.raises(ValueError, match=r'StickBreaking\(\) changes whole rows'):
-    fused.attend(
-      schemes.StickBreaking(), {}, q, q, q, index, index, index, index, 1.0, 2
+def test_a_model_and_its_gradients_are_those_of_xla():
+  scheme = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
+  tokens = jnp.arange(cases.LENGTH)[None] % 7
+  rows = jnp.asarray([5, 9, 22])
+
+  def run(implementation):
+    changes = {'layers': 1, 'block': 8, 'window': 9}
+    shape = dataclasses.replace(
+      cases.SHAPE, implementation=implementation, **changes
     )
+    net = model.Transformer(shape, scheme, vocabulary=cases.LENGTH)
+
+    def loss(params):
+      logits, _ = net.apply({'params': params}, tokens, rows=rows)
+      return jax.nn.logsumexp(logits, axis=-1).sum(), logits
+
+    return jax.jit(jax.grad(loss, has_aux=True))
+
+  params = dict(cases.transformer(scheme)[1]['params'])
+  del params['block_1']
+  found, expected = (run(x)(params) for x in ('pallas', 'xla'))
+  jax.tree.map(near, found, expected)
+
+
+def test_from_a_cache_it_is_that_of_xla():
+  shape = dataclasses.replace(cases.SHAPE, implementation='pallas')
+  net = model.Transformer(shape, schemes.ALiBi(), vocabulary=cases.LENGTH)
+  _, variables = cases.transformer(schemes.ALiBi())
+  tokens = jnp.arange(4)[None]
+  cache = model.empty_cache(net, 1, 4)
+  text = str(jax.make_jaxpr(lambda: net.apply(variables, tokens, cache))())
+  assert 'pallas_call' not in text
+  assert 'pallas_call' in str(
+    jax.make_jaxpr(lambda: net.apply(variables, tokens))()
+  )
 
 
 @pytest.mark.parametrize(
   'scheme',
   [
     schemes.RoPE() + schemes.T5(),
-    schemes.PoPE() + schemes.ALiBi(),
-    schemes.FIRE(hidden=8),
-    schemes.Forgetting(),
     *(pytest.param(s, marks=pytest.mark.slow) for s in LOWERED),
   ],
   ids=str,
 )
-def test_lowers_for_a_tpu_and_for_a_gpu(scheme):
+def test_lowers_for_a_tpu_and_for_a_gpu(scheme, monkeypatch):
   dims = schemes.Dims(256, 4, 64)
   params = jax.eval_shape(lambda: scheme.init_layer(jax.random.key(0), dims))
   q = jax.ShapeDtypeStruct((1, 256, 4, 64), jnp.bfloat16)
   x = jax.ShapeDtypeStruct((1, 256, 256), jnp.float32)
-  loss = lambda params, *args: in_one_kernel(
-    scheme, params, *args, interpret=False
-  ).sum()
+  # As on a machine that has either.
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  loss = lambda params, *args: in_one_kernel(scheme, params, *args).sum()
   grad = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3, 4)))
   traced = grad.trace(params, q, q, q, x)
   for platform, call in (('tpu', 'tpu_custom_call'), ('cuda', 'triton')):

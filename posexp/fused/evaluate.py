@@ -41,8 +41,8 @@ def evaluate(
   env.update(zip(jaxpr.invars, args))
 
   def read(atom: Any) -> Tile:
-    if isinstance(atom, core.Literal):
-      return tiles.constant(np.asarray(atom.val, _aval(atom).dtype))
+    if hasattr(atom, 'val'):  # A number in the text of the function.
+      return tiles.constant(np.asarray(atom.val, atom.aval.dtype))
     return env[atom]
 
   for eqn, needed in _live(jaxpr, wanted)[0]:
@@ -100,22 +100,13 @@ def _one(program, eqn, *entries):
   return eqn.primitive.bind(*tiles.alike(*entries), **eqn.params)
 
 
-def _aval(atom) -> Any:
-  return atom.aval
-
-
-def _out(eqn):
-  return _aval(eqn.outvars[0])
+def _out(eqn) -> Any:
+  return eqn.outvars[0].aval
 
 
 def _concatenate(program, eqn, *parts):
   d = eqn.params['dimension']
   return rules.concatenate(program, parts, d, _out(eqn).dtype)
-
-
-def _dot_general(program, eqn, a, b):
-  over = eqn.params['dimension_numbers']
-  return rules.dot_general(program, a, b, over, _out(eqn).dtype)
 
 
 def _pad(_, eqn, x, value):
@@ -126,10 +117,6 @@ def _pad(_, eqn, x, value):
     size, dtype = _out(eqn).shape[d], _out(eqn).dtype
     x = rules.embed(x, d, int(low), int(between) + 1, size, dtype)
   return x
-
-
-def _reshape(program, eqn, x):
-  return rules.reshape(program, x, _out(eqn).shape, _out(eqn).dtype)
 
 
 def _slice(_, eqn, x):
@@ -152,10 +139,6 @@ def _stack(program, eqn, *parts):
   return rules.concatenate(program, inserted, d, _out(eqn).dtype)
 
 
-def _sum(program, eqn, x):
-  return rules.reduce_sum(program, x, eqn.params['axes'])
-
-
 def _unstack(_, eqn, x):
   d = eqn.params['axis']
   return [rules.drop(x, d, k) for k in range(x.shape[d])]
@@ -166,15 +149,17 @@ RULES: dict[str, Callable] = {
     x, _out(eqn).shape, eqn.params['broadcast_dimensions']
   ),
   'concatenate': _concatenate,
-  'dot_general': _dot_general,
+  'dot_general': rules.dot_general,
   'gather': lookups.gather,
   'pad': _pad,
-  'reduce_sum': _sum,
-  'reshape': _reshape,
+  'reduce_sum': lambda program, eqn, x: rules.reduce_sum(
+    program, x, eqn.params['axes']
+  ),
+  'reshape': rules.reshape,
   'scatter-add': lookups.scatter_add,
   'slice': _slice,
   'split': _split,
-  'squeeze': _reshape,
+  'squeeze': rules.reshape,
   'stack': _stack,
   'transpose': lambda _, eqn, x: rules.transpose(x, eqn.params['permutation']),
   'unstack': _unstack,

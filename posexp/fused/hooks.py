@@ -29,7 +29,6 @@ class Traced(NamedTuple):
       that are not integers.
     leaves: shape and dtype of each leaf of the args.
     names: the names of its axes.
-    grads: those of its gradient.
     out: the names of the axes of the result.
     matters: the numbers of the leaves that the result depends on.
     learns: those of them that have a gradient.
@@ -39,7 +38,6 @@ class Traced(NamedTuple):
   backward: core.ClosedJaxpr
   leaves: Sequence[jax.ShapeDtypeStruct]
   names: Sequence[Names]
-  grads: Sequence[Names]
   out: Names
   matters: frozenset[int]
   learns: frozenset[int]
@@ -65,21 +63,18 @@ class Traced(NamedTuple):
     numbers = [n for n, x in enumerate(self.leaves) if _is_float(x)]
     flags = [n in wanted for n in numbers]
     grads = evaluate(program, self.backward, args, flags)
-    return {
-      n: [
-        e.astype(jnp.float32)
-        for e in tiles.entries(program, grad, self.grads[n])
-      ]
-      for n, grad in zip(numbers, grads)
-      if grad is not None
-    }
+    found = [(n, g) for n, g in zip(numbers, grads) if g is not None]
+    return {n: self._entries(program, n, grad) for n, grad in found}
 
   def zeros(self, program: Program, n: int) -> list[Array]:
     """A gradient of zeros of a leaf, as `pull` gives it."""
     shape = self.leaves[n].shape
     nothing = tiles.constant(np.zeros((1,) * len(shape), np.float32))
-    nothing = nothing._replace(shape=shape)
-    return tiles.entries(program, nothing, self.grads[n])
+    return self._entries(program, n, nothing._replace(shape=shape))
+
+  def _entries(self, program, n, grad):
+    entries = tiles.entries(program, grad, as_matrix(self.names[n]))
+    return [e.astype(jnp.float32) for e in entries]
 
   def _tiles(self, given):
     # What is not given is not looked at.
@@ -106,8 +101,7 @@ def traced(fn, args, names, out) -> Traced:
   matters = frozenset(n for n, u in enumerate(used(forward, [True])) if u)
   learns = frozenset(n for n in matters if _is_float(leaves[n]))
   backwards = jax.make_jaxpr(backward)(result, *args)
-  grads = [as_matrix(x) for x in names]
-  return Traced(forward, backwards, leaves, names, grads, out, matters, learns)
+  return Traced(forward, backwards, leaves, names, out, matters, learns)
 
 
 def as_matrix(names: Names) -> Names:

@@ -37,14 +37,10 @@ V = -1
 class Given(NamedTuple):
   """What all three kernels read.
 
-  Attributes:
-    params: by the number of the leaf, 1 x H|1 x 1 x rows x columns.
-    q: the queries.
-    k: the keys.
-    v: the values, B x H x N x L x F.
-    keys: for each block of queries the first block of keys that it meets and
-      the one after the last, two arrays 1 x 1 x N x 1 x 1.
-    queries: for each block of keys those of queries.
+  Parameters by the number of the leaf, 1 x H|1 x 1 x rows x columns; queries,
+  keys and values, B x H x N x L x F. For each block of queries the first block
+  of keys that it meets and the one after the last, two arrays 1 x 1 x N x 1 x
+  1; and for each block of keys those of queries.
   """
 
   params: Mapping[int, Any]

@@ -144,8 +144,9 @@ def _added(program, parts):
   return functools.reduce(add, parts)
 
 
-def reshape(program: Program, x: Tile, shape, dtype) -> Tile:
+def reshape(program: Program, eqn, x: Tile) -> Tile:
   """Axes of size 1 come and go, and one may split in two or two merge."""
+  shape, dtype = eqn.outvars[0].aval.shape, eqn.outvars[0].aval.dtype
   for d in reversed(range(len(x.shape))):
     x = drop(x, d) if x.shape[d] == 1 else x
   places = [d for d, n in enumerate(shape) if n != 1]
@@ -177,8 +178,9 @@ def _parted(program, x, d, sizes, dtype):
   return concatenate(program, [insert(p, d + 1) for p in parts], d + 1, dtype)
 
 
-def dot_general(program: Program, a: Tile, b: Tile, dimensions, dtype) -> Tile:
-  (a_over, b_over), (a_batch, b_batch) = dimensions
+def dot_general(program: Program, eqn, a: Tile, b: Tile) -> Tile:
+  (a_over, b_over), (a_batch, b_batch) = eqn.params['dimension_numbers']
+  dtype = eqn.outvars[0].aval.dtype
   a = _sorted(a, a_batch, a_over)
   b = _sorted(b, b_batch, b_over)
   batch, over = len(a_batch), len(a_over)

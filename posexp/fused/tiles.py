@@ -25,12 +25,10 @@ Names = tuple[str | None, ...]
 
 
 class Program(NamedTuple):
-  """Where a function is evaluated.
+  """Where a function is evaluated: at a head, 1 x 1, int32.
 
-  Attributes:
-    head: which head, 1 x 1, int32.
-    partial: whether sums over heads may be left to the sum over programs, as
-      those of gradients may.
+  Partial sums over heads may be left to the sum over programs, as those of
+  gradients may.
   """
 
   head: Array
@@ -40,12 +38,11 @@ class Program(NamedTuple):
 class Tile(NamedTuple):
   """What a program sees of an array.
 
-  Attributes:
-    shape: that of the array, at the size of a tile and with all heads.
-    names: for each axis ROW, COLUMN, HEAD or None; None where its size is 1.
-    planes: entries, with an axis for each axis of the array: 1 long where it
-      has a name or nothing changes along it. An entry is a number (of NumPy,
-      known), rows x columns, where each may be 1, or a `Row`.
+  The shape is that of the array, at the size of a tile and with all heads. Each
+  axis has a name, ROW, COLUMN, HEAD or None, which all of size 1 have. Planes
+  have an axis for each axis of the array, 1 long where it has a name or nothing
+  changes along it. An entry is a number (of NumPy, known), rows x columns,
+  where each may be 1, or a `Row`.
   """
 
   shape: tuple[int, ...]
@@ -55,12 +52,9 @@ class Tile(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """A row of a table, 1 x columns, that is read where it is used.
+  """A row of a table, 1 x columns, that is read by its number where it is used.
 
-  Attributes:
-    read: from the number of a row to the row.
-    number: which row.
-    size: how many columns.
+  As wide as `size`.
   """
 
   read: Callable[[Any], Array]
@@ -106,8 +100,8 @@ def _extent(shape, names):
 def refusal(what: str) -> ValueError:
   """The error for what cannot be done on tiles."""
   return ValueError(
-    f'the fused kernel has no rule for {what} in a scheme: use blockwise '
-    'attention'
+    f'the fused kernel has no rule for {what} in a scheme: use '
+    'implementation=None'
   )
 
 

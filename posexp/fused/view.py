@@ -1,6 +1,6 @@
 """What one program computes of a tile of queries and keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,13 +18,9 @@ Grads = dict[int, list[Array]]
 
 
 class Plan(NamedTuple):
-  """What a kernel is made for besides shapes.
+  """What a kernel is made for besides shapes: a scheme at the size of a tile.
 
-  Attributes:
-    hooks: the scheme at the size of a tile.
-    scale: what rotated queries are multiplied with.
-    window: how many tokens a query sees, None for all.
-    interpret: whether the kernel runs as ordinary operations.
+  Rotated queries are multiplied by the scale and see a window of tokens.
   """
 
   hooks: Hooks
@@ -34,26 +30,21 @@ class Plan(NamedTuple):
 
 
 class Blocks(NamedTuple):
-  """Queries or keys.
+  """Queries or keys, B x H x N x L x E, and the index of each token.
 
-  Attributes:
-    x: B x H x N x L x E.
-    at: the leaves of their positions, B|1 x H|1 x N x 1 x L.
-    index: of the tokens, 1 x 1 x N x 1 x L.
+  The leaves of their positions are B|1 x H|1 x N x 1 x L.
   """
 
   x: Any
-  at: Sequence[Any]
+  at: Any
   index: Any
 
 
 class Saved(NamedTuple):
-  """What the gradients need of queries.
+  """What the gradients need of queries, B x H x N x L x F or 1 x L.
 
-  Attributes:
-    d_out: the gradient of the output, B x H x N x L x F.
-    logsum: the logarithm of the sum of weights, B x H x N x 1 x L.
-    delta: the sum of the output times its gradient, the same.
+  The gradient of the output; the logarithm of the sum of weights; the sum of
+  the output times its gradient.
   """
 
   d_out: Any
