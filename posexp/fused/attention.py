@@ -85,18 +85,19 @@ def attend(
   empty = jnp.where(
     real.reshape(1, 1, -1, 1), columns.index_1x1xLx1, blockwise.EMPTY
   )
-  q, k = _blocks(m, rows), _blocks(n, columns._replace(index_1x1xLx1=empty))
+  columns = columns._replace(index_1x1xLx1=empty)
+  q, k = _blocks('q', m, rows), _blocks('k', n, columns)
   v = _cut(n, blocks.pad(v_BxHxKxF, n))
   reach = _reach(q.index, k.index, window)
   out = _fused(plan, kernels.Given(_packed(traced, params), q, k, v, *reach))
   return out.reshape(*out.shape[:2], -1, out.shape[4])[:, :, :queries]
 
 
-def _blocks(size, tokens):
+def _blocks(side, size, tokens):
   """Tokens as blocks, with one row for what is one number a token."""
   x, at, index = jax.tree.map(functools.partial(_cut, size), tokens)
   at, index = jax.tree.map(lambda leaf: leaf.swapaxes(3, 4), (at, index))
-  return kernels.Blocks(x, jax.tree.leaves(at), index)
+  return kernels.Blocks(x, hooks.labels(side, at), index)
 
 
 def _cut(size, x_BxHxLxE):
@@ -131,8 +132,8 @@ def _packed(traced, params):
   used = traced.queries.matters | traced.keys.matters
   if traced.bias is not None:
     used |= traced.bias.matters
-  found = enumerate(zip(jax.tree.leaves(params), traced.params))
-  return {n: _pack(x, names) for n, (x, names) in found if n in used}
+  found = hooks.labels('p', params).items()
+  return {n: _pack(x, traced.params[n]) for n, x in found if n in used}
 
 
 def _pack(x, names):
@@ -160,21 +161,20 @@ def _backward(plan, saved, d_out):
   saved = kernels.Saved(d_out, logsum, delta)
   by_queries = kernels.backward_queries(plan, given, saved)
   by_keys = kernels.backward_keys(plan, given, saved)
-  d_q = _of_tokens(plan.hooks.first, given.q, by_queries)
-  d_k = _of_tokens(plan.hooks.first, given.k, by_keys)
+  d_q, d_k = _of_tokens(given.q, by_queries), _of_tokens(given.k, by_keys)
   grads = lambda n: [g[n] for g in (by_queries, by_keys) if n in g]
   d_params = {n: _shared(x, grads(n)) for n, x in given.params.items()}
-  return (kernels.Given(d_params, d_q, d_k, by_keys[kernels.V], None, None),)
+  return (kernels.Given(d_params, d_q, d_k, by_keys['v'], None, None),)
 
 
 _fused.defvjp(_forward, _backward)
 
 
-def _of_tokens(first, tokens, grads):
+def _of_tokens(tokens, grads):
   """The gradients of queries or keys and of their positions; of no index."""
-  found = enumerate(tokens.at, first + 1)
-  d_at = [_shared(x, [grads[n]] if n in grads else []) for n, x in found]
-  return kernels.Blocks(grads[first], d_at, None)
+  found = lambda n: [grads[n]] if n in grads else []
+  d_at = {n: _shared(x, found(n)) for n, x in tokens.at.items()}
+  return kernels.Blocks(grads['x'], d_at, None)
 
 
 def _shared(x, grads):

@@ -1,7 +1,7 @@
 """The hooks of a scheme and their gradients, on the tiles of a kernel."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,10 @@ from posexp.fused.tiles import COLUMN, HEAD, ROW, Names, Program
 
 Array = jax.Array
 
-# What a program has of each leaf of the arguments, by its number, in entries.
-Leaves = Mapping[int, Sequence[Array]]
+# What a program has of each leaf of the arguments, by its label, in entries.
+# Labels are p0, p1, ... for parameters, q0, ... and k0, ... for positions of
+# queries and of keys, x for what is rotated and head.
+Leaves = Mapping[str, Sequence[Array]]
 
 
 class Traced(NamedTuple):
@@ -27,26 +29,25 @@ class Traced(NamedTuple):
     forward: from args to one result.
     backward: from the gradient of the result, then args, to those of the leaves
       that are not integers.
-    leaves: shape and dtype of each leaf of the args.
-    names: the names of its axes.
+    leaves: shape and dtype of each leaf of the args, by its label.
+    names: the names of its axes, in order.
     out: the names of the axes of the result.
-    matters: the numbers of the leaves that the result depends on.
+    matters: the leaves that the result depends on.
     learns: those of them that have a gradient.
   """
 
   forward: core.ClosedJaxpr
   backward: core.ClosedJaxpr
-  leaves: Sequence[jax.ShapeDtypeStruct]
-  names: Sequence[Names]
+  leaves: Mapping[str, jax.ShapeDtypeStruct]
+  names: Mapping[str, Names]
   out: Names
-  matters: frozenset[int]
-  learns: frozenset[int]
+  matters: frozenset[str]
+  learns: frozenset[str]
 
   def __call__(self, program: Program, given: Leaves) -> Array:
     """The result, rows x columns."""
     args = self._tiles(given)
     (out,) = evaluate(program, self.forward, args, [True])
-    assert out is not None
     return tiles.entries(program, out, self.out)[0]
 
   def pull(
@@ -54,33 +55,32 @@ class Traced(NamedTuple):
     program: Program,
     given: Leaves,
     d_out: Array,
-    wanted: Collection[int],
-  ) -> dict[int, list[Array]]:
+    wanted: Collection[str],
+  ) -> dict[str, list[Array]]:
     """The gradients of the wanted leaves, float32, in entries."""
     (result,) = self.forward.out_avals
     args = [tiles.leaf(result.shape, self.out, [d_out]), *self._tiles(given)]
     program = program._replace(partial=True)
-    numbers = [n for n, x in enumerate(self.leaves) if _is_float(x)]
-    flags = [n in wanted for n in numbers]
-    grads = evaluate(program, self.backward, args, flags)
-    found = [(n, g) for n, g in zip(numbers, grads) if g is not None]
-    return {n: self._entries(program, n, grad) for n, grad in found}
+    labels = [n for n, x in self.leaves.items() if _is_float(x)]
+    flags = [n in wanted for n in labels]
+    grads = zip(labels, evaluate(program, self.backward, args, flags))
+    return {n: self._entries(program, n, g) for n, g in grads if n in wanted}
 
-  def zeros(self, program: Program, n: int) -> list[Array]:
+  def zeros(self, program: Program, label: str) -> list[Array]:
     """A gradient of zeros of a leaf, as `pull` gives it."""
-    shape = self.leaves[n].shape
+    shape = self.leaves[label].shape
     nothing = tiles.constant(np.zeros((1,) * len(shape), np.float32))
-    return self._entries(program, n, nothing._replace(shape=shape))
+    return self._entries(program, label, nothing._replace(shape=shape))
 
-  def _entries(self, program, n, grad):
-    entries = tiles.entries(program, grad, as_matrix(self.names[n]))
+  def _entries(self, program, label, grad):
+    entries = tiles.entries(program, grad, as_matrix(self.names[label]))
     return [e.astype(jnp.float32) for e in entries]
 
   def _tiles(self, given):
     # What is not given is not looked at.
     return [
-      tiles.leaf(x.shape, names, given[n]) if n in given else None
-      for n, (x, names) in enumerate(zip(self.leaves, self.names))
+      tiles.leaf(x.shape, self.names[n], given[n]) if n in given else None
+      for n, x in self.leaves.items()
     ]
 
 
@@ -88,17 +88,19 @@ def _is_float(x) -> bool:
   return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
-def traced(fn, args, names, out) -> Traced:
+def traced(fn, args, names: Mapping[str, Names], out: Names) -> Traced:
   """A function of trees of shapes, one result, traced with its gradient."""
 
   def backward(d_out, *args):
     grads = jax.vjp(fn, *args)[1](d_out)
     return [g for g in jax.tree.leaves(grads) if g.dtype != float0]
 
-  forward, leaves = jax.make_jaxpr(fn)(*args), jax.tree.leaves(args)
+  forward = jax.make_jaxpr(fn)(*args)
+  leaves = dict(zip(names, jax.tree.leaves(args), strict=True))
   (aval,) = forward.out_avals
   result = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
-  matters = frozenset(n for n, u in enumerate(used(forward, [True])) if u)
+  uses = zip(leaves, used(forward, [True]))
+  matters = frozenset(n for n, matter in uses if matter)
   learns = frozenset(n for n in matters if _is_float(leaves[n]))
   backwards = jax.make_jaxpr(backward)(result, *args)
   return Traced(forward, backwards, leaves, names, out, matters, learns)
@@ -117,26 +119,18 @@ def as_matrix(names: Names) -> Names:
 class Hooks(NamedTuple):
   """What a scheme does to the queries and keys of a tile and to its logits.
 
-  The leaves of `queries` and `keys` are those of the parameters, of x and of
-  the positions; of `bias` those of the parameters, the head and the positions
-  of queries and of keys. It is None where nothing is added.
+  The bias is None where nothing is added. And the names of the parameters.
   """
 
   queries: Traced
   keys: Traced
   bias: Traced | None
-  params: Sequence[Names]
+  params: Mapping[str, Names]
 
-  @property
-  def first(self) -> int:
-    """The number of the first leaf that is no parameter."""
-    return len(self.params)
 
-  @property
-  def first_of_keys(self) -> int:
-    """The number of the first leaf of `bias` for positions of keys."""
-    # Queries have as many leaves in their rotation as here.
-    return len(self.queries.leaves)
+def labels(side: str, tree) -> dict[str, Any]:
+  """The leaves of a tree by their labels: q0, q1, ... where the side is q."""
+  return {f'{side}{n}': x for n, x in enumerate(jax.tree.leaves(tree))}
 
 
 def trace(
@@ -146,37 +140,31 @@ def trace(
   columns: blockwise.Tokens,
 ) -> Hooks:
   """Traces a scheme at the size of a tile; no array is needed, only shapes."""
-  _, heads, _, width = rows.x_BxHxLxE.shape
-  queries, keys = (x.x_BxHxLxE.shape[2] for x in (rows, columns))
+  _, heads, queries, width = rows.x_BxHxLxE.shape
+  shape = 1, heads, queries, columns.x_BxHxLxE.shape[2]
   of_params = _param_names(scheme, params, heads, width)
 
   def rotate(tokens, side):
-    x, at = (
-      _heads_last(tokens.x_BxHxLxE, 4),
-      jax.tree.map(_heads_last, tokens.at),
-    )
-    x_names = None, ROW, HEAD, COLUMN
-    at_names = [(None, ROW, HEAD)[: y.ndim] for y in jax.tree.leaves(at)]
+    x = _heads_last(tokens.x_BxHxLxE, 4)
+    at = jax.tree.map(_heads_last, tokens.at)
+    names = {**of_params, 'x': (None, ROW, HEAD, COLUMN)}
+    for label, leaf in labels(side, at).items():
+      names[label] = (None, ROW, HEAD)[: leaf.ndim]
     fn = lambda params, x, at: scheme.rotate(params, x, at, side)
-    return traced(
-      fn, (params, x, at), [*of_params, x_names, *at_names], x_names
-    )
+    return traced(fn, (params, x, at), names, names['x'])
 
   def bias(params, index, q_at, k_at):
     found = scheme.bias(params, schemes.Head(index, heads), q_at, k_at)
-    found = jnp.asarray(found).astype(jnp.float32)
-    return jnp.broadcast_to(found, (1, heads, queries, keys))
+    return jnp.broadcast_to(jnp.asarray(found).astype(jnp.float32), shape)
 
   index = jax.ShapeDtypeStruct((1, heads, 1, 1), jnp.int32)
   args = params, index, rows.at, jax.tree.map(_lying, columns.at)
-  count = len(jax.tree.leaves(rows.at))
-  names: list[Names] = [(None, HEAD, None, None)]
-  names += [(None, HEAD, ROW, None)] * count
-  names += [(None, HEAD, None, COLUMN)] * count
+  names = {**of_params, 'head': (None, HEAD, None, None)}
+  names |= dict.fromkeys(labels('q', rows.at), (None, HEAD, ROW, None))
+  names |= dict.fromkeys(labels('k', columns.at), (None, HEAD, None, COLUMN))
   added = None
   if 'bias' in scheme.hooks():
-    out = None, HEAD, ROW, COLUMN
-    added = traced(bias, args, [*of_params, *names], out)
+    added = traced(bias, args, names, (None, HEAD, ROW, COLUMN))
   return Hooks(rotate(rows, 'q'), rotate(columns, 'k'), added, of_params)
 
 
@@ -192,7 +180,7 @@ def _heads_last(x, axes=None):
   return jax.ShapeDtypeStruct(shape, x.dtype)
 
 
-def _param_names(scheme, params, heads, width) -> list[Names]:
+def _param_names(scheme, params, heads, width) -> dict[str, Names]:
   """Which axes of parameters go with the heads, and which with their width.
 
   Those that grow with them.
@@ -207,12 +195,12 @@ def _param_names(scheme, params, heads, width) -> list[Names]:
     (HEAD, shapes(dims._replace(heads=2 * heads))),
     (COLUMN, shapes(dims._replace(head_width=2 * width))),
   )
-  found = []
+  found = {}
   for n, shape in enumerate(plain):
     names: list[str | None] = [None] * len(shape)
     for name, larger in wider:
       for d, size in enumerate(shape):
         if larger[n][d] == 2 * size:
           names[d] = name
-    found.append(tuple(names))
+    found[f'p{n}'] = tuple(names)
   return found

@@ -25,25 +25,21 @@ from posexp.fused.view import (
   View,
   biased_learns,
   dot,
-  rotated_learns,
 )
 
 Array = jax.Array
-
-# The number of the values among leaves.
-V = -1
 
 
 class Given(NamedTuple):
   """What all three kernels read.
 
-  Parameters by the number of the leaf, 1 x H|1 x 1 x rows x columns; queries,
+  Parameters by label, 1 x H|1 x 1 x rows x columns; queries,
   keys and values, B x H x N x L x F. For each block of queries the first block
   of keys that it meets and the one after the last, two arrays 1 x 1 x N x 1 x
   1; and for each block of keys those of queries.
   """
 
-  params: Mapping[int, Any]
+  params: Mapping[str, Any]
   q: Blocks
   k: Blocks
   v: Any
@@ -92,9 +88,8 @@ def _forward(plan, own, whole, out):
 
 def backward_queries(plan: Plan, given: Given, saved: Saved) -> dict:
   """What each block of queries gives to the gradients of its leaves."""
-  rotated = rotated_learns(plan.hooks.queries, plan)
-  leaves = rotated.union(biased_learns(plan, 'q'))
-  shapes = _shapes(plan, given.params, given.q, leaves)
+  leaves = plan.hooks.queries.learns.union(biased_learns(plan, 'q'))
+  shapes = _shapes(given.params, given.q, leaves)
   own = given.params, given.keys, given.q, saved
   return _call(_queries, plan, own, (given.k, given.v), shapes)
 
@@ -120,10 +115,9 @@ def _queries(plan, own, whole, out):
 
 def backward_keys(plan: Plan, given: Given, saved: Saved) -> dict:
   """What each block of keys gives to the gradients of its leaves; and of v."""
-  rotated = rotated_learns(plan.hooks.keys, plan)
-  leaves = rotated.union(biased_learns(plan, 'k'))
-  shapes = _shapes(plan, given.params, given.k, leaves)
-  shapes[V] = jax.ShapeDtypeStruct(given.v.shape, given.v.dtype)
+  leaves = plan.hooks.keys.learns.union(biased_learns(plan, 'k'))
+  shapes = _shapes(given.params, given.k, leaves)
+  shapes['v'] = jax.ShapeDtypeStruct(given.v.shape, given.v.dtype)
   own = given.params, given.queries, given.k, given.v
   return _call(_keys, plan, own, (given.q, saved), shapes)
 
@@ -147,21 +141,15 @@ def _keys(plan, own, whole, out):
   start = zeros(k), zeros(v), view.zeros('k')
   d_k, d_v, grads = _loop(reach, step, start)
   grads = _sum(grads, view.pull(plan.hooks.keys, mine, d_k))
-  _write(out, {**grads, V: [d_v]})
+  _write(out, {**grads, 'v': [d_v]})
 
 
-def _shapes(plan, params, block, leaves):
+def _shapes(params, block, leaves):
   """The gradients that each program of a kernel writes, by leaf."""
-  first = plan.hooks.first
-  own = dict(enumerate((block.x, *block.at), first))
-  return {
-    n: jax.ShapeDtypeStruct(
-      (*block.x.shape[:3], *x.shape[3:]),
-      x.dtype if n == first else jnp.float32,
-    )
-    for n, x in {**params, **own}.items()
-    if n in leaves
-  }
+  shape = block.x.shape[:3]
+  wide = lambda x: jax.ShapeDtypeStruct((*shape, *x.shape[3:]), jnp.float32)
+  found = {n: wide(x) for n, x in {**params, **block.at}.items() if n in leaves}
+  return {**found, 'x': jax.ShapeDtypeStruct(block.x.shape, block.x.dtype)}
 
 
 def _sum(grads, more):

@@ -14,7 +14,7 @@ from posexp.fused.tiles import Program, Row
 Array = jax.Array
 
 # The gradients of some leaves, each a list of matrices.
-Grads = dict[int, list[Array]]
+Grads = dict[str, list[Array]]
 
 
 class Plan(NamedTuple):
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
 class Blocks(NamedTuple):
   """Queries or keys, B x H x N x L x E, and the index of each token.
 
-  The leaves of their positions are B|1 x H|1 x N x 1 x L.
+  The leaves of their positions, by label, are B|1 x H|1 x N x 1 x L.
   """
 
   x: Any
@@ -55,11 +55,10 @@ class Saved(NamedTuple):
 class View:
   """What one program computes of a tile, all arrays rows x columns.
 
-  A gradient is a list of rows for each leaf, by the number that it has in the
-  rotation of queries or of keys.
+  A gradient is a list of rows for each leaf, by its label.
   """
 
-  def __init__(self, plan: Plan, params: Mapping[int, Any]):
+  def __init__(self, plan: Plan, params: Mapping[str, Any]):
     head = jnp.full((1, 1), pl.program_id(1), jnp.int32)
     self._plan, self._program = plan, Program(head)
     self._params = {n: _rows(ref) for n, ref in params.items()}
@@ -79,8 +78,8 @@ class View:
   def pull(self, hook: Traced, block: Blocks, d_x: Array) -> Grads:
     """The gradients of all that a rotation depends on."""
     d_x = d_x.astype(hook.forward.out_avals[0].dtype)
-    given, wanted = self._rotated(block), rotated_learns(hook, self._plan)
-    return self._lying(hook.pull(self._program, given, d_x, wanted))
+    given, wanted = self._rotated(block), hook.learns | {'x'}
+    return _lying(hook.pull(self._program, given, d_x, wanted))
 
   def pull_logits(self, rows, columns, q, k, v, saved: Saved):
     """The weights, and the gradient of the logits."""
@@ -105,33 +104,29 @@ class View:
     if added is None or not wanted:
       return {}
     given = self._biased(rows, columns)
-    grads = added.pull(self._program, given, d_logits, wanted.values())
-    return self._lying({n: grads[m] for n, m in wanted.items()})
+    return _lying(added.pull(self._program, given, d_logits, wanted))
 
   def zeros(self, side: str) -> Grads:
     """What the sums of `pull_bias` begin with."""
     added, wanted = self._plan.hooks.bias, biased_learns(self._plan, side)
     if added is None:
       return {}
-    zeros = {n: added.zeros(self._program, m) for n, m in wanted.items()}
-    return self._lying(zeros)
-
-  def _lying(self, grads: Grads) -> Grads:
-    """Those of positions, which are one number a token, as one row."""
-    lie = lambda g: g.T if g.shape[1] == 1 else g
-    first = self._plan.hooks.first
-    return {n: list(map(lie, g)) if n > first else g for n, g in grads.items()}
+    return _lying({n: added.zeros(self._program, n) for n in wanted})
 
   def _rotated(self, block) -> Leaves:
-    return self._leaves([block.x, *(at.T for at in block.at)])
+    at = {n: [x.T] for n, x in block.at.items()}
+    return {**self._params, 'x': [block.x], **at}
 
   def _biased(self, rows, columns) -> Leaves:
-    q_at = [at.T for at in rows.at]
-    return self._leaves([self._program.head, *q_at, *columns.at])
+    q_at = {n: [x.T] for n, x in rows.at.items()}
+    k_at = {n: [x] for n, x in columns.at.items()}
+    return {**self._params, 'head': [self._program.head], **q_at, **k_at}
 
-  def _leaves(self, own):
-    own = [[x] for x in own]
-    return {**self._params, **dict(enumerate(own, self._plan.hooks.first))}
+
+def _lying(grads: Grads) -> Grads:
+  """Those of positions, which are one number a token, as one row."""
+  lie = lambda g: g.T if g.shape[1] == 1 else g
+  return {n: list(map(lie, g)) if n[0] in 'qk' else g for n, g in grads.items()}
 
 
 def _rows(ref) -> list[Row]:
@@ -139,22 +134,10 @@ def _rows(ref) -> list[Row]:
   return [Row(read, n, ref.shape[1]) for n in range(ref.shape[0])]
 
 
-def rotated_learns(hook: Traced, plan: Plan) -> set[int]:
-  """The leaves of a rotation with a gradient; x always has one."""
-  return {*hook.learns, plan.hooks.first}
-
-
-def biased_learns(plan: Plan, side: str) -> dict[int, int]:
-  """The leaves of the bias that a kernel makes the gradient of.
-
-  By the number that they have in the rotation of its side.
-  """
-  hooks = plan.hooks
-  learns = frozenset() if hooks.bias is None else hooks.bias.learns
-  if side == 'q':
-    return {n: n for n in learns if n < hooks.first_of_keys}
-  by = hooks.first_of_keys - hooks.first - 1
-  return {n - by: n for n in learns if n >= hooks.first_of_keys}
+def biased_learns(plan: Plan, side: str) -> list[str]:
+  """The leaves of the bias that a kernel makes the gradient of."""
+  learns = plan.hooks.bias.learns if plan.hooks.bias else ()
+  return [n for n in learns if n[0] in {'q': 'pq', 'k': 'k'}[side]]
 
 
 def dot(a, b, a_axis, b_axis):
