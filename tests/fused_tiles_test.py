@@ -73,8 +73,9 @@ def arguments():
 
 def leaves():
   """The names of the axes of each leaf of the arguments."""
-  params = [NAMES[name] for name in sorted(NAMES)]
-  return [*params, (None, HEAD, None, None), (None, None, ROW, None), OUT]
+  params = {f'p{n}': NAMES[name] for n, name in enumerate(sorted(NAMES))}
+  head, row = (None, HEAD, None, None), (None, None, ROW, None)
+  return {**params, 'head': head, 'q0': row, 'k0': OUT}
 
 
 def entries(x, names, head):
@@ -106,10 +107,10 @@ def run(fn):
     program = tiles.Program(index)
     given = {
       n: entries(x, names, head)
-      for n, (x, names) in enumerate(zip(jax.tree.leaves(args), leaves()))
+      for (n, names), x in zip(leaves().items(), jax.tree.leaves(args))
     }
     # That of the head must be the same object.
-    given[len(NAMES)] = [index]
+    given['head'] = [index]
     grads = on_tiles.pull(program, given, weight[0, head], on_tiles.learns)
     return on_tiles(program, given), grads
 
@@ -127,11 +128,11 @@ def run(fn):
 def test_a_function_on_tiles(name):
   found, values, grads, on_tiles = run(FUNCTIONS[name])
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
-  numbers = [n for n in range(len(on_tiles.leaves)) if n != len(NAMES)]
-  assert on_tiles.learns <= set(numbers)
+  learned = [n for n in on_tiles.leaves if n != 'head']
+  assert on_tiles.learns <= set(learned)
   for head, (value, _) in enumerate(found):
     close(value, values[head])
-  for n, grad in zip(numbers, grads):
+  for n, grad in zip(learned, grads):
     if n not in on_tiles.learns:
       assert not np.any(grad)
       continue

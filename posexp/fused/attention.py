@@ -24,20 +24,17 @@ def attend(
   columns: blockwise.Tokens,
   v_BxHxKxF: Array,
   scale: float,
-  interpret: bool | None = None,
 ) -> Array:
   """Causal attention in one kernel, its rotations and biases made in the tiles.
 
   out_i = sum over j of softmax_j(s R_i q_i . R_j k_j + b_ij) v_j
 
   R and b come from the hooks of the scheme, called with positions when a tile
-  is computed; no scheme has code for it. The gradients are exact, by
-  recomputation: of queries, keys and values, of all that is learned and of
-  positions that are not integers. Products are in the dtype of the arrays and
-  summed in float32; softmax and biases are float32. Call it inside `jax.jit`.
+  is computed; no scheme has code for it. The gradients are exact, those of
+  positions that are not integers too. Call it inside `jax.jit`.
 
-  It is run in interpret mode only, by the tests: not measured on a GPU or TPU,
-  for which the tests lower it, forward and backward. Limits there:
+  On a CPU it is interpreted, as in the tests: not measured on a GPU or TPU, for
+  which the tests lower it, forward and backward. Limits there:
   - what a head has of keys and values must fit a program's memory;
   - on a GPU every size must be a power of two, block and width at least 16;
   - a table is looked up by a comparison with each row, and the hidden units of
@@ -55,8 +52,6 @@ def attend(
     columns: keys, not rotated, in order, `blockwise.EMPTY` where there is none.
     v_BxHxKxF: values.
     scale: s, 1 / sqrt(E) as a rule.
-    interpret: whether to run as ordinary operations; None is where there is
-      neither GPU nor TPU.
 
   Returns:
     B x H x Q x F in the dtype of the values.
@@ -70,14 +65,13 @@ def attend(
   >>> attend(scheme, 2, None, {}, both, both, x, 0.5).shape
   (1, 2, 3, 4)
   """
-  if interpret is None:
-    interpret = jax.default_backend() == 'cpu'
   queries, keys = rows.x_BxHxLxE.shape[2], v_BxHxKxF.shape[2]
   m, n = min(size, queries), min(size, keys)
   one = lambda tokens, n: jax.tree.map(lambda x: x[:1, :, :n], tokens)
   tiled = lambda params, rows, columns: (params, one(rows, m), one(columns, n))
   shapes = jax.eval_shape(tiled, params, rows, columns)
   traced = hooks.trace(scheme, *shapes)
+  interpret = jax.default_backend() == 'cpu'
   plan = kernels.Plan(traced, scale, window, interpret)
   rows, columns = blocks.pad(rows, m), blocks.pad(columns, n)
   # Keys of padding come after every query; queries of padding are cut off.

@@ -30,7 +30,7 @@ def evaluate(
   closed: core.ClosedJaxpr,
   args: Sequence[Tile],
   wanted: Sequence[bool],
-) -> list[Tile | None]:
+) -> list[Any]:
   """The results of a traced function on tiles; None for those not wanted.
 
   Raises:

@@ -19,7 +19,7 @@ Array = jax.Array
 # What a program has of each leaf of the arguments, by its label, in entries.
 # Labels are p0, p1, ... for parameters, q0, ... and k0, ... for positions of
 # queries and of keys, x for what is rotated and head.
-Leaves = Mapping[str, Sequence[Array]]
+Leaves = Mapping[str, Sequence[Any]]
 
 
 class Traced(NamedTuple):
