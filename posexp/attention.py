@@ -6,19 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from posexp import blockwise, library, schemes
+from posexp import blockwise, choice, fused, library, schemes
 
 Array = jax.Array
-
-# What block='auto' means. Dense attention is quicker for few pairs of tokens,
-# or few queries, as in decoding; a block is a part of the tokens, rounded
-# down to a power of two, but at least and at most so many. Where one device is
-# all cores they meet after every operation, which is better large; where every
-# core is a device a block had better stay in its cache.
-DENSE_UP_TO = 128
-FEW_QUERIES = 16
-SMALLEST = 128
-ONE_DEVICE, DEVICES = (4, 512), (16, 256)
 
 
 class Cache(NamedTuple):
@@ -46,6 +36,7 @@ def attend(
   block: int | str | None = None,
   x_BxLxD: Array | None = None,
   window: int | None = None,
+  implementation: str | None = None,
 ) -> Array:
   """Causal attention of a sequence to itself under a positional scheme.
 
@@ -64,14 +55,19 @@ def attend(
       give the same up to rounding.
     x_BxLxD: the content, for schemes whose clock depends on it.
     window: how many tokens a query sees, itself among them; None is all.
+    implementation: None for the library's choice, 'xla' for nothing but XLA's
+      operations, 'pallas' for one fused kernel, see `posexp.fused`, in tiles of
+      `block` tokens, 128 if that is None or 'auto'. On a CPU the kernel is
+      interpreted, which is slow and for tests; it has not been measured on a
+      GPU or TPU, and so is never the library's choice.
 
   Returns:
     B x L x H x E in the dtype of the values; softmax and biases are float32.
 
   Raises:
     ValueError: if the scheme cannot serve the length or the head width, or
-      `block` is neither of these, the scheme has no blockwise form, or it
-      needs the content and none is given.
+      `block` or `implementation` is none of these, the scheme has no blockwise
+      form, or it needs the content and none is given.
 
   >>> x = jnp.ones((1, 3, 2, 4))
   >>> attend(schemes.RoPE() + schemes.ALiBi(), {}, x, x, x).shape
@@ -105,8 +101,10 @@ def attend(
     scale,
     block,
     content_BxQxHxE=q_BxLxHxE,
+    keys_BxHxKxE=blockwise.heads_first(k_BxLxHxE),
     window=window,
     whole=True,
+    implementation=implementation,
   )
 
 
@@ -124,16 +122,22 @@ def core(
   block: int | str | None = None,
   *,
   content_BxQxHxE: Array | None = None,
+  keys_BxHxKxE: Array | None = None,
   window: int | None = None,
   whole: bool = False,
+  implementation: str | None = None,
 ) -> Array:
   """Attention of rotated queries to rotated keys, masked by token index.
 
   The indices of the keys must not decrease along K (those of a cache do not).
-  `block` and `window` are as in `attend`; the content is the queries before
-  they were rotated, for schemes that change whole rows of logits. `whole`
-  says that no token is left out between the first query and the last.
+  `block`, `window` and `implementation` are as in `attend`; the content is the
+  queries before they were rotated, for schemes that change whole rows of logits
+  and for 'pallas', which is 'xla' where such `keys` are not known, as in a
+  cache. `whole` says that no token is left out between the first query and the
+  last.
   """
+  if keys_BxHxKxE is None and implementation == 'pallas':
+    implementation = 'xla'
   if content_BxQxHxE is None:
     content_BxQxHxE = q_BxQxHxE
   q, content = (
@@ -141,21 +145,28 @@ def core(
   )
   rows = blockwise.tokens(blockwise.heads_first(q), q_at, q_index_1xQ)
   columns = blockwise.tokens(k_BxHxKxE, k_at, k_index_1xK)
-  size = block_size(scheme, block, q_BxQxHxE.shape[1], k_BxHxKxE.shape[2])
-  choice = whole and size is not None and block == 'auto'
-  if choice and library.serves(scheme, q, k_BxHxKxE, v_BxHxKxE):
-    return library.attend(q, k_BxHxKxE, v_BxHxKxE, window)
-  if size is not None:
-    mixed = blockwise.attend(
-      scheme, size, window, params, rows, columns, v_BxHxKxE, whole
+  queries, keys = q_BxQxHxE.shape[1], k_BxHxKxE.shape[2]
+  size = choice.block_size(scheme, block, queries, keys, implementation)
+  if size is None:
+    weights_BxHxQxK = weights(
+      scheme, params, rows, columns, content, q_at, k_at, window
+    ).astype(v_BxHxKxE.dtype)
+    mixed = jnp.einsum('bhqk,bhke->bhqe', weights_BxHxQxK, v_BxHxKxE)
+    return mixed.swapaxes(1, 2)
+  if implementation == 'pallas' and keys_BxHxKxE is not None:
+    rows = rows._replace(x_BxHxLxE=blockwise.heads_first(content_BxQxHxE))
+    columns = columns._replace(x_BxHxLxE=keys_BxHxKxE)
+    mixed = fused.attend(
+      scheme, size, window, params, rows, columns, v_BxHxKxE, scale
     )
     return mixed.swapaxes(1, 2)
-  weights_BxHxQxK = weights(
-    scheme, params, rows, columns, content, q_at, k_at, window
+  free = whole and block == 'auto' and implementation is None
+  if free and library.serves(scheme, q, k_BxHxKxE, v_BxHxKxE):
+    return library.attend(q, k_BxHxKxE, v_BxHxKxE, window)
+  mixed = blockwise.attend(
+    scheme, size, window, params, rows, columns, v_BxHxKxE, whole
   )
-  return jnp.einsum(
-    'bhqk,bhke->bhqe', weights_BxHxQxK.astype(v_BxHxKxE.dtype), v_BxHxKxE
-  ).swapaxes(1, 2)
+  return mixed.swapaxes(1, 2)
 
 
 def weights(
@@ -183,49 +194,6 @@ def weights(
   if scheme.normalised:
     return jax.nn.softmax(logits_BxHxQxK, axis=-1)
   return jnp.exp(logits_BxHxQxK)
-
-
-def check_block(name: str, block: int | str | None) -> None:
-  """Raises unless a block is None, 'auto' or a positive integer."""
-  if isinstance(block, int) and not isinstance(block, bool):
-    valid = block >= 1
-  else:
-    valid = block in (None, 'auto')
-  if not valid:
-    raise ValueError(
-      f"{name} must be None, 'auto' or an integer of at least 1, got "
-      f"{block!r}: use 'auto' if unsure"
-    )
-
-
-def check_scheme(scheme: schemes.Scheme, block: int | str | None) -> None:
-  """Raises unless a block is valid and the scheme has a form for it."""
-  check_block('block', block)
-  if isinstance(block, int) and not scheme.blockwise:
-    raise ValueError(
-      f'{scheme} changes whole rows of logits and has no blockwise attention, '
-      f"got block={block}: use block=None or 'auto'"
-    )
-
-
-def block_size(
-  scheme: schemes.Scheme, block: int | str | None, queries: int, keys: int
-) -> int | None:
-  """The number of tokens in a block, None for dense attention.
-
-  Raises:
-    ValueError: if `block` is none of what `attend` takes, or the scheme has no
-      blockwise form.
-  """
-  check_scheme(scheme, block)
-  if isinstance(block, str):
-    small = queries * keys <= DENSE_UP_TO**2 or queries <= FEW_QUERIES
-    if small or not scheme.blockwise:
-      return None
-    part, largest = DEVICES if jax.device_count() > 1 else ONE_DEVICE
-    size = 2 ** ((max(queries, keys) // part).bit_length() - 1)
-    return min(max(size, SMALLEST), largest)
-  return block
 
 
 def empty_cache(

@@ -5,7 +5,7 @@ import hashlib
 import json
 from typing import Any
 
-from posexp import attention, component, schemes, tasks
+from posexp import choice, component, schemes, tasks
 from posexp import lengths as rules
 
 ACTIVATIONS = ('relu', 'gelu', 'relu2', 'swiglu')
@@ -33,6 +33,10 @@ class Model(component.Component):
     block: how attention is computed, as in `attend`: 'auto' by the length and
       the scheme, None dense, or so many tokens in a block. The same numbers
       up to rounding.
+    implementation: None for the library's choice, 'xla', or 'pallas' for one
+      fused kernel, as in `attend`. It is interpreted on a CPU, which is slow
+      and for tests, and has not been measured on a GPU or TPU. With a cache,
+      to prefill or decode, 'pallas' is 'xla'.
 
   >>> Model(width=64, heads=4).head_width
   16
@@ -49,13 +53,15 @@ class Model(component.Component):
   compute: str = 'float32'
   window: int | None = None
   block: int | str | None = 'auto'
+  implementation: str | None = None
 
   def __post_init__(self):
     for name in ('layers', 'width', 'heads', 'feedforward', 'window'):
       component.at_least(f'{name} of Model', getattr(self, name), 1)
     component.one_of('activation of Model', self.activation, ACTIVATIONS)
     component.one_of('compute of Model', self.compute, COMPUTE)
-    attention.check_block('block of Model', self.block)
+    choice.check_block('block of Model', self.block)
+    choice.check_implementation('implementation of Model', self.implementation)
     if self.width % self.heads:
       wider = self.heads * (self.width // self.heads + 1)
       raise ValueError(
@@ -216,7 +222,8 @@ class Run(component.Component):
       self.evaluated_scheme(length).check(self.model.dims, tokens)
     tokens = self.train.length - 1 + self.model.bos
     self.trained_scheme.check(self.model.dims, tokens)
-    attention.check_scheme(self.scheme, self.model.block)
+    how = self.model.block, self.model.implementation
+    choice.check_scheme(self.scheme, *how)
     self._check_parent()
 
   def _check_parent(self):

@@ -5,7 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from posexp import attention, config, diagnose, evaluate, model, windows
+from posexp import choice, config, diagnose, evaluate, model, windows
 
 # The share of the machine's matmul rate that training small models reaches;
 # only for the estimate that `--dry_run` prints. `posexp bench` measures it.
@@ -47,7 +47,12 @@ def forward_flops(
   hidden = shape.feedforward or 4 * shape.width
   matrices = 3 if shape.activation == 'swiglu' else 2
   seen: float = length
-  if attention.block_size(run.scheme, shape.block, length, length) is not None:
+  if (
+    choice.block_size(
+      run.scheme, shape.block, length, length, shape.implementation
+    )
+    is not None
+  ):
     seen = min(length / 2, shape.window or length)
   keys = 4 * shape.width**2 * length
   token = 4 * shape.width * (shape.width + seen)

@@ -4,7 +4,7 @@ import os
 
 import jax
 
-from posexp import attention, model, sharding
+from posexp import choice, model, sharding
 
 # What the sequences that a device works on at once may need, in bytes. It is
 # the same on every machine, so that the same numbers come out.
@@ -39,7 +39,9 @@ def sequence(net: model.Transformer, length: int, asked: int) -> int:
   """
   shape = net.shape
   queries = asked if shape.layers == 1 else length
-  size = attention.block_size(net.scheme, shape.block, queries, length)
+  size = choice.block_size(
+    net.scheme, shape.block, queries, length, shape.implementation
+  )
   pairs = queries * length if size is None else size**2
   hidden = shape.feedforward or 4 * shape.width
   matrices = 3 if shape.activation == 'swiglu' else 2

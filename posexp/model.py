@@ -150,7 +150,7 @@ class Block(nn.Module):
     q_TxD = _Linear(shape.width, name='query')(_flat(h_BxLxD))
     q = q_TxD.reshape(batch, -1, shape.heads, shape.head_width)
     content, q = q, scheme.rotate(params, q, q_at, 'q')
-    k = scheme.rotate(params, k, at, 'k')
+    keys, k = blockwise.heads_first(k), scheme.rotate(params, k, at, 'k')
     k_at, k_index_1xK = at, index_1xL
     if cache is not None:
       cache = attention.extend(cache, k, v, at, index_1xL)
@@ -173,8 +173,10 @@ class Block(nn.Module):
       1 / math.sqrt(shape.head_width),
       shape.block,
       content_BxQxHxE=content,
+      keys_BxHxKxE=keys if cache is None else None,
       window=shape.window,
       whole=rows is None,
+      implementation=shape.implementation,
     )
     return self._transform(x_BxLxD, mixed_BxQxHxE), cache
 

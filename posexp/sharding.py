@@ -62,8 +62,8 @@ def by_head(heads: int) -> NamedSharding:
   No head needs another's: what each device computes of attention to one
   sequence needs nothing of the others.
 
-  >>> by_head(4).spec
-  PartitionSpec(None, None, 'head')
+  >>> tuple(by_head(4).spec)
+  (None, None, 'head')
   """
   number = math.gcd(heads, jax.device_count())
   mesh = Mesh(np.asarray(jax.devices()[:number]), ('head',))

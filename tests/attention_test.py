@@ -11,7 +11,7 @@ from jax.extend import core
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import posexp
-from posexp import attention, blockwise, schemes
+from posexp import attention, blockwise, choice, schemes
 from tests import cases
 
 SCHEME = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
@@ -177,10 +177,10 @@ def test_memory_is_linear_in_length():
 
 
 def test_auto_is_dense_when_short_and_blockwise_when_long(monkeypatch):
-  short, long = attention.DENSE_UP_TO, 1025
+  short, long = choice.DENSE_UP_TO, 1025
   assert largest_array('auto', short) == largest_array(None, short)
   assert largest_array('auto', long) == largest_array(128, long)
-  size = functools.partial(attention.block_size, SCHEME, 'auto')
+  size = functools.partial(choice.block_size, SCHEME, 'auto')
   sizes = lambda *lengths: [size(n, n) for n in lengths]
   assert sizes(129, 4095, 4096, 10**6) == [128, 128, 256, 256]
   assert size(1, 10**6) is None  # A token that is decoded.
@@ -212,7 +212,7 @@ def test_heads_are_spread_over_devices(kind):
 
 @pytest.mark.parametrize('window', [None, 7])
 def test_a_gpu_uses_the_library_where_there_is_no_bias(monkeypatch, window):
-  length, asked = attention.DENSE_UP_TO + 1, []
+  length, asked = choice.DENSE_UP_TO + 1, []
   q, k, v = (
     cases.normal(n, 1, length, 2, 8).astype(jnp.bfloat16) for n in range(3)
   )

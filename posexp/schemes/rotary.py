@@ -1,8 +1,10 @@
 """Multiplicative position: queries and keys are rotated."""
 
 import dataclasses
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -134,7 +136,11 @@ class RoPE(base_lib.Scheme):
       a, b = jnp.split(turned, 2, axis=-1)
       out = [a * cos - b * sin, b * cos + a * sin, rest]
     else:
-      a, b = turned[..., 0::2], turned[..., 1::2]
+      # As slices and not as look-ups, which they are in older JAX.
+      every_second = functools.partial(
+        jax.lax.slice_in_dim, turned, limit_index=width, stride=2, axis=-1
+      )
+      a, b = every_second(0), every_second(1)
       pairs = jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=-1)
       out = [pairs.reshape(turned.shape), rest]
     return jnp.concatenate(out, axis=-1)

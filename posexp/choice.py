@@ -1,0 +1,87 @@
+"""Which way attention is computed: dense, in blocks or by one kernel."""
+
+import jax
+
+from posexp import schemes
+
+# What block='auto' means. Dense attention is quicker for few pairs of tokens,
+# or few queries, as in decoding; a block is a part of the tokens, rounded
+# down to a power of two, but at least and at most so many. Where one device is
+# all cores they meet after every operation, which is better large; where every
+# core is a device a block had better stay in its cache.
+DENSE_UP_TO = 128
+FEW_QUERIES = 16
+SMALLEST = 128
+ONE_DEVICE, DEVICES = (4, 512), (16, 256)
+# How many tokens a tile of the fused kernel has, where nobody says.
+TILE = 128
+
+
+def check_block(name: str, block: int | str | None) -> None:
+  """Raises unless a block is None, 'auto' or a positive integer."""
+  if isinstance(block, int) and not isinstance(block, bool):
+    valid = block >= 1
+  else:
+    valid = block in (None, 'auto')
+  if not valid:
+    raise ValueError(
+      f"{name} must be None, 'auto' or an integer of at least 1, got "
+      f"{block!r}: use 'auto' if unsure"
+    )
+
+
+def check_scheme(
+  scheme: schemes.Scheme,
+  block: int | str | None,
+  implementation: str | None = None,
+) -> None:
+  """Raises unless both are valid and the scheme has a form for them."""
+  check_block('block', block)
+  check_implementation('implementation', implementation)
+  if scheme.blockwise:
+    return
+  if implementation == 'pallas':
+    raise ValueError(
+      f'{scheme} changes whole rows of logits and has no fused kernel, got '
+      "implementation='pallas': use implementation=None"
+    )
+  if isinstance(block, int):
+    raise ValueError(
+      f'{scheme} changes whole rows of logits and has no blockwise attention, '
+      f"got block={block}: use block=None or 'auto'"
+    )
+
+
+def check_implementation(name: str, implementation: str | None) -> None:
+  """Raises unless an implementation is None or has one of the names."""
+  if implementation not in (None, 'xla', 'pallas'):
+    raise ValueError(
+      f"{name} must be None, 'xla' or 'pallas', got {implementation!r}: use "
+      'None if unsure'
+    )
+
+
+def block_size(
+  scheme: schemes.Scheme,
+  block: int | str | None,
+  queries: int,
+  keys: int,
+  implementation: str | None = None,
+) -> int | None:
+  """The number of tokens in a block, None for dense attention.
+
+  Raises:
+    ValueError: if `block` or `implementation` is none of what `attend` takes,
+      or the scheme has no blockwise form.
+  """
+  check_scheme(scheme, block, implementation)
+  if implementation == 'pallas':
+    return block if isinstance(block, int) else TILE
+  if isinstance(block, str):
+    small = queries * keys <= DENSE_UP_TO**2 or queries <= FEW_QUERIES
+    if small or not scheme.blockwise:
+      return None
+    part, largest = DEVICES if jax.device_count() > 1 else ONE_DEVICE
+    size = 2 ** ((max(queries, keys) // part).bit_length() - 1)
+    return min(max(size, SMALLEST), largest)
+  return block
