@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from posexp import blockwise, choice, fused, library, schemes
+from posexp import blockwise, choice, component, fused, library, schemes
 
 Array = jax.Array
 
@@ -66,13 +66,15 @@ def attend(
 
   Raises:
     ValueError: if the scheme cannot serve the length or the head width, or
-      `block` or `implementation` is none of these, the scheme has no blockwise
-      form, or it needs the content and none is given.
+      `block`, `window` or `implementation` is none of these, the scheme has no
+      blockwise form, or it needs the content and none is given.
 
   >>> x = jnp.ones((1, 3, 2, 4))
   >>> attend(schemes.RoPE() + schemes.ALiBi(), {}, x, x, x).shape
   (1, 3, 2, 4)
   """
+  choice.check_scheme(scheme, block, implementation)
+  component.at_least('window', window, 1, 'use None for all tokens')
   _, length, heads, head_width = q_BxLxHxE.shape
   dims = schemes.Dims(heads * head_width, heads, head_width)
   scheme.check(dims, length)

@@ -120,7 +120,10 @@ def pad(tree, size):
 
   def pad(x):
     more = -x.shape[2] % size
-    return jnp.concatenate([x, *[x[:, :, -1:]] * more], 2) if more else x
+    if not more:
+      return x
+    last = jnp.repeat(x[:, :, -1:], more, axis=2)
+    return jnp.concatenate([x, last], axis=2)
 
   return jax.tree.map(pad, tree)
 

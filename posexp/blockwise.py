@@ -131,9 +131,11 @@ def _costs(scheme, params, rows, columns) -> float:
   """
   if jax.tree.leaves(params):
     return math.inf
-  pair = blocks.cut((rows, columns), 0, 8)
+  heads, queries = rows.x_BxHxLxE.shape[1:3]
+  size = min(8, queries, columns.x_BxHxLxE.shape[2])
+  pair = blocks.cut((rows, columns), 0, size)
   jaxpr = jax.make_jaxpr(functools.partial(bias, scheme))(params, *pair)
-  return _numbers(jaxpr.jaxpr) / (rows.x_BxHxLxE.shape[1] * 8**2)
+  return _numbers(jaxpr.jaxpr) / (heads * size**2)
 
 
 def _numbers(jaxpr) -> int:

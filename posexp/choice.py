@@ -5,14 +5,13 @@ import jax
 from posexp import schemes
 
 # What block='auto' means. Dense attention is quicker for few pairs of tokens,
-# or few queries, as in decoding; a block is a part of the tokens, rounded
-# down to a power of two, but at least and at most so many. Where one device is
-# all cores they meet after every operation, which is better large; where every
-# core is a device a block had better stay in its cache.
+# or few queries, as in decoding; a block is a quarter of the tokens, rounded
+# down to a power of two, but at least and at most so many. Where each core of a
+# CPU is a device, they are as small as that: blocks then stay in the cache of
+# the core, and nothing of them is left for another to do.
 DENSE_UP_TO = 128
 FEW_QUERIES = 16
-SMALLEST = 128
-ONE_DEVICE, DEVICES = (4, 512), (16, 256)
+SMALLEST, LARGEST = 128, 512
 # How many tokens a tile of the fused kernel has, where nobody says.
 TILE = 128
 
@@ -75,13 +74,29 @@ def block_size(
       or the scheme has no blockwise form.
   """
   check_scheme(scheme, block, implementation)
+  if dense(scheme, block, queries, keys, implementation):
+    return None
+  if isinstance(block, int):
+    return block
   if implementation == 'pallas':
-    return block if isinstance(block, int) else TILE
+    return TILE
+  if jax.default_backend() == 'cpu' and jax.device_count() > 1:
+    return SMALLEST
+  quarter = 2 ** ((max(queries, keys) // 4).bit_length() - 1)
+  return min(max(quarter, SMALLEST), LARGEST)
+
+
+def dense(
+  scheme: schemes.Scheme,
+  block: int | str | None,
+  queries: int,
+  keys: int,
+  implementation: str | None = None,
+) -> bool:
+  """Whether all logits are computed at once; asks nothing of any device."""
+  if implementation == 'pallas':
+    return False
   if isinstance(block, str):
     small = queries * keys <= DENSE_UP_TO**2 or queries <= FEW_QUERIES
-    if small or not scheme.blockwise:
-      return None
-    part, largest = DEVICES if jax.device_count() > 1 else ONE_DEVICE
-    size = 2 ** ((max(queries, keys) // part).bit_length() - 1)
-    return min(max(size, SMALLEST), largest)
-  return block
+    return small or not scheme.blockwise
+  return block is None

@@ -66,9 +66,10 @@ class Growth:
     return '; '.join(filter(None, found)) or f'nothing: {self._why()}'
 
   def to_dict(self) -> dict[str, Any]:
-    """Plain values, the sentence among them."""
-    values = vars(self) | {'scheme': str(self.scheme)}
-    return values | {'sentence': self.sentence}
+    """Plain values, the sentence among them; None for what is not counted."""
+    plain = lambda x: None if isinstance(x, float) and math.isnan(x) else x
+    values = {name: plain(x) for name, x in vars(self).items()}
+    return values | {'scheme': str(self.scheme), 'sentence': self.sentence}
 
   def _parameters(self) -> str:
     if self.parameters:
@@ -90,8 +91,10 @@ class Growth:
     if not self.scheme.blockwise:
       how = ' by something learned' if self.learned else ', nothing learned'
       kind = f'whole rows of logits are changed{how}'
-    much = f'{self.operations:.3g} operations a layer and key'
-    work = f"{kind} ({much}, {self.share:+.0%} on attention's own)"
+    work = kind
+    if not math.isnan(self.operations):
+      much = f'{self.operations:.3g} operations a layer and key'
+      work += f" ({much}, {self.share:+.0%} on attention's own)"
     if not self.scheme.blockwise:
       work += '; training and prefill hold all logits at once'
     return work
@@ -123,7 +126,7 @@ def growth(scheme: schemes.Scheme, shape: config.Model, length: int) -> Growth:
   return Growth(
     scheme=served,
     limit=limit,
-    parameters=_rows(scheme, shape, limit),
+    parameters=_rows(served, shape, limit),
     operations=mine - plain,
     share=(mine - plain) / plain,
     learned=_learned(served, dims),
@@ -166,11 +169,15 @@ def _rows(
 ) -> float:
   """Numbers learned for each token of the longest context, in all layers.
 
-  They are in tables with a row for each of its tokens.
+  They are in tables whose last row is that of its last token.
   """
+  used = {} if limit is None else scheme.practised(shape.dims, limit)
+  if 'rows' not in used:
+    return 0.0
+  last = int(used['rows'].max())
   net = model.Transformer(shape, scheme, VOCABULARY)
   return sum(
-    x.size / limit for x in measure.positional(net) if limit in x.shape
+    x.size / limit for x in measure.positional(net) if last + 1 in x.shape
   )
 
 

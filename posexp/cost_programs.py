@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import functools
 import math
-import os
 import pathlib
 import resource
 import sys
@@ -21,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp import config, model, schemes, sharding, tasks, train
+from posexp import config, memory, model, schemes, sharding, tasks, train
 
 # The least that a timing should last, in seconds, so that the clock and the
 # call weigh nothing.
@@ -210,9 +209,8 @@ def free_bytes() -> float:
   stats = {} if sharding.on_cpu(device) else device.memory_stats() or {}
   if 'bytes_limit' in stats:
     return stats['bytes_limit'] - stats['bytes_in_use']
-  if free := _numbers('/proc/meminfo').get('MemAvailable'):
-    return 1024.0 * free
-  return float(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))
+  free = 1024.0 * _numbers('/proc/meminfo').get('MemAvailable', math.inf)
+  return min(free, memory.of_machine())
 
 
 def resident(quantity: str, run: config.Run) -> int | None:

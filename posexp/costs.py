@@ -222,11 +222,18 @@ class _Measurement:
     for cell in self._question.cells():
       seconds = self._question.guess(cell) * len(self._question.compared)
       if 2 * seconds > self._left():
+        self.leave_out(f'memory of {_words(cell)}: too long for the minutes')
         continue
       for scheme in self._question.compared:
         with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
           run = self._question.run(scheme, cell[1])
-          held = pool.submit(cost_programs.resident, cell[0], run).result()
+          ask = pool.submit(cost_programs.resident, cell[0], run)
+          try:
+            held = ask.result()
+          except concurrent.futures.process.BrokenProcessPool:
+            # Killed by the system, as a rule for its memory.
+            self.leave_out(f'memory of {_words(cell)}, {scheme}: was killed')
+            held = None
         self._resident[cell, scheme] = held
         work = _child(self._question, cell)
         self._tell.advance(work, f'memory: {scheme}, {_words(cell)}')

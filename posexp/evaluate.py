@@ -247,7 +247,7 @@ def predictor(
     one = lambda p: jax.lax.map(
       lambda example: say(p, place_T, *example),
       (tokens_BxL, number_B),
-      batch_size=memory.at_once(net, length, places, on),
+      batch_size=memory.at_once(net, length, places, on, seeds),
     )
     return sharding.each_seed(one, on, seeds, params)
 

@@ -200,7 +200,9 @@ def _program(
   """The jitted program from parameters, angles and examples to S losses."""
   net = model.Transformer(run.model, free, run.task.vocabulary)
   asked = run.task.asked(length)
-  rows = memory.at_once(net, length, len(asked or range(length)), on)
+  rows = memory.at_once(
+    net, length, len(asked or range(length)), on, len(run.seeds)
+  )
 
   def one_seed(params, theta_K, batch: tasks.Batch):
     shared = run.model.share_position

@@ -9,6 +9,8 @@ Array = jax.Array
 # What cuDNN computes: half precision, and heads of at most so many dimensions.
 DTYPES = ('bfloat16', 'float16')
 WIDEST, MULTIPLE = 128, 8
+# The first GPUs that it is for.
+CAPABILITY = 8.0
 
 
 def serves(
@@ -21,14 +23,23 @@ def serves(
   """
   _, length, _, width = q_BxLxHxE.shape
   return (
-    jax.default_backend() == 'gpu'
+    capability() >= CAPABILITY
     and not {'bias', 'rescore'} & set(scheme.hooks())
     and q_BxLxHxE.dtype.name in DTYPES
+    and q_BxLxHxE.dtype == k_BxHxLxE.dtype == v_BxHxLxE.dtype
     and width <= WIDEST
     and width % MULTIPLE == 0
     and k_BxHxLxE.shape == v_BxHxLxE.shape
     and k_BxHxLxE.shape[2:] == (length, width)
   )
+
+
+def capability() -> float:
+  """The CUDA compute capability of the default device, 0 if it has none."""
+  try:
+    return float(getattr(jax.devices()[0], 'compute_capability', 0))
+  except ValueError:  # AMD's have names.
+    return 0.0
 
 
 def attend(

@@ -47,11 +47,8 @@ def forward_flops(
   hidden = shape.feedforward or 4 * shape.width
   matrices = 3 if shape.activation == 'swiglu' else 2
   seen: float = length
-  if (
-    choice.block_size(
-      run.scheme, shape.block, length, length, shape.implementation
-    )
-    is not None
+  if not choice.dense(
+    run.scheme, shape.block, length, length, shape.implementation
   ):
     seen = min(length / 2, shape.window or length)
   keys = 4 * shape.width**2 * length

@@ -1,6 +1,8 @@
 """What an evaluation needs in memory, and how many sequences fit at once."""
 
+import contextlib
 import os
+import pathlib
 
 import jax
 
@@ -18,6 +20,12 @@ SHORT = 128
 CACHED = 512
 
 GIB = 2**30
+
+# Where a container says how much memory it may use: cgroups, both versions.
+CONTAINER = (
+  '/sys/fs/cgroup/memory.max',
+  '/sys/fs/cgroup/memory/memory.limit_in_bytes',
+)
 
 
 def sequence(net: model.Transformer, length: int, asked: int) -> int:
@@ -51,16 +59,28 @@ def sequence(net: model.Transformer, length: int, asked: int) -> int:
 
 
 def at_once(
-  net: model.Transformer, length: int, asked: int, on: jax.sharding.Mesh
+  net: model.Transformer,
+  length: int,
+  asked: int,
+  on: jax.sharding.Mesh,
+  seeds: int,
 ) -> int:
-  """How many sequences a device does at once: as many as fit into BUDGET.
+  """How many sequences of a seed a device does at once: as many as fit.
 
-  At least one, and on a CPU no more than CACHED tokens of long ones.
+  Into BUDGET, with those of the other seeds beside it. At least one, and on a
+  CPU no more than CACHED tokens of long ones.
   """
-  fitting = BUDGET // sequence(net, length, asked)
+  fitting = BUDGET // (sequence(net, length, asked) * _beside(on, seeds))
   if length > SHORT and sharding.on_cpu(on.devices.flat[0]):
     fitting = min(fitting, CACHED // length)
   return max(1, fitting)
+
+
+def _beside(on: jax.sharding.Mesh, seeds: int) -> int:
+  """How many seeds a device does at once: one by one on a CPU, else all."""
+  if sharding.on_cpu(on.devices.flat[0]):
+    return 1
+  return sharding.rounds(on, seeds) // on.shape[sharding.SEED]
 
 
 def check(
@@ -80,16 +100,18 @@ def check(
     seeds: how many are evaluated, on so many devices or fewer.
   """
   busy = min(seeds, on.shape[sharding.SEED]) * on.shape[sharding.DATA]
-  have, need = available(on), sequence(net, length, asked)
+  have = available(on)
+  need = sequence(net, length, asked) * _beside(on, seeds)
   if have is None or busy * need <= have:
     return
   remedy = 'evaluate at a shorter length, or in windows'
   if net.scheme.blockwise and net.shape.block is None:
     remedy = f"use Model(block='auto'), or {remedy}"
+  each = f' on each of {busy} devices' if busy > 1 else ''
   raise ValueError(
-    f'a sequence of {length} tokens needs about {need / GIB:.1f} GiB under '
-    f'{net.scheme}, on {busy} devices at once, and this machine has '
-    f'{have / GIB:.1f} GiB: {remedy}'
+    f'evaluating {length} tokens under {net.scheme} needs about '
+    f'{need / GIB:.1f} GiB{each}, and this machine has {have / GIB:.1f} GiB: '
+    f'{remedy}'
   )
 
 
@@ -103,10 +125,20 @@ def mesh(
   return sharding.by_example(on, most)
 
 
+def of_machine() -> int:
+  """The bytes of this machine, or of the container that this process is in."""
+  have = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  for path in CONTAINER:
+    # 'max' where there is no limit.
+    with contextlib.suppress(OSError, ValueError):
+      have = min(have, int(pathlib.Path(path).read_text()))
+  return have
+
+
 def available(on: jax.sharding.Mesh) -> int | None:
   """The bytes that the devices of a mesh have, None if they do not say."""
   first = on.devices.flat[0]
   if sharding.on_cpu(first):
-    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    return of_machine()
   limit = (first.memory_stats() or {}).get('bytes_limit')
   return limit and limit * on.devices.size

@@ -61,6 +61,10 @@ def test_every_run_at_every_length_short_ones_first(finished):
   assert again.plan(finished, (20,), seeds=(3, 5)) == again.plan(
     finished, (20,)
   )
+  # A run that was evaluated in windows is so again.
+  evaluate = dataclasses.replace(RUN.evaluate, window=12)
+  run = dataclasses.replace(RUN, evaluate=evaluate)
+  assert again._again(run, 48, None, None).evaluate.window == 12
 
 
 @pytest.mark.usefixtures('quick_compiles')

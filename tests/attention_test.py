@@ -11,7 +11,7 @@ from jax.extend import core
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import posexp
-from posexp import attention, blockwise, choice, schemes
+from posexp import attention, blockwise, choice, library, schemes
 from tests import cases
 
 SCHEME = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
@@ -182,10 +182,12 @@ def test_auto_is_dense_when_short_and_blockwise_when_long(monkeypatch):
   assert largest_array('auto', long) == largest_array(128, long)
   size = functools.partial(choice.block_size, SCHEME, 'auto')
   sizes = lambda *lengths: [size(n, n) for n in lengths]
-  assert sizes(129, 4095, 4096, 10**6) == [128, 128, 256, 256]
+  assert sizes(129, 10**6) == [128, 128]
   assert size(1, 10**6) is None  # A token that is decoded.
   monkeypatch.setattr(jax, 'device_count', lambda: 1)
-  assert sizes(129, 1023, 1024, 2047, 2048) == [128, 128, 256, 256, 512]
+  assert sizes(129, 1023, 1024, 2047, 2048, 10**6) == [
+    *(128, 128, 256, 256, 512, 512)
+  ]
   q = jnp.zeros((1, long, 1, 4))
   assert posexp.attend(Rows(), {}, q, q, q, block='auto').shape == q.shape
 
@@ -227,7 +229,7 @@ def test_a_gpu_uses_the_library_where_there_is_no_bias(monkeypatch, window):
     with jax.numpy_dtype_promotion('standard'):
       return real(*args, **kwargs)  # XLA's, on a machine without cuDNN.
 
-  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  monkeypatch.setattr(library, 'capability', lambda: library.CAPABILITY)
   monkeypatch.setattr(jax.nn, 'dot_product_attention', counted)
   found = run(schemes.RoPE(), 'auto')
   assert asked == ['cudnn']
@@ -260,6 +262,18 @@ def test_a_bad_block_is_named(block):
   q = jnp.zeros((1, 3, 1, 4))
   with pytest.raises(ValueError, match=f'at least 1, got {block!r}'):
     posexp.attend(schemes.NoPE(), {}, q, q, q, block=block)
+
+
+@pytest.mark.parametrize('window', [0, -2])
+def test_a_window_without_tokens_is_named(window):
+  q = jnp.zeros((1, 3, 1, 4))
+  with pytest.raises(ValueError, match=f'at least 1, got {window}: use None'):
+    posexp.attend(schemes.NoPE(), {}, q, q, q, window=window)
+
+
+def test_weights_that_are_no_softmax_have_no_blocks():
+  with pytest.raises(TypeError, match='Loud has normalised=False, but blocks'):
+    type('Loud', (schemes.Scheme,), {'normalised': False})
 
 
 @pytest.mark.parametrize('scheme', [Rows(), Rows() + schemes.ALiBi()], ids=str)

@@ -99,8 +99,10 @@ def test_bfloat16(scheme):
   agree(scheme, 64, 100, kind='bfloat16')
 
 
-def test_one_token():
-  agree(FEW[2], 31, None, kind='float32', length=1)
+@pytest.mark.parametrize('length, block', [(1, 31), (3, 2)])
+def test_a_few_tokens(length, block):
+  for scheme in FEW[1:3]:
+    agree(scheme, block, None, kind='float32', length=length)
 
 
 def test_a_window_is_the_last_tokens():

@@ -1,5 +1,8 @@
 """What grows with the context is found, of schemes of which it is known."""
 
+import json
+import math
+
 import pytest
 
 from posexp import config, cost_growth, schemes
@@ -64,6 +67,15 @@ def test_verdicts_are_sentences(growth):
   )
 
 
+def test_what_xla_does_not_count_is_left_out(monkeypatch):
+  monkeypatch.setattr(cost_growth, '_slope', lambda *_: math.nan)
+  found = cost_growth.growth(schemes.ALiBi(), SHAPE, length=16)
+  says = 'arithmetic for every cached key, nothing learned'
+  assert found.sentence == says
+  plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+  assert plain['operations'] is None and plain['share'] is None
+
+
 def test_a_scheme_of_whole_rows_says_so(monkeypatch):
   slope = lambda scheme, *_: 2.0 if scheme == schemes.NoPE() else 5.0
   monkeypatch.setattr(cost_growth, '_slope', slope)
@@ -85,6 +97,12 @@ def test_a_scheme_of_whole_rows_says_so(monkeypatch):
     (schemes.Randomize(schemes.RoPE(), positions=40), {'limit': 40}),
     (schemes.PoPE(), {'state': 4 * SHAPE.width}),
     (schemes.LogLength(train_length=8, learned=True), {'learned': ''}),
+    # Four tokens to a row of a table, and a table of as many rows as the limit.
+    (
+      schemes.Interpolate(schemes.Learned(rows=16), 4),
+      {'limit': 61, 'parameters': 16 * SHAPE.width / 61},
+    ),
+    (schemes.Randomize(schemes.T5(), positions=32), {'parameters': 0}),
   ],
   ids=str,
 )

@@ -40,13 +40,17 @@ def test_as_many_sequences_as_fit_are_done_at_once(monkeypatch):
   one = memory.sequence(mine, 100, 4)
   for budget, fitting in ((1, 1), (3.9 * one, 3), (9 * one, 9)):
     monkeypatch.setattr(memory, 'BUDGET', int(budget))
-    assert memory.at_once(mine, 100, 4, on) == fitting
+    assert memory.at_once(mine, 100, 4, on, 3) == fitting
   monkeypatch.setattr(memory, 'BUDGET', 2**28)
   # Of long ones no more than stay in a cache, but where there is none.
-  few = [memory.at_once(mine, n, 4, on) for n in (128, 129, 256, 4096)]
+  few = [memory.at_once(mine, n, 4, on, 3) for n in (128, 129, 256, 4096)]
   assert few[0] > 64 and few[1:] == [3, 2, 1]
+  # Elsewhere a device does all of its seeds at once.
   monkeypatch.setattr(sharding, 'on_cpu', lambda _: False)
-  assert memory.at_once(mine, 129, 4, on) > 64
+  two = sharding.mesh(2, 1)
+  many = memory.at_once(mine, 129, 4, two, 2)
+  assert many > 64
+  assert many // 3 <= memory.at_once(mine, 129, 4, two, 6) <= many // 3 + 1
 
 
 def test_a_machine_has_as_many_devices_as_it_has_memory_for(monkeypatch):
@@ -58,6 +62,26 @@ def test_a_machine_has_as_many_devices_as_it_has_memory_for(monkeypatch):
   monkeypatch.setattr(memory, 'available', lambda _: 2 * one)
   assert memory.mesh(mine, 512, 4, on).devices.shape == (1, 2)
   memory.check(mine, 512, 4, on, seeds=3)
+
+
+def test_seeds_that_an_accelerator_does_at_once_all_count(monkeypatch):
+  mine, on = net(schemes.RoPE()), sharding.mesh(2, 1)
+  one = memory.sequence(mine, 512, 4)
+  monkeypatch.setattr(sharding, 'on_cpu', lambda _: False)
+  monkeypatch.setattr(memory, 'available', lambda _: 5 * one)
+  memory.check(mine, 512, 4, on, seeds=4)  # Two devices, two seeds each.
+  with pytest.raises(ValueError, match='evaluating 512 tokens under RoPE'):
+    memory.check(mine, 512, 4, on, seeds=6)
+
+
+def test_a_container_has_what_it_may_use(monkeypatch, tmp_path):
+  limit = tmp_path / 'memory.max'
+  monkeypatch.setattr(memory, 'CONTAINER', (str(limit), '/no/such'))
+  whole = memory.of_machine()
+  limit.write_text('max\n')
+  assert memory.of_machine() == whole
+  limit.write_text(f'{2**29}\n')
+  assert memory.of_machine() == 2**29
 
 
 LARGE = 40_000
@@ -110,7 +134,7 @@ def test_the_command_line_says_so_before_any_run(tmp_path, monkeypatch, capsys):
   for more in ((), ('--dry_run',)):
     assert cli.main([*words, *more]) == cli.BAD_INPUT
     captured = capsys.readouterr()
-    assert captured.err.startswith('posexp: Ordering: CoPE(): a sequence of 40')
+    assert captured.err.startswith('posexp: Ordering: CoPE(): evaluating 40')
     assert captured.err.count('\n') == 1 and not captured.out
   assert not (tmp_path / 'w').exists()
 

@@ -63,14 +63,14 @@ def attend(
   (1, 2, 3, 4)
   """
   queries, keys = rows.x_BxHxLxE.shape[2], v_BxHxKxF.shape[2]
-  m, n = min(size, queries), min(size, keys)
+  interpret = jax.default_backend() == 'cpu'
+  m, n = (_tile(size, length, interpret) for length in (queries, keys))
+  rows, columns = blocks.pad(rows, m), blocks.pad(columns, n)
   one = lambda tokens, n: jax.tree.map(lambda x: x[:1, :, :n], tokens)
   tiled = lambda params, rows, columns: (params, one(rows, m), one(columns, n))
   shapes = jax.eval_shape(tiled, params, rows, columns)
   traced = hooks.trace(scheme, *shapes)
-  interpret = jax.default_backend() == 'cpu'
   plan = kernels.Plan(traced, scale, window, interpret)
-  rows, columns = blocks.pad(rows, m), blocks.pad(columns, n)
   # Keys of padding come after every query; queries of padding are cut off.
   real = jnp.arange(columns.index_1x1xLx1.shape[2]) < keys
   empty = jnp.where(
@@ -82,6 +82,13 @@ def attend(
   reach = _reach(q.index, k.index, window)
   out = _fused(plan, kernels.Given(_packed(traced, params), q, k, v, *reach))
   return out.reshape(*out.shape[:2], -1, out.shape[4])[:, :, :queries]
+
+
+def _tile(size, length, interpret):
+  """No longer than the tokens, up to what the compilers for GPUs take."""
+  if interpret:
+    return min(size, length)
+  return min(size, max(16, 2 ** (length - 1).bit_length()))
 
 
 def _blocks(side, size, tokens):

@@ -60,7 +60,8 @@ class Scheme(component.Component):
     blockwise: whether the logits of a block are computed from the block alone;
       False for a scheme that overrides `rescore`.
     normalised: whether the weights of a query are a softmax; where False they
-      are the exponentials of the logits and need not sum to one.
+      are the exponentials of the logits and need not sum to one, which is for
+      schemes that are not blockwise.
     draws: whether `remap` draws positions from a key.
     widens: whether `rotate` needs the content as it is and gives wider vectors;
       nothing else may rotate in a sum with such a scheme.
@@ -77,6 +78,14 @@ class Scheme(component.Component):
   widens: ClassVar[bool] = False
   factor_only: ClassVar[bool] = False
   decodes: ClassVar[bool] = True
+
+  def __init_subclass__(cls, **kwargs):
+    super().__init_subclass__(**kwargs)
+    if cls.normalised is False and cls.blockwise is True:
+      raise TypeError(
+        f'{cls.__name__} has normalised=False, but blocks are always a '
+        'softmax: set blockwise=False too, and override rescore'
+      )
 
   def init_input(self, key: jax.Array, dims: Dims) -> Params:
     """Parameters learned once per model, for `embed`."""
