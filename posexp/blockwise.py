@@ -145,6 +145,19 @@ def _numbers(jaxpr) -> int:
   return sum(inner(e) or size(e) for e in jaxpr.eqns)
 
 
+def widest(jaxpr) -> int:
+  """How many numbers the largest matrix of a product in a program has.
+
+  What is elementwise is fused into what follows, but for what goes into it.
+  """
+  found = 0
+  for e in jaxpr.eqns:
+    if e.primitive.name == 'dot_general':
+      found = max(found, *(v.aval.size for v in (*e.invars, *e.outvars)))
+    found = max(found, *map(widest, core.jaxprs_in_params(e.params)), 0)
+  return found
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _flash(scheme, plan, params, rows, columns, v_BxHxKxE):
   return _flash_forward(scheme, plan, params, rows, columns, v_BxHxKxE)[0]

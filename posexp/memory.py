@@ -1,12 +1,14 @@
 """What an evaluation needs in memory, and how many sequences fit at once."""
 
 import contextlib
+import functools
 import os
 import pathlib
 
 import jax
+import jax.numpy as jnp
 
-from posexp import choice, model, sharding
+from posexp import blockwise, choice, model, schemes, sharding
 
 # What the sequences that a device works on at once may need, in bytes. It is
 # the same on every machine, so that the same numbers come out.
@@ -35,10 +37,10 @@ def sequence(net: model.Transformer, length: int, asked: int) -> int:
 
   for L tokens, the residual stream, queries, keys and values of width D, an
   MLP of c matrices and width F, and logits of V tokens at T places and their
-  softmax. Attention is A = 3 H Q K, the logits, the weights and what a scheme
-  makes of them, for the queries Q of the widest layer and K = L keys; in
-  blocks, Q = K = S, the tokens of one. The compiler needs 0.5 to 1.2 times as
-  much.
+  softmax. Attention is A = (2 H + m) Q K, the logits, the weights and m >= H
+  numbers that a scheme makes of each pair, for the queries Q of the widest
+  layer and K = L keys; in blocks, Q = K = S, the tokens of one. The compiler
+  needs 0.5 to 1.2 times as much.
 
   Args:
     net: the model.
@@ -55,7 +57,30 @@ def sequence(net: model.Transformer, length: int, asked: int) -> int:
   matrices = 3 if shape.activation == 'swiglu' else 2
   token = 5 * shape.width + matrices * hidden // 2
   logits = 2 * asked * net.vocabulary
-  return 4 * (length * token + 3 * shape.heads * pairs + logits)
+  pair = 2 * shape.heads + max(shape.heads, _hidden(net.scheme, shape.dims))
+  return 4 * (length * token + pair * pairs + logits)
+
+
+@functools.lru_cache(maxsize=256)
+def _hidden(scheme: schemes.Scheme, dims: schemes.Dims) -> int:
+  """The most numbers that a bias holds at once for a pair of tokens.
+
+  Those of a network are more than the logits that it gives.
+  """
+  size = 16
+
+  def token(params):
+    index_1xL = jnp.arange(size)[None]
+    at = scheme.remap(index_1xL, jax.random.key(0))
+    x_BxLxD = jnp.zeros((1, size, dims.width))
+    at = scheme.locate(params, x_BxLxD, at, None)
+    q_BxHxLxE = jnp.zeros((1, dims.heads, size, dims.head_width))
+    return blockwise.tokens(q_BxHxLxE, at, index_1xL)
+
+  params = jax.eval_shape(lambda: scheme.init_layer(jax.random.key(0), dims))
+  some = jax.eval_shape(token, params)
+  made = jax.make_jaxpr(functools.partial(blockwise.bias, scheme))
+  return blockwise.widest(made(params, some, some).jaxpr) // size**2
 
 
 def at_once(

@@ -20,9 +20,11 @@ def net(scheme, vocabulary=24, **changes):
     (net(schemes.RoPE(), block=None), 512, 4),
     (net(schemes.CoPE(positions=8)), 512, 512),
     (net(schemes.NoPE(), vocabulary=4096), 512, 512),
+    (net(schemes.FIRE(), block=None), 512, 4),
+    (net(schemes.RoPE() + schemes.T5(), block=None), 512, 4),
     (net(schemes.NoPE(), activation='swiglu', feedforward=512), 512, 4),
   ],
-  ids=('blocks', 'dense', 'rows', 'vocabulary', 'wide'),
+  ids=('blocks', 'dense', 'rows', 'vocabulary', 'FIRE', 'T5', 'wide'),
 )
 def test_the_estimate_is_near_what_the_compiler_needs(mine, length, asked):
   forward = jax.jit(
@@ -106,7 +108,7 @@ def test_too_little_memory_is_a_sentence_before_training(
   )
   on = sharding.mesh(len(run.seeds), run.train.batch)
   # 3 H L^2 floats are 35.8 GiB.
-  sentence = r'needs about 35\.8 GiB under .* on 2 devices .* has 16\.0 GiB'
+  sentence = r'needs about 35\.8 GiB on each of 2 devices, .* has 16\.0 GiB'
   with pytest.raises(ValueError, match=sentence) as error:
     evaluate.Evaluator(run, on).check()
   assert error.match(remedy)
