@@ -38,7 +38,7 @@ def dense(scheme, params, q, k, v, x, window=None):
 
 
 def in_one_kernel(scheme, params, q, k, v, x, window=None):
-  block = 8 if q.shape[1] < 128 else 'auto'
+  block = 8 if q.shape[1] == cases.LENGTH else 'auto'
   return posexp.attend(scheme, params, q, k, v, block, x, window, 'pallas')
 
 
@@ -81,6 +81,25 @@ def test_is_dense_attention(scheme):
     values_and_grads(in_one_kernel, *args),
     values_and_grads(dense, *args),
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(schemes.Scheme):
+  """A scheme of one's own, with functions that no other has need of."""
+
+  def init_layer(self, key, dims):
+    return {'w_H': jax.random.normal(key, (dims.heads,))}
+
+  def bias(self, params, head, q_at, k_at):
+    distance = jnp.maximum(q_at - k_at, 0).astype(jnp.float32)
+    near = jnp.tanh(jnp.sqrt(distance + 1.0)) * params['w_H'][head.index]
+    return near - jnp.floor(distance / 3.0) - jnp.power(1.0 + distance, 0.3)
+
+
+def test_a_scheme_of_ones_own():
+  args = Own(), cases.layer_params(Own()), inputs()
+  found = values_and_grads(in_one_kernel, *args)
+  jax.tree.map(near, found, values_and_grads(dense, *args))
 
 
 def test_all_that_is_quick_is_tested():

@@ -12,9 +12,12 @@ from posexp.fused.tiles import Program, Tile
 
 CALLS = {'jit': 'jaxpr', 'custom_jvp_call': 'call_jaxpr'}
 SAME = {'device_put', 'stop_gradient'}
+# More than the catalogue has need of: for schemes of one's own.
 _NAMES = (
-  'abs add add_any convert_element_type cos div eq exp ge gt integer_pow log '
-  'log1p logistic lt max min mul ne neg select_n sin sub'
+  'abs add add_any and ceil clamp convert_element_type cos div eq erf exp exp2 '
+  'expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min '
+  'mul ne neg not or pow rem round rsqrt select_n sign sin sqrt square sub tanh '
+  'xor'
 )
 ELEMENTWISE = frozenset(_NAMES.split())
 
