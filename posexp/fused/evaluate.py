@@ -16,8 +16,8 @@ SAME = {'device_put', 'stop_gradient'}
 _NAMES = (
   'abs add add_any and ceil clamp convert_element_type cos div eq erf exp exp2 '
   'expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min '
-  'mul ne neg not or pow rem round rsqrt select_n sign sin sqrt square sub tanh '
-  'xor'
+  'mul ne neg not or pow rem round rsqrt select_n sign sin sqrt square sub '
+  'tanh xor'
 )
 ELEMENTWISE = frozenset(_NAMES.split())
 
