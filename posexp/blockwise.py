@@ -8,6 +8,7 @@ and whatever it has learned gets its exact gradient.
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -140,9 +141,17 @@ def _costs(scheme, params, rows, columns) -> float:
 
 def _numbers(jaxpr) -> int:
   """How many numbers a program computes, each loop gone through once."""
-  inner = lambda e: sum(map(_numbers, core.jaxprs_in_params(e.params)))
   size = lambda e: sum(v.aval.size for v in e.outvars)
-  return sum(inner(e) or size(e) for e in jaxpr.eqns)
+  return sum(sum(map(_numbers, programs(e))) or size(e) for e in jaxpr.eqns)
+
+
+def programs(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+  """The programs within an operation: the body of a loop, say."""
+  kinds = core.Jaxpr, core.ClosedJaxpr
+  is_program = lambda x: isinstance(x, kinds)
+  for x in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_program):
+    if is_program(x):
+      yield x.jaxpr if isinstance(x, core.ClosedJaxpr) else x
 
 
 def widest(jaxpr) -> int:
@@ -154,7 +163,7 @@ def widest(jaxpr) -> int:
   for e in jaxpr.eqns:
     if e.primitive.name == 'dot_general':
       found = max(found, *(v.aval.size for v in (*e.invars, *e.outvars)))
-    found = max(found, *map(widest, core.jaxprs_in_params(e.params)), 0)
+    found = max(found, *map(widest, programs(e)), 0)
   return found
 
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend import core
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import posexp
@@ -164,7 +163,7 @@ def largest_array(block, length):
 def _sizes(jaxpr):
   for equation in jaxpr.eqns:
     yield from (v.aval.size for v in equation.outvars)
-    for inner in core.jaxprs_in_params(equation.params):
+    for inner in blockwise.programs(equation):
       yield from _sizes(inner)
 
 

@@ -26,6 +26,9 @@ def net(scheme, vocabulary=24, **changes):
   ],
   ids=('blocks', 'dense', 'rows', 'vocabulary', 'FIRE', 'T5', 'wide'),
 )
+@pytest.mark.skipif(
+  jax.__version_info__ < (0, 10), reason='the estimate is of a later compiler'
+)
 def test_the_estimate_is_near_what_the_compiler_needs(mine, length, asked):
   forward = jax.jit(
     lambda params, tokens, places: model.predict(mine, params, tokens, places)
