@@ -106,14 +106,19 @@ def attend(scheme, size, window, params, rows, columns, v_BxHxKxE, whole):
   shared = shared and _costs(scheme, params, rows, columns) > CHEAP
   plan = blocks.Plan(min(size, queries), min(size, keys), window, shared)
   rows = blocks.pad(rows, plan.queries)
-  columns = blocks.pad(columns, plan.keys)
-  # Keys of padding come after every query; queries of padding are cut off.
-  real = jnp.arange(columns.index_1x1xLx1.shape[2]) < keys
-  empty = jnp.where(real.reshape(1, 1, -1, 1), columns.index_1x1xLx1, EMPTY)
-  columns = columns._replace(index_1x1xLx1=empty)
+  columns = pad_keys(columns, plan.keys)
   v_BxHxKxE = blocks.pad(v_BxHxKxE, plan.keys)
   out = _flash(scheme, plan, params, rows, columns, v_BxHxKxE)
   return out[:, :, :queries]
+
+
+def pad_keys(columns: Tokens, size: int) -> Tokens:
+  """Keys up to a whole number of blocks, those of padding after every query."""
+  keys, padded = columns.x_BxHxLxE.shape[2], blocks.pad(columns, size)
+  index_1x1xLx1 = padded.index_1x1xLx1
+  real = jnp.arange(index_1x1xLx1.shape[2]) < keys
+  index_1x1xLx1 = jnp.where(real.reshape(1, 1, -1, 1), index_1x1xLx1, EMPTY)
+  return padded._replace(index_1x1xLx1=index_1x1xLx1)
 
 
 def _by_distance(scheme: schemes.Scheme) -> bool:

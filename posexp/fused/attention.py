@@ -65,18 +65,12 @@ def attend(
   queries, keys = rows.x_BxHxLxE.shape[2], v_BxHxKxF.shape[2]
   interpret = jax.default_backend() == 'cpu'
   m, n = (_tile(size, length, interpret) for length in (queries, keys))
-  rows, columns = blocks.pad(rows, m), blocks.pad(columns, n)
+  rows, columns = blocks.pad(rows, m), blockwise.pad_keys(columns, n)
   one = lambda tokens, n: jax.tree.map(lambda x: x[:1, :, :n], tokens)
   tiled = lambda params, rows, columns: (params, one(rows, m), one(columns, n))
   shapes = jax.eval_shape(tiled, params, rows, columns)
   traced = hooks.trace(scheme, *shapes)
   plan = kernels.Plan(traced, scale, window, interpret)
-  # Keys of padding come after every query; queries of padding are cut off.
-  real = jnp.arange(columns.index_1x1xLx1.shape[2]) < keys
-  empty = jnp.where(
-    real.reshape(1, 1, -1, 1), columns.index_1x1xLx1, blockwise.EMPTY
-  )
-  columns = columns._replace(index_1x1xLx1=empty)
   q, k = _blocks('q', m, rows), _blocks('k', n, columns)
   v = _cut(n, blocks.pad(v_BxHxKxF, n))
   reach = _reach(q.index, k.index, window)
