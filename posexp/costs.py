@@ -222,7 +222,10 @@ class _Measurement:
     for cell in self._question.cells():
       seconds = self._question.guess(cell) * len(self._question.compared)
       if 2 * seconds > self._left():
-        self.leave_out(f'memory of {_words(cell)}: too long for the minutes')
+        self.leave_out(
+          f'memory of {_words(cell)} left out, as it would take too long: give '
+          'more minutes'
+        )
         continue
       for scheme in self._question.compared:
         with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
@@ -231,8 +234,10 @@ class _Measurement:
           try:
             held = ask.result()
           except concurrent.futures.process.BrokenProcessPool:
-            # Killed by the system, as a rule for its memory.
-            self.leave_out(f'memory of {_words(cell)}, {scheme}: was killed')
+            self.leave_out(
+              f'memory of {_words(cell)} under {scheme} left out, as its '
+              'process was killed, most likely for want of memory'
+            )
             held = None
         self._resident[cell, scheme] = held
         work = _child(self._question, cell)
