@@ -51,8 +51,8 @@ def attend(
     block: None for dense attention, an integer for blocks of so many tokens,
       'auto' for the library's choice: dense up to 128 tokens, then blocks,
       which on an NVIDIA GPU of compute capability 8.0 or more are those of
-      cuDNN for half precision without a bias. Memory is quadratic in the length if dense, linear in blocks; all
-      give the same up to rounding.
+      cuDNN for half precision without a bias. Memory is quadratic in the
+      length if dense, linear in blocks; all give the same up to rounding.
     x_BxLxD: the content, for schemes whose clock depends on it.
     window: how many tokens a query sees, itself among them; None is all.
     implementation: None for the library's choice, 'xla' for nothing but XLA's
