@@ -22,7 +22,7 @@ from posexp import (
 from posexp.cost_records import QUANTITIES
 from posexp.cost_records import load as load
 from posexp.cost_records import rounds as rounds
-from posexp.launch import local, progress
+from posexp.launch import environment, progress
 
 # What is measured where no scheme is named.
 SCHEMES: tuple[schemes.Scheme, ...] = (
@@ -186,7 +186,7 @@ class _Measurement:
     self._resident: dict[tuple[Cell, schemes.Scheme], int | None] = {}
     self.body: dict[str, Any] = {
       'question': question.to_dict(),
-      'versions': local.versions(),
+      'versions': environment.versions(),
       'growth': [],
       'groups': [],
       'left_out': [],
@@ -198,7 +198,7 @@ class _Measurement:
       # First, since some accelerators serve one process at a time.
       self._hold()
     self._began = time.monotonic()
-    self.body['device'] = local.device(sharding.mesh(1, 1))
+    self.body['device'] = environment.device(sharding.mesh(1, 1))
     longest = self._question.lengths[-1]
     for scheme in self._question.compared:
       found = cost_growth.growth(scheme, self._question.shape, longest)

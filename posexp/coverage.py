@@ -85,10 +85,15 @@ def compare(
   length: int,
   dims: schemes.Dims,
   trained: schemes.Scheme | None = None,
+  practised: int | None = None,
 ) -> Compared:
-  """`coverage`, and which places are new; arguments as there."""
+  """`coverage`, and which places are new; arguments as there.
+
+  `practised` is the length of the last training, where that was an adaptation.
+  """
   root = (scheme if trained is None else trained).trained_at(train_length)
-  known = root.for_length(train_length).practised(dims, train_length)
+  last = train_length if practised is None else practised
+  known = root.for_length(last).practised(dims, last)
   used = _evaluated(scheme, train_length, length).regimes(
     dims, np.arange(length)
   )

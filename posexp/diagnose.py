@@ -121,12 +121,13 @@ def report(
     on: the mesh.
   """
   root = run
-  while root.parent is not None:
+  while not root.train.steps and root.parent is not None:
     root = root.parent
   shares, new = coverage.compare(
     run.scheme,
     trained=root.scheme,
-    train_length=run.train.length,
+    train_length=run.trained_length,
+    practised=root.train.length,
     length=run.context(length),
     dims=run.model.dims,
   )

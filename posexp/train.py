@@ -1,6 +1,7 @@
 """Training: one jitted program for all seeds of a run."""
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
-from posexp import config, model, sharding, tasks
+from posexp import config, model, sharding, tasks, warmin
 
 Array = jax.Array
 Params = Any
@@ -45,15 +46,25 @@ def initial_params(run: config.Run, seed: Array) -> Params:
   return model.of(run).init(key, tokens)['params']
 
 
+def positional(params: Params) -> Params:
+  """Which parameters are those of position, a tree of booleans."""
+  kinds = model.POSITION, model.POSITION_INPUT
+  here = lambda path, _: any(key.key in kinds for key in path)
+  return jax.tree_util.tree_map_with_path(here, params)
+
+
 def optimiser(train: config.Train) -> optax.GradientTransformation:
-  """AdamW with warm-up, cosine decay to zero, and clipping."""
+  """AdamW with warm-up, cosine decay to zero, and clipping.
+
+  Of some parameters alone, where the rest stay as they are.
+  """
   rate = optax.warmup_cosine_decay_schedule(
     init_value=0.0,
     peak_value=train.learning_rate,
     warmup_steps=train.warmup,
     decay_steps=max(train.steps, train.warmup + 1),
   )
-  return optax.chain(
+  every = optax.chain(
     optax.clip_by_global_norm(train.clip),
     optax.adamw(
       rate,
@@ -61,6 +72,12 @@ def optimiser(train: config.Train) -> optax.GradientTransformation:
       weight_decay=train.decay,
       mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
     ),
+  )
+  if train.only == 'all':
+    return every
+  rest = lambda params: jax.tree.map(operator.not_, positional(params))
+  return optax.chain(
+    optax.masked(every, positional), optax.masked(optax.set_to_zero(), rest)
   )
 
 
@@ -92,13 +109,15 @@ def gradient(
   asked: Sequence[int] | None,
   micro: int,
   key: Array | None = None,
+  given: Callable[[Params], Params] = lambda params: params,
 ) -> tuple[Array, Array, Params]:
   """Summed loss, number of targets and summed gradient, in parts of a batch.
 
-  The batch is done `micro` sequences at a time, a divisor of it.
+  The batch is done `micro` sequences at a time, a divisor of it. The model is
+  `given` more than the parameters that are trained, where it needs more.
   """
   one = jax.value_and_grad(
-    lambda p, b: loss(net, p, b, asked, key), has_aux=True
+    lambda p, b: loss(net, given(p), b, asked, key), has_aux=True
   )
   parts = batch.tokens_BxL.shape[0] // micro
   if parts == 1:
@@ -137,7 +156,14 @@ def gradient_at(
 ) -> tuple[Array, Array, Params]:
   """`gradient` on this device's part of the batch of a seed's step."""
   net, train = model.of(run), run.train
+  more = []
+  if train.warm_in:
+    net = warmin.of(run)
+    more = [functools.partial(warmin.params_of, run, number=number)]
   key = jax.random.fold_in(jax.random.key(seed), DATA)
+  if run.steps_before:
+    # An adaptation goes on where its parent stopped.
+    number = number + run.steps_before
   # Every device samples the whole batch and keeps its part, so that the data
   # are the same on any number of devices.
   batch = run.task.sample(
@@ -154,7 +180,7 @@ def gradient_at(
     drawn = jax.random.fold_in(jax.random.key(seed), POSITIONS)
     drawn = jax.random.fold_in(drawn, number)
   micro = micro_batch(part, length, on)
-  return gradient(net, params, batch, asked, micro, drawn)
+  return gradient(net, params, batch, asked, micro, drawn, *more)
 
 
 def step(
@@ -211,8 +237,7 @@ def programs(
   shard_map = functools.partial(jax.shard_map, mesh=on, check_vma=False)
 
   def start_one(seed):
-    params = initial_params(run, seed)
-    return State(params, optimiser(run.train).init(params), jnp.int32(-1))
+    return _before_steps(run, initial_params(run, seed))
 
   def start_all(seeds_S):
     return sharding.each_seed(start_one, on, len(run.seeds), seeds_S)
@@ -249,6 +274,26 @@ def programs(
     donate_argnums=0,
   )
   return start, advance_jit
+
+
+def _before_steps(run: config.Run, params: Params) -> State:
+  return State(params, optimiser(run.train).init(params), jnp.int32(-1))
+
+
+def from_weights(
+  run: config.Run, on: jax.sharding.Mesh, params: Params
+) -> State:
+  """The state that an adaptation starts from, weights of all seeds given."""
+  one = functools.partial(_before_steps, run)
+  seeded = PartitionSpec(sharding.SEED)
+  every = jax.shard_map(
+    lambda params: sharding.each_seed(one, on, len(run.seeds), params),
+    mesh=on,
+    in_specs=seeded,
+    out_specs=seeded,
+    check_vma=False,
+  )
+  return jax.jit(every)(sharding.pad_seeds(params, on, len(run.seeds)))
 
 
 def seeds_array(run: config.Run, on: jax.sharding.Mesh) -> Array:

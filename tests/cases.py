@@ -36,12 +36,6 @@ SHAPE = posexp.Model(layers=2, width=16, heads=2, feedforward=16)
 DIMS = SHAPE.dims
 
 
-def learns(scheme):
-  """Whether a scheme has parameters."""
-  make = lambda init: jax.eval_shape(lambda: init(jax.random.key(0), DIMS))
-  return any(map(make, (scheme.init_layer, scheme.init_input)))
-
-
 every_scheme = pytest.mark.parametrize('scheme', CASES, ids=str)
 
 # For laws that compile a whole model: one scheme of each class, and one
@@ -66,7 +60,7 @@ def models(first):
 _FIRST = *bench.one_of_each(), *_COMPOSED
 every_model = models(_FIRST)
 # For laws of what is drawn.
-every_random_model = models([s for s in _FIRST if s.draws or learns(s)])
+every_random_model = models([s for s in _FIRST if s.draws or s.learns()])
 
 
 def normal(seed, *shape):

@@ -90,7 +90,8 @@ def _evaluation(record: dict[str, Any]) -> bool:
   """Whether a run is no more than an evaluation of its parent."""
   mine = record['config']
   parent = mine.get('parent') or {}
-  return all(parent.get(key) == mine[key] for key in ('scheme', 'task'))
+  same = all(parent.get(key) == mine[key] for key in ('scheme', 'task'))
+  return same and not mine['train']['steps']
 
 
 def _again(

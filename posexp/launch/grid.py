@@ -121,7 +121,7 @@ def change(
   """The runs with fields changed, e.g. 'train.learning_rate=3e-4'.
 
   The same change is made in every run and its parents, so that a grid stays
-  a controlled comparison; the steps of a zero-shot retrofit stay 0.
+  a controlled comparison; the steps of a retrofit stay what they are.
 
   Raises:
     ValueError: a sentence, for an unknown field (naming the nearest), or a

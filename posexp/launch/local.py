@@ -1,10 +1,8 @@
 """Executing runs one after another in this process."""
 
 import functools
-import importlib.metadata
 import json
 import pathlib
-import platform
 import time
 import traceback
 from collections.abc import Iterable
@@ -24,9 +22,8 @@ from posexp import (
   retrofit,
   sharding,
   train,
-  version,
 )
-from posexp.launch import progress
+from posexp.launch import environment, progress
 
 Failures = dict[str, str]
 
@@ -89,7 +86,7 @@ def weights(
       'configuration'
     )
   on = sharding.mesh(len(run.seeds), run.train.batch)
-  return _retrofit(run, workdir, on, tell).params
+  return _weights(run, workdir, on, tell).params
 
 
 def _one(
@@ -104,10 +101,9 @@ def _one(
   evaluate.Evaluator(run, on).check()
   for n in run.lengths:
     evaluate.examples(run.task, n, run.evaluate.examples)
-  if run.parent is None:
-    trained = _train(run, workdir, on, tell)
-  else:
-    trained = _retrofit(run, workdir, on, tell)
+  _tell_of_parent(run, workdir, tell)
+  make = _train if run.train.steps else _moved
+  trained = make(run, workdir, on, tell)
   begun = time.monotonic()
   results, outcomes, covered = _evaluate(run, trained.params, on, tell)
   trained.seconds['evaluate'] = time.monotonic() - begun
@@ -115,7 +111,7 @@ def _one(
   record = _record(run, workdir, on, trained, results, covered)
   records.write(workdir, record, outcomes)
   # The trained length, but for a task that does not exist there.
-  told = min(run.lengths, key=lambda n: abs(n - run.train.length))
+  told = min(run.lengths, key=lambda n: abs(n - run.trained_length))
   right = [r['token'] for r in results if r['length'] == told]
   tell.note(
     f'done    {run.name}: '
@@ -124,13 +120,36 @@ def _one(
   )
 
 
+def _tell_of_parent(
+  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
+) -> None:
+  """Says, before any compute, where a retrofit's numbers will not count."""
+  if run.parent is None:
+    return
+  record = records.read(workdir, run.parent.digest)
+  if record is None:
+    raise records.Damaged(
+      f'its parent {run.parent.name} has no record in {workdir}: run the '
+      'parent first, in the same work directory'
+    )
+  best = max((accuracy or 0) for accuracy in record['learned'].values())
+  gate = record.get('gate', records.GATE)
+  if best < gate:
+    tell.note(
+      f'note    {run.name}: no seed of the trained run learned the task (best '
+      f'{best:.3f}, gate {gate:.3f}), so no number of this one is admitted: '
+      'train it for more steps'
+    )
+
+
 def _train(
   run: config.Run,
   workdir: pathlib.Path,
   on: jax.sharding.Mesh,
   tell: progress.Progress,
 ) -> Trained:
-  """Trains from the newest checkpoint, or from the start."""
+  """Trains from the newest checkpoint, or the start, or a parent's weights."""
+  moved = _moved(run, workdir, on, tell) if run.parent else None
   start, advance = train.programs(run, on)
   seeds_S = train.seeds_array(run, on)
   begun = first = time.monotonic()
@@ -138,6 +157,8 @@ def _train(
   if step:
     tell.note(f'resumed {run.name} at step {step} of {run.train.steps}')
     state = sharding.pad_seeds(saved['state'], on, len(run.seeds))
+  elif moved:
+    state = train.from_weights(run, on, moved.params)
   else:
     state = start(seeds_S)
   losses = np.array(saved['losses'])
@@ -157,17 +178,18 @@ def _train(
       store.save(step, {'state': train.busy(run, state), 'losses': losses})
   seconds = {'first_chunk': first - begun, 'train': time.monotonic() - begun}
   state = train.busy(run, state)
-  return Trained(state.params, losses, state.diverged_S, None, seconds)
+  transfer = moved.transfer if moved else None
+  return Trained(state.params, losses, state.diverged_S, transfer, seconds)
 
 
-def _retrofit(
+def _weights(
   run: config.Run,
   workdir: pathlib.Path,
   on: jax.sharding.Mesh,
   tell: progress.Progress,
 ) -> Trained:
-  """The weights of the run at the root, moved from scheme to scheme."""
-  if run.parent is None:
+  """The weights of a finished run: its last checkpoint, or those it moved."""
+  if run.train.steps:
     step, saved = _resume(run, workdir, on, tell)
     if step != run.train.steps:
       raise ValueError(
@@ -177,11 +199,22 @@ def _retrofit(
       )
     state = saved['state']
     return Trained(state.params, saved['losses'], state.diverged_S, None, {})
-  root = _retrofit(run.parent, workdir, on, tell)
-  moved = retrofit.transfer(run.parent, run, root.params)
-  return root._replace(
+  return _moved(run, workdir, on, tell)
+
+
+def _moved(
+  run: config.Run,
+  workdir: pathlib.Path,
+  on: jax.sharding.Mesh,
+  tell: progress.Progress,
+) -> Trained:
+  """The weights of the parent, moved to the run's scheme."""
+  assert run.parent is not None
+  given = _weights(run.parent, workdir, on, tell)
+  moved = retrofit.transfer(run.parent, run, given.params)
+  return given._replace(
     params=moved.params,
-    losses_SxC=root.losses_SxC[:, :0],
+    losses_SxC=given.losses_SxC[:, :0],
     transfer=moved.to_dict(),
     seconds={'first_chunk': 0.0, 'train': 0.0},
   )
@@ -264,7 +297,7 @@ def _record(
     learned = {
       str(r['seed']): r['token']
       for r in results
-      if r['length'] == run.train.length
+      if r['length'] == run.trained_length
     }
     gate = records.GATE if run.task.gate is None else run.task.gate
   else:
@@ -278,10 +311,12 @@ def _record(
     'scheme': str(run.scheme),
     'parent': str(parent.scheme) if parent else None,
     'parent_digest': parent.digest if parent else None,
-    'trained_length': run.train.length,
+    'trained_length': run.trained_length,
+    'tokens': run.train.tokens,
+    'changes': list(run.changes),
     'config': run.to_dict(),
-    'versions': versions(),
-    'device': device(on),
+    'versions': environment.versions(),
+    'device': environment.device(on),
     'seconds': {k: round(v, 3) for k, v in trained.seconds.items()},
     'parameters': measure.parameters(run),
     'transfer': trained.transfer,
@@ -316,24 +351,3 @@ def _finite(array: np.ndarray) -> list[Any]:
   wide = array.astype(object)
   wide[~np.isfinite(array)] = None
   return wide.tolist()
-
-
-def versions() -> dict[str, str]:
-  """The versions behind a number."""
-  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-  return {
-    'posexp': version.VERSION,
-    'python': platform.python_version(),
-    **{name: importlib.metadata.version(name) for name in packages},
-  }
-
-
-def device(on: jax.sharding.Mesh) -> dict[str, Any]:
-  """The devices behind a number."""
-  first = on.devices.flat[0]
-  return {
-    'platform': first.platform,
-    'kind': first.device_kind,
-    'mesh': dict(on.shape),
-    'machine': platform.machine(),
-  }

@@ -159,11 +159,17 @@ class Sum(base.Scheme):
     return x_BxLxHxE
 
   def bias(self, params, head, q_at, k_at):
-    own = self._own(params)
     total: jax.Array | float = 0.0
-    for term, p, q, k in zip(self.terms, own, q_at, k_at, strict=True):
-      total = total + term.bias(p, head, q, k)
+    for found in self.biases(params, head, q_at, k_at):
+      total = total + found
     return total
+
+  def biases(
+    self, params: base.Params, head: base.Head, q_at: base.At, k_at: base.At
+  ) -> list[jax.Array | float]:
+    """The bias of each term."""
+    own = zip(self.terms, self._own(params), q_at, k_at, strict=True)
+    return [term.bias(p, head, q, k) for term, p, q, k in own]
 
   def rescore(self, params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at):
     own = self._own(params)

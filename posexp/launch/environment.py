@@ -1,0 +1,30 @@
+"""What a number was computed with: versions and devices."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import jax
+
+from posexp import version
+
+
+def versions() -> dict[str, str]:
+  """The versions behind a number."""
+  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+  return {
+    'posexp': version.VERSION,
+    'python': platform.python_version(),
+    **{name: importlib.metadata.version(name) for name in packages},
+  }
+
+
+def device(on: jax.sharding.Mesh) -> dict[str, Any]:
+  """The devices behind a number."""
+  first = on.devices.flat[0]
+  return {
+    'platform': first.platform,
+    'kind': first.device_kind,
+    'mesh': dict(on.shape),
+    'machine': platform.machine(),
+  }
