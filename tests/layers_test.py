@@ -35,6 +35,7 @@ ORDER = (
   ('perplexity', 'cost_records'),
   ('cost_tables', 'cost_figures'),
   ('explain_figures',),
+  ('study',),
   ('report',),
   ('launch',),
   ('factors',),
@@ -62,6 +63,7 @@ NO_JAX = {
   'cost_records',
   'cost_tables',
   'cost_figures',
+  'study',
 }
 FORBIDDEN = {'evaluate': {'train'}, 'train': {'evaluate'}}
 ONLY_IN = {'flax': {'model'}}

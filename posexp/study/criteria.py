@@ -1,0 +1,148 @@
+"""What an option must keep: pass, fail, undecided or not measured."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from posexp.study import cells as evidence_lib
+from posexp.study import compare, plan
+
+PASS, FAIL, UNDECIDED = 'pass', 'fail', 'undecided'
+NOT_MEASURED = 'not measured'
+
+# How much token accuracy at short range may be lost.
+MARGIN = 0.02
+# Time over that of the root's scheme that still counts as unchanged.
+SLOWER = 1.05
+
+# As one reads them, in the order in which they break ties.
+NAMES = {
+  'short': 'short range kept',
+  'collapse': 'no collapse',
+  'latency': 'latency unchanged',
+  'lookups': 'no learned look-ups that grow',
+}
+
+
+class Judged(NamedTuple):
+  """A branch and the numbers that led to it, by name."""
+
+  branch: str
+  numbers: Mapping[str, float]
+
+
+class Criteria(NamedTuple):
+  """All criteria of one option, by the names of `NAMES`."""
+
+  short: Judged
+  collapse: Judged
+  latency: Judged
+  lookups: Judged
+
+  @property
+  def branches(self) -> tuple[str, ...]:
+    return tuple(judged.branch for judged in self)
+
+  @property
+  def passes(self) -> bool:
+    return set(self.branches) == {PASS}
+
+
+def judge(
+  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell, m: int
+) -> Criteria:
+  """The criteria of a cell that has finished.
+
+  Args:
+    found: the tables.
+    cell: the option's.
+    root: of the same regime.
+    m: how many options are judged together.
+  """
+  return Criteria(
+    _short(found, cell, root, m),
+    _collapse(found, cell),
+    _latency(found, cell),
+    _lookups(found, cell),
+  )
+
+
+def short(lost: compare.Difference) -> str:
+  """The branch of a difference at short range, option less root."""
+  if lost.low > -MARGIN:
+    return PASS
+  return FAIL if lost.high < -MARGIN else UNDECIDED
+
+
+def _short(
+  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell, m: int
+) -> Judged:
+  length = found.study.trained_length
+  mine, base = (
+    compare.by_seed(rows(found, one), 'short', length) for one in (cell, root)
+  )
+  lost = compare.difference(mine, base, m)
+  if not lost.n:
+    return Judged(NOT_MEASURED, {})
+  return Judged(short(lost), lost._asdict())
+
+
+def _collapse(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  study, mine = found.study, rows(found, cell)
+  seeds = set(mine.loc[mine['admitted'], 'seed'])
+  table = found.collapse
+  table = table[
+    (table['digest'] == cell.digest)
+    & table['seed'].isin(seeds)
+    & (table['length'] <= study.target)
+  ]
+  lost = set(table.loc[table['collapsed'], 'seed'])
+  numbers = {'collapsed': len(lost), 'seeds': len(seeds)}
+  if lost:
+    return Judged(FAIL, numbers)
+  if (
+    not seeds or set(table.loc[table['length'] == study.target, 'seed']) < seeds
+  ):
+    return Judged(NOT_MEASURED, {})
+  return Judged(PASS, numbers)
+
+
+def _latency(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """The worst of the quantities; all must be there to pass."""
+  table = found.latency[found.latency['digest'] == cell.digest]
+  numbers: dict[str, float] = {}
+  branches = []
+  for _, row in table.iterrows():
+    name = row['quantity']
+    numbers |= {name: row['ratio'], f'{name} length': row['length']}
+    numbers |= {f'{name} low': row['low'], f'{name} high': row['high']}
+    branches.append(latency(row['low'], row['high']))
+  if FAIL in branches:
+    return Judged(FAIL, numbers)
+  if set(table['quantity']) != set(evidence_lib.QUANTITIES):
+    return Judged(NOT_MEASURED, numbers)
+  return Judged(UNDECIDED if UNDECIDED in branches else PASS, numbers)
+
+
+def latency(low: float, high: float) -> str:
+  """The branch of one ratio to the root."""
+  if high <= SLOWER:
+    return PASS
+  return FAIL if low > SLOWER else UNDECIDED
+
+
+def _lookups(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  pair = found.study.lookups.get(cell.option)
+  if pair is None:
+    return Judged(NOT_MEASURED, {})
+  numbers = dict(zip(('trained', 'target'), pair))
+  return Judged(FAIL if pair[1] > pair[0] else PASS, numbers)
+
+
+def rows(found: evidence_lib.Evidence, cell: plan.Cell) -> pd.DataFrame:
+  """The rows of one cell; a run may stand in several of them."""
+  table = found.cells
+  for name in ('regime', 'variant', 'option', 'schedule'):
+    table = table[table[name] == getattr(cell, name)]
+  return table

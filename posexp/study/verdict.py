@@ -1,0 +1,190 @@
+"""The verdicts of a study: `posexp.study.rules`, applied to its tables."""
+
+import dataclasses
+
+import pandas as pd
+
+from posexp.study import cells as evidence_lib
+from posexp.study import compare, criteria, plan, rules
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """The verdict of one regime, variant and schedule.
+
+  Attributes:
+    group: regime, variant and schedule; the last two '' in a choice.
+    lead: of the fixes, or of the candidates that pass.
+    judged: the criteria of each option.
+    preferred: what a tie is broken to; several if it cannot be.
+    branch: of the fix or of the choice.
+    order: by how much each option lowers order errors at the target.
+    schedules: as what each option counts.
+    alternatives: the leader's advantage over the two best others, whether or
+      not they pass.
+  """
+
+  group: tuple[str, str, str]
+  branch: str
+  lead: compare.Lead
+  judged: dict[str, criteria.Criteria]
+  preferred: tuple[str, ...]
+  order: dict[str, compare.Difference]
+  schedules: dict[str, str]
+  alternatives: dict[str, compare.Difference]
+  regression: rules.Regression | None = None
+  attribution: rules.Attribution | None = None
+
+
+def verdicts(found: evidence_lib.Evidence) -> list[Case]:
+  """One case a group of the study, in the order of `Study.groups`."""
+  judge = _case if found.study.kind == 'regression' else _choice
+  return [judge(found, group) for group in found.study.groups()]
+
+
+def _case(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
+  """A regression: is there one, of what kind, from what, and what to do."""
+  study, cells = found.study, members(found, group)
+  rows = {name: criteria.rows(found, cell) for name, cell in cells.items()}
+  token = _at_target(rows, study)
+  fixes = [name for name in plan.FIXES if name in cells]
+  # Without the root no seed is known to count.
+  base = token.get(plan.DEPLOYED) if plan.ROOT in token else None
+  lead = compare.lead({name: token[name] for name in fixes}, base)
+  judged = _judged(found, cells)
+  return Case(
+    group=group,
+    branch=lead.branch,
+    lead=lead,
+    judged=judged,
+    preferred=rules.prefer(lead, judged),
+    order=_order(rows, plan.DEPLOYED, fixes, study),
+    schedules={name: cell.schedule for name, cell in cells.items()},
+    alternatives=_best(lead.over, token, 2),
+    regression=rules.regression(
+      rows.get(plan.ROOT), rows.get(plan.DEPLOYED), study
+    ),
+    attribution=rules.attribution(_square(found, group, rows), study.target),
+  )
+
+
+def _choice(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
+  """A choice: the leader of those that pass, and its two best alternatives."""
+  study, cells = found.study, members(found, group)
+  rows = {name: criteria.rows(found, cell) for name, cell in cells.items()}
+  token, judged = _at_target(rows, study), _judged(found, cells)
+  base = token.get(plan.ROOT)
+  names = [name for name in cells if name != plan.ROOT]
+  every = compare.lead({name: token[name] for name in names}, base)
+  able = [n for n, said in judged.items() if said.passes]
+  lead = compare.lead({name: token[name] for name in able}, base)
+  branch = lead.branch
+  if every.branch in (compare.MISSING, compare.NOT_ADMITTED):
+    lead, branch = every, every.branch
+  elif not able:
+    # What leads is shown, and not recommended.
+    lead, branch = every, rules.NO_CANDIDATE
+  preferred = rules.prefer(lead, judged) if branch == compare.TIE else ()
+  others = {
+    name: compare.difference(token[lead.option], token[name], len(names) - 1)
+    for name in names
+    if lead.option and name != lead.option
+  }
+  return Case(
+    group=group,
+    branch=branch,
+    lead=lead,
+    judged=judged,
+    preferred=tuple(sorted(preferred, key=lambda n: -token[n].mean())[:1]),
+    order=_order(rows, plan.ROOT, names, study),
+    schedules={name: cell.schedule for name, cell in cells.items()},
+    alternatives=_best(others, token, 2),
+  )
+
+
+def members(
+  found: evidence_lib.Evidence, group: tuple[str, str, str]
+) -> dict[str, plan.Cell]:
+  """The finished cells of a group by option; 'root' is the trained one."""
+  regime, variant, schedule = group
+  cells: dict[str, plan.Cell] = {}
+  for cell in found.study.cells:
+    if cell.regime != regime or cell in found.missing:
+      continue
+    if cell.option == plan.ROOT:
+      if cell.schedule == 'trained':
+        cells[plan.ROOT] = cell
+    elif found.study.kind == 'regression':
+      mine = '' if cell.option == plan.SCALED else variant
+      if (cell.variant, cell.schedule) == (mine, schedule):
+        cells[cell.option] = cell
+    elif cell.schedule == 'adapted' or cell.option not in cells:
+      cells[cell.option] = cell
+  return cells
+
+
+def _square(
+  found: evidence_lib.Evidence,
+  group: tuple[str, str, str],
+  rows: dict[str, pd.DataFrame],
+) -> dict[str, pd.DataFrame]:
+  """The rows of the 2 x 2; an adapted one takes a root adapted likewise."""
+  regime, _, schedule = group
+  rows = dict(rows)
+  if schedule == 'adapted':
+    rows.pop(plan.ROOT, None)
+    for cell in found.study.cells:
+      place = cell.regime, cell.option, cell.schedule
+      if place == (regime, plan.ROOT, schedule) and cell not in found.missing:
+        rows[plan.ROOT] = criteria.rows(found, cell)
+  return rows
+
+
+def _at_target(
+  rows: dict[str, pd.DataFrame], study: plan.Study
+) -> dict[str, pd.Series]:
+  return {
+    name: compare.by_seed(mine, 'token', study.target)
+    for name, mine in rows.items()
+  }
+
+
+def _judged(
+  found: evidence_lib.Evidence, cells: dict[str, plan.Cell]
+) -> dict[str, criteria.Criteria]:
+  """The criteria of every option, where there is a root to compare with."""
+  root = cells.get(plan.ROOT)
+  if root is None:
+    return {}
+  options = [name for name in cells if name != plan.ROOT]
+  return {
+    name: criteria.judge(found, cells[name], root, len(options))
+    for name in options
+  }
+
+
+def _order(
+  rows: dict[str, pd.DataFrame],
+  base: str,
+  options: list[str],
+  study: plan.Study,
+) -> dict[str, compare.Difference]:
+  """By how much each option lowers order errors at the target."""
+  if base not in rows:
+    return {}
+  errors = {
+    name: compare.by_seed(rows[name], 'order', study.target)
+    for name in (base, *options)
+  }
+  return {
+    name: compare.difference(errors[base], errors[name], len(options))
+    for name in options
+  }
+
+
+def _best(
+  over: dict[str, compare.Difference], token: dict[str, pd.Series], most: int
+) -> dict[str, compare.Difference]:
+  """The advantages over the few best others."""
+  names = sorted(over, key=lambda name: -token[name].mean())[:most]
+  return {name: over[name] for name in names}

@@ -1,0 +1,294 @@
+"""Verdicts on made-up tables whose truth is planted: every branch."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from posexp import statistics
+from posexp.study import compare, criteria, plan, rules, verdict
+from tests import study_made as made
+
+# Order errors come with the bias and with nothing else.
+BIASED = {
+  name: (0.30, 0.10)
+  for name in (plan.DEPLOYED, *plan.FIXES)
+  if name != plan.SCALED
+}
+
+
+def one(study, *args, **kwargs):
+  (case,) = verdict.verdicts(made.evidence(study, *args, **kwargs))
+  return case
+
+
+def test_a_planted_order_regression_from_the_bias_is_found():
+  case = one(made.regression(), BIASED)
+  assert case.regression.branch == rules.REGRESSION
+  kinds = {e.task: e.branch for e in case.regression.errors}
+  # Retrieval errors rise too, from nothing to a tenth, but less.
+  assert kinds == dict.fromkeys((rules.MEAN, *made.TASKS), rules.ORDER)
+  assert case.attribution.branch == rules.BIAS
+  assert case.branch == compare.FIRST and case.lead.option == plan.SCALED
+  gain = case.lead.gains[plan.SCALED]
+  assert gain.low < 0.2 < gain.high and gain.m == 5 and gain.n == 5
+  assert case.order[plan.SCALED].above
+  assert list(case.alternatives) == sorted(
+    case.alternatives, key=lambda n: case.alternatives[n].mean
+  )
+  assert len(case.alternatives) == 2 and case.preferred == ()
+
+
+def test_no_difference_is_said_to_be_none():
+  calm = dict.fromkeys(plan.OPTIONS, (0.0005, 0.0005))
+  case = one(made.regression(), calm, noise=0.0002)
+  assert case.regression.branch == rules.NO_REGRESSION
+  assert case.regression.errors[0].branch == rules.NEITHER
+  assert case.attribution.branch == rules.UNCLEAR
+  assert case.branch == compare.NOTHING and case.preferred == ()
+
+
+@pytest.mark.parametrize(
+  'errors, kind',
+  [
+    ((0.3, 0.0005), rules.ORDER),
+    ((0.0005, 0.3), rules.RETRIEVAL),
+    ((0.2, 0.2), rules.BOTH_KINDS),
+    ((0.0005, 0.0005), rules.NEITHER),
+  ],
+)
+def test_kinds_of_a_regression(errors, kind):
+  case = one(made.regression(), {plan.DEPLOYED: errors}, noise=0.001)
+  assert case.regression.errors[0].branch == kind
+
+
+@pytest.mark.parametrize(
+  'scaled, biased, both, branch',
+  [
+    (0.1, 0.3, 0.3, rules.BIAS),
+    (0.3, 0.1, 0.3, rules.BASE),
+    (0.1, 0.1, 0.3, rules.BOTH),
+    (0.2, 0.2, 0.2, rules.UNCLEAR),
+    (0.3, 0.3, 0.1, rules.UNCLEAR),
+  ],
+)
+def test_attribution(scaled, biased, both, branch):
+  errors = {plan.SCALED: scaled, plan.BIASED: biased, plan.DEPLOYED: both}
+  errors = {name: (order, 0.1) for name, order in errors.items()}
+  case = one(made.regression(), errors, noise=0.001)
+  found = case.attribution
+  assert found.branch == branch
+  truth = -(both - scaled), -(both - biased), -(both + 0.1 - scaled - biased)
+  for effect, true in zip((found.bias, found.base, found.interaction), truth):
+    np.testing.assert_allclose(effect.mean, true, rtol=0, atol=0.003)
+  np.testing.assert_allclose(found.order_bias.mean, both - scaled, atol=0.003)
+  np.testing.assert_allclose(found.order_base.mean, both - biased, atol=0.003)
+
+
+def test_the_interaction_of_adapted_models_needs_an_adapted_root():
+  case = one(made.regression(schedules=('adapted',)), BIASED)
+  assert case.attribution.branch == rules.BIAS
+  assert case.attribution.interaction is None
+
+
+def test_a_tie_is_broken_in_the_stated_order():
+  deployed = {plan.DEPLOYED: (0.3, 0.1)}
+  study = made.regression()
+  case = one(study, deployed, noise=0.02)
+  assert case.branch == compare.TIE and set(case.lead.tied) == set(plan.FIXES)
+  # All is kept in all: the fewest parts, and two have one.
+  assert set(case.preferred) == {plan.SCALED, plan.BIASED}
+  case = one(study, deployed, noise=0.02, collapsed=[(plan.BIASED, 3)])
+  assert case.preferred == (plan.SCALED,)
+  assert case.judged[plan.BIASED].collapse == (
+    criteria.FAIL,
+    {'collapsed': 1, 'seeds': 5},
+  )
+  # Short range comes before collapse, and latency after it.
+  lost = {plan.SCALED: 0.05}
+  slow = {name: (1.2, 1.1, 1.3) for name in plan.FIXES if name != 'YaRN'}
+  case = one(
+    study,
+    deployed,
+    noise=0.02,
+    short=lost,
+    collapsed=[(plan.BIASED, 3)],
+    latency=slow,
+  )
+  assert case.preferred == ('YaRN',)
+  assert case.judged[plan.SCALED].short.branch == criteria.FAIL
+
+
+def test_a_leader_whose_own_gain_is_unclear_is_not_preferred():
+  seeds = pd.Index(range(5))
+  base = pd.Series(0.5, seeds)
+  sure = pd.Series(0.6, seeds) + pd.Series([0, 1e-3, 0, 1e-3, 0], seeds)
+  wild = pd.Series([0.2, 1.0, 0.9, 0.3, 0.95], seeds)
+  lead = compare.lead({'bias': wild, 'YaRN': sure}, base)
+  assert lead.option == 'bias' and lead.branch == compare.TIE
+  assert lead.tied == ('bias', 'YaRN') and lead.improving == ('YaRN',)
+  judged = one(made.regression(), BIASED).judged
+  assert rules.prefer(lead, judged) == ('YaRN',)
+
+
+@pytest.mark.parametrize('seeds', [(), (3,)])
+def test_fewer_than_two_admitted_seeds_claim_nothing(seeds):
+  out = [seed for seed in made.SEEDS if seed not in seeds]
+  case = one(made.regression(), BIASED, unlearned=out)
+  assert case.branch == compare.NOT_ADMITTED
+  assert case.regression.branch == compare.NOT_ADMITTED
+  assert case.attribution.branch == compare.NOT_ADMITTED
+  assert all(not gain.above for gain in case.lead.gains.values())
+
+
+def test_a_seed_is_admitted_by_its_root_in_every_task():
+  found = made.evidence(made.regression(), BIASED, unlearned=(1, 4))
+  table = found.cells
+  assert set(table.loc[table['admitted'], 'seed']) == {0, 2, 3}
+  (case,) = verdict.verdicts(found)
+  assert case.lead.gains[plan.SCALED].n == 3
+  rows = (table['option'] == 'root') & (table['seed'] == 0)
+  rows &= (table['task'] == made.TASKS[1]) & (table['length'] == made.TRAINED)
+  table.loc[rows, 'token'] = 0.9899
+  assert set(table.loc[made.cells.admitted(found.study, table), 'seed']) == {
+    *(2, 3)
+  }
+
+
+def test_what_has_not_finished_is_no_evidence():
+  case = one(made.regression(), BIASED, missing=[plan.DEPLOYED])
+  assert case.branch == compare.MISSING
+  assert case.regression.branch == compare.MISSING
+  assert case.attribution.branch == compare.MISSING
+  case = one(made.regression(), BIASED, missing=[plan.SCALED])
+  assert plan.SCALED not in case.lead.gains and case.branch == compare.NOTHING
+  case = one(made.regression(), BIASED, missing=[plan.ROOT])
+  assert case.branch == compare.MISSING and case.judged == {}
+
+
+@pytest.mark.parametrize(
+  'low, high, branch',
+  [
+    (-0.019, 0.01, criteria.PASS),
+    (-0.021, 0.01, criteria.UNDECIDED),
+    (-0.05, -0.0201, criteria.FAIL),
+    (np.nan, np.nan, criteria.UNDECIDED),
+  ],
+)
+def test_short_range_is_kept_to_a_margin(low, high, branch):
+  lost = compare.Difference(0, low, high, 5, 1)
+  assert criteria.short(lost) == branch
+
+
+@pytest.mark.parametrize(
+  'low, high, branch',
+  [
+    (0.99, 1.05, criteria.PASS),
+    (1.01, 1.06, criteria.UNDECIDED),
+    (1.051, 1.2, criteria.FAIL),
+    (np.nan, np.nan, criteria.UNDECIDED),
+  ],
+)
+def test_latency_is_unchanged_to_a_margin(low, high, branch):
+  assert criteria.latency(low, high) == branch
+
+
+def test_what_is_not_measured_is_said():
+  study = made.study(
+    'regression',
+    [
+      (c.regime, c.variant, c.option, c.schedule)
+      for c in made.regression().cells
+    ],
+    lookups={plan.SCALED: (0, 0), plan.BIASED: (64, 256)},
+  )
+  found = made.evidence(study, BIASED)
+  found.cells['short'] = np.nan
+  blank = {'collapse': found.collapse[:0], 'latency': found.latency[:0]}
+  (case,) = verdict.verdicts(found._replace(**blank))
+  said = [case.judged[name].branches for name in ('YaRN', *plan.FIXES[:2])]
+  nothing = [criteria.NOT_MEASURED] * 3
+  assert said == [
+    (*nothing, criteria.NOT_MEASURED),
+    (*nothing, criteria.PASS),
+    (*nothing, criteria.FAIL),
+  ]
+
+
+GOOD, FAIR, POOR = (0.02, 0.02), (0.06, 0.06), (0.25, 0.2)
+
+
+def test_a_candidate_is_recommended_against_the_two_best():
+  study = made.choice(adapted=('YaRN',))
+  errors = {'root': POOR, 'NTK': FAIR, 'ALiBi': POOR, 'NTK + ALiBi': POOR}
+  errors |= {('YaRN', 'zero-shot'): POOR, ('YaRN', 'adapted'): GOOD}
+  case = one(study, errors)
+  assert case.branch == compare.FIRST and case.lead.option == 'YaRN'
+  assert case.schedules['YaRN'] == 'adapted'
+  assert case.schedules['NTK'] == 'zero-shot'
+  assert len(case.alternatives) == 2 and next(iter(case.alternatives)) == 'NTK'
+  assert case.alternatives['NTK'].above and case.alternatives['NTK'].m == 3
+
+
+def test_the_best_is_not_recommended_if_it_fails_a_criterion():
+  study = made.choice()
+  errors = {'root': POOR, 'NTK': FAIR, 'YaRN': GOOD, 'ALiBi': POOR}
+  errors |= {'NTK + ALiBi': POOR}
+  case = one(study, errors, short={'YaRN': 0.1})
+  assert case.lead.option == 'NTK' and case.branch == compare.FIRST
+  # It is the best alternative all the same.
+  assert next(iter(case.alternatives)) == 'YaRN'
+  assert case.alternatives['YaRN'].below
+
+
+def test_the_other_branches_of_a_choice():
+  study = made.choice()
+  errors = {'root': POOR, 'NTK': GOOD, 'YaRN': GOOD, 'NTK + ALiBi': GOOD}
+  case = one(study, errors | {'ALiBi': POOR}, noise=0.02)
+  assert case.branch == compare.TIE
+  assert set(case.lead.tied) == {'NTK', 'YaRN', 'NTK + ALiBi'}
+  assert len(case.preferred) == 1 and case.preferred[0] in ('NTK', 'YaRN')
+  everywhere = {
+    cell.option: 0.1 for cell in study.cells if cell.option != 'root'
+  }
+  case = one(study, errors, short=everywhere)
+  assert case.branch == rules.NO_CANDIDATE and case.preferred == ()
+  case = one(study, dict.fromkeys(errors, POOR) | {'ALiBi': POOR})
+  assert case.branch == compare.NOTHING
+  case = one(study, errors, unlearned=made.SEEDS)
+  assert case.branch == compare.NOT_ADMITTED
+  case = one(study, errors, missing=['root'])
+  assert case.branch == compare.MISSING
+  names = [cell.option for cell in study.cells if cell.option != 'root']
+  assert one(study, errors, missing=names).branch == compare.MISSING
+
+
+def test_where_nothing_differs_a_first_fix_is_rarely_claimed():
+  draw = np.random.default_rng(5)
+  claimed = improved = 0
+  for _ in range(200):
+    runs = pd.DataFrame(draw.normal(0.8, 0.03, (5, 6)))
+    lead = compare.lead({n: runs[n] for n in range(5)}, runs[5])
+    claimed += lead.branch == compare.FIRST
+    improved += lead.branch != compare.NOTHING
+  # Five in a hundred, and three standard deviations of 200 draws.
+  most = 200 * 0.05 + 3 * np.sqrt(200 * 0.05 * 0.95)
+  assert claimed <= improved <= most
+
+
+def test_differences_are_paired_and_simultaneous():
+  mine = pd.Series([0.9, 0.7, 0.8, 0.1], [0, 1, 2, 7])
+  base = pd.Series([0.5, 0.6, 0.6, 0.3], [2, 1, 0, 9])
+  found = compare.difference(mine, base, 4)
+  ours = statistics.interval([0.9 - 0.6, 0.7 - 0.6, 0.8 - 0.5], 1 - 0.05 / 4)
+  assert found == pytest.approx((*ours, 4))
+  assert not compare.difference(mine[:1], base).above
+
+
+def test_the_rules_say_the_numbers_that_are_used():
+  text = ' '.join(rules.__doc__.split())
+  assert f'more than {criteria.MARGIN}' in text or (
+    f'at most {criteria.MARGIN} below' in text
+  )
+  assert f'at most {criteria.SLOWER} times' in text
+  assert f'1 - {1 - compare.CONFIDENCE:.2f}/m' in text
+  assert made.cells.SHORT == 1 / 8 and 'at most an eighth' in text
