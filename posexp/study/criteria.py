@@ -62,7 +62,7 @@ def judge(
   """
   return Criteria(
     _short(found, cell, root, m),
-    _collapse(found, cell),
+    collapse(found, cell),
     _latency(found, cell),
     _lookups(found, cell),
   )
@@ -88,7 +88,8 @@ def _short(
   return Judged(short(lost), lost._asdict())
 
 
-def _collapse(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+def collapse(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """Whether attention collapsed, in how many of the admitted seeds."""
   study, mine = found.study, rows(found, cell)
   seeds = set(mine.loc[mine['admitted'], 'seed'])
   table = found.collapse

@@ -26,6 +26,12 @@ ROOT, DEPLOYED = 'root', 'deployed'
 SCALED, BIASED = 'base scaling', 'bias'
 FIXES = (SCALED, BIASED, 'interpolation', 'by parts', 'YaRN')
 OPTIONS = (ROOT, DEPLOYED, *FIXES)
+SHOWN = {
+  DEPLOYED: 'deployed (base scaling + bias)',
+  SCALED: 'base scaling alone',
+  BIASED: 'bias alone',
+  **{option: f'{option} + bias' for option in FIXES[2:]},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,7 +189,12 @@ class Study:
       for c in self.cells
       if c.option == DEPLOYED
     ]
-    return sorted(found, key=lambda g: (self.regimes.index(g[0]), *g[1:]))
+    place = lambda g: (self.regimes.index(g[0]), g[1], SCHEDULES.index(g[2]))
+    return sorted(found, key=place)
+
+  def shown(self, option: str) -> str:
+    """An option as one reads it: with what a regression's fixes keep."""
+    return SHOWN.get(option, option) if self.kind == 'regression' else option
 
   def to_dict(self) -> dict[str, Any]:
     """Plain JSON values."""

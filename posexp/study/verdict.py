@@ -20,6 +20,9 @@ class Case:
     branch: of the fix or of the choice.
     order: by how much each option lowers order errors at the target.
     schedules: as what each option counts.
+    digests: the run of each option.
+    gains: in token accuracy at the target, of every option, over the deployed
+      model or, in a choice, over the root.
     alternatives: the leader's advantage over the two best others, whether or
       not they pass.
   """
@@ -31,6 +34,8 @@ class Case:
   preferred: tuple[str, ...]
   order: dict[str, compare.Difference]
   schedules: dict[str, str]
+  digests: dict[str, str]
+  gains: dict[str, compare.Difference]
   alternatives: dict[str, compare.Difference]
   regression: rules.Regression | None = None
   attribution: rules.Attribution | None = None
@@ -60,11 +65,13 @@ def _case(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
     preferred=rules.prefer(lead, judged),
     order=_order(rows, plan.DEPLOYED, fixes, study),
     schedules={name: cell.schedule for name, cell in cells.items()},
+    digests={name: cell.digest for name, cell in cells.items()},
+    gains=lead.gains,
     alternatives=_best(lead.over, token, 2),
     regression=rules.regression(
       rows.get(plan.ROOT), rows.get(plan.DEPLOYED), study
     ),
-    attribution=rules.attribution(_square(found, group, rows), study.target),
+    attribution=rules.attribution(square(found, group), study.target),
   )
 
 
@@ -98,6 +105,8 @@ def _choice(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
     preferred=tuple(sorted(preferred, key=lambda n: -token[n].mean())[:1]),
     order=_order(rows, plan.ROOT, names, study),
     schedules={name: cell.schedule for name, cell in cells.items()},
+    digests={name: cell.digest for name, cell in cells.items()},
+    gains=every.gains,
     alternatives=_best(others, token, 2),
   )
 
@@ -123,21 +132,20 @@ def members(
   return cells
 
 
-def _square(
-  found: evidence_lib.Evidence,
-  group: tuple[str, str, str],
-  rows: dict[str, pd.DataFrame],
+def square(
+  found: evidence_lib.Evidence, group: tuple[str, str, str]
 ) -> dict[str, pd.DataFrame]:
   """The rows of the 2 x 2; an adapted one takes a root adapted likewise."""
   regime, _, schedule = group
-  rows = dict(rows)
+  cells = members(found, group)
   if schedule == 'adapted':
-    rows.pop(plan.ROOT, None)
+    cells.pop(plan.ROOT, None)
     for cell in found.study.cells:
       place = cell.regime, cell.option, cell.schedule
       if place == (regime, plan.ROOT, schedule) and cell not in found.missing:
-        rows[plan.ROOT] = criteria.rows(found, cell)
-  return rows
+        cells[plan.ROOT] = cell
+  names = (plan.ROOT, plan.SCALED, plan.BIASED, plan.DEPLOYED)
+  return {n: criteria.rows(found, cells[n]) for n in names if n in cells}
 
 
 def _at_target(

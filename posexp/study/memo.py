@@ -1,0 +1,177 @@
+"""The memo of a study: WORKDIR/memo.md, memo.html and its figures."""
+
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from posexp import files
+from posexp.study import (
+  cells,
+  mechanisms,
+  memo_figures,
+  memo_tables,
+  memo_text,
+  page,
+  plan,
+  rules,
+  verdict,
+)
+from posexp.study.verdict import Case
+
+KINDS = {
+  'regression': 'What to fix first after a stretched context',
+  'choice': 'How to extend a context',
+}
+
+
+def write(workdir: str | os.PathLike) -> list[pathlib.Path]:
+  """Writes the memo of a work directory; the paths of all that was written.
+
+  What has not finished is listed as missing, and the rest is judged.
+
+  Raises:
+    ValueError: if the directory has no study.json.
+  """
+  return publish(cells.load(workdir, plan.read(workdir)), workdir)
+
+
+def publish(
+  found: cells.Evidence, workdir: str | os.PathLike
+) -> list[pathlib.Path]:
+  """Writes the memo of given tables."""
+  blocks = tuple(compose(found, verdict.verdicts(found)))
+  directory = pathlib.Path(workdir)
+  contents = {
+    'memo.md': page.as_markdown(blocks).encode(),
+    'memo.html': page.as_html(blocks).encode(),
+    **{b.name: b.png for b in blocks if isinstance(b, page.Picture)},
+  }
+  for name, content in contents.items():
+    files.put(directory / name, content, over=True)
+  return [directory / name for name in contents]
+
+
+def answer(workdir: str | os.PathLike) -> str:
+  """The answer of a study's memo, in one paragraph."""
+  found = cells.load(workdir, plan.read(workdir))
+  return memo_text.answer(found, verdict.verdicts(found))
+
+
+def compose(
+  found: cells.Evidence, cases: Sequence[Case]
+) -> Iterator[page.Block]:
+  """The blocks of the memo, the question and the answer first."""
+  study = found.study
+  yield page.Heading(title(found), 1)
+  yield page.Text(study.question, 'Question.')
+  yield page.Text(memo_text.answer(found, cases), 'Answer.')
+  yield page.Text(memo_text.standing(found), 'Standing.')
+  yield page.Text(memo_text.regimes(cases), 'Regimes.')
+  for case in cases:
+    yield page.Heading(f'Verdict: {memo_text.name(case)}')
+    yield page.Bullets(tuple(memo_text.details(found, case)))
+    if case.judged:
+      yield memo_tables.options(found, case)
+  for number, regime in enumerate(study.regimes):
+    yield from _evidence(found, regime, number)
+  yield from _mechanisms(study)
+  yield from _bullets('What was not tested', study.untested)
+  yield from _bullets('What transfers to full size', study.transfers)
+  yield page.Heading('Rules')
+  yield from _rules()
+  yield from _again(found)
+
+
+def title(found: cells.Evidence) -> str:
+  """What the memo is of, how large, and from when."""
+  study = found.study
+  newest = max((run['written'] for run in found.runs.values()), default=None)
+  when = f'newest record {newest:%Y-%m-%d}' if newest else 'no record yet'
+  return (
+    f'{KINDS[study.kind]}: {study.trained_length:,} to {study.target:,} tokens '
+    f'(size {study.size}, {when})'
+  )
+
+
+def _evidence(
+  found: cells.Evidence, regime: str, number: int
+) -> Iterator[page.Block]:
+  """The cells and the figures of a regime."""
+  study = found.study
+  yield page.Heading(f'Evidence: {regime}')
+  yield page.Text(
+    'A row is a cell: means over admitted seeds in percent, with the 95% t '
+    'interval of each. Order and retrieval errors are means over tasks. '
+    'Ratios are to the time of the root, medians with 95% intervals.'
+  )
+  yield memo_tables.cells(found, regime)
+  captions = {
+    'accuracy': 'Accuracy by length, mean over tasks and admitted seeds with '
+    f'95% t intervals; {regime}. The line marks the trained length.',
+    'errors': f'Order and retrieval errors at {study.target:,} tokens, mean '
+    f'over tasks, with 95% t intervals; {regime}.',
+    'square': 'Base scaling and bias, each with and without the other, at '
+    f'{study.target:,} tokens; {regime}. Parallel lines are no interaction.',
+  }
+  for name, png in memo_figures.draw(found, regime).items():
+    yield page.Picture(f'memo_{name}_{number}.png', captions[name], png)
+
+
+def _mechanisms(study: plan.Study) -> Iterator[page.Block]:
+  sections = mechanisms.mechanisms(study)
+  if sections:
+    yield page.Heading('Mechanism')
+  for heading, paragraphs, table in sections:
+    yield page.Heading(heading, 3)
+    yield from map(page.Text, paragraphs)
+    if table is not None:
+      yield page.Table(tuple(table[0]), tuple(map(tuple, table[1])))
+
+
+def _bullets(heading: str, lines: Iterable[str]) -> Iterator[page.Block]:
+  lines = tuple(lines)
+  yield page.Heading(heading)
+  yield page.Bullets(lines) if lines else page.Text('The study says nothing.')
+
+
+def _rules() -> Iterator[page.Block]:
+  """The rules as `posexp.study.rules` states them."""
+  _, first, rest = (rules.__doc__ or '\n\n\n\n').split('\n\n', 2)
+  yield page.Text(first)
+  yield page.Bullets(
+    tuple(' '.join(rule.split()) for rule in f'\n{rest}'.split('\n* ')[1:])
+  )
+
+
+def _again(found: cells.Evidence) -> Iterator[page.Block]:
+  """The command, and with what and how long it ran."""
+  study, runs = found.study, found.runs
+  yield page.Heading('How to run it again')
+  yield page.Code(study.command)
+  if study.adaptation:
+    yield page.Text(f'Adapted means: {study.adaptation}.'.replace('..', '.'))
+  if not runs:
+    yield page.Text('No run has finished.')
+    return
+  versions = {
+    ', '.join(f'{name} {number}' for name, number in run['versions'].items())
+    for run in runs.values()
+  }
+  devices = {run['device'] or 'not recorded' for run in runs.values()}
+  seconds = [run['seconds'] for run in runs.values() if run['seconds']]
+  yield page.Bullets(
+    (
+      f'Runs: {len(runs)}, in {sum(seconds):,.0f} seconds in all, by the '
+      f'records of {len(seconds)}.',
+      f'Device: {" / ".join(sorted(devices))}.',
+      f'Versions: {" / ".join(sorted(versions)) or "not recorded"}.',
+    )
+  )
+  if found.missing:
+    yield page.Heading('Not finished', 3)
+    rows = [
+      (c.option, c.variant, c.regime, c.schedule, c.digest)
+      for c in found.missing
+    ]
+    head = ('option', 'variant', 'regime', 'schedule', 'run')
+    yield page.Table(head, tuple(rows))

@@ -1,0 +1,145 @@
+"""The tables of a memo: a cell or an option a row, with its run."""
+
+import numpy as np
+import pandas as pd
+
+from posexp import statistics
+from posexp.study import cells as evidence_lib
+from posexp.study import compare, criteria, page, plan, words
+from posexp.study.verdict import Case
+
+# A number that is not there.
+NONE = '–'
+
+
+def cells(found: evidence_lib.Evidence, regime: str) -> page.Table:
+  """Every cell of a regime: means over admitted seeds, percent, 95 % interval.
+
+  Columns: option, variant, schedule; token accuracy at the trained length,
+  short range there, accuracy of each task at the target, order and retrieval
+  errors there (means over tasks); collapsed and admitted seeds; decoding and
+  prefill over the root's; the run.
+  """
+  study = found.study
+  head = (
+    *('option', 'variant', 'schedule'),
+    f'accuracy at {study.trained_length:,}, %',
+    'short range, %',
+    *(f'{task} at {study.target:,}, %' for task in study.tasks),
+    f'order errors at {study.target:,}, %',
+    f'retrieval errors at {study.target:,}, %',
+    *('collapsed seeds', 'decode ×', 'prefill ×', 'admitted', 'run'),
+  )
+  rows = [_cell(found, c) for c in study.cells if c.regime == regime]
+  if study.kind == 'choice':
+    head = (head[0], *head[2:])
+    rows = [(row[0], *row[2:]) for row in rows]
+  return page.Table(head, tuple(rows))
+
+
+def _cell(found: evidence_lib.Evidence, cell: plan.Cell) -> tuple[str, ...]:
+  study = found.study
+  named = (cell.option, cell.variant or NONE, cell.schedule)
+  numbers = 4 + len(study.tasks)
+  if cell in found.missing:
+    blank = (NONE,) * (numbers + 2)
+    return (*named, 'not finished', *blank, NONE, cell.digest)
+  mine = criteria.rows(found, cell)
+  good = mine.loc[mine['admitted'], 'seed'].nunique()
+  seeds = f'{good} of {mine["seed"].nunique()}'
+  ends = (*_times(found, cell), seeds, cell.digest)
+  if not good:
+    return (*named, 'not admitted', *(NONE,) * numbers, *ends)
+  near, far = study.trained_length, study.target
+  shown = [
+    _mean(mine, 'token', near),
+    _mean(mine, 'short', near),
+    *(_mean(mine, 'token', far, task) for task in study.tasks),
+    _mean(mine, 'order', far),
+    _mean(mine, 'retrieval', far),
+  ]
+  return (*named, *shown, _collapsed(found, cell, mine), *ends)
+
+
+def _mean(
+  rows: pd.DataFrame, column: str, length: int, task: str | None = None
+) -> str:
+  values = compare.by_seed(rows, column, length, task)
+  return words.share(statistics.interval(values, within=statistics.SHARE))
+
+
+def _collapsed(
+  found: evidence_lib.Evidence, cell: plan.Cell, rows: pd.DataFrame
+) -> str:
+  judged = criteria.collapse(found, cell)
+  if not judged.numbers:
+    return judged.branch
+  return f'{judged.numbers["collapsed"]:g} of {judged.numbers["seeds"]:g}'
+
+
+def _times(found: evidence_lib.Evidence, cell: plan.Cell) -> tuple[str, ...]:
+  """Time over the root's, by quantity."""
+  table = found.latency[found.latency['digest'] == cell.digest]
+  shown = dict.fromkeys(evidence_lib.QUANTITIES, NONE)
+  for _, row in table.iterrows():
+    text = f'{row["ratio"]:.2f}'
+    if np.isfinite(row['low']) and np.isfinite(row['high']):
+      text += f' [{row["low"]:.2f}, {row["high"]:.2f}]'
+    shown[row['quantity']] = f'{text} at {row["length"]:,}'
+  return tuple(shown.values())
+
+
+def options(found: evidence_lib.Evidence, case: Case) -> page.Table:
+  """The criteria of every option of a case, with what led to each."""
+  base = 'deployed' if found.study.kind == 'regression' else 'root'
+  head = (
+    *('option', 'schedule', f'gain over {base} at {found.study.target:,}'),
+    *criteria.NAMES.values(),
+    'run',
+  )
+  rows = []
+  for option, judged in case.judged.items():
+    gain = case.gains.get(option)
+    rows.append(
+      (
+        option,
+        case.schedules[option],
+        words.points(gain) if gain else NONE,
+        _short(judged.short),
+        _seeds(judged.collapse),
+        _ratios(judged.latency),
+        _lookups(judged.lookups),
+        case.digests[option],
+      )
+    )
+  return page.Table(head, tuple(rows))
+
+
+def _short(judged: criteria.Judged) -> str:
+  if not judged.numbers:
+    return judged.branch
+  lost = compare.Difference(**judged.numbers)  # type: ignore[arg-type]
+  return f'{judged.branch}: {words.points(lost)}'
+
+
+def _seeds(judged: criteria.Judged) -> str:
+  if not judged.numbers:
+    return judged.branch
+  numbers = judged.numbers
+  return f'{judged.branch}: {numbers["collapsed"]} of {numbers["seeds"]} seeds'
+
+
+def _ratios(judged: criteria.Judged) -> str:
+  shown = [
+    f'{quantity} {judged.numbers[quantity]:.2f}×'
+    for quantity in evidence_lib.QUANTITIES
+    if quantity in judged.numbers
+  ]
+  return ': '.join(filter(None, (judged.branch, ', '.join(shown))))
+
+
+def _lookups(judged: criteria.Judged) -> str:
+  if not judged.numbers:
+    return judged.branch
+  trained, target = judged.numbers['trained'], judged.numbers['target']
+  return f'{judged.branch}: {trained:g} to {target:g}'
