@@ -132,6 +132,18 @@ def show(words: list[str]) -> int:
   return 0
 
 
+def memo(words: list[str]) -> int:
+  """Writes the memo of a study from its records, and prints the answer."""
+  from posexp.study import memo as memo_lib
+
+  (workdir,) = _exactly(words, ['WORKDIR'], 'memo')
+  found = memo_lib.load(workdir)
+  print(memo_lib.answer(found))
+  for path in memo_lib.publish(found, workdir):
+    print(f'{path.suffix[1:]}: {path}')
+  return 0
+
+
 def bench(words: list[str]) -> int:
   """Prints the speed of a training step of each scheme."""
   from posexp import bench as bench_lib
@@ -271,6 +283,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'run': run,
   'evaluate': evaluate,
   'show': show,
+  'memo': memo,
   'bench': bench,
   'measure': measure_costs,
   'explain': explain,

@@ -9,6 +9,9 @@ HELP = """posexp: controlled experiments on position in transformers.
                          the finished runs of a work directory again, at other
                          lengths, from their saved weights
   posexp show WORKDIR    the results under a work directory, as a table
+  posexp memo WORKDIR    the decision that the study in a work directory comes
+                         to, by written rules: an answer, and a memo with all
+                         numbers, as Markdown and as HTML
   posexp bench           tokens per second of a training step, scheme by scheme
   posexp measure [SCHEME...]
                          time and memory of schemes side by side: a training

@@ -94,25 +94,35 @@ class Lead(NamedTuple):
   improving: tuple[str, ...]
 
 
-def lead(options: Mapping[str, pd.Series], base: pd.Series | None) -> Lead:
+def lead(
+  options: Mapping[str, pd.Series],
+  base: pd.Series | None,
+  family: int | None = None,
+) -> Lead:
   """The option with the largest mean gain over the baseline.
 
   Gains are a family of as many comparisons as there are options. That the
   leader beats each other one takes as many intervals as there are others:
   whichever leads, the claim is false only if its interval over the truly best
   one is, and those are that many.
+
+  Args:
+    options: one number a seed, by name.
+    base: what is gained on; None if it is not there.
+    family: of how many options these were picked; as many by default.
   """
   if not options or base is None:
     return Lead(MISSING, '', {}, {}, (), ())
+  family = family or len(options)
   gains = {
-    name: difference(mine, base, len(options)) for name, mine in options.items()
+    name: difference(mine, base, family) for name, mine in options.items()
   }
   some = {name: gain for name, gain in gains.items() if gain.n > 1}
   if not some:
     return Lead(NOT_ADMITTED, '', gains, {}, (), ())
   first = max(some, key=lambda name: some[name].mean)
   over = {
-    name: difference(options[first], mine, len(options) - 1)
+    name: difference(options[first], mine, family - 1)
     for name, mine in options.items()
     if name != first
   }

@@ -8,6 +8,7 @@ from posexp import files
 from posexp.study import (
   cells,
   mechanisms,
+  memo_details,
   memo_figures,
   memo_tables,
   memo_text,
@@ -32,7 +33,12 @@ def write(workdir: str | os.PathLike) -> list[pathlib.Path]:
   Raises:
     ValueError: if the directory has no study.json.
   """
-  return publish(cells.load(workdir, plan.read(workdir)), workdir)
+  return publish(load(workdir), workdir)
+
+
+def load(workdir: str | os.PathLike) -> cells.Evidence:
+  """The tables behind the study of a work directory."""
+  return cells.load(workdir, plan.read(workdir))
 
 
 def publish(
@@ -51,9 +57,8 @@ def publish(
   return [directory / name for name in contents]
 
 
-def answer(workdir: str | os.PathLike) -> str:
-  """The answer of a study's memo, in one paragraph."""
-  found = cells.load(workdir, plan.read(workdir))
+def answer(found: cells.Evidence) -> str:
+  """The answer in one paragraph, as the memo gives it."""
   return memo_text.answer(found, verdict.verdicts(found))
 
 
@@ -69,7 +74,7 @@ def compose(
   yield page.Text(memo_text.regimes(cases), 'Regimes.')
   for case in cases:
     yield page.Heading(f'Verdict: {memo_text.name(case)}')
-    yield page.Bullets(tuple(memo_text.details(found, case)))
+    yield page.Bullets(tuple(memo_details.details(found, case)))
     if case.judged:
       yield memo_tables.options(found, case)
   for number, regime in enumerate(study.regimes):

@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from posexp.study import compare, criteria, plan, verdict
 # and a line of the legend.
 PANEL, TOP, BELOW, LEFT, GAP, LINE = 2.1, 0.3, 0.45, 0.5, 0.35, 0.16
 # Left of bars, whose options have their names there.
-WORDS = 1.5
+WORDS, LETTERS = 1.15, 18
 # Panels in a row, and entries in a row of the legend.
 ACROSS, ENTRIES = 2, 3
 
@@ -97,7 +98,8 @@ def _accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
   drawn, spots = _frame([title for title, _ in shown], keys)
   for spot, (_, rows) in zip(spots, shown):
     _curves(spot, rows, looks, study)
-  spots[0].set_ylabel('accuracy (% of targets, mean over tasks)')
+  for spot in spots[::ACROSS]:
+    spot.set_ylabel('accuracy (% of targets, mean over tasks)')
   _alike(spots, 'y')
   return drawn
 
@@ -124,7 +126,8 @@ def _square(found: evidence_lib.Evidence, regime: str) -> figure.Figure:
   target = found.study.target
   for spot, group in zip(spots, groups):
     _cross(spot, verdict.square(found, group), target)
-  spots[0].set_ylabel(f'accuracy at {target:,} tokens (% of targets)')
+  for spot in spots[::ACROSS]:
+    spot.set_ylabel(f'accuracy at {target:,} tokens (% of targets)')
   _alike(spots, 'y')
   return drawn
 
@@ -245,12 +248,13 @@ def _bars(spot: axes.Axes, rows: Rows, study: plan.Study) -> None:
     place = np.arange(len(rows)) + (0.12 if column == 'order' else -0.12)
     spot.hlines(place, left + ends[0], left + ends[1], 'black', lw=0.8)
     left = left + np.nan_to_num(share)
-  spot.set_yticks(range(len(rows)), [_name(study, name) for name in rows])
+  spot.set_yticks(
+    range(len(rows)),
+    [textwrap.fill(_name(study, name), LETTERS) for name in rows],
+  )
   spot.invert_yaxis()
   _percent(spot.xaxis)
-  spot.set_xlabel(
-    f'errors at {target:,} tokens (% of targets, mean over tasks)'
-  )
+  spot.set_xlabel(f'errors at {target:,} tokens (% of targets)')
 
 
 def _cross(spot: axes.Axes, rows: Rows, target: int) -> None:

@@ -39,7 +39,7 @@ def cells(found: evidence_lib.Evidence, regime: str) -> page.Table:
 
 def _cell(found: evidence_lib.Evidence, cell: plan.Cell) -> tuple[str, ...]:
   study = found.study
-  named = (cell.option, cell.variant or NONE, cell.schedule)
+  named = (study.shown(cell.option), cell.variant or NONE, cell.schedule)
   numbers = 4 + len(study.tasks)
   if cell in found.missing:
     blank = (NONE,) * (numbers + 2)
@@ -102,7 +102,7 @@ def options(found: evidence_lib.Evidence, case: Case) -> page.Table:
     gain = case.gains.get(option)
     rows.append(
       (
-        option,
+        found.study.shown(option),
         case.schedules[option],
         words.points(gain) if gain else NONE,
         _short(judged.short),

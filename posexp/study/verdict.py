@@ -84,7 +84,7 @@ def _choice(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
   names = [name for name in cells if name != plan.ROOT]
   every = compare.lead({name: token[name] for name in names}, base)
   able = [n for n, said in judged.items() if said.passes]
-  lead = compare.lead({name: token[name] for name in able}, base)
+  lead = compare.lead({name: token[name] for name in able}, base, len(names))
   branch = lead.branch
   if every.branch in (compare.MISSING, compare.NOT_ADMITTED):
     lead, branch = every, every.branch

@@ -15,12 +15,12 @@ def points(found: compare.Difference) -> str:
   >>> points(compare.Difference(-0.02, float('nan'), float('nan'), 1, 1))
   '-2.0 points (1 seed, no interval)'
   """
-  mean = f'{_signed(found.mean)} points'
+  mean = f'{signed(found.mean)} points'
   if not found.n:
     return 'no number (0 seeds)'
   if not compare.finite(found.low, found.high):
     return f'{mean} ({seeds(found.n)}, no interval)'
-  return f'{mean} [{_signed(found.low)}, {_signed(found.high)}]'
+  return f'{mean} [{signed(found.low)}, {signed(found.high)}]'
 
 
 def share(found: statistics.Interval) -> str:
@@ -44,7 +44,8 @@ def negative(found: compare.Difference) -> compare.Difference:
   )
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+  """A share in points of a percent, with its sign."""
   # Not -0.0, which is nothing.
   return f'{100 * value:+.1f}'.replace('-0.0', '+0.0')
 

@@ -1,0 +1,348 @@
+"""From records to a memo, end to end, and its numbers against the records."""
+
+import html.parser
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from posexp import cli, records, statistics
+from posexp.study import (
+  cells,
+  compare,
+  mechanisms,
+  memo,
+  memo_figures,
+  memo_tables,
+  page,
+  plan,
+  rules,
+  verdict,
+)
+from tests import study_made as made
+from tests import study_recorded as recorded
+
+# Markup, links, a table's bar and mathematics, where a name is expected.
+HOSTILE = (
+  ' <script>alert(1)</script> [x](javascript:alert) | `b` *c* $d$ '
+  '<img src=x onerror=alert(1)> "e" &lt; _f_ ](y) \\'
+)
+
+
+@pytest.fixture(scope='module')
+def work(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('study')
+  study, written = recorded.write(workdir)
+  return workdir, study, written
+
+
+class Parser(html.parser.HTMLParser):
+  """The tags of a page and its text."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.tags, self.text = [], ''
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append((tag, dict(attrs)))
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def test_a_memo_is_written_from_records(work, capsys):
+  workdir, study, _ = work
+  assert cli.main(['posexp', 'memo', str(workdir)]) == 0
+  out = capsys.readouterr().out
+  assert 'First fix: remove the bias and keep base scaling' in out
+  assert f'html: {workdir}/memo.html' in out
+  text = (workdir / 'memo.md').read_text()
+  first = text.splitlines()[:5]
+  assert first[0].startswith('# What to fix first') and '32 to 64' in first[0]
+  assert re.search(r'newest record 20\d\d-\d\d-\d\d', first[0])
+  assert 'Question' in first[2] and 'fixed first?' in first[2]
+  assert 'Answer' in first[4] and out.splitlines()[0] in first[4]
+  for words in (
+    '5 of 6 cells have finished: the memo is provisional',
+    '2 of 3 (base 10,000)',
+    'Text was not tested.',
+    'The order of options may transfer.',
+    'No run is adapted.',
+    'posexp run experiments/regression.py',
+    '615 seconds in all',
+    'Device: cpu.',
+    'posexp 0.1.0, jax 0.7.2',
+    *(cell.digest for cell in study.cells),
+  ):
+    assert words in text, words
+  assert '..' not in text.replace('...', '')
+  page_ = Parser((workdir / 'memo.html').read_text())
+  pictures = [a['src'] for tag, a in page_.tags if tag == 'img']
+  assert len(pictures) == 3
+  assert all(p.startswith('data:image/png;base64,iVBOR') for p in pictures)
+  assert not {'script', 'link', 'iframe'} & {tag for tag, _ in page_.tags}
+
+
+def test_every_number_of_a_cell_is_that_of_its_records(work):
+  workdir, study, written = work
+  found = memo.load(workdir)
+  table = memo_tables.cells(found, study.regimes[0])
+  assert len(table.rows) == len(study.cells)
+  for row in table.rows:
+    said = dict(zip(table.head, row))
+    if said['run'] not in written:
+      assert said['accuracy at 32, %'] == 'not finished'
+      continue
+    arrays = written[said['run']]
+    assert said['admitted'] == '2 of 3' and said['collapsed seeds'] == (
+      'not measured'
+    )
+    assert said['accuracy at 32, %'] == shown(arrays, 32, 0)
+    assert said['ordering at 64, %'] == shown(arrays, 64, 0, tasks=[0])
+    assert said['presence at 64, %'] == shown(arrays, 64, 0, tasks=[1])
+    assert said['order errors at 64, %'] == shown(arrays, 64, 1)
+    assert said['retrieval errors at 64, %'] == shown(arrays, 64, 2)
+    assert said['short range, %'] == shown(arrays, 32, 0, tasks=[0], near=4)
+    timed = said['option'] in ('root', 'base scaling alone')
+    ratio = '1.00' if said['option'] == 'root' else '1.02'
+    cost = f'{ratio} [{ratio}, {ratio}] at 200'
+    assert said['decode ×'] == said['prefill ×'] == (cost if timed else '–')
+
+
+def shown(arrays, length, kind, tasks=(0, 1), near=None):
+  """Mean and interval over seeds 0 and 1, in plain loops."""
+  seeds = []
+  for outcome in arrays[f'{length}/kind'][:2].tolist():
+    shares = []
+    for task in tasks:
+      hits = []
+      for n, (own, k) in enumerate(
+        zip(arrays[f'{length}/strata/task'].tolist(), outcome)
+      ):
+        distance = int(arrays[f'{length}/strata/distance'][n])
+        if own == task and (near is None or 1 <= distance <= near):
+          hits.append(k == kind)
+      assert hits
+      shares.append(sum(hits) / len(hits))
+    seeds.append(sum(shares) / len(shares))
+  mean = (seeds[0] + seeds[1]) / 2
+  # Student's t of one degree of freedom; half the range is the error.
+  half = 12.706204736 * abs(seeds[0] - seeds[1]) / 2
+  low, high = max(0, mean - half), min(1, mean + half)
+  return f'{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
+
+
+def test_the_table_behind_a_memo(work):
+  workdir, study, written = work
+  found = cells.load(workdir, study)
+  table = found.cells
+  assert tuple(table) == cells.COLUMNS
+  assert len(table) == len(written) * 3 * 2 * 2
+  assert table.groupby('seed')['admitted'].unique().map(list).to_dict() == {
+    0: [True],
+    1: [True],
+    2: [False],
+  }
+  assert (table['targets'] == recorded.TARGETS // 2).all()
+  total = table[['token', 'order', 'retrieval']].sum(axis=1)
+  np.testing.assert_allclose(total, 1, rtol=0, atol=1e-12)
+  has = table['short'].notna()
+  assert set(table.loc[has, 'task']) == {'ordering'}
+  assert set(table.loc[has, 'length']) == {recorded.TRAINED}
+  assert [cell.option for cell in found.missing] == ['YaRN']
+  (case,) = verdict.verdicts(found)
+  assert case.judged[plan.SCALED].latency.branch == 'pass'
+  assert case.judged[plan.BIASED].latency.branch == 'not measured'
+
+
+def test_a_damaged_run_is_missing(tmp_path):
+  study, _ = recorded.write(tmp_path)
+  cell = study.cells[1]
+  path = records.run_directory(tmp_path, cell.digest) / 'outcomes.npz'
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.warns(UserWarning, match='are not those that were written'):
+    found = cells.load(tmp_path, study)
+  assert cell in found.missing and len(found.missing) == 2
+  assert plan.SCALED not in set(found.cells['option'])
+
+
+def test_a_work_directory_of_no_finished_run(tmp_path, capsys):
+  plan.write(tmp_path, made.regression())
+  assert cli.main(['posexp', 'memo', str(tmp_path)]) == 0
+  assert 'open, as runs that it needs have not finished' in (
+    capsys.readouterr().out
+  )
+  text = (tmp_path / 'memo.md').read_text()
+  assert 'no record yet' in text and 'No run has finished.' in text
+  assert '0 of 7 cells have finished' in text
+  assert cli.main(['posexp', 'memo', str(tmp_path / 'nowhere')]) == 2
+  error = capsys.readouterr().err
+  assert all(file in error for file in plan.FILES.values())
+  assert error.count('\n') == 1
+
+
+def test_too_few_names_of_tasks_is_a_sentence(work):
+  workdir, study, _ = work
+  few = plan.Study(**{**vars(study), 'tasks': ('ordering',)})
+  with pytest.raises(
+    ValueError, match=r'task of index 1, and study.json names 1'
+  ):
+    cells.load(workdir, few)
+
+
+def test_a_hostile_name_is_shown_and_never_read(tmp_path):
+  recorded.write(tmp_path, hostile=HOSTILE)
+  memo.write(tmp_path)
+  parsed = Parser((tmp_path / 'memo.html').read_text())
+  tags = {tag for tag, _ in parsed.tags}
+  assert not tags & {'script', 'a'}
+  for tag, attributes in parsed.tags:
+    assert not any(name.startswith('on') for name in attributes), tag
+    if tag == 'img':
+      assert attributes['src'].startswith('data:image/png;base64,')
+  # It is there, whole, in every place that it was put in.
+  words = ' '.join(parsed.text.split())
+  hostile = ' '.join(HOSTILE.split())
+  for before in (
+    *('quick', 'What is to be fixed first?', 'base 10,000', 'ordering'),
+    *('Text was not tested.', 'The order of options may transfer.'),
+  ):
+    assert f'{before} {hostile}' in words, before
+  # A bar in a name makes no column.
+  rows = [
+    line
+    for line in (tmp_path / 'memo.md').read_text().splitlines()
+    if line.startswith('|')
+  ]
+  assert {line.count('|') for line in rows} == {6, 9, 15}
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    '# no heading',
+    '- no list',
+    '+ 1',
+    '12. no list',
+    '[a]: b',
+    '> c',
+    '-5 [4]',
+  ],
+)
+def test_the_start_of_a_line_is_text(text):
+  parsed = Parser(page.as_html([page.Text(text)]))
+  inside = [tag for tag, _ in parsed.tags]
+  assert inside[inside.index('body') + 1 :] == ['p']
+  assert parsed.text.rstrip().endswith(text)
+
+
+def test_a_mechanism_has_its_place(monkeypatch):
+  section = ('Rotations', ['They encode.', 'Not lengths.'], (('a',), [('1',)]))
+  monkeypatch.setattr(mechanisms, 'mechanisms', lambda study: [section])
+  found = made.evidence(made.choice())
+  blocks = list(memo.compose(found, verdict.verdicts(found)))
+  at = blocks.index(page.Heading('Mechanism'))
+  assert blocks[at + 1 : at + 5] == [
+    page.Heading('Rotations', 3),
+    page.Text('They encode.'),
+    page.Text('Not lengths.'),
+    page.Table(('a',), (('1',),)),
+  ]
+
+
+def text_of(found):
+  """The memo's Markdown without figures, which take the time."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(memo_figures, 'draw', lambda found, regime: {})
+    return page.as_markdown(tuple(memo.compose(found, verdict.verdicts(found))))
+
+
+BAD = {name: (0.3, 0.1) for name in plan.OPTIONS if name != plan.SCALED}
+
+
+@pytest.mark.parametrize(
+  'errors, changes, sentences',
+  [
+    (
+      BAD,
+      {},
+      ['First fix: remove the bias and', 'one of order', 'did it: the bias'],
+    ),
+    (
+      dict.fromkeys(plan.OPTIONS, (0.0005, 0.0005)),
+      {'noise': 1e-4},
+      ['First fix: no difference can be claimed', 'regression: none can be'],
+    ),
+    (
+      {plan.DEPLOYED: (0.1, 0.4)},
+      {'noise': 0.02},
+      ['a preference and not a finding', 'one of retrieval', 'did it: both'],
+    ),
+    (BAD, {'short': {plan.DEPLOYED: 0.1}}, ['deployed model itself fails']),
+    (BAD, {'unlearned': made.SEEDS}, ['open, as fewer', 'not admitted |']),
+    (BAD, {'missing': [plan.DEPLOYED]}, ['open, as runs', '### Not finished']),
+  ],
+)
+def test_sentences_of_a_regression_follow_the_branch(
+  errors, changes, sentences
+):
+  text = text_of(made.evidence(made.regression(), errors, **changes))
+  for sentence in sentences:
+    assert sentence in text, sentence
+  if 'remove the bias' not in sentences[0] and 'short' not in changes:
+    assert 'First fix: remove the bias and keep base scaling. Its' not in text
+
+
+POOR, GOOD = (0.25, 0.2), (0.02, 0.02)
+
+
+@pytest.mark.parametrize(
+  'good, changes, sentence',
+  [
+    (['YaRN'], {}, 'Recommendation: YaRN (zero-shot). Its gain'),
+    (['YaRN', 'NTK'], {'noise': 0.02}, 'a preference and not a finding'),
+    ([], {}, 'none, as no difference can be claimed between those that pass'),
+    (['YaRN'], {'unlearned': made.SEEDS}, 'Recommendation: open, as fewer'),
+    (['YaRN'], {'missing': ['root']}, 'Recommendation: open, as runs that'),
+  ],
+)
+def test_sentences_of_a_choice_follow_the_branch(good, changes, sentence):
+  study = made.choice()
+  errors = {cell.option: POOR for cell in study.cells}
+  errors |= dict.fromkeys(good, GOOD)
+  assert sentence in text_of(made.evidence(study, errors, **changes))
+
+
+def test_a_choice_that_is_not_measured_says_what_is_left():
+  found = made.evidence(made.choice(), {'YaRN': GOOD}, short={'NTK': 0.1})
+  found = found._replace(collapse=found.collapse[:0])
+  text = text_of(found)
+  assert 'no failure is shown of YaRN, ALiBi, NTK + ALiBi' in text
+  assert 'undecided or not measured: no collapse.' in text
+  (case,) = verdict.verdicts(found)
+  assert case.branch == rules.NO_CANDIDATE and case.lead.option == 'YaRN'
+
+
+def test_regimes_are_compared():
+  regimes = ('base 10,000', 'base 27')
+  study = made.regression(regimes=regimes)
+  found = made.evidence(study, BAD)
+  assert 'base 10,000 and base 27 give the same verdict' in text_of(found)
+  table = found.cells
+  mine = (table['regime'] == regimes[1]) & (table['option'] == plan.SCALED)
+  mine &= table['length'] == made.TARGET
+  found.cells.loc[mine, ['token', 'order']] = (0.6, 0.3)
+  text = text_of(found)
+  assert 'base 10,000 and base 27 differ in their verdict on variant A' in text
+  assert 'remove the bias and keep base scaling (base 10,000, variant A' in text
+
+
+def test_the_rules_are_printed_whole():
+  text = text_of(made.evidence(made.regression()))
+  words = ' '.join(page.escape(rules.__doc__).split())
+  for part in words.split(r' \* ')[1:]:
+    assert f'- {part}' in text
+  assert compare.CONFIDENCE == 0.95 and statistics.SHARE == (0, 1)
+  assert isinstance(made.evidence(made.regression()).cells, pd.DataFrame)

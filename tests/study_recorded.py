@@ -1,0 +1,160 @@
+"""Records of a study, written as runs write them, of made-up outcomes."""
+
+import numpy as np
+
+from posexp import config, cost_records, records, schemes, tasks
+from posexp.study import plan
+
+TRAINED, TARGET = 32, 64
+SEEDS = (0, 1, 2)
+NAMES = ('ordering', 'presence')
+TASK = tasks.Mixture(
+  (
+    tasks.Ordering(symbols=8, queries=1, filler=4),
+    tasks.Presence(symbols=8, queries=1, filler=4),
+  )
+)
+# Schemes of the options, and their shares of order and retrieval errors.
+OPTIONS = {
+  plan.SCALED: (schemes.RoPE(schemes.NTK(2)), 0.05, 0.05),
+  plan.DEPLOYED: (schemes.RoPE(schemes.NTK(2)) + schemes.ALiBi(), 0.3, 0.05),
+  plan.BIASED: (schemes.RoPE() + schemes.ALiBi(), 0.3, 0.05),
+  'interpolation': (
+    schemes.RoPE(schemes.Linear(2)) + schemes.ALiBi(),
+    0.3,
+    0.05,
+  ),
+}
+TARGETS = 400
+
+
+def write(workdir, *, hostile=''):
+  """A whole regression of variant A, without two of its options.
+
+  Returns:
+    The study, and by digest the outcomes that were written.
+  """
+  root = config.Run(
+    task=TASK,
+    scheme=schemes.RoPE(),
+    model=config.Model(layers=1, width=16, heads=2),
+    train=config.Train(length=TRAINED),
+    evaluate=config.Evaluate(lengths=(TRAINED, TARGET)),
+    seeds=SEEDS,
+  )
+  runs = {plan.ROOT: (root, 0.1, 0.05)}
+  for option, (scheme, *errors) in OPTIONS.items():
+    runs[option] = (root.retrofit(scheme), *errors)
+  written, cells = {}, []
+  for number, (option, (run, order, retrieval)) in enumerate(runs.items()):
+    arrays = outcomes(number, order, retrieval)
+    records.write(workdir, record(run), arrays)
+    written[run.digest] = arrays
+    cells.append(
+      plan.Cell(
+        digest=run.digest,
+        regime=f'base 10,000{hostile}',
+        option=option,
+        variant='' if option in (plan.ROOT, plan.SCALED) else 'A',
+        schedule='trained' if option == plan.ROOT else 'zero-shot',
+      )
+    )
+  unfinished = root.retrofit(schemes.NoPE())
+  cells.append(
+    plan.Cell(
+      digest=unfinished.digest,
+      regime=f'base 10,000{hostile}',
+      option='YaRN',
+      variant='A',
+      schedule='zero-shot',
+    )
+  )
+  study = plan.Study(
+    kind='regression',
+    size=f'quick{hostile}',
+    question=f'What is to be fixed first?{hostile}',
+    trained_length=TRAINED,
+    target=TARGET,
+    tasks=tuple(f'{name}{hostile}' for name in NAMES),
+    cells=tuple(cells),
+    command=f'posexp run experiments/regression.py{hostile}',
+    adaptation=f'No run is adapted{hostile}',
+    transfers=(f'The order of options may transfer.{hostile}',),
+    untested=(f'Text was not tested.{hostile}',),
+    lookups=dict.fromkeys(runs, (0, 0)),
+  )
+  plan.write(workdir, study)
+  measured(workdir)
+  return study, written
+
+
+def record(run):
+  """What a run writes, but for its losses and its coverage."""
+  parent = run.parent
+  rest = {'exact': 0.5, 'order': 0.1, 'retrieval': 0.1, 'nats': 0.3}
+  rest |= {'first_error': 1.5, 'end': None, 'targets': TARGETS}
+  return {
+    'digest': run.digest,
+    'name': run.name,
+    'task': str(run.task),
+    'scheme': str(run.scheme),
+    'parent': str(parent.scheme) if parent else None,
+    'parent_digest': parent.digest if parent else None,
+    'trained_length': TRAINED,
+    'config': run.to_dict(),
+    'versions': {'posexp': '0.1.0', 'jax': '0.7.2'},
+    'device': {'platform': 'cpu', 'kind': 'cpu', 'count': 1},
+    'seconds': {'train': 100.0, 'total': 123.0},
+    'parameters': {'total': 4321, 'positional': 0},
+    'diverged': dict.fromkeys(map(str, SEEDS), -1),
+    'learned': dict.fromkeys(map(str, SEEDS), 1.0),
+    'chance': {'32': 0.5, '64': 0.5},
+    'results': [
+      {'seed': seed, 'length': length, 'token': 0.8, **rest}
+      for seed in SEEDS
+      for length in (TRAINED, TARGET)
+    ],
+  }
+
+
+def outcomes(number, order, retrieval):
+  """Kinds of errors by seed: none at the trained length but at seed 2.
+
+  With seed 2 no run learned 'presence'.
+  """
+  draw = np.random.default_rng(number)
+  arrays = {}
+  for length in (TRAINED, TARGET):
+    task = np.arange(TARGETS) % 2
+    shares = (1 - order - retrieval, order, retrieval)
+    kind = draw.choice(3, (len(SEEDS), TARGETS), p=shares)
+    if length == TRAINED:
+      kind[:] = 0
+      kind[2] = 2 * task
+    arrays[f'{length}/kind'] = kind.astype(np.int8)
+    arrays[f'{length}/nats'] = np.zeros(kind.shape, np.float32)
+    arrays[f'{length}/example'] = np.arange(TARGETS, dtype=np.int32)
+    arrays[f'{length}/strata/task'] = task.astype(np.int32)
+    distance = np.where(task == 1, -1, draw.integers(1, length, TARGETS))
+    arrays[f'{length}/strata/distance'] = distance.astype(np.int32)
+  return arrays
+
+
+def measured(workdir):
+  """Decoding and prefill, of the root and of base scaling."""
+  facts = {'memory': None, 'flops': None, 'bytes_accessed': None}
+  facts |= {'loops': False, 'total': 1, 'positional': 0}
+  names = ('RoPE()', str(OPTIONS[plan.SCALED][0]))
+  groups = [
+    {
+      'quantity': quantity,
+      'length': length,
+      'calls': 1,
+      'seconds': {names[0]: [1.0] * 8, names[1]: [1.0 + length / 1e4] * 8},
+      'facts': dict.fromkeys(names, facts),
+    }
+    for quantity in ('train', 'decode', 'prefill')
+    for length in (100, 200)
+  ]
+  body = {'question': {'baseline': names[0]}, 'groups': groups}
+  cost_records.write(workdir, body)
