@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from posexp import component
-from posexp.options import FLAGS, HELP
+from posexp import component, inform
+from posexp.options import FLAGS, HELP, exactly, numbers, writable
 
 # Exit codes: a mistake in what was asked, a run that failed, an interruption.
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -54,12 +54,14 @@ def run(words: list[str]) -> int:
   """Trains, retrofits and evaluates the grid of an experiment file."""
   from posexp.launch import grid
 
-  (file,) = _exactly(words, ['FILE'], 'run')
-  experiment = grid.read(file)
+  (file,) = exactly(words, ['FILE'], 'run')
+  experiment = grid.read(file, FLAGS.size)
   runs = experiment.runs
+  if experiment.planned is not None:
+    return _study(experiment.planned, file)
   changes = list(FLAGS.set)
   if FLAGS.seeds is not None:
-    changes.append(f'seeds={_numbers("seeds", "0,1,2")}')
+    changes.append(f'seeds={numbers("seeds", "0,1,2")}')
   runs = grid.change(runs, changes)
   if FLAGS.only:
     runs = grid.select(runs, FLAGS.only)
@@ -70,12 +72,60 @@ def run(words: list[str]) -> int:
   return code
 
 
+def _study(planned, file: str) -> int:
+  """Carries out the study of an experiment file, to its memo."""
+  from posexp import studies
+  from posexp.launch import grid
+
+  for flag in ('set', 'seeds'):
+    if FLAGS[flag].value:
+      raise ValueError(
+        f'--{flag} would make another study of this one: change {file}, or '
+        f'choose one of its sizes with --size'
+      )
+  name = f'{pathlib.Path(file).stem}-{planned.study.size}'
+  workdir = pathlib.Path(FLAGS.workdir or f'runs/{name}')
+  runs = planned.runs
+  if FLAGS.only:
+    runs = grid.select(runs, FLAGS.only)
+  if not FLAGS.dry_run:
+    writable(workdir)
+    studies.begin(planned, workdir)
+  code = _execute(grid.plan(runs), workdir)
+  if FLAGS.dry_run:
+    print(studies.outlook(planned))
+  elif code != INTERRUPTED:
+    try:
+      studies.measure_latency(planned, workdir)
+    except KeyboardInterrupt:
+      return INTERRUPTED
+    _memo(workdir)
+  return code
+
+
+def write_memo(words: list[str]) -> int:
+  """Writes the memo of a study from its records, and prints the answer."""
+  (workdir,) = exactly(words, ['WORKDIR'], 'memo')
+  _memo(workdir)
+  return 0
+
+
+def _memo(workdir: str | os.PathLike) -> None:
+  from posexp import mechanisms
+  from posexp.study import memo
+
+  found = memo.load(workdir)
+  print(memo.answer(found))
+  for path in memo.publish(found, workdir, mechanisms.sections(found)):
+    print(f'{path.suffix[1:]}: {path}')
+
+
 def evaluate(words: list[str]) -> int:
   """Evaluates the finished runs of a work directory at other lengths."""
   from posexp.launch import again, grid
 
   if len(words) != 2:
-    _exactly(words, ['WORKDIR'], 'evaluate')
+    exactly(words, ['WORKDIR'], 'evaluate')
   workdir = pathlib.Path(words[0])
   for file in words[1:]:  # For the classes that it defines.
     grid.read(file)
@@ -86,11 +136,11 @@ def evaluate(words: list[str]) -> int:
     )
   runs = again.plan(
     workdir,
-    _numbers('lengths', '8192,32768'),
+    numbers('lengths', '8192,32768'),
     examples=FLAGS.examples,
     window=FLAGS.window,
     only=FLAGS.only,
-    seeds=FLAGS.seeds and _numbers('seeds', '0,1,2'),
+    seeds=FLAGS.seeds and numbers('seeds', '0,1,2'),
   )
   code = _execute(runs, workdir)
   if code != INTERRUPTED and not FLAGS.dry_run:
@@ -108,7 +158,7 @@ def _execute(runs, workdir: pathlib.Path) -> int:
   if FLAGS.dry_run:
     print(grid.estimate(runs))
     return 0
-  _writable(workdir)
+  writable(workdir)
   sharding.cache_compilations()
   total = sum(measure.run_flops(r) for r in runs)
   with progress.Progress(total, workdir / 'log.txt') as tell:
@@ -127,20 +177,8 @@ def show(words: list[str]) -> int:
   """Prints the results under a work directory."""
   from posexp import records, tables
 
-  (workdir,) = _exactly(words, ['WORKDIR'], 'show')
+  (workdir,) = exactly(words, ['WORKDIR'], 'show')
   print(tables.text(records.load(workdir)))
-  return 0
-
-
-def memo(words: list[str]) -> int:
-  """Writes the memo of a study from its records, and prints the answer."""
-  from posexp.study import memo as memo_lib
-
-  (workdir,) = _exactly(words, ['WORKDIR'], 'memo')
-  found = memo_lib.load(workdir)
-  print(memo_lib.answer(found))
-  for path in memo_lib.publish(found, workdir):
-    print(f'{path.suffix[1:]}: {path}')
   return 0
 
 
@@ -148,7 +186,7 @@ def bench(words: list[str]) -> int:
   """Prints the speed of a training step of each scheme."""
   from posexp import bench as bench_lib
 
-  _exactly(words, [], 'bench')
+  exactly(words, [], 'bench')
   print(bench_lib.table())
   return 0
 
@@ -160,7 +198,7 @@ def measure_costs(words: list[str]) -> int:
   question = costs.Question(
     compared=tuple(map(schemes.parse, words)) or costs.SCHEMES,
     baseline=schemes.parse(FLAGS.baseline),
-    lengths=_numbers('lengths', '2048,8192') or costs.Question.lengths,
+    lengths=numbers('lengths', '2048,8192') or costs.Question.lengths,
     quantities=tuple(FLAGS.what),
     layers=FLAGS.layers,
     heads=FLAGS.heads,
@@ -170,7 +208,7 @@ def measure_costs(words: list[str]) -> int:
     resident=FLAGS.resident,
   )
   workdir = pathlib.Path(FLAGS.workdir or 'runs/measure')
-  _writable(workdir)
+  writable(workdir)
   body = costs.answer(question, workdir / 'log.txt')
   path = cost_records.write(workdir, body)
   body = cost_records.read(path)
@@ -180,72 +218,6 @@ def measure_costs(words: list[str]) -> int:
       print(f'figure: {drawn}')
   print(f'record: {path}')
   return INTERRUPTED if body['interrupted'] else 0
-
-
-def explain(words: list[str]) -> int:
-  """Prints and draws what a scheme does, before any training."""
-  from posexp import explain as explain_lib
-  from posexp import explain_figures, explain_tables, schemes
-
-  (text,) = _exactly(words, ['SCHEME'], 'explain')
-  found = explain_lib.explain(
-    schemes.parse(text),
-    train_length=FLAGS.train_length,
-    target=FLAGS.target,
-    heads=FLAGS.heads,
-    head_width=FLAGS.head_width,
-  )
-  output = pathlib.Path(FLAGS.output)
-  _writable(output, '--output')
-  print(explain_tables.text(found))
-  for path in explain_figures.save(found, output):
-    print(f'figure: {path}')
-  return 0
-
-
-def coverage(words: list[str]) -> int:
-  """Prints what lengths ask of a scheme that training never did."""
-  from posexp import records, schemes, tables
-
-  (what,) = _exactly(words, ['SCHEME or WORKDIR'], 'coverage')
-  if pathlib.Path(what).is_dir():
-    print(tables.coverage(records.coverage(what)))
-    return 0
-  from posexp import coverage as coverage_lib
-
-  trained = FLAGS.trained and schemes.parse(FLAGS.trained)
-  print(
-    coverage_lib.text(
-      schemes.parse(what),
-      trained=trained,
-      train_length=FLAGS.train_length,
-      target=FLAGS.target,
-      dims=schemes.Dims(
-        FLAGS.heads * FLAGS.head_width, FLAGS.heads, FLAGS.head_width
-      ),
-    )
-  )
-  return 0
-
-
-def list_schemes(words: list[str]) -> int:
-  """Prints the catalogue of schemes, or all about one of them."""
-  from posexp import listing
-
-  if words:
-    _exactly(words, ['[NAME]'], 'schemes')
-  print(listing.page(words[0]) if words else listing.table())
-  return 0
-
-
-def list_tasks(words: list[str]) -> int:
-  """Prints the catalogue of tasks, or all about one of them."""
-  from posexp import listing
-
-  if words:
-    _exactly(words, ['[NAME]'], 'tasks')
-  print(listing.task_page(words[0]) if words else listing.task_table())
-  return 0
 
 
 def data(words: list[str]) -> int:
@@ -283,13 +255,13 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'run': run,
   'evaluate': evaluate,
   'show': show,
-  'memo': memo,
+  'memo': write_memo,
   'bench': bench,
   'measure': measure_costs,
-  'explain': explain,
-  'coverage': coverage,
-  'schemes': list_schemes,
-  'tasks': list_tasks,
+  'explain': inform.explain,
+  'coverage': inform.coverage,
+  'schemes': inform.list_schemes,
+  'tasks': inform.list_tasks,
   'data': data,
 }
 
@@ -304,37 +276,3 @@ def _present(module, runs, workdir: pathlib.Path) -> None:
     for path in module.figure(results, workdir) or ():
       print(f'figure: {path}')
   print(f'records: {workdir}/runs  (posexp show {workdir})')
-
-
-def _writable(workdir: pathlib.Path, flag: str = '--workdir') -> None:
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    probe = workdir / f'.probe.{os.getpid()}'
-    probe.touch()
-    probe.unlink()
-  except OSError as error:
-    raise ValueError(
-      f'cannot write to the work directory {workdir} ({error.strerror}): give '
-      f'another with {flag}'
-    ) from None
-
-
-def _numbers(flag: str, such_as: str) -> tuple[int, ...]:
-  """The whole numbers of a flag that is a list."""
-  given = FLAGS[flag].value or []
-  try:
-    return tuple(int(number) for number in given)
-  except ValueError:
-    raise ValueError(
-      f'--{flag} must be whole numbers such as {such_as}, got '
-      f'{",".join(given)!r}'
-    ) from None
-
-
-def _exactly(words: list[str], names: list[str], command: str) -> list[str]:
-  if len(words) != len(names):
-    raise ValueError(
-      f'`posexp {command}` takes {" ".join(names) or "no argument"}, got '
-      f'{len(words)} arguments: {" ".join(words) or "none"}'
-    )
-  return words

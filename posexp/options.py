@@ -1,4 +1,7 @@
-"""What the command line says of itself, and its flags."""
+"""What the command line says of itself, its flags, and how they are read."""
+
+import os
+import pathlib
 
 from absl import flags
 
@@ -36,6 +39,7 @@ Flags of run:
                     (may be given several times)
   --seeds=0,1,2     other seeds than the file's, for every run
   --dry_run         print the runs, their sizes and an estimate; compute nothing
+  --size=small      of a study: `small` for two cores, `full` for accelerators
 
   --data_dir=DIR    the frozen evaluation sets (default: $POSEXP_DATA, or
                     ~/.cache/posexp/data); also of data
@@ -76,6 +80,7 @@ FLAGS.set_gnu_getopt(True)
 flags.DEFINE_string('workdir', None, 'where records go', flag_values=FLAGS)
 flags.DEFINE_string('only', None, 'which runs', flag_values=FLAGS)
 flags.DEFINE_multi_string('set', [], 'FIELD=VALUE', flag_values=FLAGS)
+flags.DEFINE_string('size', None, 'of a study', flag_values=FLAGS)
 flags.DEFINE_list('seeds', None, 'other seeds', flag_values=FLAGS)
 flags.DEFINE_list('lengths', None, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_integer('examples', None, 'how many', flag_values=FLAGS)
@@ -97,3 +102,39 @@ flags.DEFINE_integer('rounds', 15, 'of timings', flag_values=FLAGS)
 flags.DEFINE_float('minutes', 6.0, 'at most', flag_values=FLAGS)
 flags.DEFINE_bool('resident', False, 'memory, too', flag_values=FLAGS)
 flags.DEFINE_bool('help', False, 'this text', short_name='h', flag_values=FLAGS)
+
+
+def writable(workdir: pathlib.Path, flag: str = '--workdir') -> None:
+  """Makes a directory, or says that it cannot be written to."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    probe = workdir / f'.probe.{os.getpid()}'
+    probe.touch()
+    probe.unlink()
+  except OSError as error:
+    raise ValueError(
+      f'cannot write to the work directory {workdir} ({error.strerror}): give '
+      f'another with {flag}'
+    ) from None
+
+
+def numbers(flag: str, such_as: str) -> tuple[int, ...]:
+  """The whole numbers of a flag that is a list."""
+  given = FLAGS[flag].value or []
+  try:
+    return tuple(int(number) for number in given)
+  except ValueError:
+    raise ValueError(
+      f'--{flag} must be whole numbers such as {such_as}, got '
+      f'{",".join(given)!r}'
+    ) from None
+
+
+def exactly(words: list[str], names: list[str], command: str) -> list[str]:
+  """The words of a command, or a sentence that says which it takes."""
+  if len(words) != len(names):
+    raise ValueError(
+      f'`posexp {command}` takes {" ".join(names) or "no argument"}, got '
+      f'{len(words)} arguments: {" ".join(words) or "none"}'
+    )
+  return words

@@ -43,6 +43,8 @@ ORDER = (
   ('bench', 'cost_programs'),
   ('cost_growth',),
   ('costs',),
+  ('studies', 'mechanisms'),
+  ('inform',),
   ('cli',),
   ('__main__',),
 )

@@ -60,7 +60,11 @@ def study(kind, places, **changes):
     'cells': tuple(made),
     'command': 'posexp run experiments/made_up.py',
     'adaptation': '100 steps at the target length',
-    'lookups': dict.fromkeys(sorted(options), (0.0, 0.0)),
+    'lookups': {
+      label: (0.0, 0.0)
+      for option in sorted(options)
+      for label in (option, f'{option} A', f'{option} B')
+    },
   }
   return plan.Study(**fields | changes)
 

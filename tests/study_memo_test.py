@@ -11,7 +11,6 @@ from posexp import cli, records, statistics
 from posexp.study import (
   cells,
   compare,
-  mechanisms,
   memo,
   memo_figures,
   memo_tables,
@@ -238,11 +237,10 @@ def test_the_start_of_a_line_is_text(text):
   assert parsed.text.rstrip().endswith(text)
 
 
-def test_a_mechanism_has_its_place(monkeypatch):
+def test_a_mechanism_has_its_place():
   section = ('Rotations', ['They encode.', 'Not lengths.'], (('a',), [('1',)]))
-  monkeypatch.setattr(mechanisms, 'mechanisms', lambda study: [section])
   found = made.evidence(made.choice())
-  blocks = list(memo.compose(found, verdict.verdicts(found)))
+  blocks = list(memo.compose(found, verdict.verdicts(found), [section]))
   at = blocks.index(page.Heading('Mechanism'))
   assert blocks[at + 1 : at + 5] == [
     page.Heading('Rotations', 3),

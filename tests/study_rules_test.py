@@ -199,7 +199,7 @@ def test_what_is_not_measured_is_said():
       (c.regime, c.variant, c.option, c.schedule)
       for c in made.regression().cells
     ],
-    lookups={plan.SCALED: (0, 0), plan.BIASED: (64, 256)},
+    lookups={plan.SCALED: (0, 0), f'{plan.BIASED} A': (64, 256)},
   )
   found = made.evidence(study, BIASED)
   found.cells['short'] = np.nan

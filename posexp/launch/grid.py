@@ -30,20 +30,35 @@ class Experiment(typing.NamedTuple):
   Attributes:
     module: the file as a module; it may define `figure(results, directory)`.
     runs: what its `grid()` yields, parents before their retrofits.
+    planned: what its `study(size)` gives, where it has that instead.
   """
 
   module: types.ModuleType
   runs: tuple[config.Run, ...]
+  planned: Any = None
 
 
-def load(path: str) -> Experiment:
+def load(path: str, size: str | None = None) -> Experiment:
   """Imports an experiment file and plans the runs of its `grid()`.
+
+  Or of its `study(size)`, the size being one of its `SIZES`, the first unless
+  given.
 
   Raises:
     ValueError: a sentence, if there is no such file (naming the nearest), no
       `grid`, or something else than runs in it.
   """
   module = _import(pathlib.Path(path))
+  if callable(getattr(module, 'study', None)):
+    size = next(iter(module.SIZES)) if size is None else size
+    component.one_of(f'--size of {path}', size, tuple(module.SIZES))
+    planned = module.study(size)
+    return Experiment(module, plan(planned.runs), planned)
+  if size is not None:
+    raise ValueError(
+      f'--size={size} is for a study, and {path} has no study(size): leave it '
+      'out'
+    )
   if not callable(getattr(module, 'grid', None)):
     raise ValueError(
       f'{path} has no function grid(): define one that yields posexp.Run(...)'
@@ -59,10 +74,10 @@ def load(path: str) -> Experiment:
   return Experiment(module, plan(runs))
 
 
-def read(file: str) -> Experiment:
+def read(file: str, size: str | None = None) -> Experiment:
   """The experiment, or a sentence that says where its file went wrong."""
   try:
-    return load(file)
+    return load(file, size)
   except Exception as error:
     frames = [
       f

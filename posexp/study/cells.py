@@ -168,6 +168,9 @@ def _run(workdir: str | os.PathLike, record: dict[str, Any]) -> dict[str, Any]:
     'seeds': tuple(record['config']['seeds']),
     'steps': record['config']['train']['steps'],
     'parameters': record['parameters']['total'],
+    'heads': record['config']['model']['heads'],
+    'head_width': record['config']['model']['width']
+    // record['config']['model']['heads'],
     'seconds': record.get('seconds', {}).get('total'),
     'device': (record.get('device') or {}).get('kind'),
     'versions': record.get('versions', {}),
@@ -178,21 +181,22 @@ def _run(workdir: str | os.PathLike, record: dict[str, Any]) -> dict[str, Any]:
 def _latency(
   workdir: str | os.PathLike, study: plan.Study, runs: dict[str, Any]
 ) -> pd.DataFrame:
-  """Time over that of the root, matched by the text of both schemes."""
+  """Time over that of the root, matched by the text of both schemes.
+
+  What an option costs depends on no base, so that one regime is timed for all.
+  """
   measured = cost_records.load(workdir)
   measured = measured[measured['quantity'].isin(QUANTITIES)]
-  roots = {
-    cell.regime: runs[cell.digest]['scheme']
-    for cell in study.cells
-    if cell.option == plan.ROOT and cell.digest in runs
-  }
+  texts: dict[str, set[str]] = {}
+  for cell in study.cells:
+    if cell.digest in runs:
+      texts.setdefault(cell.label, set()).add(runs[cell.digest]['scheme'])
+  roots = texts.get(plan.ROOT, set())
   rows = []
   for cell in study.cells:
-    if cell.digest not in runs or cell.regime not in roots:
-      continue
     mine = measured[
-      (measured['scheme'] == runs[cell.digest]['scheme'])
-      & (measured['baseline'] == roots[cell.regime])
+      measured['scheme'].isin(texts.get(cell.label, set()))
+      & measured['baseline'].isin(roots)
     ].sort_values(['length', 'measured'])
     # At the longest length, by the newest measurement.
     for _, row in mine.groupby('quantity').tail(1).iterrows():

@@ -134,7 +134,7 @@ def latency(low: float, high: float) -> str:
 
 
 def _lookups(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
-  pair = found.study.lookups.get(cell.option)
+  pair = found.study.lookups.get(cell.label)
   if pair is None:
     return Judged(NOT_MEASURED, {})
   numbers = dict(zip(('trained', 'target'), pair))

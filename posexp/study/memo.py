@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from posexp import files
 from posexp.study import (
   cells,
-  mechanisms,
   memo_details,
   memo_figures,
   memo_tables,
@@ -18,6 +17,10 @@ from posexp.study import (
   verdict,
 )
 from posexp.study.verdict import Case
+
+# A heading, paragraphs, and a table (its head and its rows) if there is one.
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+Section = tuple[str, list[str], Table | None]
 
 KINDS = {
   'regression': 'What to fix first after a stretched context',
@@ -42,10 +45,12 @@ def load(workdir: str | os.PathLike) -> cells.Evidence:
 
 
 def publish(
-  found: cells.Evidence, workdir: str | os.PathLike
+  found: cells.Evidence,
+  workdir: str | os.PathLike,
+  sections: Iterable[Section] = (),
 ) -> list[pathlib.Path]:
-  """Writes the memo of given tables."""
-  blocks = tuple(compose(found, verdict.verdicts(found)))
+  """Writes the memo of given tables, and sections on mechanisms."""
+  blocks = tuple(compose(found, verdict.verdicts(found), sections))
   directory = pathlib.Path(workdir)
   contents = {
     'memo.md': page.as_markdown(blocks).encode(),
@@ -63,7 +68,9 @@ def answer(found: cells.Evidence) -> str:
 
 
 def compose(
-  found: cells.Evidence, cases: Sequence[Case]
+  found: cells.Evidence,
+  cases: Sequence[Case],
+  sections: Iterable[Section] = (),
 ) -> Iterator[page.Block]:
   """The blocks of the memo, the question and the answer first."""
   study = found.study
@@ -79,7 +86,7 @@ def compose(
       yield memo_tables.options(found, case)
   for number, regime in enumerate(study.regimes):
     yield from _evidence(found, regime, number)
-  yield from _mechanisms(study)
+  yield from _mechanisms(sections)
   yield from _bullets('What was not tested', study.untested)
   yield from _bullets('What transfers to full size', study.transfers)
   yield page.Heading('Rules')
@@ -122,8 +129,8 @@ def _evidence(
     yield page.Picture(f'memo_{name}_{number}.png', captions[name], png)
 
 
-def _mechanisms(study: plan.Study) -> Iterator[page.Block]:
-  sections = mechanisms.mechanisms(study)
+def _mechanisms(sections: Iterable[Section]) -> Iterator[page.Block]:
+  sections = tuple(sections)
   if sections:
     yield page.Heading('Mechanism')
   for heading, paragraphs, table in sections:

@@ -15,8 +15,8 @@ NAME = 'study.json'
 
 # The experiment file that makes each kind of study.
 FILES = {
-  'regression': 'experiments/regression.py',
-  'choice': 'experiments/choice.py',
+  'regression': 'experiments/study_regression.py',
+  'choice': 'experiments/study_choice.py',
 }
 VARIANTS = ('', 'A', 'B')
 SCHEDULES = ('trained', 'zero-shot', 'adapted')
@@ -63,6 +63,11 @@ class Cell:
     _one_of('variant of Cell', self.variant, VARIANTS)
     _one_of('schedule of Cell', self.schedule, SCHEDULES)
 
+  @property
+  def label(self) -> str:
+    """The option and its variant: what is looked up and timed once."""
+    return f'{self.option} {self.variant}'.strip()
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
@@ -82,8 +87,8 @@ class Study:
     untested: what was not tested, in sentences.
     gate: the least token accuracy of the root in every task at the trained
       length; seeds below it do not count.
-    lookups: by option, how many learned numbers are looked up for a decoded
-      token, a head and a layer: at the trained length and at the target.
+    lookups: by `Cell.label`, how many learned numbers are looked up for a
+      decoded token, a head and a layer: at the trained length and the target.
 
   Raises:
     ValueError: for a kind that is not known, lengths out of order, a cell that

@@ -1,0 +1,136 @@
+"""Extending a context four times: which retrofit, and what does it cost?
+
+Question: a decoder trained with RoPE is to serve four times its context after
+at most a short adaptation. Short range must be kept, nothing may collapse up
+to the target, inference must not get slower, and nothing that is learned may
+be looked up per token and grow with the context. Candidates: RoPE with its base
+scaled, linear interpolation, YaRN, ALiBi, T5's bias, and compositions.
+
+Every cell starts from the same trained weights, with the same seeds, data and
+evaluation examples, zero-shot and after the same short adaptation.
+
+Command: posexp run experiments/study_choice.py
+"""
+
+import functools
+
+import posexp
+from posexp import schemes, studies
+
+QUESTION = (
+  'A decoder that was trained with RoPE at {trained:,} tokens is to serve '
+  '{target:,}, {factor} times as many, after at most a short adaptation. Which '
+  'retrofit keeps short range, does not collapse up to the target, is no '
+  'slower, and learns nothing that is looked up per token and grows with the '
+  'context?'
+)
+
+# The base under which as few pairs as in a model of 2,048 tokens never
+# complete a period.
+REGIME, BASE = 'base matched to 2,048 tokens', schemes.matched(2048)
+
+SMALL = (
+  'Which pairs of a rotation turn within the trained length is that of a model '
+  'of 2,048 tokens.',
+  'That a candidate loses short range or collapses is expected to carry over; '
+  'by how much one is better than another is not, and neither is a tie, which '
+  'may be broken by a larger model.',
+  'With 4 heads the flattest slope of ALiBi is 1/256 a token: half a nat over '
+  '128 tokens, and 32 over 8,192.',
+  'Latency and look-ups do not depend on what was learned and carry over for '
+  'this shape of model on this machine.',
+)
+
+UNTESTED = (
+  'Text: perplexity cannot certify a retrofit, and facts in text are not '
+  'balanced as these are.',
+  'A bias that is warmed in, other slopes, adaptation of the positional '
+  'parameters alone, other lengths and longer adaptation: each is one field of '
+  'the configuration.',
+  'Attention by a fused kernel, where a bias may force another one.',
+  'Larger models, other seeds of the evaluation examples, and decoding freely '
+  'instead of with the right answers before.',
+)
+
+SIZES = {
+  'small': studies.Size(
+    task=studies.suite(
+      symbols=16,
+      queries=4,
+      clauses=4,
+      pairs=6,
+      names=8,
+      count=8,
+      weights=(1.0, 0.5, 2.0, 2.0, 0.5),
+    ),
+    model=posexp.Model(layers=3),
+    train=posexp.Train(
+      length=32, steps=6000, batch=32, learning_rate=3e-3, checkpoint_every=1000
+    ),
+    adapt=posexp.Train(
+      length=128, steps=100, batch=32, learning_rate=1e-3, warmup=10
+    ),
+    stands_for=2048,
+    factor=4,
+    seeds=(0, 1, 2, 3, 4, 5),
+    examples=1024,
+    timed=8192,
+    minutes=5.0,
+    transfers=SMALL,
+  ),
+  'full': studies.Size(
+    task=studies.suite(
+      symbols=256, queries=32, clauses=16, pairs=32, names=128, count=64
+    ),
+    model=posexp.Model(layers=8, width=512, heads=8, compute='bfloat16'),
+    train=posexp.Train(
+      length=2048, steps=50000, batch=32, learning_rate=1e-3, warmup=1000
+    ),
+    adapt=posexp.Train(
+      length=8192, steps=400, batch=8, learning_rate=3e-4, warmup=40
+    ),
+    stands_for=2048,
+    factor=4,
+    seeds=(0, 1, 2, 3, 4, 5),
+    examples=512,
+    timed=8192,
+    minutes=20.0,
+  ),
+}
+
+
+def study(size):
+  """The plan of a size."""
+  of = SIZES[size]
+  return studies.planned(
+    cells(of),
+    of,
+    kind='choice',
+    size=size,
+    question=QUESTION.format(
+      stands_for=2048, factor=of.factor, trained=of.trained, target=of.target
+    ),
+    command=f'posexp run experiments/study_choice.py --size={size}',
+    untested=UNTESTED,
+  )
+
+
+def cells(size):
+  """The candidates, zero-shot and adapted."""
+  plain = schemes.RoPE(base=BASE)
+  root, laws = size.root(plain), studies.laws(size)
+  scaled, linear, yarn = (
+    schemes.RoPE(laws[name], BASE)
+    for name in ('base scaling', 'interpolation', 'YaRN')
+  )
+  alibi, table = schemes.ALiBi(), studies.learned_bias(size)
+  make = functools.partial(studies.retrofits, root, size, REGIME)
+  yield from make('root', plain)
+  yield from make('base scaling', scaled)
+  yield from make('interpolation', linear)
+  yield from make('YaRN', yarn)
+  yield from make('ALiBi', plain + alibi)
+  yield from make('T5', plain + table)
+  yield from make('base scaling + ALiBi', scaled + alibi)
+  yield from make('YaRN + ALiBi', yarn + alibi)
+  yield from make('base scaling + T5', scaled + table)

@@ -1,0 +1,312 @@
+"""Studies: a plan of runs with what each stands for, carried out to a memo."""
+
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from posexp import (
+  blockwise,
+  config,
+  cost_records,
+  costs,
+  measure,
+  schemes,
+  tasks,
+)
+from posexp.launch import grid, progress
+from posexp.study import plan
+
+
+class Size(NamedTuple):
+  """How large a study is.
+
+  Attributes:
+    task: what is asked, see `suite`.
+    model: the shape of every model.
+    train: how the roots are trained; its length is the trained length.
+    adapt: how a retrofit is adapted, the same for all.
+    factor: by how much the context is stretched.
+    stands_for: the trained length of the model that it stands for.
+    seeds: of every run.
+    examples: evaluated at each length.
+    timed: the length at which latency is measured, in tokens.
+    minutes: that the timings may take.
+    transfers: what carries over to another size and what may not.
+  """
+
+  task: tasks.Mixture
+  model: config.Model
+  train: config.Train
+  adapt: config.Train
+  factor: int
+  stands_for: int
+  seeds: tuple[int, ...]
+  examples: int
+  timed: int
+  minutes: float
+  transfers: tuple[str, ...] = ()
+
+  @property
+  def trained(self) -> int:
+    return self.train.length
+
+  @property
+  def target(self) -> int:
+    return self.factor * self.trained
+
+  def root(self, scheme: schemes.Scheme) -> config.Run:
+    """A run that is trained from nothing, evaluated up to the target."""
+    doublings = range(int(math.log2(self.factor)))
+    lengths = (*(self.trained << n for n in doublings), self.target)
+    return config.Run(
+      task=self.task,
+      scheme=scheme,
+      model=self.model,
+      train=self.train,
+      evaluate=config.Evaluate(lengths=lengths, examples=self.examples),
+      seeds=self.seeds,
+    )
+
+
+# FLOP/s of an accelerator, for the cost that `--dry_run` prints.
+RATE = 1e14
+
+# The tasks of a suite, by their index in the mixture.
+TASKS = ('ordering', 'presence', 'attachment', 'recall', 'copy')
+
+
+def suite(
+  *,
+  symbols: int,
+  queries: int,
+  clauses: int,
+  pairs: int,
+  names: int,
+  count: int,
+  weights: tuple[float, ...] | None = None,
+) -> tasks.Mixture:
+  """Five tasks in one model: order, retrieval, binding, recall and copying.
+
+  Ordering and its twin presence; attachment; recall; selective copy, as a copy
+  of all tokens would ask for another number of answers at each length. The
+  number of facts stays, and filler makes a sequence longer.
+
+  Args:
+    symbols: events of ordering and presence.
+    queries: questions about them in a sequence.
+    clauses: of attachment, each asked about.
+    pairs: of recall, each asked about.
+    names: keys of recall, and values, to choose from.
+    count: tokens to copy.
+    weights: how often each task is drawn, relative to each other.
+  """
+  twins = {'symbols': symbols, 'queries': queries, 'filler': 4}
+  return tasks.Mixture(
+    (
+      tasks.Ordering(**twins),
+      tasks.Presence(**twins),
+      tasks.Attachment(2 * clauses, clauses, distractors=0, filler=4),
+      tasks.Recall(pairs, names, 4, keys=names, pairs=pairs),
+      tasks.SelectiveCopy(count=count),
+    ),
+    weights,
+  )
+
+
+class Part(NamedTuple):
+  """A run and what it stands for in a study, see `plan.Cell`."""
+
+  run: config.Run
+  regime: str
+  option: str
+  schedule: str
+  variant: str = ''
+
+
+def retrofits(
+  root: config.Run,
+  size: Size,
+  regime: str,
+  option: str,
+  scheme: schemes.Scheme,
+  variant: str = '',
+) -> Iterator[Part]:
+  """A retrofit zero-shot, unless it is the root itself, and adapted."""
+  labels = {'regime': regime, 'option': option, 'variant': variant}
+  if scheme == root.scheme:
+    yield Part(root, schedule='trained', **labels)
+  else:
+    yield Part(root.retrofit(scheme), schedule='zero-shot', **labels)
+  adapted = root.retrofit(scheme, train=size.adapt)
+  yield Part(adapted, schedule='adapted', **labels)
+
+
+def laws(size: Size) -> dict[str, schemes.Law]:
+  """The ways to scale a rotation to the target, by their names.
+
+  Where a pair is kept or interpolated is matched to the model that it stands
+  for, as in a short context no pair turns 32 times.
+  """
+  factor, trained = float(size.factor), size.trained
+  fast = schemes.matched(size.stands_for, 32.0)
+  return {
+    'base scaling': schemes.NTK(factor),
+    'interpolation': schemes.Linear(factor),
+    'by parts': schemes.NTKByParts(factor, trained, beta=fast),
+    'YaRN': schemes.YaRN(factor, trained, beta_fast=fast),
+  }
+
+
+def learned_bias(size: Size) -> schemes.T5:
+  """A table whose last bucket begins at the target."""
+  return schemes.T5(buckets=32, max_distance=size.target)
+
+
+class Planned(NamedTuple):
+  """A study, the runs that answer it, and what is timed beside them."""
+
+  study: plan.Study
+  runs: tuple[config.Run, ...]
+  question: costs.Question
+
+
+def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
+  """The plan of a study from its runs, roots first.
+
+  Args:
+    parts: every run and what it stands for.
+    of: how large it is.
+    fields: of `plan.Study`, but those that follow from the others.
+  """
+  parts = tuple(parts)
+  adapt = of.adapt
+  cells = [plan.Cell(digest=part.run.digest, **_labels(part)) for part in parts]
+  found = {cell.label: part for cell, part in zip(cells, parts)}
+  study = plan.Study(
+    cells=tuple(cells),
+    lookups={label: _looked_up(part, of) for label, part in found.items()},
+    trained_length=of.trained,
+    target=of.target,
+    tasks=TASKS,
+    adaptation=(
+      f'{adapt.steps} steps of {adapt.batch} sequences of {adapt.length:,} '
+      f'tokens, {adapt.tokens:,} tokens a seed, all weights, learning rate '
+      f'{adapt.learning_rate:g}'
+    ),
+    transfers=of.transfers,
+    **fields,
+  )
+  # The base changes no program, so one regime is timed for all.
+  timed = dict.fromkeys(
+    part.run.scheme for part in parts if part.regime == parts[0].regime
+  )
+  question = costs.Question(
+    compared=tuple(timed),
+    baseline=parts[0].run.scheme,
+    lengths=(of.timed,),
+    quantities=('prefill', 'decode'),
+    layers=of.model.layers,
+    heads=of.model.heads,
+    head_width=of.model.head_width,
+    minutes=of.minutes,
+  )
+  return Planned(study, tuple(part.run for part in parts), question)
+
+
+def _labels(part: Part) -> dict[str, str]:
+  labels = part._asdict()
+  labels.pop('run')
+  return labels
+
+
+def _looked_up(part: Part, size: Size) -> tuple[int, int]:
+  """`lookups` at the trained length and at the target."""
+  run, lengths = part.run, (size.trained, size.target)
+  at = lambda n: lookups(run.evaluated_scheme(n), run.model, n)
+  short, long = map(at, lengths)
+  return short, long
+
+
+def lookups(scheme: schemes.Scheme, shape: config.Model, length: int) -> int:
+  """How many learned numbers the bias of a decoded token looks up, per head.
+
+  Those that the program gathers from what the scheme learns, for one query and
+  `length` keys.
+
+  >>> shape = config.Model()
+  >>> [lookups(schemes.T5(), shape, n) for n in (32, 256)]
+  [32, 256]
+  >>> lookups(schemes.RoPE() + schemes.ALiBi(), shape, 256)
+  0
+  """
+  params = jax.eval_shape(
+    lambda: scheme.init_layer(jax.random.key(0), shape.dims)
+  )
+  if not jax.tree.leaves(params):
+    return 0
+  index_1xL = jnp.arange(length, dtype=jnp.int32)[None]
+  at = jax.tree.map(blockwise.heads_first, scheme.remap(index_1xL, None))
+  q_at = jax.tree.map(lambda x: x[:, :, -1:], at)
+  k_at = jax.tree.map(lambda x: x.swapaxes(2, 3), at)
+  head = schemes.Head(jnp.zeros((1, 1, 1, 1), jnp.int32), shape.heads)
+  jaxpr = jax.make_jaxpr(lambda p: scheme.bias(p, head, q_at, k_at))(params)
+  return _gathered(jaxpr.jaxpr, set(jaxpr.jaxpr.invars))
+
+
+def _gathered(jaxpr: Any, learned: set[Any]) -> int:
+  """How many numbers a program gathers from some of its inputs."""
+  total, learned = 0, set(learned)
+  for eqn in jaxpr.eqns:
+    # A literal has no hash.
+    mine = [v for v in eqn.invars if not hasattr(v, 'val') and v in learned]
+    if not mine:
+      continue
+    inner = list(blockwise.programs(eqn))
+    for program in inner:
+      given = zip(program.invars, eqn.invars)
+      own = {p for p, v in given if not hasattr(v, 'val') and v in learned}
+      total += _gathered(program, own)
+    if not inner and eqn.primitive.name == 'gather' and eqn.invars[0] in mine:
+      total += sum(v.aval.size for v in eqn.outvars)
+    learned.update(eqn.outvars)
+  return total
+
+
+def begin(planned: Planned, workdir: pathlib.Path) -> None:
+  """Writes down what the work directory is for.
+
+  Raises:
+    ValueError: one sentence, if it holds another study, or another size.
+  """
+  plan.write(workdir, planned.study)
+
+
+def outlook(planned: Planned) -> str:
+  """What a study takes beside its runs, and on an accelerator."""
+  flops = sum(measure.run_flops(run) for run in grid.plan(planned.runs))
+  question = planned.question
+  return (
+    f'Then the latency of {len(question.compared)} schemes at '
+    f'{question.lengths[-1]:,} tokens, about {question.minutes:g} min, and the '
+    f'memo. On an accelerator that sustains {RATE / 1e12:g} TFLOP/s, which is '
+    f'assumed and was not measured, the runs take about '
+    f'{progress.duration(flops / RATE)}.'
+  )
+
+
+def measure_latency(planned: Planned, workdir: pathlib.Path) -> None:
+  """Times what the study asks for, unless that was done already."""
+  # As it is read again.
+  asked = json.loads(json.dumps(planned.question.to_dict()))
+  for body in cost_records.read_all(workdir):
+    if body['question'] == asked and not body['interrupted']:
+      return
+  body = costs.answer(planned.question, workdir / 'log.txt')
+  cost_records.write(workdir, body)
+  if body['interrupted']:
+    raise KeyboardInterrupt
