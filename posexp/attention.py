@@ -185,6 +185,21 @@ def weights(
 
   The queries, rotated in `rows` and as content, are divided by sqrt(E).
   """
+  args = scheme, params, rows, columns, content_BxQxHxE, q_at, k_at, window
+  return normalise(scheme, logits(*args))
+
+
+def logits(
+  scheme: schemes.Scheme,
+  params: schemes.Params,
+  rows: blockwise.Tokens,
+  columns: blockwise.Tokens,
+  content_BxQxHxE: Array,
+  q_at: schemes.At,
+  k_at: schemes.At,
+  window: int | None = None,
+) -> Array:
+  """What `weights` are made of; blockwise.LOWEST for keys that are not seen."""
   seen = blockwise.seen(rows, columns, window)
   logits_BxHxQxK = blockwise.score(scheme, params, rows, columns)
   logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
@@ -193,6 +208,11 @@ def weights(
       params, logits_BxHxQxK, content_BxQxHxE, q_at, k_at
     )
     logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
+  return logits_BxHxQxK
+
+
+def normalise(scheme: schemes.Scheme, logits_BxHxQxK: Array) -> Array:
+  """Weights from logits: their softmax, unless the scheme says otherwise."""
   if scheme.normalised:
     return jax.nn.softmax(logits_BxHxQxK, axis=-1)
   return jnp.exp(logits_BxHxQxK)

@@ -9,12 +9,13 @@ from jax.sharding import PartitionSpec
 
 from posexp import (
   attention,
-  blockwise,
+  attention_statistics,
   config,
   coverage,
   evaluate,
   model,
   sharding,
+  shown,
 )
 
 Array = jax.Array
@@ -48,47 +49,31 @@ def attention_mass(
   Returns:
     Two arrays, layers x H x L, float32.
   """
-  length = tokens_BxL.shape[1]
+  place_Q = places(tokens_BxL.shape[1])
+  layers = shown.forward(net, params, tokens_BxL, key)
+
+  def one(layer):
+    logits = shown.logits(net, layer, place_Q)
+    return attention.normalise(net.scheme, logits).mean(axis=0)
+
+  return _mass(jax.lax.map(one, layers), place_Q)
+
+
+def places(length: int) -> np.ndarray:
+  """Where the queries stand that are looked at, of so many tokens."""
   spread = np.linspace(0, length - 1, min(length, QUERIES))
-  place_Q = np.unique(np.round(spread).astype(np.int32))
-  _, state = net.apply(
-    {'params': params}, tokens_BxL, key=key, mutable=['intermediates']
-  )
-  layers = [
-    _weights(net, state['intermediates'][f'block_{n}'][model.SEEN][0], place_Q)
-    for n in range(net.shape.layers)
-  ]
-  mean_NxHxQxL = jnp.stack(layers).mean(axis=1)
-  by_index = mean_NxHxQxL.mean(axis=2)
+  return np.unique(np.round(spread).astype(np.int32))
+
+
+def _mass(weights_NxHxQxL: Array, place_Q: np.ndarray) -> tuple[Array, Array]:
+  """Means over queries by distance and by index, layers x H x L each."""
+  by_index = weights_NxHxQxL.mean(axis=2)
   # Distance n of the query at i is the key at i - n.
-  distance_QxL = place_Q[:, None] - np.arange(length)
+  distance_QxL = place_Q[:, None] - np.arange(weights_NxHxQxL.shape[-1])
   back_QxL = np.where(distance_QxL >= 0, distance_QxL, 0)
-  turned = jnp.take_along_axis(mean_NxHxQxL, back_QxL[None, None], axis=-1)
+  turned = jnp.take_along_axis(weights_NxHxQxL, back_QxL[None, None], axis=-1)
   turned = jnp.where(distance_QxL[None, None] >= 0, turned, 0.0)
   return turned.mean(axis=2), by_index
-
-
-def _weights(net: model.Transformer, shown: Any, place_Q: np.ndarray) -> Array:
-  """The weights of some queries of a layer, B x H x Q x L."""
-  params, q, k, q_at, k_at, content = shown
-  some = lambda x: x[:, place_Q]
-  scaled = lambda x: some(x) * jnp.asarray(net.shape.head_width**-0.5, x.dtype)
-  index_1xL = jnp.arange(k.shape[2], dtype=jnp.int32)[None]
-  q_at = jax.tree.map(some, q_at)
-  rows = blockwise.tokens(
-    blockwise.heads_first(scaled(q)), q_at, some(index_1xL)
-  )
-  columns = blockwise.tokens(k, k_at, index_1xL)
-  return attention.weights(
-    net.scheme,
-    params,
-    rows,
-    columns,
-    scaled(content),
-    q_at,
-    k_at,
-    net.shape.window,
-  )
 
 
 def sequences(run: config.Run, length: int) -> int:
@@ -105,12 +90,17 @@ def sequences(run: config.Run, length: int) -> int:
 
 def report(
   run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
-) -> list[dict[str, Any]]:
-  """What a run's record says of coverage at a length, a row a kind.
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+  """What a run's record says of attention at a length, from one look at it.
 
-  `unseen` is the share of the regimes in use that training never used, and
-  `mass`, seed by seed, the share of attention that falls on them: means over
-  layers, heads, some sequences and queries.
+  First a row a kind of coverage: `unseen` is the share of the regimes in use
+  that training never used, and `mass`, seed by seed, the share of attention
+  that falls on them: means over layers, heads, some sequences and queries.
+
+  Then one row of what each head does, see `attention_statistics`: `heads` has
+  S x layers x H numbers by name and `binned` S x layers x H x bins, which begin
+  at the distances `bins`; in bin n there are `known[n]` queries whose right
+  key is known. Five digits; NaN where there is nothing to measure.
 
   In windows, it is the first that is looked at.
 
@@ -120,6 +110,13 @@ def report(
     length: of the evaluated sequences.
     on: the mesh.
   """
+  masses, heads = _look(run, params, length, on)
+  return _coverage(run, length, masses), {'length': length, **heads}
+
+
+def _coverage(
+  run: config.Run, length: int, masses: tuple[np.ndarray, np.ndarray]
+) -> list[dict[str, Any]]:
   root = run
   while not root.train.steps and root.parent is not None:
     root = root.parent
@@ -134,8 +131,7 @@ def report(
   if not shares:
     return []
   by_distance_SxL, by_index_SxL = (
-    np.asarray(m, np.float64)[: len(run.seeds)].mean(axis=(1, 2, 3))
-    for m in _masses(run, params, length, on)
+    m.astype(np.float64).mean(axis=(1, 2, 3)) for m in masses
   )
   new = {kind: x[: by_index_SxL.shape[1]] for kind, x in new.items()}
   found = [
@@ -152,24 +148,35 @@ def report(
   ]
 
 
-def _masses(
+def _look(
   run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
-) -> tuple[Array, Array]:
-  """`attention_mass` of every seed and sequence, S x B x layers x H x L."""
+) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
+  """Masses, S x B x layers x H x L, and what the heads of each seed do."""
   batch = evaluate.examples(run.task, length, run.evaluate.examples)
   scheme = run.evaluated_scheme(length)
   net = model.Transformer(run.model, scheme, run.task.vocabulary)
   some = slice(sequences(run, length)), slice(run.context(length))
   tokens_BxL = model.inputs(net, batch.tokens_BxL[some])
   number_B = np.arange(len(tokens_BxL), dtype=np.uint32)
+  gold = attention_statistics.gold(
+    jax.tree.map(lambda x: np.asarray(x)[some], batch), run.model
+  )
+  place_Q = places(tokens_BxL.shape[1])
+  bins = attention_statistics.bins(run.context(length))
 
-  def one(params, tokens_L, number):
+  def one(params, tokens_L, number, gold):
     key = evaluate.position_key(scheme, number)
-    return attention_mass(net, params, tokens_L[None], key)
+    layers = shown.forward(net, params, tokens_L[None], key)
+
+    def each_layer(layer):
+      return attention_statistics.look(net, layer, place_Q, gold, bins)
+
+    weights_NxHxQxL, values = jax.lax.map(each_layer, layers)
+    return _mass(weights_NxHxQxL, place_Q), values
 
   # One sequence at a time: a long one has many weights.
   def each(params):
-    return jax.lax.map(lambda x: one(params, *x), (tokens_BxL, number_B))
+    return jax.lax.map(lambda x: one(params, *x), (tokens_BxL, number_B, gold))
 
   spread = jax.shard_map(
     lambda params: sharding.each_seed(each, on, len(run.seeds), params),
@@ -178,4 +185,11 @@ def _masses(
     out_specs=PartitionSpec(sharding.SEED),
     check_vma=False,
   )
-  return jax.jit(spread)(params)
+  found = jax.tree.map(
+    lambda x: np.asarray(x)[: len(run.seeds)], jax.jit(spread)(params)
+  )
+  masses, values = found
+  heads = attention_statistics.row(
+    values, masses, gold, run.trained_length, bins
+  )
+  return masses, heads

@@ -159,7 +159,8 @@ class Block(nn.Module):
       k, v = blockwise.heads_first(k), blockwise.heads_first(v)
     if not self.is_initializing():
       # Kept for those who look at attention, and for nobody else.
-      self.sow('intermediates', SEEN, (params, q, k, q_at, k_at, content))
+      seen = params, q, k, q_at, k_at, content, keys
+      self.sow('intermediates', SEEN, seen)
     mixed_BxQxHxE = attention.core(
       scheme,
       params,

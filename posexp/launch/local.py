@@ -26,6 +26,8 @@ from posexp import (
 from posexp.launch import environment, progress
 
 Failures = dict[str, str]
+# Rows of coverage and of diagnostics, see `diagnose.report`.
+Looks = dict[str, list[dict[str, Any]]]
 
 
 class Trained(NamedTuple):
@@ -105,10 +107,10 @@ def _one(
   make = _train if run.train.steps else _moved
   trained = make(run, workdir, on, tell)
   begun = time.monotonic()
-  results, outcomes, covered = _evaluate(run, trained.params, on, tell)
+  results, outcomes, looks = _evaluate(run, trained.params, on, tell)
   trained.seconds['evaluate'] = time.monotonic() - begun
   trained.seconds['total'] = time.monotonic() - start
-  record = _record(run, workdir, on, trained, results, covered)
+  record = _record(run, workdir, on, trained, results, looks)
   records.write(workdir, record, outcomes)
   # The trained length, but for a task that does not exist there.
   told = min(run.lengths, key=lambda n: abs(n - run.trained_length))
@@ -254,13 +256,13 @@ def _evaluate(
   params: Any,
   on: jax.sharding.Mesh,
   tell: progress.Progress,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], list[dict[str, Any]]]:
-  """Result rows, the outcome of every target, and rows of coverage."""
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], Looks]:
+  """Result rows, the outcome of every target, and what attention does."""
   evaluator = evaluate.Evaluator(run, on)
   params = sharding.pad_seeds(params, on, len(run.seeds))
   rows: list[dict[str, Any]] = []
   arrays: dict[str, np.ndarray] = {}
-  covered: list[dict[str, Any]] = []
+  looks: Looks = {'coverage': [], 'diagnostics': []}
   for length in run.lengths:
     label = f'{run.name} at {length}'
     effort = measure.evaluate_flops(run, length) * len(run.seeds)
@@ -272,9 +274,11 @@ def _evaluate(
     arrays[f'{length}/example'] = found.example_T
     for name, values in found.strata.items():
       arrays[f'{length}/strata/{name}'] = values
-    covered += diagnose.report(run, params, length, on)
+    covered, heads = diagnose.report(run, params, length, on)
+    looks['coverage'] += covered
+    looks['diagnostics'].append(heads)
     tell.advance(measure.diagnose_flops(run, length) * len(run.seeds), label)
-  return rows, arrays, covered
+  return rows, arrays, looks
 
 
 def _advance(
@@ -289,7 +293,7 @@ def _record(
   on: jax.sharding.Mesh,
   trained: Trained,
   results: list[dict[str, Any]],
-  covered: list[dict[str, Any]],
+  looks: Looks,
 ) -> dict[str, Any]:
   """All that is kept of a run, as plain JSON values."""
   parent = run.parent
@@ -338,7 +342,7 @@ def _record(
       for n in run.lengths
     },
     'results': results,
-    'coverage': covered,
+    **looks,
   }
 
 

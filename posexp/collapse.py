@@ -1,0 +1,215 @@
+"""Whether a model's attention collapsed, by written rules.
+
+A head is measured against itself: the same seed, layer and head of the run that
+was trained from nothing, at its trained length. Each kind of collapse looks at
+the heads that matter for it, and a model collapsed in that way if at least half
+of those heads did:
+
+* diffuse: of the heads that were focused (normalised entropy at most 0.5),
+  those that closed half of their distance to uniform attention or more.
+* sink: of the heads that gave the first token less than half of their
+  attention, those that give it at least half, and 0.3 more than before.
+* lost: of the heads that ranked the right key high (rank over n - 1 at most
+  0.1), those that rank it at 0.3 or lower down, if the best of them is among
+  those.
+* not finite: a weight of any head, for any query, is not a number.
+
+A head that gets more focused, as under a bias of recency at a longer length,
+is no collapse, and a head that never found the right key cannot lose it.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+# Half of the heads that matter: one head in many may turn to something else,
+# and one that is left alone does not carry a model.
+SHARE = 0.5
+
+# Attention over m of n keys alike has ln m / ln n: at 64 tokens, 0.5 is 8 keys.
+FOCUSED = 0.5
+
+# Content at the same logits gets more diffuse with length by itself: a key of
+# weight 0.9 among 64 has 0.75 among 192, 0.17 of the way to uniform. Half of
+# the way is beyond what a few times the length does to a head that works.
+CLOSED = 0.5
+
+# Heads that rest on the first token are common and healthy, so a head must get
+# there from below a half, and by more than a longer rest explains.
+RESTING, MORE = 0.5, 0.3
+
+# A rank of 0 to 6 among 64 is near the top, and a half is chance: 0.3 is nearer
+# to chance than to the top.
+TOP, MIDDLE = 0.1, 0.3
+
+KINDS = ('not finite', 'diffuse', 'sink', 'lost')
+
+_MEASURES = {'diffuse': 'entropy', 'sink': 'first', 'lost': 'rank_share'}
+_WORDS = {
+  'diffuse': 'normalised entropy',
+  'sink': 'mass on the first token',
+  'lost': 'rank of the right key over n - 1',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+  """What became of the heads that matter for one kind of collapse.
+
+  Attributes:
+    kind: 'not finite', 'diffuse', 'sink' or 'lost'.
+    collapsed: whether the model collapsed in this way.
+    hit: how many heads did.
+    heads: how many matter; 0 if the kind does not apply.
+    before: the mean of their measure in training, NaN if there are none.
+    after: the mean of their measure now; for 'not finite' it is the share of
+      queries whose weights are finite.
+  """
+
+  kind: str
+  collapsed: bool
+  hit: int
+  heads: int
+  before: float
+  after: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """Whether and how one seed of a run collapsed at one length."""
+
+  digest: str
+  length: int
+  seed: int
+  counts: tuple[Count, ...]
+
+  @property
+  def kinds(self) -> tuple[str, ...]:
+    return tuple(c.kind for c in self.counts if c.collapsed)
+
+  @property
+  def collapsed(self) -> bool:
+    return bool(self.kinds)
+
+  @property
+  def why(self) -> str:
+    """What collapsed, or how far from it the model is, with numbers."""
+    told = [c for c in self.counts if c.collapsed] or self.counts
+    found = '; '.join(_told(c) for c in told if c.heads)
+    return found if self.collapsed else f'not collapsed: {found}'
+
+
+def verdict(table: pd.DataFrame) -> list[Verdict]:
+  """Whether each seed of one run collapsed at one length.
+
+  Args:
+    table: the rows of `attention_records.load` of one digest and one length.
+
+  Returns:
+    One verdict a seed, by seed, with one count a kind.
+
+  Raises:
+    ValueError: if the table has no rows, those of several runs or lengths, or
+      no baselines.
+  """
+  digest, length = (_only(table, column) for column in ('digest', 'length'))
+  whole = table[table['distance'].isna()]
+  if whole['baseline'].isna().all():
+    raise ValueError(
+      f'{digest} has no baselines: the record of the run that it was made from, '
+      'at its trained length, is missing or has no diagnostics; run that again '
+      'in the same work directory'
+    )
+  return [
+    Verdict(str(digest), int(length), int(seed), _counts(mine))
+    for seed, mine in whole.groupby('seed', sort=True)
+  ]
+
+
+def text(verdicts: Sequence[Verdict]) -> str:
+  """One sentence on all seeds of a run at a length.
+
+  >>> lost = Count('lost', True, 2, 2, 0.02, 0.45)
+  >>> text([Verdict('a' * 16, 256, 3, (lost,)), Verdict('a' * 16, 256, 5, ())])
+  '1 of 2 seeds collapsed at length 256: seed 3 (lost: 2 of 2 heads, ...).'
+  """
+  if not verdicts:
+    raise ValueError('no verdicts to tell: give those of one run at one length')
+  bad, number = [v for v in verdicts if v.collapsed], len(verdicts)
+  length = verdicts[0].length
+  if not bad:
+    worst = max(
+      (c for v in verdicts for c in v.counts if c.heads),
+      key=lambda c: c.hit / c.heads,
+      default=None,
+    )
+    most = f' (the most is {_told(worst)})' if worst else ''
+    return f'None of {number} seeds collapsed at length {length}{most}.'
+  each = ', '.join(f'seed {v.seed} ({v.why})' for v in bad)
+  return f'{len(bad)} of {number} seeds collapsed at length {length}: {each}.'
+
+
+def _only(table: pd.DataFrame, column: str) -> object:
+  found = list(dict.fromkeys(table[column]))
+  if len(found) != 1:
+    raise ValueError(
+      f'a verdict is on one {column}, got {len(found)}'
+      f'{": " + ", ".join(map(str, found)) if found else ""}: give the rows of '
+      'one run at one length, of a version that records diagnostics'
+    )
+  return found[0]
+
+
+def _counts(table: pd.DataFrame) -> tuple[Count, ...]:
+  wide = table.pivot(
+    index=['layer', 'head'], columns='measure', values=['value', 'baseline']
+  )
+
+  def of(column: str, measure: str) -> np.ndarray:
+    if (column, measure) not in wide:
+      return np.full(len(wide), np.nan)
+    return wide[column, measure].to_numpy(np.float64)
+
+  counts = [_not_finite(of('value', 'finite'), of('baseline', 'finite'))]
+  for kind, measure in _MEASURES.items():
+    before, after = of('baseline', measure), of('value', measure)
+    counts.append(_count(kind, before, after))
+  return tuple(counts)
+
+
+def _not_finite(after: np.ndarray, before: np.ndarray) -> Count:
+  """One head is enough: whatever it touches is not finite either."""
+  hit = int((after < 1).sum())
+  mean = float(before.mean()), float(after.mean())
+  return Count('not finite', hit > 0, hit, len(after), *mean)
+
+
+def _count(kind: str, before: np.ndarray, after: np.ndarray) -> Count:
+  # Comparisons with NaN, where nothing was measured, are false.
+  if kind == 'diffuse':
+    matter = before <= FOCUSED
+    hit = after - before >= CLOSED * (1 - before)
+  elif kind == 'sink':
+    matter = before < RESTING
+    hit = (after >= RESTING) & (after - before >= MORE)
+  else:
+    matter = before <= TOP
+    hit = after >= MIDDLE
+  heads, number = int(matter.sum()), int((hit & matter).sum())
+  if not heads:
+    return Count(kind, False, 0, 0, float('nan'), float('nan'))
+  collapsed = number >= SHARE * heads
+  if kind == 'lost':
+    collapsed &= bool(hit[np.nanargmin(before)])
+  means = float(before[matter].mean()), float(after[matter].mean())
+  return Count(kind, bool(collapsed), number, heads, *means)
+
+
+def _told(count: Count) -> str:
+  share = f'{count.kind}: {count.hit} of {count.heads} heads'
+  if count.kind == 'not finite':
+    return share
+  what = _WORDS[count.kind]
+  return f'{share}, {what} {count.before:.2f} -> {count.after:.2f}'
