@@ -282,7 +282,7 @@ def found(
   rivals_G = jnp.maximum(others_GxL.sum(-1), 1).astype(jnp.float32)
   real_G = bin_G >= 0
   share_HxG = jnp.where(real_G[None], rank_HxG / rivals_G[None], 0.0)
-  in_bin_GxN = bin_G[:, None] == jnp.arange(number, dtype=jnp.int32)
+  in_bin_GxN = bin_G[:, None] == np.arange(number, dtype=np.int32)[None]
   binned = lambda x: jnp.where(in_bin_GxN[None], x[..., None], 0.0).sum(1)
   return {
     'rank_share': share_HxG.sum(-1),

@@ -32,7 +32,7 @@ SHARE = 0.5
 FOCUSED = 0.5
 
 # Content at the same logits gets more diffuse with length by itself: a key of
-# weight 0.9 among 64 has 0.75 among 192, 0.17 of the way to uniform. Half of
+# weight 0.9 among 64 has 0.69 among 256, 0.30 of the way to uniform. Half of
 # the way is beyond what a few times the length does to a head that works.
 CLOSED = 0.5
 

@@ -6,8 +6,9 @@ that needs a reference until it is transcribed here.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -235,35 +236,57 @@ def attend(
 
   z_ij = (R_i q_i).(R_j k_j) / sqrt(d) + sum of the biases, over B x L x H x E.
   """
+  out = np.zeros(v.shape, np.float64)
+  for (b, h, i), _, weights in rows(scheme, params, q, k, x):
+    for j, weight in enumerate(weights):
+      out[b, i, h] += weight * v[b, j, h]
+  return out
+
+
+def rows(
+  scheme, params: dict, q: Vector, k: Vector, x: Vector | None = None
+) -> Iterator[tuple[tuple[int, int, int], Vector, Vector]]:
+  """For each (b, h, i) the logits of keys 0 to i, and their weights."""
   parts = terms(scheme, params)
   batch, length, heads, width = q.shape
-  out = np.zeros(v.shape, np.float64)
   x = [None] * batch if x is None else x
   for b, h in np.ndindex(batch, heads):
     index = range(length)
-    places = [
-      t.scheme.locate(t.params, x[b], [t.position(i) for i in index])
-      for t in parts
-    ]
-    q_rows = [_rotated(parts, places, h, q[b, i, h], i, 'q') for i in index]
-    k_rows = [_rotated(parts, places, h, k[b, j, h], j, 'k') for j in index]
+    z = logit(parts, q[b, :, h], k[b, :, h], x[b], h, heads)
     for i in index:
-      row = [
-        q_rows[i] @ k_rows[j] / math.sqrt(width)
-        + sum(
-          t.scheme.bias(t.params, h, heads, at[i], at[j])
-          for t, at in zip(parts, places)
-        )
-        for j in range(i + 1)
-      ]
+      row = [z(i, i, j, j) for j in range(i + 1)]
       for t in parts:
         row = t.scheme.rescore(t.params, row, q[b, i, h] / math.sqrt(width))
-      if not any(t.scheme.weights for t in parts):
-        row = np.exp(np.array(row) - max(row))
-        row = row / row.sum()
-      for j, weight in enumerate(row):
-        out[b, i, h] += weight * v[b, j, h]
-  return out
+      if any(t.scheme.weights for t in parts):
+        with np.errstate(divide='ignore'):
+          yield (b, h, i), np.log(row), np.array(row)
+        continue
+      weights = np.exp(np.array(row) - max(row))
+      yield (b, h, i), np.array(row), weights / weights.sum()
+
+
+def logit(parts, q, k, x, h, heads) -> Callable[[int, int, int, int], float]:
+  """The logit of the content of two tokens, L x E, at two places.
+
+  A function of (token of q, its place, token of k, its place).
+  """
+  index, width = range(len(q)), q.shape[1]
+  places = [
+    t.scheme.locate(t.params, x, [t.position(i) for i in index]) for t in parts
+  ]
+  turn = functools.cache(
+    lambda n, i, side: _rotated(
+      parts, places, h, (q if side == 'q' else k)[n], i, side
+    )
+  )
+
+  def z(m, i, n, j):
+    return turn(m, i, 'q') @ turn(n, j, 'k') / math.sqrt(width) + sum(
+      t.scheme.bias(t.params, h, heads, at[i], at[j])
+      for t, at in zip(parts, places)
+    )
+
+  return z
 
 
 def _rotated(parts, places, h, x, i, side):

@@ -1,0 +1,208 @@
+"""Every number on a head is that of a loop in float64."""
+
+import functools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from posexp import (
+  attention_statistics,
+  config,
+  diagnose,
+  evaluate,
+  model,
+  schemes,
+  sharding,
+  tasks,
+)
+from tests import references, small, task_cases
+
+LENGTH, HEADS, WIDTH = 14, 2, 16
+TASK = tasks.Reverse(symbols=16)
+
+
+def run_of(scheme, **shape):
+  shape = config.Model(layers=2, width=WIDTH, heads=HEADS, **shape)
+  return small.run(
+    scheme=scheme,
+    task=TASK,
+    model=shape,
+    # Shorter than what is looked at, so that something lies beyond it.
+    train=small.train_config(length=11),
+    evaluate=config.Evaluate(lengths=(LENGTH,), examples=3),
+  )
+
+
+@functools.cache
+def weights_of(run):
+  """Random parameters of each seed, position's too, larger than at first."""
+  net = model.of(run)
+  make = jax.jit(lambda key: net.init(key, jnp.zeros((1, 4), jnp.int32)))
+  drawn = [make(jax.random.key(seed))['params'] for seed in run.seeds]
+  rng = np.random.default_rng(0)
+
+  def one(path, *leaves):
+    stacked = np.stack([np.asarray(x) for x in leaves])
+    if model.POSITION in jax.tree_util.keystr(path):
+      return rng.normal(size=stacked.shape).astype(np.float32)
+    return 1.25 * stacked
+
+  return jax.tree_util.tree_map_with_path(one, *drawn)
+
+
+def reported(run, params=None):
+  params = weights_of(run) if params is None else params
+  on = sharding.mesh(len(run.seeds), run.train.batch)
+  params = sharding.pad_seeds(params, on, len(run.seeds))
+  return diagnose.report(run, params, LENGTH, on)[1]
+
+
+def norm(x, scale):
+  mean = (x**2).mean(-1, keepdims=True)
+  return x / np.sqrt(mean + 1e-6) * scale
+
+
+def layers(run, params, read_L):
+  """(q, k, content, params of position), layer by layer, in float64."""
+  x = references.embed(
+    run.scheme,
+    params.get(model.POSITION_INPUT, {}),
+    params['embedding'][read_L][None],
+  )[0]
+  for n in range(run.model.layers):
+    block = params[f'block_{n}']
+    h = norm(x, block['norm_attention']['scale'])
+    pair = np.split(block['key_value']['kernel'], 2, axis=1)
+    q, k, v = (
+      (h @ w).reshape(1, len(x), HEADS, -1)
+      for w in (block['query']['kernel'], *pair)
+    )
+    own = block.get(model.POSITION, {})
+    yield q, k, h[None], own
+    mixed = references.attend(run.scheme, own, q, k, v, h[None])
+    x = x + mixed.reshape(x.shape) @ block['out']['kernel']
+    h = norm(x, block['norm_mlp']['scale'])
+    up = np.maximum(h @ block['up']['kernel'], 0)
+    x = x + up @ block['down']['kernel'].T
+
+
+def of_queries(rows, head, found):
+  """Adds what the queries of a head do to lists by name."""
+  for (_, h, i), _, weights in rows:
+    if h != head:
+      continue
+    n, total = len(weights), sum(weights)
+    assert n == i + 1
+    found['finite'].append(1.0)
+    found['first'].append(weights[0])
+    found['beyond'].append(sum(w for j, w in enumerate(weights) if i - j >= 11))
+    p = [w / total if total else 0.0 for w in weights]
+    reach = sum(w * (i - j) for j, w in enumerate(p))
+    found['reach'].append(reach)
+    found['reach_share'].append(reach / n)
+    if n > 1:
+      entropy = -sum(w * math.log(w) for w in p if w)
+      found['entropy'].append(entropy / math.log(n))
+
+
+def of_gold(rows, head, batch, b, bos, found):
+  """Adds rank and margin of the answers' keys, by distance."""
+  logits = {i: z for (_, h, i), z, _ in rows if h == head}
+  for t in range(LENGTH):
+    d = int(batch.strata['distance'][b, t])
+    if d < 1 or t - 1 + bos < 1 or batch.ends_BxL[b, t]:
+      continue
+    # BOS, if any, is one place before token 0.
+    z, key = logits[t - 1 + bos], t - d + bos
+    others = [x for j, x in enumerate(z) if j != key]
+    rank = sum(x > z[key] for x in others)
+    found['rank_share'].append(rank / len(others))
+    found['rank', int(math.log2(d))].append(rank)
+    found['margin', int(math.log2(d))].append(z[key] - max(others))
+
+
+def of_distances(run, shown, head, found):
+  q, k, content, own = shown
+  parts, length = references.terms(run.scheme, own), q.shape[1]
+  z = references.logit(
+    parts, q[0, :, head], k[0, :, head], content[0], head, HEADS
+  )
+  some = [math.floor((c + 0.5) * length / 4) for c in range(4)]
+  last = length - 1
+  for n, distances in enumerate([(1,), (2, 3), (4, 5, 6, 7), (8, 10, 12)]):
+    for d in distances:
+      for m, j in np.ndindex(4, 4):
+        if d + 1 <= last:
+          near, far = (
+            z(some[m], last, some[j], last - x) for x in (d, d + 1)
+          )
+          found['resolution', n].append(abs(near - far))
+
+
+def expected(run, params):
+  """Mean of each measure: by name, or (name, bin), S x layers x H."""
+  batch = evaluate.examples(TASK, LENGTH, 3)
+  batch = jax.tree.map(np.asarray, batch)
+  net, bos = model.of(run), int(run.model.bos)
+  read_BxL = np.asarray(model.inputs(net, batch.tokens_BxL))
+  out = {}
+  for s in range(len(run.seeds)):
+    mine = jax.tree.map(lambda x, s=s: np.asarray(x[s], np.float64), params)
+    lists = {}
+    for b, read_L in enumerate(read_BxL):
+      for n, shown in enumerate(layers(run, mine, read_L)):
+        q, k, content, own = shown
+        rows = list(references.rows(run.scheme, own, q, k, content))
+        for head in range(HEADS):
+          found = lists.setdefault((n, head), _Lists())
+          of_queries(rows, head, found)
+          of_gold(rows, head, batch, b, bos, found)
+          of_distances(run, shown, head, found)
+    for (n, head), found in lists.items():
+      for name, values in found.items():
+        table = np.full((2, 2, HEADS), np.nan)
+        out.setdefault(name, table)[s, n, head] = np.mean(values)
+  return out
+
+
+class _Lists(dict):
+  def __missing__(self, name):
+    return self.setdefault(name, [])
+
+
+@pytest.mark.usefixtures('quick_compiles')
+@pytest.mark.parametrize(
+  'scheme, bos',
+  [
+    (schemes.RoPE(base=20.0), True),
+    (schemes.RoPE(base=20.0) + schemes.ALiBi(), False),
+    (schemes.NoPE(), True),
+    (schemes.T5(8, 12) + schemes.Forgetting(), False),
+    (schemes.StickBreaking(), True),
+  ],
+  ids=str,
+)
+def test_every_number_is_that_of_a_loop(scheme, bos):
+  run = run_of(scheme, bos=bos)
+  row, wanted = reported(run), expected(run, weights_of(run))
+  known = row['known']
+  assert row['bins'] == [1, 2, 4, 8] and known == [0, 3, 6, 9]
+  for name, values in row['heads'].items():
+    # Five digits of float32 sums of a dozen products in a row.
+    np.testing.assert_allclose(values, wanted[name], rtol=3e-4, atol=1e-5)
+  assert row['heads'].keys() == set(attention_statistics.HEADS)
+  for name, values in row['binned'].items():
+    for n in range(4):
+      found = np.array(values)[..., n]
+      if name == 'resolution' and not scheme.blockwise:
+        assert np.isnan(found).all()
+      elif (name, n) in wanted:
+        mine = wanted[name, n]
+        np.testing.assert_allclose(found, mine, rtol=3e-4, atol=3e-5)
+      else:
+        assert np.isnan(found).all() and not known[n]
+  assert row['binned'].keys() == set(attention_statistics.BINNED)
