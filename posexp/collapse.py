@@ -2,8 +2,8 @@
 
 A head is measured against itself: the same seed, layer and head of the run that
 was trained from nothing, at its trained length. Each kind of collapse looks at
-the heads that matter for it, and a model collapsed in that way if at least half
-of those heads did:
+the heads that matter for it, and a model collapsed in that way if more than
+half of those heads did:
 
 * diffuse: of the heads that were focused (normalised entropy at most 0.5),
   those that closed half of their distance to uniform attention or more.
@@ -19,13 +19,13 @@ is no collapse, and a head that never found the right key cannot lose it.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
-# Half of the heads that matter: one head in many may turn to something else,
-# and one that is left alone does not carry a model.
+# More than this of the heads that matter: some may turn to something else while
+# the others carry the model.
 SHARE = 0.5
 
 # Attention over m of n keys alike has ln m / ln n: at 64 tokens, 0.5 is 8 keys.
@@ -96,9 +96,10 @@ class Verdict:
   @property
   def why(self) -> str:
     """What collapsed, or how far from it the model is, with numbers."""
-    told = [c for c in self.counts if c.collapsed] or self.counts
-    found = '; '.join(_told(c) for c in told if c.heads)
-    return found if self.collapsed else f'not collapsed: {found}'
+    if self.collapsed:
+      return '; '.join(_told(c) for c in self.counts if c.collapsed)
+    found = '; '.join(_told(c) for c in self.counts if _compared(c))
+    return f'not collapsed ({found or "no head to compare"})'
 
 
 def verdict(table: pd.DataFrame) -> list[Verdict]:
@@ -118,7 +119,7 @@ def verdict(table: pd.DataFrame) -> list[Verdict]:
   whole = table[table['distance'].isna()]
   if whole['baseline'].isna().all():
     raise ValueError(
-      f'{digest} has no baselines: the record of the run that it was made from, '
+      f'{digest} has no baselines: the record of the run it was made from, '
       'at its trained length, is missing or has no diagnostics; run that again '
       'in the same work directory'
     )
@@ -140,12 +141,8 @@ def text(verdicts: Sequence[Verdict]) -> str:
   bad, number = [v for v in verdicts if v.collapsed], len(verdicts)
   length = verdicts[0].length
   if not bad:
-    worst = max(
-      (c for v in verdicts for c in v.counts if c.heads),
-      key=lambda c: c.hit / c.heads,
-      default=None,
-    )
-    most = f' (the most is {_told(worst)})' if worst else ''
+    most = '; '.join(_most(verdicts))
+    most = f' (at most {most})' if most else ''
     return f'None of {number} seeds collapsed at length {length}{most}.'
   each = ', '.join(f'seed {v.seed} ({v.why})' for v in bad)
   return f'{len(bad)} of {number} seeds collapsed at length {length}: {each}.'
@@ -200,11 +197,25 @@ def _count(kind: str, before: np.ndarray, after: np.ndarray) -> Count:
   heads, number = int(matter.sum()), int((hit & matter).sum())
   if not heads:
     return Count(kind, False, 0, 0, float('nan'), float('nan'))
-  collapsed = number >= SHARE * heads
+  collapsed = number > SHARE * heads
   if kind == 'lost':
     collapsed &= bool(hit[np.nanargmin(before)])
   means = float(before[matter].mean()), float(after[matter].mean())
   return Count(kind, bool(collapsed), number, heads, *means)
+
+
+def _compared(count: Count) -> bool:
+  return count.heads > 0 and count.kind in _WORDS
+
+
+def _most(verdicts: Sequence[Verdict]) -> Iterator[str]:
+  """Of each kind, the seed that is nearest to it."""
+  for kind in _WORDS:
+    found = [
+      c for v in verdicts for c in v.counts if _compared(c) and c.kind == kind
+    ]
+    if found:
+      yield _told(max(found, key=lambda c: c.hit / c.heads))
 
 
 def _told(count: Count) -> str:

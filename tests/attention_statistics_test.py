@@ -1,7 +1,6 @@
 """Every number on a head is that of a loop in float64."""
 
 import functools
-import json
 import math
 
 import jax
@@ -19,7 +18,7 @@ from posexp import (
   sharding,
   tasks,
 )
-from tests import references, small, task_cases
+from tests import references, small
 
 LENGTH, HEADS, WIDTH = 14, 2, 16
 TASK = tasks.Reverse(symbols=16)
@@ -137,9 +136,7 @@ def of_distances(run, shown, head, found):
     for d in distances:
       for m, j in np.ndindex(4, 4):
         if d + 1 <= last:
-          near, far = (
-            z(some[m], last, some[j], last - x) for x in (d, d + 1)
-          )
+          near, far = (z(some[m], last, some[j], last - x) for x in (d, d + 1))
           found['resolution', n].append(abs(near - far))
 
 
