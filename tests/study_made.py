@@ -1,6 +1,7 @@
 """Studies whose truth is known: their tables, made up."""
 
 import datetime
+import html.parser
 
 import numpy as np
 import pandas as pd
@@ -74,88 +75,92 @@ def evidence(
   errors=None,
   *,
   noise=0.004,
-  seeds=SEEDS,
   unlearned=(),
   short=None,
   missing=(),
   collapsed=(),
   latency=None,
-  rng=0,
 ):
   """The tables of a study in which each option has given errors.
 
   Args:
     made: the study.
-    errors: by option or (variant, option) or (option, schedule): shares of
-      order and of retrieval errors at the target; `CALM` where none is given.
+    errors: by option or (option, schedule): shares of order and of retrieval
+      errors at the target; `CALM` where none is given.
     noise: standard deviation over seeds, independent in each cell.
-    seeds: of every run.
     unlearned: seeds with which the root did not reach the gate.
     short: by option, accuracy lost at short range.
     missing: options whose runs have not finished.
     collapsed: pairs of option and seed.
     latency: by option, ratio, low and high; (1, 0.99, 1.01) where none is.
-    rng: of the noise.
   """
-  draw = np.random.default_rng(rng)
-  rows, collapse, times, runs, gone = [], [], [], {}, []
-  for cell in made.cells:
-    if cell.option in missing:
-      gone.append(cell)
-      continue
-    said = errors or {}
-    for key in (
-      *((cell.variant, cell.option), (cell.option, cell.schedule)),
-      cell.option,
-    ):
-      if key in said:
-        order, retrieval = said[key]
-        break
-    else:
-      order, retrieval = CALM
-    place = {
-      name: getattr(cell, name)
-      for name in ('regime', 'variant', 'option', 'schedule', 'digest')
-    }
+  draw, said = np.random.default_rng(0), errors or {}
+  done = [cell for cell in made.cells if cell.option not in missing]
+  rows = []
+  for cell in done:
+    wrong = said.get(cell.option, CALM)
+    wrong = said.get((cell.option, cell.schedule), wrong)
     lost = (short or {}).get(cell.option, 0.0)
-    for seed in seeds:
-      for task in made.tasks:
-        for length in (made.trained_length, made.target):
-          near = length == made.trained_length
-          wrong = (0.0005, 0.0005) if near else (order, retrieval)
-          if seed in unlearned and near:
-            wrong = (0.2, 0.2)
-          wrong = np.array(wrong)
-          if not near:
-            wrong = np.clip(wrong + noise * draw.normal(size=2), 0, 1)
-          rows.append(
-            place
-            | {'seed': seed, 'task': task, 'length': length}
-            | dict(zip(('order', 'retrieval'), wrong))
-            | {'token': 1 - wrong.sum(), 'targets': 100}
-            | {'short': 1 - lost if near else np.nan, 'admitted': False}
-          )
-      collapse.append(
-        {'digest': cell.digest, 'length': made.target, 'seed': seed}
-        | {'collapsed': (cell.option, seed) in collapsed, 'why': 'made up'}
-      )
-    ratio = (latency or {}).get(cell.option, (1.0, 0.99, 1.01))
-    for quantity in cells.QUANTITIES:
-      times.append(
-        {'digest': cell.digest, 'quantity': quantity, 'length': made.target}
-        | dict(zip(('ratio', 'low', 'high'), ratio))
-      )
-    runs[cell.digest] = run(cell)
+    rows += _rows(made, cell, wrong, noise * draw.normal(size=(5, 2, 2)), lost)
   table = pd.DataFrame(rows)[list(cells.COLUMNS)]
+  near = table['seed'].isin(unlearned) & (
+    table['length'] == made.trained_length
+  )
+  table.loc[near, ['token', 'order', 'retrieval']] = (0.6, 0.2, 0.2)
   table['admitted'] = cells.admitted(made, table)
   return cells.Evidence(
     made,
     table,
-    pd.DataFrame(collapse),
-    pd.DataFrame(times),
-    tuple(gone),
-    runs,
+    pd.DataFrame(_collapse(made, done, collapsed)),
+    pd.DataFrame(_latency(made, done, latency or {})),
+    tuple(cell for cell in made.cells if cell.option in missing),
+    {cell.digest: run(cell) for cell in done},
   )
+
+
+def _rows(made, cell, wrong, noise_SxTx2, lost):
+  """A row a seed, task and length of one cell."""
+  place = {
+    name: getattr(cell, name)
+    for name in ('regime', 'variant', 'option', 'schedule', 'digest')
+  }
+  for seed, of_seed in zip(SEEDS, noise_SxTx2):
+    for task, noise in zip(made.tasks, of_seed):
+      for length in (made.trained_length, made.target):
+        near = length == made.trained_length
+        order, retrieval = (
+          (0.0005, 0.0005) if near else np.clip(np.add(wrong, noise), 0, 1)
+        )
+        yield place | {
+          'seed': seed,
+          'task': task,
+          'length': length,
+          'order': order,
+          'retrieval': retrieval,
+          'token': 1 - order - retrieval,
+          'targets': 100,
+          'short': 1 - lost if near else np.nan,
+          'admitted': False,
+        }
+
+
+def _collapse(made, done, collapsed):
+  for cell in done:
+    for seed in SEEDS:
+      lost = (cell.option, seed) in collapsed
+      yield {'digest': cell.digest, 'length': made.target, 'seed': seed} | {
+        'collapsed': lost,
+        'why': 'made up',
+      }
+
+
+def _latency(made, done, latency):
+  for cell in done:
+    ratio = latency.get(cell.option, (1.0, 0.99, 1.01))
+    for quantity in cells.QUANTITIES:
+      where = {'quantity': quantity, 'length': made.target}
+      times = dict(zip(('ratio', 'low', 'high'), ratio))
+      yield {'digest': cell.digest, **where, **times}
 
 
 def run(cell):
@@ -165,9 +170,25 @@ def run(cell):
     'scheme': cell.option,
     'seeds': SEEDS,
     'steps': 100,
+    'diverged': (),
     'parameters': 1234,
     'seconds': 12.5,
     'device': 'cpu',
     'versions': {'posexp': '0.1.0', 'jax': '0.7.2'},
     'written': when,
   }
+
+
+class Parser(html.parser.HTMLParser):
+  """The tags of a page and its text."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.tags, self.text = [], ''
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append((tag, dict(attrs)))
+
+  def handle_data(self, data):
+    self.text += data

@@ -1,22 +1,16 @@
 """From records to a memo, end to end, and its numbers against the records."""
 
-import html.parser
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from posexp import cli, records, statistics
+from posexp import cli, records
 from posexp.study import (
   cells,
-  compare,
   memo,
-  memo_figures,
   memo_tables,
-  page,
   plan,
-  rules,
   verdict,
 )
 from tests import study_made as made
@@ -34,21 +28,6 @@ def work(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('study')
   study, written = recorded.write(workdir)
   return workdir, study, written
-
-
-class Parser(html.parser.HTMLParser):
-  """The tags of a page and its text."""
-
-  def __init__(self, text):
-    super().__init__()
-    self.tags, self.text = [], ''
-    self.feed(text)
-
-  def handle_starttag(self, tag, attrs):
-    self.tags.append((tag, dict(attrs)))
-
-  def handle_data(self, data):
-    self.text += data
 
 
 def test_a_memo_is_written_from_records(work, capsys):
@@ -77,10 +56,18 @@ def test_a_memo_is_written_from_records(work, capsys):
   ):
     assert words in text, words
   assert '..' not in text.replace('...', '')
-  page_ = Parser((workdir / 'memo.html').read_text())
+  page_ = made.Parser((workdir / 'memo.html').read_text())
   pictures = [a['src'] for tag, a in page_.tags if tag == 'img']
   assert len(pictures) == 3
   assert all(p.startswith('data:image/png;base64,iVBOR') for p in pictures)
+  rows = [n for n in text.splitlines() if n.startswith('| ')]
+  cells_ = sum(line.count(' | ') + 1 for line in rows)
+  named = [tag for tag, _ in page_.tags]
+  tables = named.count('table')
+  # The rule below each head is no row.
+  rules_ = sum(n.count('---') for n in rows if n.startswith('| --- '))
+  assert named.count('td') + named.count('th') == cells_ - rules_
+  assert tables == sum(n.startswith('| --- ') for n in rows) >= 3
   assert not {'script', 'link', 'iframe'} & {tag for tag, _ in page_.tags}
 
 
@@ -167,10 +154,19 @@ def test_a_damaged_run_is_missing(tmp_path):
   assert plan.SCALED not in set(found.cells['option'])
 
 
+def test_the_newest_measurement_counts(tmp_path):
+  study, _ = recorded.write(tmp_path)
+  recorded.measured(tmp_path, slower=1.5)
+  table = cells.load(tmp_path, study).latency
+  scaled = table[table['digest'] == study.cells[1].digest]
+  assert scaled['ratio'].tolist() == pytest.approx([1.52, 1.52])
+  assert scaled['length'].tolist() == [200, 200]
+
+
 def test_a_work_directory_of_no_finished_run(tmp_path, capsys):
   plan.write(tmp_path, made.regression())
   assert cli.main(['posexp', 'memo', str(tmp_path)]) == 0
-  assert 'open, as runs that it needs have not finished' in (
+  assert 'Open, as runs that it needs have not finished.' in (
     capsys.readouterr().out
   )
   text = (tmp_path / 'memo.md').read_text()
@@ -194,7 +190,7 @@ def test_too_few_names_of_tasks_is_a_sentence(work):
 def test_a_hostile_name_is_shown_and_never_read(tmp_path):
   recorded.write(tmp_path, hostile=HOSTILE)
   memo.write(tmp_path)
-  parsed = Parser((tmp_path / 'memo.html').read_text())
+  parsed = made.Parser((tmp_path / 'memo.html').read_text())
   tags = {tag for tag, _ in parsed.tags}
   assert not tags & {'script', 'a'}
   for tag, attributes in parsed.tags:
@@ -216,131 +212,3 @@ def test_a_hostile_name_is_shown_and_never_read(tmp_path):
     if line.startswith('|')
   ]
   assert {line.count('|') for line in rows} == {6, 9, 15}
-
-
-@pytest.mark.parametrize(
-  'text',
-  [
-    '# no heading',
-    '- no list',
-    '+ 1',
-    '12. no list',
-    '[a]: b',
-    '> c',
-    '-5 [4]',
-  ],
-)
-def test_the_start_of_a_line_is_text(text):
-  parsed = Parser(page.as_html([page.Text(text)]))
-  inside = [tag for tag, _ in parsed.tags]
-  assert inside[inside.index('body') + 1 :] == ['p']
-  assert parsed.text.rstrip().endswith(text)
-
-
-def test_a_mechanism_has_its_place():
-  section = ('Rotations', ['They encode.', 'Not lengths.'], (('a',), [('1',)]))
-  found = made.evidence(made.choice())
-  blocks = list(memo.compose(found, verdict.verdicts(found), [section]))
-  at = blocks.index(page.Heading('Mechanism'))
-  assert blocks[at + 1 : at + 5] == [
-    page.Heading('Rotations', 3),
-    page.Text('They encode.'),
-    page.Text('Not lengths.'),
-    page.Table(('a',), (('1',),)),
-  ]
-
-
-def text_of(found):
-  """The memo's Markdown without figures, which take the time."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(memo_figures, 'draw', lambda found, regime: {})
-    return page.as_markdown(tuple(memo.compose(found, verdict.verdicts(found))))
-
-
-BAD = {name: (0.3, 0.1) for name in plan.OPTIONS if name != plan.SCALED}
-
-
-@pytest.mark.parametrize(
-  'errors, changes, sentences',
-  [
-    (
-      BAD,
-      {},
-      ['First fix: remove the bias and', 'one of order', 'did it: the bias'],
-    ),
-    (
-      dict.fromkeys(plan.OPTIONS, (0.0005, 0.0005)),
-      {'noise': 1e-4},
-      ['First fix: no difference can be claimed', 'regression: none can be'],
-    ),
-    (
-      {plan.DEPLOYED: (0.1, 0.4)},
-      {'noise': 0.02},
-      ['a preference and not a finding', 'one of retrieval', 'did it: both'],
-    ),
-    (BAD, {'short': {plan.DEPLOYED: 0.1}}, ['deployed model itself fails']),
-    (BAD, {'unlearned': made.SEEDS}, ['open, as fewer', 'not admitted |']),
-    (BAD, {'missing': [plan.DEPLOYED]}, ['open, as runs', '### Not finished']),
-  ],
-)
-def test_sentences_of_a_regression_follow_the_branch(
-  errors, changes, sentences
-):
-  text = text_of(made.evidence(made.regression(), errors, **changes))
-  for sentence in sentences:
-    assert sentence in text, sentence
-  if 'remove the bias' not in sentences[0] and 'short' not in changes:
-    assert 'First fix: remove the bias and keep base scaling. Its' not in text
-
-
-POOR, GOOD = (0.25, 0.2), (0.02, 0.02)
-
-
-@pytest.mark.parametrize(
-  'good, changes, sentence',
-  [
-    (['YaRN'], {}, 'Recommendation: YaRN (zero-shot). Its gain'),
-    (['YaRN', 'NTK'], {'noise': 0.02}, 'a preference and not a finding'),
-    ([], {}, 'none, as no difference can be claimed between those that pass'),
-    (['YaRN'], {'unlearned': made.SEEDS}, 'Recommendation: open, as fewer'),
-    (['YaRN'], {'missing': ['root']}, 'Recommendation: open, as runs that'),
-  ],
-)
-def test_sentences_of_a_choice_follow_the_branch(good, changes, sentence):
-  study = made.choice()
-  errors = {cell.option: POOR for cell in study.cells}
-  errors |= dict.fromkeys(good, GOOD)
-  assert sentence in text_of(made.evidence(study, errors, **changes))
-
-
-def test_a_choice_that_is_not_measured_says_what_is_left():
-  found = made.evidence(made.choice(), {'YaRN': GOOD}, short={'NTK': 0.1})
-  found = found._replace(collapse=found.collapse[:0])
-  text = text_of(found)
-  assert 'no failure is shown of YaRN, ALiBi, NTK + ALiBi' in text
-  assert 'undecided or not measured: no collapse.' in text
-  (case,) = verdict.verdicts(found)
-  assert case.branch == rules.NO_CANDIDATE and case.lead.option == 'YaRN'
-
-
-def test_regimes_are_compared():
-  regimes = ('base 10,000', 'base 27')
-  study = made.regression(regimes=regimes)
-  found = made.evidence(study, BAD)
-  assert 'base 10,000 and base 27 give the same verdict' in text_of(found)
-  table = found.cells
-  mine = (table['regime'] == regimes[1]) & (table['option'] == plan.SCALED)
-  mine &= table['length'] == made.TARGET
-  found.cells.loc[mine, ['token', 'order']] = (0.6, 0.3)
-  text = text_of(found)
-  assert 'base 10,000 and base 27 differ in their verdict on variant A' in text
-  assert 'remove the bias and keep base scaling (base 10,000, variant A' in text
-
-
-def test_the_rules_are_printed_whole():
-  text = text_of(made.evidence(made.regression()))
-  words = ' '.join(page.escape(rules.__doc__).split())
-  for part in words.split(r' \* ')[1:]:
-    assert f'- {part}' in text
-  assert compare.CONFIDENCE == 0.95 and statistics.SHARE == (0, 1)
-  assert isinstance(made.evidence(made.regression()).cells, pd.DataFrame)

@@ -1,5 +1,7 @@
 """Verdicts on made-up tables whose truth is planted: every branch."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +34,13 @@ def test_a_planted_order_regression_from_the_bias_is_found():
   gain = case.lead.gains[plan.SCALED]
   assert gain.low < 0.2 < gain.high and gain.m == 5 and gain.n == 5
   assert case.order[plan.SCALED].above
+  assert {gap.m for gap in case.lead.over.values()} == {4}
+  errors = case.regression.errors
+  assert case.regression.change.m == errors[0].excess.m == 4
+  assert {each.order.m for each in errors[1:]} == {6}
+  assert case.attribution.bias.m == 3
+  # Six options are judged: the deployed model too.
+  assert case.judged['YaRN'].short.numbers['m'] == 6
   assert list(case.alternatives) == sorted(
     case.alternatives, key=lambda n: case.alternatives[n].mean
   )
@@ -192,14 +201,55 @@ def test_latency_is_unchanged_to_a_margin(low, high, branch):
   assert criteria.latency(low, high) == branch
 
 
+def test_latency_is_as_bad_as_its_worst_quantity():
+  found = made.evidence(made.regression(), BIASED)
+
+  def branch(low, high, quantities=('decode', 'prefill')):
+    table = found.latency[found.latency['quantity'].isin(quantities)].copy()
+    table.loc[table['quantity'] == 'prefill', ['low', 'high']] = (low, high)
+    (case,) = verdict.verdicts(found._replace(latency=table))
+    return case.judged['YaRN'].latency.branch
+
+  assert branch(0.99, 1.01) == criteria.PASS
+  assert branch(0.99, 1.20) == criteria.UNDECIDED
+  assert branch(1.10, 1.20) == criteria.FAIL
+  assert branch(0.99, 1.01, ('decode',)) == criteria.NOT_MEASURED
+  assert branch(1.10, 1.20, ('prefill',)) == criteria.FAIL
+
+
+def test_a_collapse_counts_in_admitted_seeds_up_to_the_target():
+  study = made.regression()
+  found = made.evidence(study, BIASED, unlearned=(4,), collapsed=[('YaRN', 4)])
+
+  def judged(found):
+    (case,) = verdict.verdicts(found)
+    return case.judged['YaRN'].collapse
+
+  assert judged(found) == (criteria.PASS, {'collapsed': 0, 'seeds': 4})
+  table = found.collapse.copy()
+  later = table.assign(length=2 * made.TARGET, collapsed=True)
+  both = pd.concat([table, later], ignore_index=True)
+  assert judged(found._replace(collapse=both)).branch == criteria.PASS
+  rest = table[table['seed'] != 2]
+  assert judged(found._replace(collapse=rest)).branch == criteria.NOT_MEASURED
+
+
+def test_what_is_looked_up_may_differ_by_variant():
+  study = dataclasses.replace(
+    made.regression(variants=('A', 'B')),
+    lookups={'YaRN A': (0, 0), 'YaRN B': (64, 256)},
+  )
+  cases = verdict.verdicts(made.evidence(study, BIASED))
+  said = [case.judged['YaRN'].lookups for case in cases]
+  assert said == [
+    (criteria.PASS, {'trained': 0, 'target': 0}),
+    (criteria.FAIL, {'trained': 64, 'target': 256}),
+  ]
+
+
 def test_what_is_not_measured_is_said():
-  study = made.study(
-    'regression',
-    [
-      (c.regime, c.variant, c.option, c.schedule)
-      for c in made.regression().cells
-    ],
-    lookups={plan.SCALED: (0, 0), f'{plan.BIASED} A': (64, 256)},
+  study = dataclasses.replace(
+    made.regression(), lookups={plan.SCALED: (0, 0), 'bias A': (64, 256)}
   )
   found = made.evidence(study, BIASED)
   found.cells['short'] = np.nan
@@ -238,6 +288,10 @@ def test_the_best_is_not_recommended_if_it_fails_a_criterion():
   # It is the best alternative all the same.
   assert next(iter(case.alternatives)) == 'YaRN'
   assert case.alternatives['YaRN'].below
+  # The family is of all candidates, as those that pass were picked of them.
+  assert {gain.m for gain in case.lead.gains.values()} == {4}
+  assert {gap.m for gap in case.lead.over.values()} == {3}
+  assert 'YaRN' not in case.lead.gains and 'YaRN' in case.gains
 
 
 def test_the_other_branches_of_a_choice():

@@ -59,7 +59,8 @@ class Evidence(NamedTuple):
       ratio to the root, and the ends of its interval.
     missing: cells whose run has not finished or cannot be read.
     runs: by digest what is kept of a record: name, scheme, seeds, seconds,
-      device, versions, parameters, steps, and when it was written.
+      device, versions, parameters, steps, the seeds whose training diverged,
+      and when it was written.
   """
 
   study: plan.Study
@@ -167,6 +168,9 @@ def _run(workdir: str | os.PathLike, record: dict[str, Any]) -> dict[str, Any]:
     'scheme': record['scheme'],
     'seeds': tuple(record['config']['seeds']),
     'steps': record['config']['train']['steps'],
+    'diverged': tuple(
+      seed for seed, step in record['diverged'].items() if step >= 0
+    ),
     'parameters': record['parameters']['total'],
     'heads': record['config']['model']['heads'],
     'head_width': record['config']['model']['width']

@@ -63,7 +63,7 @@ def judge(
   return Criteria(
     _short(found, cell, root, m),
     collapse(found, cell),
-    _latency(found, cell),
+    latency_of(found, cell),
     _lookups(found, cell),
   )
 
@@ -109,7 +109,7 @@ def collapse(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
   return Judged(PASS, numbers)
 
 
-def _latency(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+def latency_of(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
   """The worst of the quantities; all must be there to pass."""
   table = found.latency[found.latency['digest'] == cell.digest]
   numbers: dict[str, float] = {}

@@ -21,6 +21,8 @@ from posexp.study import compare, criteria, plan, verdict
 PANEL, TOP, BELOW, LEFT, GAP, LINE = 2.1, 0.3, 0.45, 0.5, 0.35, 0.16
 # Left of bars, whose options have their names there.
 WORDS, LETTERS = 1.15, 18
+# The height of a bar, whose name may take two lines.
+BAR = 0.3
 # Panels in a row, and entries in a row of the legend.
 ACROSS, ENTRIES = 2, 3
 
@@ -80,15 +82,16 @@ def draw(found: evidence_lib.Evidence, regime: str) -> dict[str, bytes]:
     return {}
   with matplotlib.rc_context(figures.STYLE):
     drawn = {
-      'accuracy': _accuracy(found.study, shown),
-      'errors': _errors(found.study, shown),
+      'accuracy': accuracy(found.study, shown),
+      'errors': errors(found.study, shown),
     }
     if found.study.kind == 'regression':
-      drawn['square'] = _square(found, regime)
+      drawn['square'] = square(found, regime)
     return {name: _png(one) for name, one in drawn.items()}
 
 
-def _accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
+def accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
+  """Token accuracy by length of every option, unsaved."""
   looks = _looks(study)
   names = list(dict.fromkeys(name for _, rows in shown for name in rows))
   keys = [
@@ -104,19 +107,24 @@ def _accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
   return drawn
 
 
-def _errors(study: plan.Study, shown: Panels) -> figure.Figure:
+def errors(study: plan.Study, shown: Panels) -> figure.Figure:
+  """Order and retrieval errors at the target, unsaved."""
   keys = [
     patches.Patch(facecolor=c, hatch=h, edgecolor='white', lw=0, label=name)
     for _, name, c, h in figures.KINDS[1:]
   ]
-  drawn, spots = _frame([title for title, _ in shown], keys, WORDS)
+  most = max(len(rows) for _, rows in shown)
+  panel = max(PANEL, BAR * most)
+  titles = [title for title, _ in shown]
+  drawn, spots = _frame(titles, keys, WORDS, panel)
   for spot, (_, rows) in zip(spots, shown):
     _bars(spot, rows, study)
   _alike(spots, 'x')
   return drawn
 
 
-def _square(found: evidence_lib.Evidence, regime: str) -> figure.Figure:
+def square(found: evidence_lib.Evidence, regime: str) -> figure.Figure:
+  """The 2 x 2 at the target, unsaved."""
   groups = [g for g in found.study.groups() if g[0] == regime]
   names = ('base as trained', 'base scaled')
   keys = [
@@ -133,12 +141,16 @@ def _square(found: evidence_lib.Evidence, regime: str) -> figure.Figure:
 
 
 def _frame(
-  titles: Sequence[str], keys: Sequence[Any], left: float = LEFT
+  titles: Sequence[str],
+  keys: Sequence[Any],
+  left: float = LEFT,
+  panel: float = PANEL,
 ) -> tuple[figure.Figure, list[axes.Axes]]:
   """A figure with a panel a title, and a legend below."""
   rows, across = math.ceil(len(titles) / ACROSS), min(ACROSS, len(titles))
+  high = TOP + panel + BELOW
   legend = LINE * (1 + math.ceil(len(keys) / ENTRIES)) + 0.1
-  height = rows * (TOP + PANEL + BELOW) + legend
+  height = rows * high + legend
   drawn = figure.Figure((figures.WIDTH, height))
   backend_agg.FigureCanvasAgg(drawn)
   gap = left if left > LEFT else GAP
@@ -147,8 +159,8 @@ def _frame(
   for n, title in enumerate(titles):
     row, column = divmod(n, across)
     x = (left + column * (wide + gap)) / figures.WIDTH
-    y = 1 - (row * (TOP + PANEL + BELOW) + TOP + PANEL) / height
-    spot = drawn.add_axes((x, y, wide / figures.WIDTH, PANEL / height))
+    y = 1 - (row * high + TOP + panel) / height
+    spot = drawn.add_axes((x, y, wide / figures.WIDTH, panel / height))
     spot.set_title(title, loc='left')
     spots.append(spot)
   place = (LEFT / figures.WIDTH, 0.05 / height)

@@ -1,6 +1,5 @@
 """The tables of a memo: a cell or an option a row, with its run."""
 
-import numpy as np
 import pandas as pd
 
 from posexp import statistics
@@ -10,6 +9,8 @@ from posexp.study.verdict import Case
 
 # A number that is not there.
 NONE = '–'
+# Of a ratio and the ends of its interval, behind the name of a quantity.
+ENDS = ('', ' low', ' high')
 
 
 def cells(found: evidence_lib.Evidence, regime: str) -> page.Table:
@@ -47,7 +48,7 @@ def _cell(found: evidence_lib.Evidence, cell: plan.Cell) -> tuple[str, ...]:
   mine = criteria.rows(found, cell)
   good = mine.loc[mine['admitted'], 'seed'].nunique()
   seeds = f'{good} of {mine["seed"].nunique()}'
-  ends = (*_times(found, cell), seeds, cell.digest)
+  ends = (*_latency(found, cell), seeds, cell.digest)
   if not good:
     return (*named, 'not admitted', *(NONE,) * numbers, *ends)
   near, far = study.trained_length, study.target
@@ -77,16 +78,23 @@ def _collapsed(
   return f'{judged.numbers["collapsed"]:g} of {judged.numbers["seeds"]:g}'
 
 
-def _times(found: evidence_lib.Evidence, cell: plan.Cell) -> tuple[str, ...]:
-  """Time over the root's, by quantity."""
-  table = found.latency[found.latency['digest'] == cell.digest]
-  shown = dict.fromkeys(evidence_lib.QUANTITIES, NONE)
-  for _, row in table.iterrows():
-    text = f'{row["ratio"]:.2f}'
-    if np.isfinite(row['low']) and np.isfinite(row['high']):
-      text += f' [{row["low"]:.2f}, {row["high"]:.2f}]'
-    shown[row['quantity']] = f'{text} at {row["length"]:,}'
-  return tuple(shown.values())
+def _latency(found: evidence_lib.Evidence, cell: plan.Cell) -> tuple[str, ...]:
+  """Time over the root's, by quantity, and at which length."""
+  numbers = criteria.latency_of(found, cell).numbers
+  return tuple(
+    f'{_times(*(numbers[f"{name}{end}"] for end in ENDS))} at '
+    f'{numbers[f"{name} length"]:,}'
+    if name in numbers
+    else NONE
+    for name in evidence_lib.QUANTITIES
+  )
+
+
+def _times(ratio: float, low: float, high: float) -> str:
+  """A ratio with its interval."""
+  if not compare.finite(low, high):
+    return f'{ratio:.2f}'
+  return f'{ratio:.2f} [{low:.2f}, {high:.2f}]'
 
 
 def options(found: evidence_lib.Evidence, case: Case) -> page.Table:
@@ -130,10 +138,11 @@ def _seeds(judged: criteria.Judged) -> str:
 
 
 def _ratios(judged: criteria.Judged) -> str:
+  numbers = judged.numbers
   shown = [
-    f'{quantity} {judged.numbers[quantity]:.2f}×'
-    for quantity in evidence_lib.QUANTITIES
-    if quantity in judged.numbers
+    f'{name} {_times(*(numbers[f"{name}{end}"] for end in ENDS))}'
+    for name in evidence_lib.QUANTITIES
+    if name in numbers
   ]
   return ': '.join(filter(None, (judged.branch, ', '.join(shown))))
 

@@ -57,37 +57,44 @@ def answer(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
   if found.study.kind == 'choice':
     chosen = across(cases, recommended)
     return f'Recommendation: {chosen}.{_numbers(found, cases)}'
+  fix, regression, cause = (
+    across(cases, said) for said in (first_fix, regression_is, cause_is)
+  )
+  if fix == regression == cause:
+    return f'{fix[0].upper()}{fix[1:]}.'
   return (
-    f'First fix: {across(cases, first_fix)}.{_numbers(found, cases)} '
-    f'The regression: {across(cases, regression_is)}. '
-    f'What did it: {across(cases, cause_is)}.'
+    f'First fix: {fix}.{_numbers(found, cases)} The regression: {regression}. '
+    f'What did it: {cause}.'
   )
 
 
 def _numbers(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
   """The gains of what is put first, as a sentence after another."""
-  claimed = [case for case in cases if case.branch == compare.FIRST]
-  if not claimed:
-    return ''
-  gains = [case.lead.gains[case.lead.option] for case in claimed]
   base = 'the root as it is'
   if found.study.kind == 'regression':
     base = 'the deployed model'
-  where = f'at {found.study.target:,} tokens'
-  if len(gains) > 1:
-    least, most = (f(gain.mean for gain in gains) for f in (min, max))
+  where = f'in accuracy over {base} at {found.study.target:,} tokens'
+  claimed = [case for case in cases if case.branch == compare.FIRST]
+  if len(claimed) > 1:
+    gains = [case.lead.gains[case.lead.option].mean for case in claimed]
     return (
-      f' Its gain in accuracy over {base} {where} is {words.signed(least)} to '
-      f'{words.signed(most)} points over these cases.'
+      f' Where that is claimed, the gain {where} is '
+      f'{words.signed(min(gains))} to {words.signed(max(gains))} points.'
     )
-  gaps = '; '.join(
-    f'over {found.study.shown(option)} {words.points(gap)}'
-    for option, gap in claimed[0].alternatives.items()
-  )
-  told = (
-    f' Its gain in accuracy over {base} {where} is {words.points(gains[0])}'
-  )
-  return f'{told}; {gaps}.' if gaps else f'{told}.'
+  if len(cases) > 1:
+    return ''
+  (case,) = cases
+  parts = [
+    f'{found.study.shown(option)} {words.points(case.lead.gains[option])}'
+    for option in (case.preferred or (case.lead.option,))
+    if case.branch in (compare.FIRST, compare.TIE)
+  ]
+  if claimed:
+    parts += [
+      f'{words.points(gap)} more than {found.study.shown(option)}'
+      for option, gap in case.alternatives.items()
+    ]
+  return f' Gain {where}: {"; ".join(parts)}.' if parts else ''
 
 
 def first_fix(case: Case) -> str:
@@ -97,7 +104,7 @@ def first_fix(case: Case) -> str:
     case compare.FIRST:
       return ACTIONS[case.lead.option]
     case compare.TIE:
-      preferred = words.either([ACTIONS[o] for o in case.preferred])
+      preferred = ', or '.join(ACTIONS[option] for option in case.preferred)
       why = f'{len(tied)} options cannot be told apart'
       if len(tied) == 1:
         why = 'the largest mean gain cannot be claimed'
@@ -113,7 +120,11 @@ def regression_is(case: Case) -> str:
   assert found is not None
   match found.branch:
     case rules.REGRESSION:
-      return KINDS[found.errors[0].branch]
+      errors = found.errors[0]
+      both = errors.order.above and errors.retrieval.above
+      return KINDS[errors.branch].replace(
+        'one', 'mainly one' if both else 'one'
+      )
     case rules.NO_REGRESSION:
       return 'none can be claimed'
   return OPEN[found.branch]
@@ -209,8 +220,16 @@ def standing(found: evidence_lib.Evidence) -> str:
     rows = table[table['regime'] == regime]
     good = rows.loc[rows['admitted'], 'seed'].nunique()
     counts.append(f'{good} of {rows["seed"].nunique()} ({regime})')
+  lost = [
+    f'run {cell.digest}, seed {", ".join(found.runs[cell.digest]["diverged"])}'
+    for cell in study.cells
+    if cell not in found.missing
+    and cell.schedule != 'zero-shot'
+    and found.runs[cell.digest]['diverged']
+  ]
+  diverged = f' Training diverged in: {"; ".join(lost)}.' if lost else ''
   return (
     f'{said} Seeds admitted, with which the root reaches '
     f'{statistics.percent(study.gate)} in every task at '
-    f'{study.trained_length:,} tokens: {", ".join(counts)}.'
+    f'{study.trained_length:,} tokens: {", ".join(counts)}.{diverged}'
   )

@@ -1,0 +1,191 @@
+"""The sentences, figures and rules of a memo, on made-up tables."""
+
+import numpy as np
+import pytest
+
+from posexp.study import (
+  memo,
+  memo_figures,
+  page,
+  plan,
+  rules,
+  verdict,
+)
+from tests import study_made as made
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    '# no heading',
+    '- no list',
+    '+ 1',
+    '12. no list',
+    '[a]: b',
+    '> c',
+    '-5 [4]',
+  ],
+)
+def test_the_start_of_a_line_is_text(text):
+  parsed = made.Parser(page.as_html([page.Text(text)]))
+  inside = [tag for tag, _ in parsed.tags]
+  assert inside[inside.index('body') + 1 :] == ['p']
+  assert parsed.text.rstrip().endswith(text)
+
+
+def test_a_mechanism_has_its_place():
+  section = ('Rotations', ['They encode.', 'Not lengths.'], (('a',), [('1',)]))
+  found = made.evidence(made.choice())
+  blocks = list(memo.compose(found, verdict.verdicts(found), [section]))
+  at = blocks.index(page.Heading('Mechanism'))
+  assert blocks[at + 1 : at + 5] == [
+    page.Heading('Rotations', 3),
+    page.Text('They encode.'),
+    page.Text('Not lengths.'),
+    page.Table(('a',), (('1',),)),
+  ]
+
+
+def text_of(found):
+  """The memo's Markdown without figures, which take the time."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(memo_figures, 'draw', lambda found, regime: {})
+    return page.as_markdown(tuple(memo.compose(found, verdict.verdicts(found))))
+
+
+BAD = {name: (0.3, 0.1) for name in plan.OPTIONS if name != plan.SCALED}
+
+
+@pytest.mark.parametrize(
+  'errors, changes, sentences',
+  [
+    (
+      BAD,
+      {},
+      [
+        'First fix: remove the bias and',
+        'it is mainly one of order',
+        'did it: the bias',
+      ],
+    ),
+    (
+      dict.fromkeys(plan.OPTIONS, (0.0005, 0.0005)),
+      {'noise': 1e-4},
+      ['First fix: no difference can be claimed', 'regression: none can be'],
+    ),
+    (
+      {plan.DEPLOYED: (0.3, 0.0005)},
+      {'noise': 0.0},
+      ['a preference and not a finding', 'regression: it is one of order.'],
+    ),
+    (
+      {plan.DEPLOYED: (0.1, 0.4)},
+      {'noise': 0.02},
+      ['a preference and not a finding', 'one of retrieval', 'did it: both'],
+    ),
+    (BAD, {'short': {plan.DEPLOYED: 0.1}}, ['deployed model itself fails']),
+    (BAD, {'unlearned': made.SEEDS}, ['open, as fewer', 'not admitted |']),
+    (BAD, {'missing': [plan.DEPLOYED]}, ['open, as runs', '### Not finished']),
+  ],
+)
+def test_sentences_of_a_regression_follow_the_branch(
+  errors, changes, sentences
+):
+  text = text_of(made.evidence(made.regression(), errors, **changes))
+  for sentence in sentences:
+    assert sentence in text, sentence
+  if 'remove the bias' not in sentences[0] and 'short' not in changes:
+    assert 'First fix: remove the bias and keep base scaling. Its' not in text
+
+
+POOR, GOOD = (0.25, 0.2), (0.02, 0.02)
+
+
+@pytest.mark.parametrize(
+  'good, changes, sentence',
+  [
+    (
+      ['YaRN'],
+      {},
+      'Recommendation: YaRN (zero-shot). Gain in accuracy over the root as it',
+    ),
+    (['YaRN', 'NTK'], {'noise': 0.02}, 'a preference and not a finding'),
+    ([], {}, 'none, as no difference can be claimed between those that pass'),
+    (['YaRN'], {'unlearned': made.SEEDS}, 'Recommendation: open, as fewer'),
+    (['YaRN'], {'missing': ['root']}, 'Recommendation: open, as runs that'),
+  ],
+)
+def test_sentences_of_a_choice_follow_the_branch(good, changes, sentence):
+  study = made.choice()
+  errors = {cell.option: POOR for cell in study.cells}
+  errors |= dict.fromkeys(good, GOOD)
+  assert sentence in text_of(made.evidence(study, errors, **changes))
+
+
+def test_a_choice_that_is_not_measured_says_what_is_left():
+  found = made.evidence(made.choice(), {'YaRN': GOOD}, short={'NTK': 0.1})
+  found = found._replace(collapse=found.collapse[:0])
+  text = text_of(found)
+  assert 'no failure is shown of YaRN, ALiBi, NTK + ALiBi' in text
+  assert 'undecided or not measured: no collapse.' in text
+  (case,) = verdict.verdicts(found)
+  assert case.branch == rules.NO_CANDIDATE and case.lead.option == 'YaRN'
+
+
+@pytest.mark.parametrize('admitted', [0, 1])
+def test_figures_of_few_seeds_are_drawn(admitted):
+  found = made.evidence(
+    made.regression(), BAD, unlearned=made.SEEDS[admitted:], missing=['root']
+  )
+  drawn = memo_figures.draw(found, made.REGIME)
+  assert list(drawn) == ['accuracy', 'errors', 'square']
+  assert all(png.startswith(b'\x89PNG') for png in drawn.values())
+  found = found._replace(missing=found.study.cells)
+  assert memo_figures.draw(found, made.REGIME) == {}
+
+
+def test_a_figure_shows_the_numbers_of_the_tables():
+  found = made.evidence(made.choice(), {'YaRN': GOOD})
+  ((_, rows),) = memo_figures.panels(found, made.REGIME)
+  drawn = memo_figures.accuracy(found.study, [('', rows)])
+  (panel,) = drawn.axes
+  (line,) = (one for one in panel.lines if one.get_gid() == 'mean:YaRN')
+  shown = rows['YaRN'].groupby('length')['token'].mean()
+  np.testing.assert_allclose(line.get_ydata(), shown, rtol=0, atol=1e-12)
+  drawn = memo_figures.errors(found.study, [('', rows)])
+  (panel,) = drawn.axes
+  at = list(rows).index('YaRN')
+  wide = [bars[at].get_width() for bars in panel.containers]
+  target = rows['YaRN'][rows['YaRN']['length'] == made.TARGET]
+  expected = target[['order', 'retrieval']].mean()
+  np.testing.assert_allclose(wide, expected, rtol=0, atol=1e-12)
+
+
+def test_regimes_are_compared():
+  regimes = ('base 10,000', 'base 27')
+  study = made.regression(regimes=regimes)
+  found = made.evidence(study, BAD)
+  assert 'base 10,000 and base 27 give the same verdict' in text_of(found)
+  table = found.cells
+  mine = (table['regime'] == regimes[1]) & (table['option'] == plan.SCALED)
+  mine &= table['length'] == made.TARGET
+  found.cells.loc[mine, ['token', 'order']] = (0.6, 0.3)
+  text = text_of(found)
+  assert 'base 10,000 and base 27 differ in their verdict on variant A' in text
+  assert 'remove the bias and keep base scaling (base 10,000, variant A' in text
+
+
+def test_a_seed_that_diverged_is_named():
+  study = made.regression(schedules=('adapted',))
+  found = made.evidence(study, BAD)
+  assert 'diverged' not in text_of(found)
+  found.runs[study.cells[2].digest]['diverged'] = ('1', '4')
+  sentence = f'Training diverged in: run {study.cells[2].digest}, seed 1, 4.'
+  assert sentence in text_of(found)
+
+
+def test_the_rules_are_printed_whole():
+  text = text_of(made.evidence(made.regression()))
+  words = ' '.join(page.escape(rules.__doc__).split())
+  for part in words.split(r' \* ')[1:]:
+    assert f'- {part}' in text
