@@ -116,7 +116,8 @@ def _memo(workdir: str | os.PathLike) -> None:
 
   found = memo.load(workdir)
   print(memo.answer(found))
-  for path in memo.publish(found, workdir, mechanisms.sections(found)):
+  sections = mechanisms.sections(found, workdir)
+  for path in memo.publish(found, workdir, sections):
     print(f'{path.suffix[1:]}: {path}')
 
 

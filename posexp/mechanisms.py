@@ -5,11 +5,13 @@ what a position is worth to a logit is as measured in the runs themselves.
 """
 
 import math
+import os
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 
-from posexp import schemes
+from posexp import attention_records, schemes
 from posexp.study import cells, memo, plan
 
 Section = memo.Section
@@ -17,12 +19,24 @@ Section = memo.Section
 UNSCALED = 'unscaled'
 
 
-def sections(found: cells.Evidence) -> list[Section]:
-  """What rotations encode, what scaling does to them, what a bias does."""
+def sections(
+  found: cells.Evidence, workdir: str | os.PathLike
+) -> list[Section]:
+  """What rotations encode, what scaling does to them, what a bias does.
+
+  Then what the heads were seen to do with it.
+
+  Args:
+    found: the tables of a study.
+    workdir: where its records are.
+  """
   regimes = found.study.regimes
+  seen = attention_records.load(workdir, found.runs)
   return [
     *(section for regime in regimes for section in _rotations(found, regime)),
     *_biases(found),
+    *_resolution(found, seen),
+    *_heads(found, seen),
   ]
 
 
@@ -193,3 +207,80 @@ def _sharing(bias: schemes.T5, distance: int) -> int:
   """How many distances up to twice a distance share its bucket."""
   bucket_N = np.asarray(bias.bucket(np.arange(2 * distance + 1)))
   return int((bucket_N == bucket_N[distance]).sum())
+
+
+def _resolution(found: cells.Evidence, seen: pd.DataFrame) -> Iterable[Section]:
+  """What a token of distance is worth to a logit, as measured."""
+  target = found.study.target
+  mine = _at(seen, target, 'resolution')
+  if mine.empty:
+    return
+  wide = mine.groupby(['digest', 'distance'])['value'].mean().unstack()
+  bins = [f'{int(n):,}' for n in wide.columns]
+  yield (
+    'What a token of distance is worth to a logit, as measured',
+    [
+      'By how much a logit changes from one distance to the next with the '
+      'content held fixed, in nats, by distance in tokens: means over layers, '
+      f'heads, seeds and the distances of a bin, at {target:,} tokens. The '
+      'larger, the more position has to say there; what it says may be what '
+      'order needs, or a preference for what is near.'
+    ],
+    (
+      ('cell', *bins),
+      [
+        (name, *map(_three, wide.loc[digest]))
+        for name, digest in _named(found)
+        if digest in wide.index
+      ],
+    ),
+  )
+
+
+# Measures of a head as one reads them.
+_MEASURES = {
+  'entropy': 'entropy / ln n',
+  'first': 'on the first token',
+  'beyond': 'beyond the trained length',
+  'reach': 'mean distance, tokens',
+  'rank_share': 'rank of the right key / (n - 1)',
+}
+
+
+def _heads(found: cells.Evidence, seen: pd.DataFrame) -> Iterable[Section]:
+  """What the heads did at the target, beside what they did in training."""
+  target = found.study.target
+  rows = []
+  for name, digest in _named(found):
+    mine = seen[(seen['digest'] == digest) & (seen['length'] == target)]
+    shown = []
+    for measure in _MEASURES:
+      one = mine[mine['measure'] == measure]
+      shown.append(f'{one["baseline"].mean():.3g} -> {one["value"].mean():.3g}')
+    if not mine.empty:
+      rows.append((name, *shown))
+  if rows:
+    yield (
+      'What the heads do',
+      [
+        'Means over layers, heads and seeds, of the trained model at the '
+        f'trained length -> of the cell at {target:,} tokens. Even attention '
+        'has entropy / ln n of 1; a right key that is found stands at rank 0, '
+        'and at a half if nothing is known of it.'
+      ],
+      (('cell', *_MEASURES.values()), rows),
+    )
+
+
+def _at(seen: pd.DataFrame, length: int, measure: str) -> pd.DataFrame:
+  return seen[(seen['length'] == length) & (seen['measure'] == measure)]
+
+
+def _named(found: cells.Evidence) -> list[tuple[str, str]]:
+  """What each cell is called, and its run."""
+  several = len(found.study.regimes) > 1
+  names = []
+  for cell in found.study.cells:
+    where = f', {cell.regime}' if several else ''
+    names.append((f'{cell.label} ({cell.schedule}{where})', cell.digest))
+  return [(name, digest) for name, digest in names if digest in found.runs]

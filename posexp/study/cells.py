@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from posexp import cost_records, records
+from posexp import attention_records, cost_records, records
+from posexp import collapse as collapse_lib
 from posexp.study import plan
 
 # Targets whose answer lies at most this share of the trained length back.
@@ -106,9 +107,18 @@ def empty(types: dict[str, str]) -> pd.DataFrame:
 def collapse(workdir: str | os.PathLike, study: plan.Study) -> pd.DataFrame:
   """Whether attention collapsed: digest, length, seed, collapsed, why.
 
-  Not connected yet: a table of no rows, which is 'not measured'.
+  Of runs that have diagnostics, and whose root has; see `posexp.collapse`.
   """
-  return empty(_COLLAPSE)
+  digests = [cell.digest for cell in study.cells]
+  table = attention_records.load(workdir, digests)
+  rows = []
+  for _, one in table.groupby(['digest', 'length'], sort=False):
+    if one['baseline'].notna().any():
+      rows += [
+        {name: getattr(verdict, name) for name in _COLLAPSE}
+        for verdict in collapse_lib.verdict(one)
+      ]
+  return pd.DataFrame(rows, columns=list(_COLLAPSE)).astype(_COLLAPSE)
 
 
 def _table(
