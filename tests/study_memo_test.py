@@ -1,5 +1,6 @@
 """From records to a memo, end to end, and its numbers against the records."""
 
+import functools
 import re
 
 import numpy as np
@@ -82,9 +83,9 @@ def test_every_number_of_a_cell_is_that_of_its_records(work):
       assert said['accuracy at 32, %'] == 'not finished'
       continue
     arrays = written[said['run']]
-    assert said['admitted'] == '2 of 3' and said['collapsed seeds'] == (
-      'not measured'
-    )
+    assert said['admitted'] == '2 of 3'
+    lost = said['option'].startswith('deployed')
+    assert said['collapsed seeds'] == ('1 of 2' if lost else '0 of 2')
     assert said['accuracy at 32, %'] == shown(arrays, 32, 0)
     assert said['ordering at 64, %'] == shown(arrays, 64, 0, tasks=[0])
     assert said['presence at 64, %'] == shown(arrays, 64, 0, tasks=[1])
@@ -141,6 +142,44 @@ def test_the_table_behind_a_memo(work):
   (case,) = verdict.verdicts(found)
   assert case.judged[plan.SCALED].latency.branch == 'pass'
   assert case.judged[plan.BIASED].latency.branch == 'not measured'
+
+
+def test_a_collapse_is_told_with_its_seed_and_kind(work):
+  workdir, study, _ = work
+  found = cells.load(workdir, study)
+  table = found.collapse
+  assert len(table) == 5 * 2 * len(recorded.SEEDS)
+  (deployed,) = (c.digest for c in study.cells if c.option == plan.DEPLOYED)
+  bad = table[table['collapsed']]
+  assert bad[['digest', 'length', 'seed']].to_numpy().tolist() == [
+    [deployed, recorded.TARGET, 1]
+  ]
+  text = (workdir / 'memo.md').read_text()
+  sentence = 'deployed (base scaling + bias) collapsed in seed 1 at 64 tokens: '
+  assert f'{sentence}diffuse: 2 of 2 heads, normalised entropy' in text
+  assert '### When attention collapsed' in text
+  assert '- diffuse: of the heads that were focused' in text
+
+
+@pytest.mark.parametrize('diagnostics', ['none', 'of heads that never focus'])
+def test_a_collapse_that_nothing_shows_is_not_measured(
+  tmp_path, monkeypatch, diagnostics
+):
+  record, attention = recorded.record, recorded.attention
+
+  def older(run):
+    return {k: v for k, v in record(run).items() if k != 'diagnostics'}
+
+  if diagnostics == 'none':
+    monkeypatch.setattr(recorded, 'record', older)
+  else:
+    never = functools.partial(attention, entropy=0.9)
+    monkeypatch.setattr(recorded, 'attention', never)
+  study, _ = recorded.write(tmp_path)
+  found = cells.load(tmp_path, study)
+  assert found.collapse.empty
+  (case,) = verdict.verdicts(found)
+  assert case.judged[plan.DEPLOYED].collapse.branch == 'not measured'
 
 
 def test_a_damaged_run_is_missing(tmp_path):

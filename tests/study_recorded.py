@@ -115,7 +115,18 @@ def record(run):
       for seed in SEEDS
       for length in (TRAINED, TARGET)
     ],
+    'diagnostics': [attention(run, TRAINED), attention(run, TARGET)],
   }
+
+
+def attention(run, length, entropy=0.2):
+  """What two heads do: of the deployed model, seed 1 attends to all alike."""
+  heads = {'finite': np.ones((len(SEEDS), 1, 2))}
+  heads['entropy'] = np.full((len(SEEDS), 1, 2), entropy)
+  if run.scheme == OPTIONS[plan.DEPLOYED] and length == TARGET:
+    heads['entropy'][1] = 0.95
+  heads = {name: values.tolist() for name, values in heads.items()}
+  return {'length': length, 'bins': [], 'heads': heads, 'binned': {}}
 
 
 def outcomes(number, order, retrieval):

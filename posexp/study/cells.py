@@ -107,17 +107,21 @@ def empty(types: dict[str, str]) -> pd.DataFrame:
 def collapse(workdir: str | os.PathLike, study: plan.Study) -> pd.DataFrame:
   """Whether attention collapsed: digest, length, seed, collapsed, why.
 
-  Of runs that have diagnostics, and whose root has; see `posexp.collapse`.
+  A run whose record, or whose root's, has no diagnostics has no rows; neither
+  has a seed none of whose heads can be compared.
   """
   digests = [cell.digest for cell in study.cells]
   table = attention_records.load(workdir, digests)
   rows = []
-  for _, one in table.groupby(['digest', 'length'], sort=False):
-    if one['baseline'].notna().any():
-      rows += [
-        {name: getattr(verdict, name) for name in _COLLAPSE}
-        for verdict in collapse_lib.verdict(one)
-      ]
+  for _, mine in table.groupby(['digest', 'length'], sort=False):
+    if mine.loc[mine['distance'].isna(), 'baseline'].isna().all():
+      continue
+    for found in collapse_lib.verdict(mine):
+      # Where no head can be compared, that none collapsed says nothing.
+      if found.collapsed or any(
+        count.heads for count in found.counts if count.kind != 'not finite'
+      ):
+        rows.append({name: getattr(found, name) for name in _COLLAPSE})
   return pd.DataFrame(rows, columns=list(_COLLAPSE)).astype(_COLLAPSE)
 
 

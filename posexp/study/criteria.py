@@ -90,23 +90,30 @@ def _short(
 
 def collapse(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
   """Whether attention collapsed, in how many of the admitted seeds."""
-  study, mine = found.study, rows(found, cell)
+  table = collapses(found, cell.digest)
+  mine = found.cells[found.cells['digest'] == cell.digest]
   seeds = set(mine.loc[mine['admitted'], 'seed'])
-  table = found.collapse
-  table = table[
-    (table['digest'] == cell.digest)
-    & table['seed'].isin(seeds)
-    & (table['length'] <= study.target)
-  ]
   lost = set(table.loc[table['collapsed'], 'seed'])
   numbers = {'collapsed': len(lost), 'seeds': len(seeds)}
   if lost:
     return Judged(FAIL, numbers)
-  if (
-    not seeds or set(table.loc[table['length'] == study.target, 'seed']) < seeds
-  ):
+  there = set(table.loc[table['length'] == found.study.target, 'seed'])
+  if not seeds or there < seeds:
     return Judged(NOT_MEASURED, {})
   return Judged(PASS, numbers)
+
+
+def collapses(found: evidence_lib.Evidence, digest: str) -> pd.DataFrame:
+  """What is known of a run's attention, up to the target, in admitted seeds."""
+  mine = found.cells[
+    (found.cells['digest'] == digest) & found.cells['admitted']
+  ]
+  table = found.collapse
+  return table[
+    (table['digest'] == digest)
+    & table['seed'].isin(mine['seed'])
+    & (table['length'] <= found.study.target)
+  ]
 
 
 def latency_of(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:

@@ -2,9 +2,10 @@
 
 import os
 import pathlib
+import types
 from collections.abc import Iterable, Iterator, Sequence
 
-from posexp import files
+from posexp import collapse, files
 from posexp.study import (
   cells,
   memo_details,
@@ -90,7 +91,9 @@ def compose(
   yield from _bullets('What was not tested', study.untested)
   yield from _bullets('What transfers to full size', study.transfers)
   yield page.Heading('Rules')
-  yield from _rules()
+  yield from _rules(rules)
+  yield page.Heading('When attention collapsed', 3)
+  yield from _rules(collapse)
   yield from _again(found)
 
 
@@ -146,13 +149,14 @@ def _bullets(heading: str, lines: Iterable[str]) -> Iterator[page.Block]:
   yield page.Bullets(lines) if lines else page.Text('The study says nothing.')
 
 
-def _rules() -> Iterator[page.Block]:
-  """The rules as `posexp.study.rules` states them."""
-  _, first, rest = (rules.__doc__ or '\n\n\n\n').split('\n\n', 2)
-  yield page.Text(first)
-  yield page.Bullets(
-    tuple(' '.join(rule.split()) for rule in f'\n{rest}'.split('\n* ')[1:])
-  )
+def _rules(module: types.ModuleType) -> Iterator[page.Block]:
+  """The rules as a module's docstring states them: paragraphs and lists."""
+  for block in (module.__doc__ or '').strip().split('\n\n')[1:]:
+    if block.startswith('* '):
+      rules_ = f'\n{block}'.split('\n* ')[1:]
+      yield page.Bullets(tuple(' '.join(rule.split()) for rule in rules_))
+    else:
+      yield page.Text(block)
 
 
 def _again(found: cells.Evidence) -> Iterator[page.Block]:

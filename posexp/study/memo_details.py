@@ -9,12 +9,13 @@ from posexp.study.words import either, negative, points
 def details(found: evidence_lib.Evidence, case: Case) -> list[str]:
   """The numbers behind the verdict of a case, a sentence or two a line."""
   if found.study.kind == 'choice':
-    return [*_choice(found, case), *_failures(case)]
+    return [*_choice(found, case), *_failures(case), *_collapses(found, case)]
   return [
     *_regression(found.study, case),
     *_attribution(found.study, case),
     *_fix(found.study, case),
     *_short(found.study, case),
+    *_collapses(found, case),
   ]
 
 
@@ -150,6 +151,21 @@ def _failures(case: Case) -> list[str]:
         parts.append(f'{branch} for {", ".join(who)}')
     if parts:
       lines.append(f'Criterion "{criterion}": {"; ".join(parts)}.')
+  return lines
+
+
+def _collapses(found: evidence_lib.Evidence, case: Case) -> list[str]:
+  """Whose attention collapsed, where and how, in admitted seeds."""
+  study, lines = found.study, []
+  for option, judged in case.judged.items():
+    if judged.collapse.branch != criteria.FAIL:
+      continue
+    rows = criteria.collapses(found, case.digests[option])
+    for _, row in rows[rows['collapsed']].iterrows():
+      lines.append(
+        f'{study.shown(option)} collapsed in seed {row["seed"]} at '
+        f'{row["length"]:,} tokens: {row["why"]}.'
+      )
   return lines
 
 

@@ -33,7 +33,7 @@ Shares of several tasks are averaged with equal weights.
   interval of the difference lies above -0.02. It is lost if the whole interval
   lies below, else undecided.
 * An option collapses if attention collapsed in any admitted seed at any length
-  up to the target.
+  up to the target. When that is so is said by rules of its own, below.
 * Latency is unchanged if decoding and prefill, at the longest measured length,
   take at most 1.05 times as long as with the root's scheme: the whole interval
   of the ratio. It has changed if a whole interval lies above, else undecided.
