@@ -229,8 +229,8 @@ def spread(
   entropy_HxQ = own_HxQ + jnp.log(total_HxQ)
   several_Q = np.flatnonzero(sees_Q > 1)
   over_Q = jnp.asarray(1 / np.log(sees_Q[several_Q]), jnp.float32)
-  distance_QxL = jnp.asarray(distance_QxL, jnp.float32)
-  away_HxQ = jnp.einsum('hql,ql->hq', weights_HxQxL, distance_QxL) / total_HxQ
+  away_QxL = jnp.asarray(distance_QxL, jnp.float32)
+  away_HxQ = jnp.einsum('hql,ql->hq', weights_HxQxL, away_QxL) / total_HxQ
   share_Q = jnp.asarray(1 / sees_Q, jnp.float32)
   return {
     'finite': mean(jnp.isfinite(weights_HxQxL).all(-1).astype(jnp.float32)),

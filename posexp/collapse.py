@@ -20,6 +20,7 @@ is no collapse, and a head that never found the right key cannot lose it.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -124,8 +125,8 @@ def verdict(table: pd.DataFrame) -> list[Verdict]:
       'in the same work directory'
     )
   return [
-    Verdict(str(digest), int(length), int(seed), _counts(mine))
-    for seed, mine in whole.groupby('seed', sort=True)
+    Verdict(digest, length, seed, _counts(whole[whole['seed'] == seed]))
+    for seed in sorted(set(whole['seed'].tolist()))
   ]
 
 
@@ -148,8 +149,8 @@ def text(verdicts: Sequence[Verdict]) -> str:
   return f'{len(bad)} of {number} seeds collapsed at length {length}: {each}.'
 
 
-def _only(table: pd.DataFrame, column: str) -> object:
-  found = list(dict.fromkeys(table[column]))
+def _only(table: pd.DataFrame, column: str) -> Any:
+  found = list(dict.fromkeys(table[column].tolist()))
   if len(found) != 1:
     raise ValueError(
       f'a verdict is on one {column}, got {len(found)}'

@@ -42,7 +42,9 @@ def forward(
   return jax.tree.map(lambda *x: jnp.stack(x), *layers)
 
 
-def logits(net: model.Transformer, layer: Shown, place_Q: Array) -> Array:
+def logits(
+  net: model.Transformer, layer: Shown, place_Q: Array | np.ndarray
+) -> Array:
   """The logits of some queries of a layer, B x H x Q x L.
 
   blockwise.LOWEST for keys that are not seen.
@@ -122,8 +124,9 @@ def resolution(net: model.Transformer, layer: Shown, number: int) -> Array:
   z = jnp.einsum(
     'ahe,bkhe->abhk', q[:, 0], k, preferred_element_type=jnp.float32
   ) / np.float32(math.sqrt(width))
-  rows = blockwise.tokens(blockwise.heads_first(q[:1]), q_at, place_K[None, :1])
-  columns = blockwise.tokens(blockwise.heads_first(k[:1]), k_at, place_K[None])
+  at_1xK = jnp.asarray(place_K)[None]
+  rows = blockwise.tokens(blockwise.heads_first(q[:1]), q_at, at_1xK[:, :1])
+  columns = blockwise.tokens(blockwise.heads_first(k[:1]), k_at, at_1xK)
   bias = blockwise.bias(net.scheme, layer.params, rows, columns)
   z = z + jnp.broadcast_to(bias, (1, heads, 1, len(place_K)))[:, :, 0][None]
   near, far = jnp.split(z, 2, axis=-1)

@@ -1,6 +1,7 @@
 """Every number on a head is that of a loop in float64."""
 
 import functools
+import json
 import math
 
 import jax
@@ -18,7 +19,7 @@ from posexp import (
   sharding,
   tasks,
 )
-from tests import references, small
+from tests import references, small, task_cases
 
 LENGTH, HEADS, WIDTH = 14, 2, 16
 TASK = tasks.Reverse(symbols=16)
@@ -203,3 +204,90 @@ def test_every_number_is_that_of_a_loop(scheme, bos):
       else:
         assert np.isnan(found).all() and not known[n]
   assert row['binned'].keys() == set(attention_statistics.BINNED)
+
+
+@pytest.mark.parametrize('bos', [True, False])
+@pytest.mark.parametrize('name', ['recall', 'reverse repeats', 'flip-flop'])
+def test_the_right_key_reads_the_answer(name, bos):
+  """In these tasks it is the answer itself that stands there."""
+  task, length = task_cases.TABLE[name]
+  batch, shape = task_cases.draw(task, length), config.Model(bos=bos)
+  net = model.Transformer(shape, schemes.NoPE(), task.vocabulary)
+  read_BxL = np.asarray(model.inputs(net, batch.tokens_BxL))
+  found = attention_statistics.gold(batch, shape)
+  targets_B = batch.targets_BxL.sum(1)
+  for b in range(8):
+    places = [x for x in zip(*(array[b] for array in found)) if x[2] >= 0]
+    assert len(places) == min(targets_B[b], attention_statistics.GOLD)
+    assert len({query for query, _, _ in places}) == len(places)
+    for query, key, number in places:
+      # What is predicted at a place is the next that is read there.
+      answer = batch.tokens_BxL[b, query + 1 - bos]
+      assert batch.targets_BxL[b, query + 1 - bos]
+      assert key <= query and read_BxL[b, key] == answer
+      assert 2**number <= query - key + 1 < 2 ** (number + 1)
+
+
+def test_keys_that_a_query_cannot_see_are_left_out():
+  distance = np.array([[-1, 1, 1, 2, 3, 4, 5, 2]])
+  one = np.ones_like(distance)
+  ends = np.arange(8)[None] == 7
+  batch = tasks.Batch(
+    one, distance > 0, ends, one[..., None], {'distance': distance}
+  )
+  pick = lambda **shape: attention_statistics.gold(batch, config.Model(**shape))
+  # Token 1 is predicted from one key; the last is an end.
+  assert pick(bos=False).query_BxG.tolist() == [[1, 2, 3, 4, 5]]
+  assert pick(bos=True, window=3).query_BxG.tolist() == [[1, 2, 3, 4]]
+  assert pick(bos=True, window=3).key_BxG.tolist() == [[1, 2, 2, 2]]
+  assert pick(window=1) is None
+  assert (
+    attention_statistics.gold(batch._replace(strata={}), config.Model()) is None
+  )
+
+
+def test_ties_count_a_half_and_hidden_keys_nothing():
+  z = jnp.array([[[2.0, 5.0, 2.0, 1.0, 9.0], [jnp.nan] * 5, [0.0] * 5]])
+  gold = attention_statistics.Gold(
+    jnp.array([3, 3, 4]), jnp.array([2, 2, 2]), jnp.array([1, 0, -1])
+  )
+  found = attention_statistics.found(z, gold, 2)
+  # 5 is above, the other 2 is alike and 9 comes after the query.
+  assert found['rank'][0, 1] == 1.5 and found['margin'][0, 1] == -3
+  assert math.isnan(found['rank'][0, 0]) and math.isnan(found['margin'][0, 0])
+  # In a window of 3 the first key is hidden.
+  assert attention_statistics.found(z, gold, 2, 3)['rank'][0, 1] == 1
+
+
+def test_weights_need_not_sum_to_one():
+  weights = jnp.array([[[0.0, 0.0, 0.0], [0.1, 0.1, 0.2]]])
+  found = attention_statistics.spread(weights, np.array([0, 2]))
+  p = [0.25, 0.25, 0.5]
+  entropy = -sum(x * math.log(x) for x in p) / math.log(3)
+  assert found['entropy'][0] == pytest.approx(entropy, abs=1e-6)
+  assert found['reach'][0] == pytest.approx((0 + 0.75) / 2, abs=1e-6)
+  assert found['reach_share'][0] == pytest.approx(0.75 / 3 / 2, abs=1e-6)
+  bad = attention_statistics.spread(
+    weights.at[0, 1, 0].set(jnp.nan), np.array([0, 2])
+  )
+  assert bad['finite'][0] == 0.5 and math.isnan(bad['entropy'][0])
+
+
+def test_a_record_of_many_heads_is_small():
+  """Four lengths, five seeds, three layers and four heads."""
+  rng, size = np.random.default_rng(0), 0
+  for length in (64, 128, 256, 512):
+    number = attention_statistics.bins(length)
+    heads = lambda *n: rng.normal(size=(5, 2, 3, 4, *n))
+    values = {
+      name: heads(*(number,) if name in attention_statistics.BINNED else ())
+      for name in (*attention_statistics.HEADS, *attention_statistics.BINNED)
+      if name not in ('first', 'beyond')
+    }
+    bin_BxG = rng.integers(0, number, (2, 16))
+    gold = attention_statistics.Gold(bin_BxG, bin_BxG, bin_BxG)
+    masses = heads(length), heads(length)
+    row = attention_statistics.row(values, masses, gold, 64, number)
+    assert len(row['heads']) == 7 and len(row['binned']) == 3
+    size += len(json.dumps(row))
+  assert size < 75_000
