@@ -85,7 +85,7 @@ def sequences(run: config.Run, length: int) -> int:
   [8, 4, 1, 1]
   """
   fitting = max(1, TOKENS // run.context(length))
-  return min(EXAMPLES, run.evaluate.examples, fitting)
+  return min(EXAMPLES, run.evaluate.number(length), fitting)
 
 
 def report(
@@ -152,7 +152,7 @@ def _look(
   run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
   """Masses, S x B x layers x H x L, and what the heads of each seed do."""
-  batch = evaluate.examples(run.task, length, run.evaluate.examples)
+  batch = evaluate.examples(run.task, length, run.evaluate.number(length))
   scheme = run.evaluated_scheme(length)
   net = model.Transformer(run.model, scheme, run.task.vocabulary)
   some = slice(sequences(run, length)), slice(run.context(length))

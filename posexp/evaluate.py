@@ -148,7 +148,7 @@ class Evaluator:
       length: tokens in a sequence.
       advance: called every few sequences, with their share of the work.
     """
-    batch = examples(self.run.task, length, self.run.evaluate.examples)
+    batch = examples(self.run.task, length, self.run.evaluate.number(length))
     tokens_BxL, place_T = np.asarray(batch.tokens_BxL), asked(self.run, length)
     if place_T is None:
       found = self.predictions(params, tokens_BxL, advance)

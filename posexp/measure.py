@@ -75,7 +75,7 @@ def train_flops(run: config.Run) -> float:
 def evaluate_flops(run: config.Run, length: int) -> float:
   """Of evaluating one seed at a length."""
   context = run.context(length)
-  number = run.evaluate.examples * windows.number(length, context)
+  number = run.evaluate.number(length) * windows.number(length, context)
   place_T = evaluate.asked(run, length)
   asked = None if place_T is None else len(place_T)
   return number * forward_flops(run, context, asked)

@@ -169,6 +169,8 @@ class Evaluate(component.Component):
   Attributes:
     lengths: tokens in the evaluated sequences, shortest first.
     examples: sequences at each length.
+    tokens: so many at each length at least, so that a shorter length has more
+      sequences; 0 for `examples` at all.
     window: tokens that the model sees at once, as a sliding window that moves
       by half of itself: a target past the first window is predicted from at
       least half a window. None is all that stand before it.
@@ -176,6 +178,7 @@ class Evaluate(component.Component):
 
   lengths: tuple[int, ...] = (64, 128, 256)
   examples: int = 512
+  tokens: int = 0
   window: int | None = None
 
   def __post_init__(self):
@@ -185,4 +188,13 @@ class Evaluate(component.Component):
     for length in self.lengths:
       component.at_least('lengths of Evaluate', length, 2)
     component.at_least('examples of Evaluate', self.examples, 1)
+    component.at_least('tokens of Evaluate', self.tokens, 0)
     component.at_least('window of Evaluate', self.window, 2)
+
+  def number(self, length: int) -> int:
+    """How many sequences there are at a length.
+
+    >>> [Evaluate(examples=16, tokens=4096).number(n) for n in (64, 100, 512)]
+    [64, 41, 16]
+    """
+    return max(self.examples, -(-self.tokens // length))

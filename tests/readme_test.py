@@ -1,5 +1,6 @@
 """What README and the notebook show works as shown."""
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -9,7 +10,8 @@ import sys
 
 import pytest
 
-from posexp import config, datasets, tasks
+import posexp
+from posexp import config, datasets, schemes, tasks
 from posexp.datasets import store
 from posexp.launch import grid
 from tests import small
@@ -55,6 +57,24 @@ def test_the_factors_of_the_readme_are_runs(capsys):
   (block,) = (b for b in blocks('python') if 'tasks.Mixture' in b)
   exec(block, {})
   assert 'weights=(1, 0)' in capsys.readouterr().out
+
+
+def test_the_retrofits_of_the_readme_are_runs():
+  (block,) = (b for b in blocks('python') if 'warm_in' in b)
+  lines = ''.join(f'  {line}\n' for line in block.splitlines())
+  space = {'posexp': posexp, 'schemes': schemes, 'dataclasses': dataclasses}
+  exec(f'def retrofits(run):\n{lines}', space)
+  found = [
+    run.changes
+    for run in space['retrofits'](
+      config.Run(task=tasks.Ordering(filler=4), scheme=schemes.RoPE())
+    )
+  ]
+  assert [len(changes) for changes in found] == [2, 2, 3, 3, 2]
+  assert found[3][1:] == (
+    'adds ALiBi()',
+    'adapted: 100 steps at 128, bias warmed in over 50',
+  )
 
 
 def test_the_reader_of_the_readme_needs_tfds_alone(tmp_path):

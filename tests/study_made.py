@@ -140,6 +140,7 @@ def _rows(made, cell, wrong, noise_SxTx2, lost):
           'token': 1 - order - retrieval,
           'targets': 100,
           'short': 1 - lost if near else np.nan,
+          'near': 10 * near,
           'admitted': False,
         }
 

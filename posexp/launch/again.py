@@ -97,7 +97,7 @@ def _evaluation(record: dict[str, Any]) -> bool:
 def _again(
   run: config.Run, length: int, examples: int | None, window: int | None
 ) -> config.Run:
-  examples = run.evaluate.examples if examples is None else examples
+  examples = run.evaluate.number(length) if examples is None else examples
   window = run.evaluate.window if window is None else window
   try:
     return run.retrofit(

@@ -102,7 +102,7 @@ def _one(
   # Too little memory and a damaged set are told before any training.
   evaluate.Evaluator(run, on).check()
   for n in run.lengths:
-    evaluate.examples(run.task, n, run.evaluate.examples)
+    evaluate.examples(run.task, n, run.evaluate.number(n))
   _tell_of_parent(run, workdir, tell)
   make = _train if run.train.steps else _moved
   trained = make(run, workdir, on, tell)
@@ -331,13 +331,13 @@ def _record(
     'gate': gate,
     'chance': {str(n): run.task.chance(n) for n in run.lengths},
     'baselines': {
-      str(n): evaluate.baselines(run.task, n, run.evaluate.examples)
+      str(n): evaluate.baselines(run.task, n, run.evaluate.number(n))
       for n in run.lengths
     },
     # Digests, to tell that two records are of the same bytes.
     'examples': {
       str(n): datasets.digest(
-        evaluate.examples(run.task, n, run.evaluate.examples)
+        evaluate.examples(run.task, n, run.evaluate.number(n))
       )
       for n in run.lengths
     },

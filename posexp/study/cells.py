@@ -26,7 +26,7 @@ _TYPES = {
   'task': 'str',
   'length': 'int64',
   **dict.fromkeys(('token', 'order', 'retrieval', 'short'), 'float64'),
-  'targets': 'int64',
+  **dict.fromkeys(('near', 'targets'), 'int64'),
   'admitted': 'bool',
 }
 COLUMNS = tuple(_TYPES)
@@ -151,7 +151,8 @@ def _table(
   )
   grouped = table.groupby(['seed', 'task', 'length'])
   means = grouped[[*shares, 'short']].mean()
-  means = means.assign(targets=grouped.size()).reset_index()
+  counts = {'near': grouped['short'].count(), 'targets': grouped.size()}
+  means = means.assign(**counts).reset_index()
   means['task'] = [study.tasks[n] for n in means['task']]
   place = {name: getattr(cell, name) for name in (*_PLACE, 'digest')}
   return means.assign(**place, admitted=False)[list(COLUMNS)].astype(_TYPES)

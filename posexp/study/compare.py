@@ -43,11 +43,16 @@ def by_seed(
     cells: the rows of one cell.
     column: token, order, retrieval or short.
     length: in tokens.
-    task: its name; all tasks, each with the same weight, by default.
+    task: its name; all tasks, each with the same weight, by default; at short
+      range each target has the same weight, as some tasks have few.
   """
   rows = cells[cells['admitted'] & (cells['length'] == length)]
   if task is not None:
     rows = rows[rows['task'] == task]
+  if column == 'short':  # Of few targets: each has the same weight.
+    rows = rows[rows['near'] > 0]
+    right = (rows['short'] * rows['near']).groupby(rows['seed']).sum()
+    return right / rows.groupby('seed')['near'].sum()
   return rows.groupby('seed')[column].mean().dropna()
 
 

@@ -50,7 +50,7 @@ class Criteria(NamedTuple):
 
 
 def judge(
-  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell, m: int
+  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
 ) -> Criteria:
   """The criteria of a cell that has finished.
 
@@ -58,10 +58,9 @@ def judge(
     found: the tables.
     cell: the option's.
     root: of the same regime.
-    m: how many options are judged together.
   """
   return Criteria(
-    _short(found, cell, root, m),
+    _short(found, cell, root),
     collapse(found, cell),
     latency_of(found, cell),
     _lookups(found, cell),
@@ -76,13 +75,13 @@ def short(lost: compare.Difference) -> str:
 
 
 def _short(
-  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell, m: int
+  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
 ) -> Judged:
   length = found.study.trained_length
   mine, base = (
     compare.by_seed(rows(found, one), 'short', length) for one in (cell, root)
   )
-  lost = compare.difference(mine, base, m)
+  lost = compare.difference(mine, base)
   if not lost.n:
     return Judged(NOT_MEASURED, {})
   return Judged(short(lost), lost._asdict())

@@ -29,9 +29,9 @@ Shares of several tasks are averaged with equal weights.
   short range, then collapse, then latency, then the fewest parts. That is a
   preference and not a finding.
 * Short range is kept if the token accuracy at the trained length, on answers
-  at most an eighth of it back, is at most 0.02 below the root's: the whole
-  interval of the difference lies above -0.02. It is lost if the whole interval
-  lies below, else undecided.
+  at most an eighth of it back and each with the same weight, is at most 0.02
+  below the root's: the whole 95 % interval of the difference lies above -0.02.
+  It is lost if the whole interval lies below, else undecided.
 * An option collapses if attention collapsed in any admitted seed at any length
   up to the target. When that is so is said by rules of its own, below.
 * Latency is unchanged if decoding and prefill, at the longest measured length,

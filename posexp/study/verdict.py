@@ -166,7 +166,7 @@ def _judged(
     return {}
   options = [name for name in cells if name != plan.ROOT]
   return {
-    name: criteria.judge(found, cells[name], root, len(options))
+    name: criteria.judge(found, cells[name], root)
     for name in options
   }
 
