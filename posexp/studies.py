@@ -33,7 +33,7 @@ class Size(NamedTuple):
     factor: by how much the context is stretched.
     stands_for: the trained length of the model that it stands for.
     seeds: of every run.
-    examples: evaluated at each length.
+    tokens: evaluated at each length.
     timed: the length at which latency is measured, in tokens.
     minutes: that the timings may take.
     transfers: what carries over to another size and what may not.
@@ -46,7 +46,7 @@ class Size(NamedTuple):
   factor: int
   stands_for: int
   seeds: tuple[int, ...]
-  examples: int
+  tokens: int
   timed: int
   minutes: float
   transfers: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Size(NamedTuple):
       scheme=scheme,
       model=self.model,
       train=self.train,
-      evaluate=config.Evaluate(lengths=lengths, examples=self.examples),
+      evaluate=config.Evaluate(lengths=lengths, examples=1, tokens=self.tokens),
       seeds=self.seeds,
     )
 

@@ -165,10 +165,7 @@ def _judged(
   if root is None:
     return {}
   options = [name for name in cells if name != plan.ROOT]
-  return {
-    name: criteria.judge(found, cells[name], root)
-    for name in options
-  }
+  return {name: criteria.judge(found, cells[name], root) for name in options}
 
 
 def _order(
