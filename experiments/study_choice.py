@@ -35,7 +35,7 @@ SMALL = (
   'That a candidate loses short range or collapses is expected to carry over; '
   'by how much one is better than another is not, and neither is a tie, which '
   'may be broken by a larger model.',
-  'With 4 heads the flattest slope of ALiBi is 1/256 a token: half a nat over '
+  'With 2 heads the flattest slope of ALiBi is 1/256 a token: half a nat over '
   '128 tokens, and 32 over 8,192.',
   'Latency and look-ups do not depend on what was learned and carry over for '
   'this shape of model on this machine.',
@@ -55,27 +55,27 @@ UNTESTED = (
 SIZES = {
   'small': studies.Size(
     task=studies.suite(
-      symbols=16,
+      symbols=12,
       queries=4,
       clauses=4,
       pairs=6,
       names=8,
       count=8,
-      weights=(1.0, 0.5, 2.0, 2.0, 0.5),
+      weights=(1.5, 0.5, 3.0, 1.0, 0.4),
     ),
-    model=posexp.Model(layers=3),
+    model=posexp.Model(layers=3, heads=2),
     train=posexp.Train(
-      length=32, steps=6000, batch=32, learning_rate=3e-3, checkpoint_every=1000
+      length=32, steps=7000, batch=64, learning_rate=3e-3, checkpoint_every=1000
     ),
     adapt=posexp.Train(
-      length=128, steps=100, batch=32, learning_rate=1e-3, warmup=10
+      length=128, steps=80, batch=16, learning_rate=3e-3, warmup=8
     ),
     stands_for=2048,
     factor=4,
     seeds=(0, 1, 2, 3, 4, 5),
-    tokens=2**17,
+    tokens=2**16,
     timed=8192,
-    minutes=5.0,
+    minutes=3.0,
     transfers=SMALL,
   ),
   'full': studies.Size(

@@ -42,7 +42,7 @@ SMALL = (
   'That one change does more harm than another, and whether errors are of '
   'order or of retrieval, is expected to carry over where both bases agree.',
   'The size of an effect is not: three layers, trained on five synthetic '
-  'tasks, have no slack. With 4 heads the flattest slope of ALiBi is 1/256 a '
+  'tasks, have no slack. With 2 heads the flattest slope of ALiBi is 1/256 a '
   'token, which is 1 nat over 256 tokens and would be 128 over 32,768.',
   'Latency is measured at the length that stands beside it and not at the '
   'target of the small size.',
@@ -63,27 +63,27 @@ UNTESTED = (
 SIZES = {
   'small': studies.Size(
     task=studies.suite(
-      symbols=16,
+      symbols=12,
       queries=4,
       clauses=4,
       pairs=6,
       names=8,
       count=8,
-      weights=(1.0, 0.5, 2.0, 2.0, 0.5),
+      weights=(1.5, 0.5, 3.0, 1.0, 0.4),
     ),
-    model=posexp.Model(layers=3),
+    model=posexp.Model(layers=3, heads=2),
     train=posexp.Train(
-      length=32, steps=6000, batch=32, learning_rate=3e-3, checkpoint_every=1000
+      length=32, steps=7000, batch=64, learning_rate=3e-3, checkpoint_every=1000
     ),
     adapt=posexp.Train(
-      length=256, steps=100, batch=16, learning_rate=1e-3, warmup=10
+      length=256, steps=80, batch=8, learning_rate=3e-3, warmup=8
     ),
     stands_for=4096,
     factor=8,
-    seeds=(0, 1, 2, 3, 4, 5),
-    tokens=2**17,
+    seeds=(0, 1, 2, 3),
+    tokens=2**16,
     timed=8192,
-    minutes=5.0,
+    minutes=3.0,
     transfers=SMALL,
   ),
   'full': studies.Size(

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -48,6 +49,10 @@ COLUMNS = tuple(_TYPES)
 
 # Columns of `outcomes` that are no strata.
 _NO_STRATA = ('length', 'seed', 'example', 'kind', 'nats')
+
+# A list of numbers or nulls in JSON that is written over several lines, which
+# no text is.
+_NUMBERS = re.compile(r'\[\n[^\[\]{}"]*\n *\]')
 
 
 class Damaged(ValueError):
@@ -91,6 +96,8 @@ def write(
   # What cannot be loaded fails now, and not where it is read.
   pd.DataFrame(_rows(body), columns=list(COLUMNS)).astype(_TYPES)
   text = json.dumps({**body, 'checksum': checksum(body)}, indent=1)
+  # Lists of numbers on one line each: most of a record is those.
+  text = _NUMBERS.sub(lambda found: ' '.join(found[0].split()), text)
   directory.mkdir(parents=True, exist_ok=True)
   files.put(directory / 'outcomes.npz', packed.getvalue(), over=True)
   files.put(path, text.encode(), over=False)

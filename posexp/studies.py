@@ -1,7 +1,6 @@
 """Studies: a plan of runs with what each stands for, carried out to a memo."""
 
 import json
-import math
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -61,8 +60,7 @@ class Size(NamedTuple):
 
   def root(self, scheme: schemes.Scheme) -> config.Run:
     """A run that is trained from nothing, evaluated up to the target."""
-    doublings = range(int(math.log2(self.factor)))
-    lengths = (*(self.trained << n for n in doublings), self.target)
+    lengths = self.trained, self.target // 2, self.target
     return config.Run(
       task=self.task,
       scheme=scheme,

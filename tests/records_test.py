@@ -113,6 +113,16 @@ def test_keys_that_json_changes_do_not_damage_a_record(tmp_path):
   assert read['pair'] == [1, 2]
 
 
+def test_lists_of_numbers_are_on_a_line_each_and_texts_are_left(tmp_path):
+  numbers, texts = [[0.5, None, -1e-9] * 40] * 3, ['[\n 1,\n  2\n]', '[ 3 ]']
+  made = {**record(), 'numbers': numbers, 'texts': texts}
+  path = records.write(tmp_path, made, outcomes())
+  lines = path.read_text().splitlines()
+  assert sum('0.5, null, -1e-09, 0.5' in line for line in lines) == 3
+  read = records.read(tmp_path, A)
+  assert (read['numbers'], read['texts']) == (numbers, texts)
+
+
 @pytest.mark.parametrize(
   'name', ['Ünïcode: 😀\n"\\', 'a/../\0 b', '$x$ </script>']
 )
