@@ -69,11 +69,11 @@ SIZES = {
       pairs=6,
       names=8,
       count=8,
-      weights=(1.5, 0.5, 3.0, 1.0, 0.4),
+      weights=(1.5, 0.6, 2.6, 1.0, 0.7),
     ),
     model=posexp.Model(layers=3, heads=2),
     train=posexp.Train(
-      length=32, steps=7000, batch=64, learning_rate=3e-3, checkpoint_every=1000
+      length=32, steps=6500, batch=64, learning_rate=3e-3, checkpoint_every=1000
     ),
     adapt=posexp.Train(
       length=256, steps=80, batch=8, learning_rate=3e-3, warmup=8
