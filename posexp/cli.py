@@ -116,8 +116,8 @@ def _memo(workdir: str | os.PathLike) -> None:
 
   found = memo.load(workdir)
   print(memo.answer(found))
-  sections = mechanisms.sections(found, workdir)
-  for path in memo.publish(found, workdir, sections):
+  blocks = mechanisms.blocks(found, workdir)
+  for path in memo.publish(found, workdir, blocks):
     print(f'{path.suffix[1:]}: {path}')
 
 

@@ -6,22 +6,20 @@ what a position is worth to a logit is as measured in the runs themselves.
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
 from posexp import attention_records, schemes
-from posexp.study import cells, memo, plan
-
-Section = memo.Section
+from posexp.study import cells, mechanism_figures, page, plan
 
 UNSCALED = 'unscaled'
 
 
-def sections(
+def blocks(
   found: cells.Evidence, workdir: str | os.PathLike
-) -> list[Section]:
+) -> Iterator[page.Block]:
   """What rotations encode, what scaling does to them, what a bias does.
 
   Then what the heads were seen to do with it.
@@ -30,25 +28,30 @@ def sections(
     found: the tables of a study.
     workdir: where its records are.
   """
-  regimes = found.study.regimes
+  yield from _rotations(found)
+  yield from _biases(found)
   seen = attention_records.load(workdir, found.runs)
-  return [
-    *(section for regime in regimes for section in _rotations(found, regime)),
-    *_biases(found),
-    *_resolution(found, seen),
-    *_heads(found, seen),
-  ]
+  seen = seen[seen['length'] == found.study.target]
+  yield from _worth(found, seen)
+  yield from _heads(found, seen)
 
 
-def ropes(found: cells.Evidence, regime: str) -> dict[str, schemes.RoPE]:
-  """The rotations of a regime by how they are scaled, the root's first."""
-  ways: dict[str, schemes.RoPE] = {}
+def periods(found: cells.Evidence, regime: str) -> dict[str, np.ndarray]:
+  """The period of each pair in tokens, by how it is scaled, the root's first.
+
+  Nothing where no run has rotations that are not scaled.
+  """
+  width = _head(found)[1]
+  ways: dict[str, np.ndarray] = {}
   for cell in found.study.cells:
     if cell.regime == regime and cell.digest in found.runs:
       for part in _parts(found, cell):
         if isinstance(part, schemes.RoPE):
-          ways.setdefault(_way(part), part)
-  return ways
+          theta_K = part.inverse_frequencies(width)
+          ways.setdefault(_way(part), 2 * math.pi / theta_K)
+  if UNSCALED not in ways:
+    return {}
+  return {UNSCALED: ways.pop(UNSCALED), **ways}
 
 
 def _way(rope: schemes.RoPE) -> str:
@@ -74,89 +77,90 @@ def _head(found: cells.Evidence) -> tuple[int, int]:
   return run['heads'], run['head_width']
 
 
-def _rotations(found: cells.Evidence, regime: str) -> Iterable[Section]:
-  study, ways = found.study, ropes(found, regime)
-  if UNSCALED not in ways:
+def _rotations(found: cells.Evidence) -> Iterator[page.Block]:
+  study = found.study
+  regimes = study.regimes if found.runs else ()
+  by_regime = {regime: periods(found, regime) for regime in regimes}
+  by_regime = {regime: ways for regime, ways in by_regime.items() if ways}
+  if not by_regime:
     return
-  trained, target = study.trained_length, study.target
-  width = _head(found)[1]
-  plain_K = ways.pop(UNSCALED).inverse_frequencies(width)
-  turns_K = trained * plain_K / (2 * math.pi)
-  slow = int((turns_K < 1).sum())
-  yield (
-    f'What rotations encode: {regime}',
-    [
-      f'A head has {plain_K.size} pairs of dimensions. Pair k turns by theta_k '
-      'from one token to the next, so that a fast pair tells neighbours apart '
-      'and a slow one tells near from far. '
-      f'{plain_K.size - slow} of them complete a turn within the trained '
-      f'{trained:,} tokens: of those the model has seen every angle. The other '
-      f'{slow} were seen over part of a circle, and at {target:,} tokens they '
-      'reach angles that are new unless they are slowed down.'
-    ],
-    (
-      ('pair', 'period, tokens', f'turns in {trained:,}', f'in {target:,}'),
-      [
-        (str(k), *map(_three, (2 * math.pi / t, n, n * target / trained)))
-        for k, (t, n) in enumerate(zip(plain_K, turns_K))
-      ],
-    ),
+  yield page.Heading('What rotations encode, and what scaling does to them', 3)
+  for regime, ways in by_regime.items():
+    yield page.Text(_encoded(study, ways[UNSCALED]), f'{regime}.')
+    yield page.Bullets(tuple(_scaled(study, ways)))
+    yield _pairs(study, ways)
+  yield page.Text(
+    'How well neighbours are told apart is what q.k loses over one token if '
+    'all pairs have the same content: the mean of 1 - cos theta_k.'
   )
-  if ways:
-    scaled = {n: r.inverse_frequencies(width) for n, r in ways.items()}
-    yield _scaling(regime, plain_K, scaled, (trained, target))
+  yield page.Picture(
+    'memo_periods.png',
+    'The period of each pair of a head, before and after scaling. A pair whose '
+    'period lies above the trained length was seen over part of a circle.',
+    mechanism_figures.periods(study, by_regime),
+  )
 
 
-def _scaling(
-  regime: str,
-  plain_K: np.ndarray,
-  scaled: dict[str, np.ndarray],
-  lengths: tuple[int, int],
-) -> Section:
-  trained, target = lengths
-  slow_K = trained * plain_K < 2 * math.pi
-  sentences = []
-  for name, theta_K in scaled.items():
-    # A pair that is a thousandth beyond is not worth a word.
-    new_K = slow_K & (theta_K * target > 1.001 * plain_K * trained)
-    sentences.append(
-      f'{name}: {int(new_K.sum())} of the {int(slow_K.sum())} slow pairs reach '
-      f'angles at {target:,} tokens that training did not; neighbours are told '
-      f'apart {_apart(theta_K) / _apart(plain_K):.2f} times as well as before.'
-    )
+def _encoded(study: plan.Study, period_K: np.ndarray) -> str:
+  slow = int((period_K > study.trained_length).sum())
   return (
-    f'What scaling does to each pair: {regime}',
-    [
-      'By how much each period is stretched. To keep a slow pair within what '
-      f'it has seen takes {target / trained:g}; whatever the fast pairs are '
-      'stretched by is lost in telling neighbours apart.',
-      *sentences,
-      'How well neighbours are told apart is what q.k loses over one token if '
-      'all pairs have the same content: the mean of 1 - cos theta_k.',
-    ],
-    (
-      ('pair', 'period, tokens', *scaled),
-      [
-        (
-          str(k),
-          _three(2 * math.pi / theta),
-          *(f'{theta / theta_K[k]:.2f}' for theta_K in scaled.values()),
-        )
-        for k, theta in enumerate(plain_K)
-      ],
-    ),
+    f'A head has {period_K.size} pairs of dimensions. Pair k turns by theta_k '
+    'from one token to the next: a fast pair tells neighbours apart, a slow '
+    f'one near from far. {period_K.size - slow} of them complete a turn within '
+    f'the trained {study.trained_length:,} tokens, so that every angle was '
+    f'seen. The other {slow} were seen over part of a circle: at '
+    f'{study.target:,} tokens they reach new angles unless slowed down.'
   )
+
+
+def _scaled(study: plan.Study, ways: Mapping[str, np.ndarray]) -> Iterator[str]:
+  """What each scaling gains and loses."""
+  plain_K = ways[UNSCALED]
+  slow_K = plain_K > study.trained_length
+  for name, period_K in ways.items():
+    if name == UNSCALED:
+      continue
+    # A pair that is a thousandth beyond is not worth a word.
+    seen_K = study.target / period_K <= 1.001 * study.trained_length / plain_K
+    yield (
+      f'{name}: {int((slow_K & ~seen_K).sum())} of the {int(slow_K.sum())} '
+      f'slow pairs reach angles at {study.target:,} tokens that are new; '
+      f'neighbours are told apart {_apart(period_K) / _apart(plain_K):.2f} '
+      'times as well as before.'
+    )
+
+
+def _apart(period_K: np.ndarray) -> float:
+  return float(np.mean(1 - np.cos(2 * math.pi / period_K)))
+
+
+def _pairs(study: plan.Study, ways: Mapping[str, np.ndarray]) -> page.Table:
+  """A row a pair: period, turns, and by how much the period is stretched."""
+  plain_K = ways[UNSCALED]
+  scaled = [name for name in ways if name != UNSCALED]
+  lengths = study.trained_length, study.target
+  head = (
+    *('pair', 'period, tokens'),
+    *(f'turns in {n:,}' for n in lengths),
+    *(f'stretched by {name}' for name in scaled),
+  )
+  rows = [
+    (
+      str(k),
+      _three(period),
+      *(_three(n / period) for n in lengths),
+      *(f'{ways[name][k] / period:.2f}' for name in scaled),
+    )
+    for k, period in enumerate(plain_K)
+  ]
+  return page.Table(head, tuple(rows))
 
 
 def _three(value: float) -> str:
   return f'{value:.3g}' if value < 1000 else f'{value:,.0f}'
 
 
-def _apart(theta_K: np.ndarray) -> float:
-  return float(np.mean(1 - np.cos(theta_K)))
-
-
-def _biases(found: cells.Evidence) -> Iterable[Section]:
+def _biases(found: cells.Evidence) -> Iterator[page.Block]:
   """What each fixed or tabled bias does to neighbouring distances."""
   parts = [
     part
@@ -164,14 +168,15 @@ def _biases(found: cells.Evidence) -> Iterable[Section]:
     if cell.digest in found.runs
     for part in _parts(found, cell)
   ]
-  paragraphs = []
+  lines = []
   for part in dict.fromkeys(parts):
     if isinstance(part, schemes.ALiBi):
-      paragraphs.append(_alibi(part, found))
+      lines.append(_alibi(part, found))
     if isinstance(part, schemes.T5):
-      paragraphs.append(_table(part, found))
-  if paragraphs:
-    yield 'What each bias does to neighbouring distances', paragraphs, None
+      lines.append(_table(part, found))
+  if lines:
+    yield page.Heading('What each bias does to neighbouring distances', 3)
+    yield page.Bullets(tuple(lines))
 
 
 def _alibi(bias: schemes.ALiBi, found: cells.Evidence) -> str:
@@ -209,32 +214,24 @@ def _sharing(bias: schemes.T5, distance: int) -> int:
   return int((bucket_N == bucket_N[distance]).sum())
 
 
-def _resolution(found: cells.Evidence, seen: pd.DataFrame) -> Iterable[Section]:
+def _worth(found: cells.Evidence, seen: pd.DataFrame) -> Iterator[page.Block]:
   """What a token of distance is worth to a logit, as measured."""
-  target = found.study.target
-  mine = _at(seen, target, 'resolution')
+  mine = seen[seen['measure'] == 'resolution']
   if mine.empty:
     return
-  wide = mine.groupby(['digest', 'distance'])['value'].mean().unstack()
-  bins = [f'{int(n):,}' for n in wide.columns]
-  yield (
-    'What a token of distance is worth to a logit, as measured',
-    [
-      'By how much a logit changes from one distance to the next with the '
-      'content held fixed, in nats, by distance in tokens: means over layers, '
-      f'heads, seeds and the distances of a bin, at {target:,} tokens. The '
-      'larger, the more position has to say there; what it says may be what '
-      'order needs, or a preference for what is near.'
-    ],
-    (
-      ('cell', *bins),
-      [
-        (name, *map(_three, wide.loc[digest]))
-        for name, digest in _named(found)
-        if digest in wide.index
-      ],
-    ),
+  yield page.Heading('What a token of distance is worth to a logit', 3)
+  yield page.Text(
+    'By how much a logit changes from one distance to the next with the '
+    'content held fixed: means over layers, heads, seeds and the distances of '
+    f'a bin, measured in the runs at {found.study.target:,} tokens. The '
+    'larger, the more position has to say there; what it says may be what '
+    'order needs, or a preference for what is near.'
   )
+  for number, regime in enumerate(found.study.regimes):
+    png = mechanism_figures.worth(found, regime, mine)
+    if png is not None:
+      caption = f'The change of a logit for a token of distance; {regime}.'
+      yield page.Picture(f'memo_worth_{number}.png', caption, png)
 
 
 # Measures of a head as one reads them.
@@ -247,40 +244,30 @@ _MEASURES = {
 }
 
 
-def _heads(found: cells.Evidence, seen: pd.DataFrame) -> Iterable[Section]:
+def _heads(found: cells.Evidence, seen: pd.DataFrame) -> Iterator[page.Block]:
   """What the heads did at the target, beside what they did in training."""
-  target = found.study.target
+  known = seen['digest'].unique()
   rows = []
-  for name, digest in _named(found):
-    mine = seen[(seen['digest'] == digest) & (seen['length'] == target)]
-    shown = []
-    for measure in _MEASURES:
-      one = mine[mine['measure'] == measure]
-      shown.append(f'{one["baseline"].mean():.3g} -> {one["value"].mean():.3g}')
-    if not mine.empty:
-      rows.append((name, *shown))
-  if rows:
-    yield (
-      'What the heads do',
-      [
-        'Means over layers, heads and seeds, of the trained model at the '
-        f'trained length -> of the cell at {target:,} tokens. Even attention '
-        'has entropy / ln n of 1; a right key that is found stands at rank 0, '
-        'and at a half if nothing is known of it.'
-      ],
-      (('cell', *_MEASURES.values()), rows),
-    )
-
-
-def _at(seen: pd.DataFrame, length: int, measure: str) -> pd.DataFrame:
-  return seen[(seen['length'] == length) & (seen['measure'] == measure)]
-
-
-def _named(found: cells.Evidence) -> list[tuple[str, str]]:
-  """What each cell is called, and its run."""
-  several = len(found.study.regimes) > 1
-  names = []
   for cell in found.study.cells:
-    where = f', {cell.regime}' if several else ''
-    names.append((f'{cell.label} ({cell.schedule}{where})', cell.digest))
-  return [(name, digest) for name, digest in names if digest in found.runs]
+    mine = seen[seen['digest'] == cell.digest]
+    means = mine.groupby('measure')[['baseline', 'value']].mean()
+    if cell.digest in known:
+      named = (cell.regime, cell.label, cell.schedule)
+      rows.append((*named, *(_moved(means, name) for name in _MEASURES)))
+  if rows:
+    yield page.Heading('What the heads do', 3)
+    yield page.Text(
+      'Means over layers, heads and all seeds: of the trained model at the '
+      f'trained length, and of the cell at {found.study.target:,} tokens. '
+      'Uniform attention has entropy / ln n of 1. A right key that is found '
+      'stands at rank 0, and at a half if nothing is known of it.'
+    )
+    head = ('regime', 'option', 'schedule', *_MEASURES.values())
+    yield page.Table(head, tuple(rows))
+
+
+def _moved(means: pd.DataFrame, measure: str) -> str:
+  if measure not in means.index:
+    return '–'
+  before, after = means.loc[measure]
+  return f'{before:.3g} → {after:.3g}'

@@ -7,7 +7,7 @@ import pytest
 
 import posexp
 from posexp import cli, mechanisms, records, schemes, studies
-from posexp.study import cells, memo, plan
+from posexp.study import cells, memo, page, plan
 
 FILE = """
 import functools
@@ -84,11 +84,11 @@ def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   assert not found.cells['admitted'].any()
   assert set(found.collapse['digest']) == {c.digest for c in study.cells}
   assert 'not admitted' in (workdir / 'memo.md').read_text()
-  headings = [heading for heading, _, _ in mechanisms.sections(found, workdir)]
-  assert headings == [
-    'What rotations encode: base 10,000',
+  blocks = list(mechanisms.blocks(found, workdir))
+  assert [b.text for b in blocks if isinstance(b, page.Heading)] == [
+    'What rotations encode, and what scaling does to them',
     'What each bias does to neighbouring distances',
-    'What a token of distance is worth to a logit, as measured',
+    'What a token of distance is worth to a logit',
     'What the heads do',
   ]
   # Again: nothing is computed twice, and the memo is the same but for dates.

@@ -19,10 +19,6 @@ from posexp.study import (
 )
 from posexp.study.verdict import Case
 
-# A heading, paragraphs, and a table (its head and its rows) if there is one.
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
-Section = tuple[str, list[str], Table | None]
-
 KINDS = {
   'regression': 'What to fix first after a stretched context',
   'choice': 'How to extend a context',
@@ -48,10 +44,10 @@ def load(workdir: str | os.PathLike) -> cells.Evidence:
 def publish(
   found: cells.Evidence,
   workdir: str | os.PathLike,
-  sections: Iterable[Section] = (),
+  mechanisms: Iterable[page.Block] = (),
 ) -> list[pathlib.Path]:
-  """Writes the memo of given tables, and sections on mechanisms."""
-  blocks = tuple(compose(found, verdict.verdicts(found), sections))
+  """Writes the memo of given tables, with blocks on mechanisms."""
+  blocks = tuple(compose(found, verdict.verdicts(found), mechanisms))
   directory = pathlib.Path(workdir)
   contents = {
     'memo.md': page.as_markdown(blocks).encode(),
@@ -71,7 +67,7 @@ def answer(found: cells.Evidence) -> str:
 def compose(
   found: cells.Evidence,
   cases: Sequence[Case],
-  sections: Iterable[Section] = (),
+  mechanisms: Iterable[page.Block] = (),
 ) -> Iterator[page.Block]:
   """The blocks of the memo, the question and the answer first."""
   study = found.study
@@ -87,7 +83,9 @@ def compose(
       yield memo_tables.options(found, case)
   for number, regime in enumerate(study.regimes):
     yield from _evidence(found, regime, number)
-  yield from _mechanisms(sections)
+  if mechanisms := tuple(mechanisms):
+    yield page.Heading('Mechanism')
+    yield from mechanisms
   yield from _bullets('What was not tested', study.untested)
   yield from _bullets('What transfers to full size', study.transfers)
   yield page.Heading('Rules')
@@ -130,17 +128,6 @@ def _evidence(
   }
   for name, png in memo_figures.draw(found, regime).items():
     yield page.Picture(f'memo_{name}_{number}.png', captions[name], png)
-
-
-def _mechanisms(sections: Iterable[Section]) -> Iterator[page.Block]:
-  sections = tuple(sections)
-  if sections:
-    yield page.Heading('Mechanism')
-  for heading, paragraphs, table in sections:
-    yield page.Heading(heading, 3)
-    yield from map(page.Text, paragraphs)
-    if table is not None:
-      yield page.Table(tuple(table[0]), tuple(map(tuple, table[1])))
 
 
 def _bullets(heading: str, lines: Iterable[str]) -> Iterator[page.Block]:

@@ -87,23 +87,23 @@ def draw(found: evidence_lib.Evidence, regime: str) -> dict[str, bytes]:
     }
     if found.study.kind == 'regression':
       drawn['square'] = square(found, regime)
-    return {name: _png(one) for name, one in drawn.items()}
+    return {name: png(one) for name, one in drawn.items()}
 
 
 def accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
   """Token accuracy by length of every option, unsaved."""
-  looks = _looks(study)
+  looks = looks_of(study)
   names = list(dict.fromkeys(name for _, rows in shown for name in rows))
   keys = [
-    lines.Line2D([], [], **looks[name], label=_name(study, name))
+    lines.Line2D([], [], **looks[name], label=entry(study, name))
     for name in names
   ]
-  drawn, spots = _frame([title for title, _ in shown], keys)
+  drawn, spots = frame([title for title, _ in shown], keys)
   for spot, (_, rows) in zip(spots, shown):
     _curves(spot, rows, looks, study)
   for spot in spots[::ACROSS]:
     spot.set_ylabel('accuracy (% of targets, mean over tasks)')
-  _alike(spots, 'y')
+  alike(spots, 'y')
   return drawn
 
 
@@ -116,10 +116,10 @@ def errors(study: plan.Study, shown: Panels) -> figure.Figure:
   most = max(len(rows) for _, rows in shown)
   panel = max(PANEL, BAR * most)
   titles = [title for title, _ in shown]
-  drawn, spots = _frame(titles, keys, WORDS, panel)
+  drawn, spots = frame(titles, keys, WORDS, panel)
   for spot, (_, rows) in zip(spots, shown):
     _bars(spot, rows, study)
-  _alike(spots, 'x')
+  alike(spots, 'x')
   return drawn
 
 
@@ -130,17 +130,17 @@ def square(found: evidence_lib.Evidence, regime: str) -> figure.Figure:
   keys = [
     lines.Line2D([], [], **_pair(n), label=name) for n, name in enumerate(names)
   ]
-  drawn, spots = _frame([label(group) for group in groups], keys)
+  drawn, spots = frame([label(group) for group in groups], keys)
   target = found.study.target
   for spot, group in zip(spots, groups):
     _cross(spot, verdict.square(found, group), target)
   for spot in spots[::ACROSS]:
     spot.set_ylabel(f'accuracy at {target:,} tokens (% of targets)')
-  _alike(spots, 'y')
+  alike(spots, 'y')
   return drawn
 
 
-def _frame(
+def frame(
   titles: Sequence[str],
   keys: Sequence[Any],
   left: float = LEFT,
@@ -170,7 +170,7 @@ def _frame(
   return drawn, spots
 
 
-def _alike(spots: Sequence[axes.Axes], axis: str) -> None:
+def alike(spots: Sequence[axes.Axes], axis: str) -> None:
   """The same ends in all panels, so that they can be compared."""
   get, put = f'get_{axis}lim', f'set_{axis}lim'
   ends = [getattr(spot, get)() for spot in spots]
@@ -178,12 +178,12 @@ def _alike(spots: Sequence[axes.Axes], axis: str) -> None:
     getattr(spot, put)(min(e[0] for e in ends), max(e[1] for e in ends))
 
 
-def _name(study: plan.Study, option: str) -> str:
+def entry(study: plan.Study, option: str) -> str:
   """A legend's entry; a dollar sign would start mathematics."""
   return study.shown(option).replace('$', r'\$')
 
 
-def _looks(study: plan.Study) -> dict[str, dict[str, Any]]:
+def looks_of(study: plan.Study) -> dict[str, dict[str, Any]]:
   """How each option is drawn, everywhere alike; the root dashed in grey."""
   names = [name for name in plan.OPTIONS if study.kind == 'regression']
   names += [cell.option for cell in study.cells]
@@ -262,7 +262,7 @@ def _bars(spot: axes.Axes, rows: Rows, study: plan.Study) -> None:
     left = left + np.nan_to_num(share)
   spot.set_yticks(
     range(len(rows)),
-    [textwrap.fill(_name(study, name), LETTERS) for name in rows],
+    [textwrap.fill(entry(study, name), LETTERS) for name in rows],
   )
   spot.invert_yaxis()
   _percent(spot.xaxis)
@@ -290,7 +290,7 @@ def _percent(axis: Any) -> None:
   axis.set_major_formatter(ticker.PercentFormatter(1, symbol='', decimals=0))
 
 
-def _png(drawn: figure.Figure) -> bytes:
+def png(drawn: figure.Figure) -> bytes:
   packed = io.BytesIO()
   drawn.savefig(packed, format='png', metadata={'Software': None})
   return packed.getvalue()
