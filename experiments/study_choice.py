@@ -125,7 +125,7 @@ def cells(size):
   )
   alibi, table = schemes.ALiBi(), studies.learned_bias(size)
   make = functools.partial(studies.retrofits, root, size, REGIME)
-  yield from make('root', plain)
+  yield from make('no change', plain)
   yield from make('base scaling', scaled)
   yield from make('interpolation', linear)
   yield from make('YaRN', yarn)

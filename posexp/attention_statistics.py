@@ -24,11 +24,14 @@ HEADS = (
   'reach',
   'reach_share',
   'rank_share',
+  'asked_entropy',
+  'asked_first',
 )
 BINNED = ('rank', 'margin', 'resolution')
 
 # Of queries whose right key is known: means over those, not over all.
-FOUND = ('rank', 'margin', 'rank_share')
+MEANS = ('rank_share', 'asked_entropy', 'asked_first')
+FOUND = ('rank', 'margin', *MEANS)
 
 # So many queries of a sequence whose right key is known are looked at.
 GOLD = 16
@@ -63,11 +66,12 @@ def bins(length: int) -> int:
 def gold(batch: tasks.Batch, shape: config.Model) -> Gold | None:
   """Some queries of each sequence that predict a target with a known key.
 
-  The key is known where the stratum `distance` says how far before the answer
-  at t it stands, d >= 1. The answer is predicted at place t - 1 + bos of what
-  the model reads, as BOS is one place before the first token, and the key
-  stands at place t - d + bos: d - 1 places before the query. Left out are keys
-  that the query cannot see, and queries that see no other.
+  The key is known where the stratum `evidence` says how far before the answer
+  at t it stands, d >= 1, see `tasks.with_evidence`. The answer is predicted at
+  place t - 1 + bos of what the model reads, as BOS is one place before the
+  first token, and the key stands at place t - d + bos: d - 1 places before the
+  query. Left out are keys that the query cannot see, and queries that see no
+  other.
 
   Args:
     batch: NumPy arrays.
@@ -79,14 +83,14 @@ def gold(batch: tasks.Batch, shape: config.Model) -> Gold | None:
 
   >>> from posexp import tasks
   >>> one = np.array([[0, 0, 1, 1]])
-  >>> distance = {'distance': np.array([[-1, -1, 1, 3]])}
-  >>> batch = tasks.Batch(one, one == 1, one > 1, one[..., None], distance)
+  >>> evidence = {'evidence': np.array([[-1, -1, 1, 3]])}
+  >>> batch = tasks.Batch(one, one == 1, one > 1, one[..., None], evidence)
   >>> [x.tolist() for x in gold(batch, config.Model(bos=True))]
   [[[2, 3]], [[2, 1]], [[0, 1]]]
   """
-  if 'distance' not in batch.strata:
+  if 'evidence' not in batch.strata:
     return None
-  distance_BxL = np.asarray(batch.strata['distance'])
+  distance_BxL = np.asarray(batch.strata['evidence'])
   place_L = np.arange(distance_BxL.shape[1]) - 1 + shape.bos
   sees_L = _sees(place_L, shape.window)
   known_BxL = np.asarray(batch.targets_BxL & ~batch.ends_BxL)
@@ -137,7 +141,10 @@ def look(
   values = spread(weights_HxQxL, place_Q, window)
   values['resolution'] = shown.resolution(net, layer, number)
   if gold is not None:
-    values |= found(logits[:, len(place_Q) :], gold, number, window)
+    asking = logits[:, len(place_Q) :]
+    values |= found(asking, gold, number, window)
+    weights = attention.normalise(net.scheme, asking)
+    values |= asked(weights, gold, window)
   return weights_HxQxL, values
 
 
@@ -176,7 +183,7 @@ def row(
     if name not in FOUND
   }
   for name in set(FOUND) & set(values):
-    count = known_N.sum() if name == 'rank_share' else known_N
+    count = known_N.sum() if name in MEANS else known_N
     total = np.asarray(values[name], np.float64).sum(axis=1)
     by_name[name] = _plain(total / np.where(count, count, np.nan))
   pick = lambda names: {n: by_name[n] for n in names if n in by_name}
@@ -222,11 +229,8 @@ def spread(
   distance_QxL = np.maximum(place_Q[:, None] - np.arange(length), 0)
   mean = lambda x_HxQ: x_HxQ.mean(axis=1)
   total_HxQ = weights_HxQxL.sum(-1)
-  # A row of zeros is one of a scheme that may give nothing to anybody.
   total_HxQ = jnp.where(total_HxQ == 0, 1.0, total_HxQ)
-  # - sum p ln p, of p = w / total.
-  own_HxQ = jax.scipy.special.entr(weights_HxQxL).sum(-1) / total_HxQ
-  entropy_HxQ = own_HxQ + jnp.log(total_HxQ)
+  entropy_HxQ = _entropy(weights_HxQxL)
   several_Q = np.flatnonzero(sees_Q > 1)
   over_Q = jnp.asarray(1 / np.log(sees_Q[several_Q]), jnp.float32)
   away_QxL = jnp.asarray(distance_QxL, jnp.float32)
@@ -238,6 +242,46 @@ def spread(
     'reach': mean(away_HxQ),
     'reach_share': mean(away_HxQ * share_Q[None]),
   }
+
+
+def asked(
+  weights_HxGxL: Array, gold: Gold, window: int | None = None
+) -> dict[str, Array]:
+  """How queries that answer spread their attention: sums over them, by name, H.
+
+  * asked_entropy: - sum p ln p / ln n, as `spread` has it.
+  * asked_first: the weight of the first token that the model reads.
+
+  These are the same queries at any length, where those evenly spread over a
+  longer sequence are filler more often.
+
+  Args:
+    weights_HxGxL: of the queries in `gold`, in float32.
+    gold: of one sequence, three arrays of G.
+    window: how many tokens a query sees, None for all.
+
+  >>> gold = Gold(*map(jnp.array, ([2, 0], [1, 0], [0, -1])))
+  >>> weights = jnp.array([[[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]])
+  >>> {k: round(x.item(), 4) for k, x in asked(weights, gold).items()}
+  {'asked_entropy': 0.9464, 'asked_first': 0.5}
+  """
+  query_G, _, bin_G = gold
+  sees_G = query_G + 1 if window is None else jnp.minimum(query_G + 1, window)
+  over_G = 1 / jnp.log(jnp.maximum(sees_G, 2).astype(jnp.float32))
+  real_1xG = (bin_G >= 0)[None]
+  total = lambda x_HxG: jnp.where(real_1xG, x_HxG, 0.0).sum(axis=1)
+  return {
+    'asked_entropy': total(_entropy(weights_HxGxL) * over_G[None]),
+    'asked_first': total(weights_HxGxL[..., 0]),
+  }
+
+
+def _entropy(weights: Array) -> Array:
+  """- sum p ln p over the last axis, of p = w / sum of w, in nats."""
+  total = weights.sum(-1)
+  # A row of zeros is one of a scheme that may give nothing to anybody.
+  total = jnp.where(total == 0, 1.0, total)
+  return jax.scipy.special.entr(weights).sum(-1) / total + jnp.log(total)
 
 
 def found(

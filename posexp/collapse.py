@@ -3,7 +3,8 @@
 A head is measured against itself: the same seed, layer and head of the run that
 was trained from nothing, at its trained length. Each kind of collapse looks at
 the heads that matter for it, and a model collapsed in that way if more than
-half of those heads did:
+half of those heads did. It is seen at the queries that answer, which are the
+same at any length, or at all where a task does not say what answers them:
 
 * diffuse: of the heads that were focused (normalised entropy at most 0.5),
   those that closed half of their distance to uniform attention or more.
@@ -47,7 +48,13 @@ TOP, MIDDLE = 0.1, 0.3
 
 KINDS = ('not finite', 'diffuse', 'sink', 'lost')
 
-_MEASURES = {'diffuse': 'entropy', 'sink': 'first', 'lost': 'rank_share'}
+_MEASURES = {
+  'diffuse': 'asked_entropy',
+  'sink': 'asked_first',
+  'lost': 'rank_share',
+}
+# Of tasks that do not say from where they are answered.
+_INSTEAD = {'asked_entropy': 'entropy', 'asked_first': 'first'}
 _WORDS = {
   'diffuse': 'normalised entropy',
   'sink': 'mass on the first token',
@@ -166,6 +173,8 @@ def _counts(table: pd.DataFrame) -> tuple[Count, ...]:
   )
 
   def of(column: str, measure: str) -> np.ndarray:
+    if (column, measure) not in wide:
+      measure = _INSTEAD.get(measure, measure)
     if (column, measure) not in wide:
       return np.full(len(wide), np.nan)
     return wide[column, measure].to_numpy(np.float64)

@@ -1,5 +1,6 @@
 """What an evaluation asks of a scheme that training never did."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,25 +86,28 @@ def compare(
   length: int,
   dims: schemes.Dims,
   trained: schemes.Scheme | None = None,
-  practised: int | None = None,
+  adapted: Sequence[tuple[schemes.Scheme, int]] = (),
 ) -> Compared:
   """`coverage`, and which places are new; arguments as there.
 
-  `practised` is the length of the last training, where that was an adaptation.
+  What was `adapted` since, schemes and lengths, was used in training too.
   """
-  root = (scheme if trained is None else trained).trained_at(train_length)
-  last = train_length if practised is None else practised
-  known = root.for_length(last).practised(dims, last)
+  first = (scheme if trained is None else trained), train_length
+  known = [
+    one.trained_at(train_length).for_length(n).practised(dims, n)
+    for one, n in (first, *adapted)
+  ]
   used = _evaluated(scheme, train_length, length).regimes(
     dims, np.arange(length)
   )
   shares, new = {}, {}
   for kind, used_NxM in used.items():
-    new_NxM = _new(kind, used_NxM, known.get(kind)).astype(np.float64)
+    each = [_new(kind, used_NxM, one.get(kind)) for one in known]
+    new_NxM = np.logical_and.reduce(each).astype(np.float64)
     counted = new_NxM
     if kind not in ('phases', 'angles', 'distances'):
-      _, first = np.unique(used_NxM, axis=0, return_index=True)
-      counted = new_NxM[first]
+      _, once = np.unique(used_NxM, axis=0, return_index=True)
+      counted = new_NxM[once]
     shares[kind], new[kind] = float(counted.mean()), new_NxM
   return Compared(shares, new)
 

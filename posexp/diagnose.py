@@ -16,6 +16,7 @@ from posexp import (
   model,
   sharding,
   shown,
+  tasks,
 )
 
 Array = jax.Array
@@ -84,8 +85,30 @@ def sequences(run: config.Run, length: int) -> int:
   >>> [sequences(run, length) for length in (64, 8192, 32768, 2**18)]
   [8, 4, 1, 1]
   """
-  fitting = max(1, TOKENS // run.context(length))
-  return min(EXAMPLES, run.evaluate.number(length), fitting)
+  # One of each task of a mixture, however long they are.
+  least = len(getattr(run.task, 'tasks', ())) or 1
+  fitting = max(least, TOKENS // run.context(length))
+  return min(max(least, EXAMPLES), run.evaluate.number(length), fitting)
+
+
+def chosen(batch: tasks.Batch, number: int) -> np.ndarray:
+  """Which sequences are looked at: the first, of each task of a mixture alike.
+
+  So that what is seen at two lengths is of the same tasks.
+
+  >>> one = np.zeros((5, 1), int)
+  >>> strata = {'task': np.array([[0], [0], [1], [0], [1]])}
+  >>> chosen(tasks.Batch(one, one, one, one, strata), 4).tolist()
+  [0, 1, 2, 4]
+  """
+  if 'task' not in batch.strata:
+    return np.arange(number, dtype=np.uint32)
+  task_B = np.asarray(batch.strata['task']).max(axis=1)
+  turn_B = np.zeros_like(task_B)
+  for task in np.unique(task_B):
+    turn_B[task_B == task] = np.arange((task_B == task).sum())
+  first_B = np.lexsort((task_B, turn_B))[:number]
+  return np.sort(first_B).astype(np.uint32)
 
 
 def report(
@@ -117,14 +140,16 @@ def report(
 def _coverage(
   run: config.Run, length: int, masses: tuple[np.ndarray, np.ndarray]
 ) -> list[dict[str, Any]]:
-  root = run
-  while not root.train.steps and root.parent is not None:
-    root = root.parent
+  adapted, one = [], run
+  while one.parent is not None:
+    if one.train.steps:
+      adapted.append((one.scheme, one.train.length))
+    one = one.parent
   shares, new = coverage.compare(
     run.scheme,
-    trained=root.scheme,
+    trained=one.scheme,
     train_length=run.trained_length,
-    practised=root.train.length,
+    adapted=adapted,
     length=run.context(length),
     dims=run.model.dims,
   )
@@ -155,11 +180,12 @@ def _look(
   batch = evaluate.examples(run.task, length, run.evaluate.number(length))
   scheme = run.evaluated_scheme(length)
   net = model.Transformer(run.model, scheme, run.task.vocabulary)
-  some = slice(sequences(run, length)), slice(run.context(length))
-  tokens_BxL = model.inputs(net, batch.tokens_BxL[some])
-  number_B = np.arange(len(tokens_BxL), dtype=np.uint32)
+  number_B = chosen(batch, sequences(run, length))
+  some = number_B, slice(run.context(length))
+  batch = jax.tree.map(lambda x: np.asarray(x)[some], batch)
+  tokens_BxL = model.inputs(net, jnp.asarray(batch.tokens_BxL))
   gold = attention_statistics.gold(
-    jax.tree.map(lambda x: np.asarray(x)[some], batch), run.model
+    tasks.with_evidence(run.task, batch), run.model
   )
   place_Q = places(tokens_BxL.shape[1])
   bins = attention_statistics.bins(run.context(length))

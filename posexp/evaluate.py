@@ -155,6 +155,7 @@ class Evaluator:
     else:
       found = self._whole(params, tokens_BxL, advance, place_T)
       batch = jax.tree.map(lambda x: np.asarray(x)[:, place_T], batch)
+    batch = tasks.with_evidence(self.run.task, batch)
     return judge(found.said_SxBxL, batch, length, found.nats_SxBxL)
 
   def predictions(

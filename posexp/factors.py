@@ -54,7 +54,7 @@ class Objective:
   ):
     component.at_least('examples of a search', examples, 1)
     check(run, length)
-    self.run, self.factor = run, length / run.train.length
+    self.run, self.factor = run, length / run.trained_length
     self._attention_factor = attention_factor
     scheme = run.evaluated_scheme(length)
     (self._rope,) = (p for p in scheme.parts if type(p) is schemes.RoPE)
@@ -79,7 +79,7 @@ class Objective:
     return schemes.LongRoPE(
       short=(1.0,) * len(factors_K),
       long=tuple(float(f) for f in factors_K),
-      train_length=self.run.train.length,
+      train_length=self.run.trained_length,
       factor=self.factor,
       attention_factor=self._attention_factor,
     )
@@ -90,7 +90,7 @@ class Objective:
       'unscaled': schemes.Law(),
       'PI': schemes.Linear(self.factor),
       'NTK': schemes.NTK(self.factor),
-      'YaRN': schemes.YaRN(self.factor, self.run.train.length),
+      'YaRN': schemes.YaRN(self.factor, self.run.trained_length),
     }
     plain_K = self._angles(schemes.Law())
     return {name: plain_K / self._angles(law) for name, law in laws.items()}
@@ -133,9 +133,9 @@ class _Free(schemes.Scheme):
 
 def check(run: config.Run, length: int) -> None:
   """Raises, before anything is loaded or computed, what would go wrong."""
-  if length <= run.train.length:
+  if length <= run.trained_length:
     raise ValueError(
-      f'a search needs a length above the trained {run.train.length}, got '
+      f'a search needs a length above the trained {run.trained_length}, got '
       f'{length}: the factors are for an extension'
     )
   plain = [

@@ -32,6 +32,8 @@ def blocks(
   yield from _biases(found)
   seen = attention_records.load(workdir, found.runs)
   seen = seen[seen['length'] == found.study.target]
+  good = found.cells.loc[found.cells['admitted'], ['digest', 'seed']]
+  seen = seen.merge(good.drop_duplicates(), on=['digest', 'seed'])
   yield from _worth(found, seen)
   yield from _heads(found, seen)
 
@@ -203,8 +205,9 @@ def _table(bias: schemes.T5, found: cells.Evidence) -> str:
     f'Beyond, distances share one: {near:,} of them around {trained:,} tokens, '
     f'{far:,} around {target - 1:,}. Within a bucket its resolution is 0, '
     'whatever was learned: far back it says how far, and not which came first. '
-    'Buckets that begin beyond the trained length stay at 0, and change '
-    'nothing, until an adaptation reaches them.'
+    'Added to a trained model all of it is 0 and changes nothing, so that '
+    'zero-shot this bias is none; an adaptation fills the buckets that it '
+    'reaches.'
   )
 
 
@@ -222,8 +225,8 @@ def _worth(found: cells.Evidence, seen: pd.DataFrame) -> Iterator[page.Block]:
   yield page.Heading('What a token of distance is worth to a logit', 3)
   yield page.Text(
     'By how much a logit changes from one distance to the next with the '
-    'content held fixed: means over layers, heads, seeds and the distances of '
-    f'a bin, measured in the runs at {found.study.target:,} tokens. The '
+    'content held fixed: means over layers, heads, admitted seeds and '
+    f'distances of a bin, as measured at {found.study.target:,} tokens. The '
     'larger, the more position has to say there; what it says may be what '
     'order needs, or a preference for what is near.'
   )
@@ -236,8 +239,8 @@ def _worth(found: cells.Evidence, seen: pd.DataFrame) -> Iterator[page.Block]:
 
 # Measures of a head as one reads them.
 _MEASURES = {
-  'entropy': 'entropy / ln n',
-  'first': 'on the first token',
+  'asked_entropy': 'entropy / ln n',
+  'asked_first': 'on the first token',
   'beyond': 'beyond the trained length',
   'reach': 'mean distance, tokens',
   'rank_share': 'rank of the right key / (n - 1)',
@@ -257,10 +260,12 @@ def _heads(found: cells.Evidence, seen: pd.DataFrame) -> Iterator[page.Block]:
   if rows:
     yield page.Heading('What the heads do', 3)
     yield page.Text(
-      'Means over layers, heads and all seeds: of the trained model at the '
-      f'trained length, and of the cell at {found.study.target:,} tokens. '
-      'Uniform attention has entropy / ln n of 1. A right key that is found '
-      'stands at rank 0, and at a half if nothing is known of it.'
+      'Means over layers, heads and admitted seeds: of the trained model at '
+      f'the trained length → of the cell at {found.study.target:,} tokens. '
+      'Entropy, first token and rank are those of queries that answer; the '
+      'rest is of queries all over the sequence. Uniform attention has entropy '
+      '/ ln n of 1. A right key that is found stands at rank 0, and at a half '
+      'if nothing is known of it.'
     )
     head = ('regime', 'option', 'schedule', *_MEASURES.values())
     yield page.Table(head, tuple(rows))

@@ -134,10 +134,10 @@ def retrofits(
   scheme: schemes.Scheme,
   variant: str = '',
 ) -> Iterator[Part]:
-  """A retrofit zero-shot, unless it is the root itself, and adapted."""
+  """A retrofit zero-shot and adapted; of the root's scheme the root itself."""
   labels = {'regime': regime, 'option': option, 'variant': variant}
   if scheme == root.scheme:
-    yield Part(root, schedule='trained', **labels)
+    yield Part(root, regime, plan.ROOT, 'trained')
   else:
     yield Part(root.retrofit(scheme), schedule='zero-shot', **labels)
   adapted = root.retrofit(scheme, train=size.adapt)

@@ -258,9 +258,8 @@ def test_a_frozen_optimiser_has_no_state_for_content():
   assert sizes == {1, 4 * 2}
 
 
-def test_the_mesh_changes_nothing(workdir):
-  """The same steps with one seed a device, as on any number of them."""
-  run = dataclasses.replace(ADAPTED[0])
+def test_an_adaptation_starts_from_the_weights_that_were_moved(workdir):
+  run = ADAPTED[0]
   on = sharding.mesh(len(run.seeds), run.train.batch)
   state = train.from_weights(
     run, on, retrofit.transfer(ROOT, run, weights(ROOT, workdir)).params

@@ -112,8 +112,9 @@ def of_queries(rows, head, found):
 def of_gold(rows, head, batch, b, bos, found):
   """Adds rank and margin of the answers' keys, by distance."""
   logits = {i: z for (_, h, i), z, _ in rows if h == head}
+  weights = {i: w for (_, h, i), _, w in rows if h == head}
   for t in range(LENGTH):
-    d = int(batch.strata['distance'][b, t])
+    d = int(batch.strata['distance'][b, t])  # The answer itself, in Reverse.
     if d < 1 or t - 1 + bos < 1 or batch.ends_BxL[b, t]:
       continue
     # BOS, if any, is one place before token 0.
@@ -123,6 +124,11 @@ def of_gold(rows, head, batch, b, bos, found):
     found['rank_share'].append(rank / len(others))
     found['rank', int(math.log2(d))].append(rank)
     found['margin', int(math.log2(d))].append(z[key] - max(others))
+    w = weights[t - 1 + bos]
+    p = [x / sum(w) if sum(w) else 0.0 for x in w]
+    entropy = -sum(x * math.log(x) for x in p if x)
+    found['asked_entropy'].append(entropy / math.log(len(w)))
+    found['asked_first'].append(w[0])
 
 
 def of_distances(run, shown, head, found):
@@ -207,11 +213,14 @@ def test_every_number_is_that_of_a_loop(scheme, bos):
 
 
 @pytest.mark.parametrize('bos', [True, False])
-@pytest.mark.parametrize('name', ['recall', 'reverse repeats', 'flip-flop'])
+@pytest.mark.parametrize(
+  'name', ['recall', 'reverse repeats', 'flip-flop', 'ordering spread']
+)
 def test_the_right_key_reads_the_answer(name, bos):
   """In these tasks it is the answer itself that stands there."""
   task, length = task_cases.TABLE[name]
   batch, shape = task_cases.draw(task, length), config.Model(bos=bos)
+  batch = tasks.with_evidence(task, batch)
   net = model.Transformer(shape, schemes.NoPE(), task.vocabulary)
   read_BxL = np.asarray(model.inputs(net, batch.tokens_BxL))
   found = attention_statistics.gold(batch, shape)
@@ -233,7 +242,7 @@ def test_keys_that_a_query_cannot_see_are_left_out():
   one = np.ones_like(distance)
   ends = np.arange(8)[None] == 7
   batch = tasks.Batch(
-    one, distance > 0, ends, one[..., None], {'distance': distance}
+    one, distance > 0, ends, one[..., None], {'evidence': distance}
   )
   pick = lambda **shape: attention_statistics.gold(batch, config.Model(**shape))
   # Token 1 is predicted from one key; the last is an end.

@@ -41,7 +41,7 @@ def study(size):
   root = of.root(plain)
   make = functools.partial(studies.retrofits, root, of, 'base 10,000')
   parts = [
-    *make('root', plain),
+    *make('no change', plain),
     *make('T5', plain + studies.learned_bias(of)),
   ]
   return studies.planned(
@@ -71,8 +71,8 @@ def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   said = capsys.readouterr().out
   assert str(workdir / 'memo.html') in said
   study = plan.read(workdir)
-  assert [c.label for c in study.cells] == ['root', 'root', 'T5', 'T5']
-  assert study.lookups == {'root': (0, 0), 'T5': (12, 24)}
+  assert [c.label for c in study.cells] == ['root', 'no change', 'T5', 'T5']
+  assert study.lookups == {'root': (0, 0), 'no change': (0, 0), 'T5': (12, 24)}
   assert study.adaptation == (
     '2 steps of 8 sequences of 24 tokens, 384 tokens a seed, all weights, '
     'learning rate 0.001'

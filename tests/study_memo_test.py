@@ -59,7 +59,7 @@ def test_a_memo_is_written_from_records(work, capsys):
   assert '..' not in text.replace('...', '')
   page_ = made.Parser((workdir / 'memo.html').read_text())
   pictures = [a['src'] for tag, a in page_.tags if tag == 'img']
-  assert len(pictures) == 3
+  assert len(pictures) == 4  # With that of the periods.
   assert all(p.startswith('data:image/png;base64,iVBOR') for p in pictures)
   rows = [n for n in text.splitlines() if n.startswith('| ')]
   cells_ = sum(line.count(' | ') + 1 for line in rows)
@@ -108,7 +108,7 @@ def shown(arrays, length, kind, tasks=(0, 1), near=None):
       for n, (own, k) in enumerate(
         zip(arrays[f'{length}/strata/task'].tolist(), outcome)
       ):
-        distance = int(arrays[f'{length}/strata/distance'][n])
+        distance = int(arrays[f'{length}/strata/evidence'][n])
         if own == task and (near is None or 1 <= distance <= near):
           hits.append(k == kind)
       assert hits

@@ -32,11 +32,15 @@ def test_a_work_directory_holds_one_study(tmp_path):
   with pytest.raises(ValueError, match=sentence):
     plan.write(tmp_path, larger)
   fewer = dataclasses.replace(study, cells=study.cells[:-1])
-  with pytest.raises(ValueError, match='of other runs or words: give another'):
+  with pytest.raises(ValueError, match='of other runs: give another'):
     plan.write(tmp_path, fewer)
   with pytest.raises(ValueError, match=r'regression .* this is a choice study'):
     plan.write(tmp_path, made.choice())
   assert plan.read(tmp_path) == study
+  # Better words are no other study.
+  words = dataclasses.replace(study, untested=('More.',), question='Which?')
+  plan.write(tmp_path, words)
+  assert plan.read(tmp_path) == words != study
 
 
 def test_no_study_names_the_files_that_make_one(tmp_path):

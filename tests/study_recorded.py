@@ -148,7 +148,7 @@ def outcomes(number, order, retrieval):
     arrays[f'{length}/example'] = np.arange(TARGETS, dtype=np.int32)
     arrays[f'{length}/strata/task'] = task.astype(np.int32)
     distance = np.where(task == 1, -1, draw.integers(1, length, TARGETS))
-    arrays[f'{length}/strata/distance'] = distance.astype(np.int32)
+    arrays[f'{length}/strata/evidence'] = distance.astype(np.int32)
   return arrays
 
 

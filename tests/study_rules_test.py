@@ -47,6 +47,13 @@ def test_a_planted_order_regression_from_the_bias_is_found():
   assert len(case.alternatives) == 2 and case.preferred == ()
 
 
+def test_fixes_that_lose_are_none_and_no_draw():
+  errors = dict.fromkeys(plan.FIXES, (0.5, 0.1)) | {'deployed': (0.1, 0.1)}
+  case = one(made.regression(), errors, noise=0.002)
+  assert all(gain.below for gain in case.lead.gains.values())
+  assert case.branch == compare.LOSS and case.preferred == ()
+
+
 def test_no_difference_is_said_to_be_none():
   calm = dict.fromkeys(plan.OPTIONS, (0.0005, 0.0005))
   case = one(made.regression(), calm, noise=0.0002)
@@ -136,7 +143,7 @@ def test_a_leader_whose_own_gain_is_unclear_is_not_preferred():
   assert lead.option == 'bias' and lead.branch == compare.TIE
   assert lead.tied == ('bias', 'YaRN') and lead.improving == ('YaRN',)
   judged = one(made.regression(), BIASED).judged
-  assert rules.prefer(lead, judged) == ('YaRN',)
+  assert rules.prefer(lead, judged, 'regression') == ('YaRN',)
 
 
 @pytest.mark.parametrize('seeds', [(), (3,)])
@@ -297,10 +304,17 @@ def test_the_best_is_not_recommended_if_it_fails_a_criterion():
 def test_the_other_branches_of_a_choice():
   study = made.choice()
   errors = {'root': POOR, 'NTK': GOOD, 'YaRN': GOOD, 'NTK + ALiBi': GOOD}
-  case = one(study, errors | {'ALiBi': POOR}, noise=0.02)
+  found = made.evidence(study, errors | {'ALiBi': POOR}, noise=0.02)
+  (case,) = verdict.verdicts(found)
   assert case.branch == compare.TIE
   assert set(case.lead.tied) == {'NTK', 'YaRN', 'NTK + ALiBi'}
-  assert len(case.preferred) == 1 and case.preferred[0] in ('NTK', 'YaRN')
+  # Of one part each; the sum has two.
+  token = {
+    name: compare.by_seed(criteria.rows(found, cell), 'token', made.TARGET)
+    for name, cell in verdict.members(found, ('base 10,000', '', '')).items()
+  }
+  best = max(('NTK', 'YaRN'), key=lambda name: token[name].mean())
+  assert case.preferred == (best,)
   everywhere = {
     cell.option: 0.1 for cell in study.cells if cell.option != 'root'
   }
@@ -308,6 +322,9 @@ def test_the_other_branches_of_a_choice():
   assert case.branch == rules.NO_CANDIDATE and case.preferred == ()
   case = one(study, dict.fromkeys(errors, POOR) | {'ALiBi': POOR})
   assert case.branch == compare.NOTHING
+  worse = dict.fromkeys(errors, (0.4, 0.3)) | {'root': POOR}
+  case = one(study, worse | {'ALiBi': (0.4, 0.3)})
+  assert case.branch == compare.LOSS and case.preferred == ()
   case = one(study, errors, unlearned=made.SEEDS)
   assert case.branch == compare.NOT_ADMITTED
   case = one(study, errors, missing=['root'])

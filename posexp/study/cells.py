@@ -142,8 +142,8 @@ def _table(
     for kind, column in enumerate(('token', 'order', 'retrieval'))
   }
   near = table['length'] == study.trained_length
-  if 'distance' in table:
-    near &= table['distance'].between(1, SHORT * study.trained_length)
+  if 'evidence' in table:
+    near &= table['evidence'].between(1, SHORT * study.trained_length)
   else:
     near &= False
   table = table.assign(

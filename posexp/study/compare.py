@@ -13,6 +13,7 @@ CONFIDENCE = 0.95
 
 NOT_ADMITTED, MISSING = 'not admitted', 'not finished'
 FIRST, TIE, NOTHING = 'first', 'tie', 'no difference can be claimed'
+LOSS = 'no gain can be claimed'
 
 
 class Difference(NamedTuple):
@@ -82,7 +83,8 @@ class Lead(NamedTuple):
   """Which option leads, and what can be claimed of it.
 
   Attributes:
-    branch: FIRST, TIE, NOTHING, NOT_ADMITTED or MISSING.
+    branch: FIRST, TIE, NOTHING, NOT_ADMITTED or MISSING; LOSS where no gain is
+      claimed and a loss is.
     option: the one with the largest mean gain; '' if there is none.
     gains: of every option over the baseline.
     over: the leader's advantage over each other option.
@@ -135,7 +137,8 @@ def lead(
   improving = tuple(name for name, gain in gains.items() if gain.above)
   branch = FIRST if tied == (first,) and first in improving else TIE
   if not improving:
-    branch = NOTHING
+    lost = any(gain.below for gain in gains.values())
+    branch = LOSS if lost else NOTHING
   return Lead(branch, first, gains, over, tied, improving)
 
 

@@ -77,14 +77,26 @@ def short(lost: compare.Difference) -> str:
 def _short(
   found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
 ) -> Judged:
+  """The worse of all answers at the trained length and those that are near."""
+  near, every = (_kept(found, cell, root, c) for c in ('short', 'token'))
+  order = (FAIL, NOT_MEASURED, UNDECIDED, PASS)
+  if not near.numbers:
+    return near
+  worse = min(near, every, key=lambda judged: order.index(judged.branch))
+  return Judged(worse.branch, worse.numbers)
+
+
+def _kept(
+  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell, column: str
+) -> Judged:
   length = found.study.trained_length
   mine, base = (
-    compare.by_seed(rows(found, one), 'short', length) for one in (cell, root)
+    compare.by_seed(rows(found, one), column, length) for one in (cell, root)
   )
   lost = compare.difference(mine, base)
-  if not lost.n:
-    return Judged(NOT_MEASURED, {})
-  return Judged(short(lost), lost._asdict())
+  return (
+    Judged(short(lost), lost._asdict()) if lost.n else Judged(NOT_MEASURED, {})
+  )
 
 
 def collapse(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:

@@ -1,5 +1,7 @@
 """The numbers behind an answer, in sentences."""
 
+import numpy as np
+
 from posexp.study import cells as evidence_lib
 from posexp.study import compare, criteria, memo_text, plan, rules
 from posexp.study.verdict import Case
@@ -11,11 +13,28 @@ def details(found: evidence_lib.Evidence, case: Case) -> list[str]:
   if found.study.kind == 'choice':
     return [*_choice(found, case), *_failures(case), *_collapses(found, case)]
   return [
+    *_inert(found, case),
     *_regression(found.study, case),
     *_attribution(found.study, case),
     *_fix(found.study, case),
     *_short(found.study, case),
     *_collapses(found, case),
+  ]
+
+
+def _inert(found: evidence_lib.Evidence, case: Case) -> list[str]:
+  """That a bias does nothing, where the models with and without are equal."""
+  pair = [
+    found.cells[found.cells['digest'] == case.digests.get(option)]
+    for option in (plan.DEPLOYED, plan.SCALED)
+  ]
+  both, scaled = (rows['token'].to_numpy() for rows in pair)
+  if not len(both) or not np.array_equal(both, scaled):
+    return []
+  return [
+    'Here the bias does nothing: with it and without it every answer is the '
+    'same. A bias that is learned starts at 0 when it is added to a trained '
+    'model, and only an adaptation changes that.'
   ]
 
 
@@ -83,7 +102,7 @@ def _fix(study: plan.Study, case: Case) -> list[str]:
         lines.append(f'It does not lead every other option: {others}.')
       able = either([study.shown(option) for option in case.preferred])
       lines.append(f'The criteria prefer {able}. This is not a finding.')
-    case compare.NOTHING:
+    case compare.NOTHING | compare.LOSS:
       lines.append('No gain can be claimed, of this option or of another.')
   return lines
 

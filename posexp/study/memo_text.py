@@ -99,19 +99,26 @@ def _numbers(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
 
 def first_fix(case: Case) -> str:
   """What to do first."""
-  tied = case.lead.tied
+  rest = [option for option in case.lead.tied if option != case.lead.option]
   match case.branch:
     case compare.FIRST:
       return ACTIONS[case.lead.option]
     case compare.TIE:
       preferred = ', or '.join(ACTIONS[option] for option in case.preferred)
-      why = f'{len(tied)} options cannot be told apart'
-      if len(tied) == 1:
+      why = f'{_leader(case)} cannot be told apart from {words.either(rest)}'
+      if not rest:
         why = 'the largest mean gain cannot be claimed'
       return f'{preferred}, a preference and not a finding, as {why}'
     case compare.NOTHING:
       return 'no difference can be claimed between the options'
+    case compare.LOSS:
+      return 'none, as no option gains and some lose by what can be claimed'
   return OPEN[case.branch]
+
+
+def _leader(case: Case) -> str:
+  """The option with the largest mean, in a tie."""
+  return f'{case.lead.option}, which has the largest mean,'
 
 
 def regression_is(case: Case) -> str:
@@ -144,15 +151,20 @@ def recommended(case: Case) -> str:
       return scheduled(case, case.lead.option)
     case compare.TIE:
       (one,) = case.preferred
-      others = [option for option in case.lead.tied if option != one]
-      why = f'it cannot be told apart from {words.either(others)}'
-      if not others:
+      rest = [option for option in case.lead.tied if option != case.lead.option]
+      why = f'{_leader(case)} cannot be told apart from {words.either(rest)}'
+      if not rest:
         why = 'its gain over the root as it is cannot be claimed'
       return f'{scheduled(case, one)}, a preference and not a finding, as {why}'
     case compare.NOTHING:
       return (
         'none, as no difference can be claimed between those that pass '
         'and the root as it is'
+      )
+    case compare.LOSS:
+      return (
+        'none, as no candidate that passes gains over the root as it is by '
+        'what can be claimed, and some lose'
       )
     case rules.NO_CANDIDATE:
       return f'none, as no candidate passes all criteria; {_nearest(case)}'

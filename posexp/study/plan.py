@@ -13,6 +13,8 @@ from posexp import files
 FORMAT = 1
 NAME = 'study.json'
 
+# What is said of a study and changes nothing in it.
+WORDS = ('question', 'command', 'adaptation', 'transfers', 'untested')
 # The experiment file that makes each kind of study.
 FILES = {
   'regression': 'experiments/study_regression.py',
@@ -24,6 +26,8 @@ SCHEDULES = ('trained', 'zero-shot', 'adapted')
 # Options of a regression: what is left of two changes, or put in their place.
 ROOT, DEPLOYED = 'root', 'deployed'
 SCALED, BIASED = 'base scaling', 'bias'
+# Of a choice: the root, adapted and otherwise as it is.
+UNCHANGED = 'no change'
 FIXES = (SCALED, BIASED, 'interpolation', 'by parts', 'YaRN')
 OPTIONS = (ROOT, DEPLOYED, *FIXES)
 SHOWN = {
@@ -207,7 +211,7 @@ class Study:
 
 
 def write(workdir: str | os.PathLike, study: Study) -> pathlib.Path:
-  """Writes WORKDIR/study.json; the same study again changes nothing.
+  """Writes WORKDIR/study.json; the same study again may change its words.
 
   Raises:
     ValueError: if another study is there: a work directory holds one.
@@ -215,18 +219,22 @@ def write(workdir: str | os.PathLike, study: Study) -> pathlib.Path:
   path = pathlib.Path(workdir) / NAME
   if path.exists():
     there = read(workdir)
-    if there != study:
+    if there == study:
+      return path
+    # Words may be better ones: no run depends on them.
+    if dataclasses.replace(study, **{n: getattr(there, n) for n in WORDS}) != (
+      there
+    ):
       same = (there.kind, there.size) == (study.kind, study.size)
-      what = ', of other runs or words' if same else ''
+      what = ', of other runs' if same else ''
       raise ValueError(
         f'{path} is of a {there.kind} study of size {there.size!r}, and this '
         f'is a {study.kind} study of size {study.size!r}{what}: give another '
         'work directory with --workdir'
       )
-    return path
   path.parent.mkdir(parents=True, exist_ok=True)
   text = json.dumps({'format': FORMAT, **study.to_dict()}, indent=1)
-  files.put(path, text.encode(), over=False)
+  files.put(path, text.encode(), over=True)
   return path
 
 

@@ -2,7 +2,8 @@
 
 Every number is a mean over admitted seeds: those with which the root, the
 trained model as it is, reached the gate in every task at the trained length.
-Comparisons are paired: the same seed, the same regime, the same examples.
+Comparisons are paired: the same seed, the same regime and, at a length, the
+same examples.
 Intervals are Student's t over seeds. Where several comparisons form a family,
 each has confidence 1 - 0.05/m for m comparisons, so that all hold at once in
 95 % of experiments. With fewer than 2 admitted seeds nothing is claimed.
@@ -13,9 +14,9 @@ Shares of several tasks are averaged with equal weights.
   the difference excludes 0.
 * Its kind is by the rise of order errors and of retrieval errors, and by the
   difference of the two rises (with the loss of accuracy a family of 4; task by
-  task a family of 3 for each task). It is of order if order errors rise, and
-  rise more; of retrieval likewise; none if neither rise can be claimed; else
-  the two cannot be told apart.
+  task they are one family, of 3 times as many as there are tasks). It is of
+  order if order errors rise, and rise more; of retrieval likewise; none if
+  neither rise can be claimed; else the two cannot be told apart.
 * What did it is by the four models of the 2 x 2 at the target. The effect of
   the bias is deployed less base scaling alone; the effect of base scaling is
   deployed less bias alone; the interaction is what is left (a family of 3).
@@ -23,15 +24,17 @@ Shares of several tasks are averaged with equal weights.
 * The best first fix is the option with the largest mean gain in token accuracy
   over the deployed model at the target. It is claimed if the interval of its
   gain lies above 0 and its paired difference to every other option lies above
-  0. If no gain is claimed, no difference can be claimed. Otherwise those that
-  cannot be told apart from the leader are tied.
+  0. If neither a gain nor a loss is claimed, no difference can be claimed; if
+  losses are and no gain is, there is no fix. Otherwise those that cannot be
+  told apart from the leader are tied with it.
 * A tie is broken, among options whose gain is claimed if there are any, by
   short range, then collapse, then latency, then the fewest parts. That is a
   preference and not a finding.
-* Short range is kept if the token accuracy at the trained length, on answers
-  at most an eighth of it back and each with the same weight, is at most 0.02
-  below the root's: the whole 95 % interval of the difference lies above -0.02.
-  It is lost if the whole interval lies below, else undecided.
+* Short range is kept if the token accuracy at the trained length is at most
+  0.02 below the root's, on all answers and on those that are found at most an
+  eighth of that length back (each with the same weight, as some tasks have few
+  or none): the whole 95 % interval of each difference lies above -0.02. It is
+  lost if a whole interval lies below, else undecided.
 * An option collapses if attention collapsed in any admitted seed at any length
   up to the target. When that is so is said by rules of its own, below.
 * Latency is unchanged if decoding and prefill, at the longest measured length,
@@ -43,7 +46,9 @@ Shares of several tasks are averaged with equal weights.
   adapted where it was adapted and zero-shot otherwise. The one with the
   largest mean token accuracy at the target is recommended if its gain over the
   root as it is, and its difference to every other that passes, lie above 0. A
-  tie is broken by the fewest parts, then by the mean: a preference.
+  tie is broken by the fewest parts, then by the mean: a preference. The root
+  adapted without any change is a candidate too, so that what adaptation does by
+  itself is not credited to a scheme.
 """
 
 import dataclasses
@@ -178,7 +183,7 @@ def attribution(rows: dict[str, pd.DataFrame], length: int) -> Attribution:
 
 
 def prefer(
-  lead: compare.Lead, judged: dict[str, criteria.Criteria]
+  lead: compare.Lead, judged: dict[str, criteria.Criteria], kind: str
 ) -> tuple[str, ...]:
   """What a tie is broken to, by the criteria and then the fewest parts."""
   if lead.branch != compare.TIE:
@@ -189,18 +194,22 @@ def prefer(
   def key(name: str) -> tuple[int, ...]:
     said = judged[name][:3]
     ranks = ((*worth, criteria.FAIL).index(one.branch) for one in said)
-    return (*ranks, parts(name))
+    return (*ranks, parts(name, kind))
 
   best = min(map(key, able))
   return tuple(name for name in able if key(name) == best)
 
 
-def parts(option: str) -> int:
-  """How many mechanisms an option has; a fix that keeps both changes has 2.
+def parts(option: str, kind: str) -> int:
+  """How many mechanisms an option has.
 
-  >>> [parts(o) for o in ('base scaling', 'YaRN', 'NTK + ALiBi')]
-  [1, 2, 2]
+  In a regression a fix that keeps both changes has 2.
+
+  >>> [parts(o, 'choice') for o in ('no change', 'YaRN', 'YaRN + ALiBi')]
+  [0, 1, 2]
+  >>> [parts(o, 'regression') for o in ('base scaling', 'YaRN')]
+  [1, 2]
   """
-  if option in plan.FIXES:
+  if kind == 'regression':
     return 1 if option in (plan.SCALED, plan.BIASED) else 2
-  return 1 + option.count(' + ')
+  return 0 if option == plan.UNCHANGED else 1 + option.count(' + ')

@@ -62,7 +62,7 @@ def _case(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
     branch=lead.branch,
     lead=lead,
     judged=judged,
-    preferred=rules.prefer(lead, judged),
+    preferred=rules.prefer(lead, judged, study.kind),
     order=_order(rows, plan.DEPLOYED, fixes, study),
     schedules={name: cell.schedule for name, cell in cells.items()},
     digests={name: cell.digest for name, cell in cells.items()},
@@ -91,7 +91,9 @@ def _choice(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
   elif not able:
     # What leads is shown, and not recommended.
     lead, branch = every, rules.NO_CANDIDATE
-  preferred = rules.prefer(lead, judged) if branch == compare.TIE else ()
+  preferred = (
+    rules.prefer(lead, judged, study.kind) if branch == compare.TIE else ()
+  )
   others = {
     name: compare.difference(token[lead.option], token[name], len(names) - 1)
     for name in names

@@ -4,6 +4,7 @@ from posexp.tasks.addition import Addition as Addition
 from posexp.tasks.attachment import Attachment as Attachment
 from posexp.tasks.base import Batch as Batch
 from posexp.tasks.base import Task as Task
+from posexp.tasks.base import with_evidence as with_evidence
 from posexp.tasks.beside import LookupLeft as LookupLeft
 from posexp.tasks.beside import LookupRight as LookupRight
 from posexp.tasks.copying import Copy as Copy

@@ -83,6 +83,18 @@ class Task(component.Component, abc.ABC):
     del length
     return None
 
+  def evidence(self, strata: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """How far before each target stands what it is answered from, in tokens.
+
+    The token itself, where the answer is one of the body: the furthest, if
+    there are several. -1 where that is not known; None where it never is. By
+    default it is the stratum `distance`.
+
+    Args:
+      strata: as `sample` gives them, of any one shape, as NumPy arrays.
+    """
+    return strata.get('distance')
+
   def guesses(
     self,
     rng: np.random.Generator,
@@ -111,3 +123,13 @@ class Task(component.Component, abc.ABC):
 
   def check(self, length: int) -> None:
     """Raises a ValueError, in one sentence, if the length cannot be had."""
+
+
+def with_evidence(task: Task, batch: Batch) -> Batch:
+  """The batch as NumPy arrays, with the stratum `evidence` where known."""
+  strata = {name: np.asarray(x) for name, x in batch.strata.items()}
+  evidence = task.evidence(strata)
+  if evidence is not None:
+    strata['evidence'] = evidence
+  arrays = jax.tree.map(np.asarray, batch._replace(strata={}))
+  return arrays._replace(strata=strata)

@@ -1,7 +1,7 @@
 """Ordering and its retrieval twin Presence: two questions about one body."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -133,6 +133,11 @@ class Ordering(_Twin):
       'bag': answerers.coin(rng, a_BxL, b_BxL),
       'recent': b_BxL,
     }
+
+  def evidence(self, strata: Mapping[str, np.ndarray]) -> np.ndarray:
+    # The answer is the earlier event; `distance` is that of the later one.
+    distance = strata['distance']
+    return np.where(distance >= 0, distance + strata['gap'], -1)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     slots = _slots(self, length)

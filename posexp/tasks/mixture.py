@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -148,6 +148,14 @@ class Mixture(base.Task):
     targets = weight_K[drawn] * [_targets(task, length) for task in parts]
     chances = [task.chance(length) for task in parts]
     return float(np.average(chances, weights=targets))
+
+  def evidence(self, strata: Mapping[str, np.ndarray]) -> np.ndarray:
+    found = np.full_like(strata['task'], -1)
+    for k in np.flatnonzero(self._weights()).tolist():
+      own = self.tasks[k].evidence(strata)
+      if own is not None:
+        found = np.where(strata['task'] == k, own, found)
+    return found
 
   def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
     self.check(length)

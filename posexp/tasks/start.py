@@ -1,7 +1,7 @@
 """Start: the problem of another task, begun later in the window."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +107,9 @@ class Start(base.Task):
 
   def chance(self, length: int) -> float:
     return self.task.chance(length - self.high)
+
+  def evidence(self, strata: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    return self.task.evidence(strata)
 
   def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
     self.check(length)
