@@ -15,7 +15,7 @@ Command: posexp run experiments/study_choice.py
 import functools
 
 import posexp
-from posexp import schemes, studies
+from posexp import lengths, schemes, studies
 
 QUESTION = (
   'A decoder that was trained with RoPE at {trained:,} tokens is to serve '
@@ -61,14 +61,19 @@ SIZES = {
       pairs=6,
       names=8,
       count=8,
-      weights=(1.5, 0.6, 2.6, 1.0, 0.7),
+      weights=(1.3, 0.6, 2.2, 1.5, 0.7),
     ),
-    model=posexp.Model(layers=3, heads=2),
+    model=posexp.Model(layers=3, heads=2, feedforward=128),
     train=posexp.Train(
-      length=32, steps=6500, batch=64, learning_rate=3e-3, checkpoint_every=1000
+      length=32, steps=5500, batch=64, learning_rate=3e-3, checkpoint_every=1000
     ),
     adapt=posexp.Train(
-      length=128, steps=80, batch=16, learning_rate=3e-3, warmup=8
+      length=128,
+      lengths=lengths.Uniform(32, 128, rungs=2),
+      steps=200,
+      batch=16,
+      learning_rate=2e-3,
+      warmup=15,
     ),
     stands_for=2048,
     factor=4,
@@ -87,7 +92,12 @@ SIZES = {
       length=2048, steps=50000, batch=32, learning_rate=1e-3, warmup=1000
     ),
     adapt=posexp.Train(
-      length=8192, steps=400, batch=8, learning_rate=3e-4, warmup=40
+      length=8192,
+      lengths=lengths.Uniform(2048, 8192, rungs=2),
+      steps=400,
+      batch=8,
+      learning_rate=3e-4,
+      warmup=40,
     ),
     stands_for=2048,
     factor=4,

@@ -192,8 +192,9 @@ def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
     target=of.target,
     tasks=TASKS,
     adaptation=(
-      f'{adapt.steps} steps of {adapt.batch} sequences of {adapt.length:,} '
-      f'tokens, {adapt.tokens:,} tokens a seed, all weights, learning rate '
+      f'{adapt.steps} steps of {adapt.batch} sequences of '
+      f'{" or ".join(f"{n:,}" for n in adapt.rungs)} tokens, '
+      f'{adapt.tokens:,} tokens a seed, all weights, learning rate '
       f'{adapt.learning_rate:g}'
     ),
     transfers=of.transfers,
