@@ -119,8 +119,7 @@ class Run(component.Component):
     parent's own scheme, under which the parent was evaluated there.
     """
     parent = self.parent
-    again = parent and self.scheme == parent.scheme and not self.train.steps
-    if again or (parent and self.task != parent.task):
+    if self._evaluates() or (parent and self.task != parent.task):
       return self.evaluate.lengths
     return tuple(sorted({self.trained_length, *self.evaluate.lengths}))
 
@@ -182,8 +181,16 @@ class Run(component.Component):
     ending = f' in windows of {window}' if window else ''
     return f'{task}: {" -> ".join(trail)}{ending}'
 
+  def _evaluates(self) -> bool:
+    """Whether this is no more than its parent, evaluated again."""
+    parent = self.parent
+    same = parent is not None and self.scheme == parent.scheme
+    return same and not self.train.steps
+
   def _stage(self) -> str:
     """The scheme, with the adaptation to it if there was one."""
+    if self.parent and self._evaluates():
+      return self.parent._stage()
     if self.parent is None or not self.train.steps:
       return str(self.scheme)
     return f'{self.scheme} [{self._adapted()}]'

@@ -248,6 +248,16 @@ def test_adaptations_of_adaptations_and_mixed_lengths():
   assert ROOT.on(arm).changes == (f'task: {ROOT.task} -> {arm}',)
 
 
+def test_an_adapted_run_is_evaluated_again_under_its_name():
+  run = ADAPTED[0]
+  where = config.Evaluate(lengths=(48,))
+  again = run.retrofit(run.scheme, evaluate=where)
+  assert again.name == run.name and again.lengths == (48,)
+  assert again.changes == () and again.steps_before == 10
+  other = run.retrofit(schemes.RoPE(), evaluate=where)
+  assert other.name == f'{run.name} -> RoPE()'
+
+
 def test_a_frozen_optimiser_has_no_state_for_content():
   run = ADAPTED[1]
   params = jax.eval_shape(
