@@ -108,10 +108,10 @@ def _encoded(study: plan.Study, period_K: np.ndarray) -> str:
   return (
     f'A head has {period_K.size} pairs of dimensions. Pair k turns by theta_k '
     'from one token to the next: a fast pair tells neighbours apart, a slow '
-    f'one near from far. {period_K.size - slow} of them complete a turn within '
-    f'the trained {study.trained_length:,} tokens, so that every angle was '
-    f'seen. The other {slow} were seen over part of a circle: at '
-    f'{study.target:,} tokens they reach new angles unless slowed down.'
+    f'one near from far. Pairs that complete a turn within the trained '
+    f'{study.trained_length:,} tokens, so that every angle was seen: '
+    f'{period_K.size - slow}. Slow ones, seen over part of a circle: {slow}. '
+    f'At {study.target:,} tokens those reach new angles unless slowed down.'
   )
 
 

@@ -71,14 +71,15 @@ def label(group: tuple[str, str, str]) -> str:
 
 
 def draw(found: evidence_lib.Evidence, regime: str) -> dict[str, bytes]:
-  """The figures of a regime as PNG, by name; none where nothing finished.
+  """The figures of a regime as PNG, by name; none where no seed is admitted.
 
   accuracy: token accuracy by length of every option, mean over tasks.
   errors: order and retrieval errors at the target, stacked, an option a bar.
   square: in a regression, the 2 x 2 of base scaling and bias at the target.
   """
   shown = [(title, rows) for title, rows in panels(found, regime) if rows]
-  if not shown:
+  here = found.cells['regime'] == regime
+  if not shown or not found.cells.loc[here, 'admitted'].any():
     return {}
   with matplotlib.rc_context(figures.STYLE):
     drawn = {
