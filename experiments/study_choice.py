@@ -14,8 +14,7 @@ Command: posexp run experiments/study_choice.py
 
 import functools
 
-import posexp
-from posexp import lengths, schemes, studies
+from posexp import schemes, studies, study_sizes
 
 QUESTION = (
   'A decoder that was trained with RoPE at {trained:,} tokens is to serve '
@@ -53,59 +52,10 @@ UNTESTED = (
 )
 
 SIZES = {
-  'small': studies.Size(
-    task=studies.suite(
-      symbols=12,
-      queries=4,
-      clauses=4,
-      pairs=6,
-      names=8,
-      count=8,
-      weights=(1.3, 0.6, 2.2, 1.5, 0.7),
-    ),
-    model=posexp.Model(layers=3, heads=2, feedforward=128),
-    train=posexp.Train(
-      length=32, steps=5500, batch=64, learning_rate=3e-3, checkpoint_every=1000
-    ),
-    adapt=posexp.Train(
-      length=128,
-      lengths=lengths.Uniform(32, 128, rungs=2),
-      steps=200,
-      batch=16,
-      learning_rate=2e-3,
-      warmup=15,
-    ),
-    stands_for=2048,
-    factor=4,
-    seeds=(0, 1, 2, 3, 4, 5),
-    tokens=2**16,
-    timed=8192,
-    minutes=3.0,
-    transfers=SMALL,
+  'small': study_sizes.small(
+    factor=4, stands_for=2048, seeds=(0, 1, 2, 3, 4, 5), transfers=SMALL
   ),
-  'full': studies.Size(
-    task=studies.suite(
-      symbols=256, queries=32, clauses=16, pairs=32, names=128, count=64
-    ),
-    model=posexp.Model(layers=8, width=512, heads=8, compute='bfloat16'),
-    train=posexp.Train(
-      length=2048, steps=50000, batch=32, learning_rate=1e-3, warmup=1000
-    ),
-    adapt=posexp.Train(
-      length=8192,
-      lengths=lengths.Uniform(2048, 8192, rungs=2),
-      steps=400,
-      batch=8,
-      learning_rate=3e-4,
-      warmup=40,
-    ),
-    stands_for=2048,
-    factor=4,
-    seeds=(0, 1, 2, 3, 4, 5),
-    tokens=2**22,
-    timed=8192,
-    minutes=20.0,
-  ),
+  'full': study_sizes.full(factor=4, trained=2048, seeds=(0, 1, 2, 3, 4, 5)),
 }
 
 
@@ -128,12 +78,12 @@ def study(size):
 def cells(size):
   """The candidates, zero-shot and adapted."""
   plain = schemes.RoPE(base=BASE)
-  root, laws = size.root(plain), studies.laws(size)
+  root, laws = size.root(plain), study_sizes.laws(size)
   scaled, linear, yarn = (
     schemes.RoPE(laws[name], BASE)
     for name in ('base scaling', 'interpolation', 'YaRN')
   )
-  alibi, table = schemes.ALiBi(), studies.learned_bias(size)
+  alibi, table = schemes.ALiBi(), study_sizes.learned_bias(size)
   make = functools.partial(studies.retrofits, root, size, REGIME)
   yield from make('no change', plain)
   yield from make('base scaling', scaled)

@@ -16,8 +16,7 @@ Command: posexp run experiments/study_regression.py
 
 import functools
 
-import posexp
-from posexp import lengths, schemes, studies
+from posexp import schemes, studies, study_sizes
 
 QUESTION = (
   'A decoder that was trained with RoPE is stretched {factor} times, from '
@@ -61,59 +60,10 @@ UNTESTED = (
 )
 
 SIZES = {
-  'small': studies.Size(
-    task=studies.suite(
-      symbols=12,
-      queries=4,
-      clauses=4,
-      pairs=6,
-      names=8,
-      count=8,
-      weights=(1.3, 0.6, 2.2, 1.5, 0.7),
-    ),
-    model=posexp.Model(layers=3, heads=2, feedforward=128),
-    train=posexp.Train(
-      length=32, steps=5500, batch=64, learning_rate=3e-3, checkpoint_every=1000
-    ),
-    adapt=posexp.Train(
-      length=256,
-      lengths=lengths.Uniform(32, 256, rungs=2),
-      steps=200,
-      batch=8,
-      learning_rate=2e-3,
-      warmup=15,
-    ),
-    stands_for=4096,
-    factor=8,
-    seeds=(0, 1, 2, 3),
-    tokens=2**16,
-    timed=8192,
-    minutes=3.0,
-    transfers=SMALL,
+  'small': study_sizes.small(
+    factor=8, stands_for=4096, seeds=(0, 1, 2, 3), transfers=SMALL
   ),
-  'full': studies.Size(
-    task=studies.suite(
-      symbols=512, queries=64, clauses=32, pairs=64, names=256, count=128
-    ),
-    model=posexp.Model(layers=8, width=512, heads=8, compute='bfloat16'),
-    train=posexp.Train(
-      length=4096, steps=50000, batch=32, learning_rate=1e-3, warmup=1000
-    ),
-    adapt=posexp.Train(
-      length=32768,
-      lengths=lengths.Uniform(4096, 32768, rungs=2),
-      steps=400,
-      batch=4,
-      learning_rate=3e-4,
-      warmup=40,
-    ),
-    stands_for=4096,
-    factor=8,
-    seeds=(0, 1, 2, 3, 4, 5),
-    tokens=2**22,
-    timed=32768,
-    minutes=20.0,
-  ),
+  'full': study_sizes.full(factor=8, trained=4096, seeds=(0, 1, 2, 3, 4, 5)),
 }
 
 
@@ -139,13 +89,13 @@ def study(size):
 def cells(size, regime, base):
   """All that is changed of the models of a base, zero-shot and adapted."""
   plain = schemes.RoPE(base=base)
-  root, laws = size.root(plain), studies.laws(size)
+  root, laws = size.root(plain), study_sizes.laws(size)
   stretched = {name: schemes.RoPE(law, base) for name, law in laws.items()}
   scaled = stretched.pop('base scaling')
   make = functools.partial(studies.retrofits, root, size, regime)
   yield from make('root', plain)
   yield from make('base scaling', scaled)
-  biases = {'A': schemes.ALiBi(), 'B': studies.learned_bias(size)}
+  biases = {'A': schemes.ALiBi(), 'B': study_sizes.learned_bias(size)}
   for variant, bias in biases.items():
     yield from make('deployed', scaled + bias, variant)
     yield from make('bias', plain + bias, variant)

@@ -15,105 +15,14 @@ from posexp import (
   costs,
   measure,
   schemes,
-  tasks,
+  study_sizes,
 )
 from posexp.launch import grid, progress
 from posexp.study import plan
-
-
-class Size(NamedTuple):
-  """How large a study is.
-
-  Attributes:
-    task: what is asked, see `suite`.
-    model: the shape of every model.
-    train: how the roots are trained; its length is the trained length.
-    adapt: how a retrofit is adapted, the same for all.
-    factor: by how much the context is stretched.
-    stands_for: the trained length of the model that it stands for.
-    seeds: of every run.
-    tokens: evaluated at each length.
-    timed: the length at which latency is measured, in tokens.
-    minutes: that the timings may take.
-    transfers: what carries over to another size and what may not.
-  """
-
-  task: tasks.Mixture
-  model: config.Model
-  train: config.Train
-  adapt: config.Train
-  factor: int
-  stands_for: int
-  seeds: tuple[int, ...]
-  tokens: int
-  timed: int
-  minutes: float
-  transfers: tuple[str, ...] = ()
-
-  @property
-  def trained(self) -> int:
-    return self.train.length
-
-  @property
-  def target(self) -> int:
-    return self.factor * self.trained
-
-  def root(self, scheme: schemes.Scheme) -> config.Run:
-    """A run that is trained from nothing, evaluated up to the target."""
-    lengths = self.trained, self.target // 2, self.target
-    return config.Run(
-      task=self.task,
-      scheme=scheme,
-      model=self.model,
-      train=self.train,
-      evaluate=config.Evaluate(lengths=lengths, examples=1, tokens=self.tokens),
-      seeds=self.seeds,
-    )
-
+from posexp.study_sizes import Size
 
 # FLOP/s of an accelerator, for the cost that `--dry_run` prints.
 RATE = 1e14
-
-# The tasks of a suite, by their index in the mixture.
-TASKS = ('ordering', 'presence', 'attachment', 'recall', 'copy')
-
-
-def suite(
-  *,
-  symbols: int,
-  queries: int,
-  clauses: int,
-  pairs: int,
-  names: int,
-  count: int,
-  weights: tuple[float, ...] | None = None,
-) -> tasks.Mixture:
-  """Five tasks in one model: order, retrieval, binding, recall and copying.
-
-  Ordering and its twin presence; attachment; recall; selective copy, as a copy
-  of all tokens would ask for another number of answers at each length. The
-  number of facts stays, and filler makes a sequence longer.
-
-  Args:
-    symbols: events of ordering and presence.
-    queries: questions about them in a sequence.
-    clauses: of attachment, each asked about.
-    pairs: of recall, each asked about.
-    names: keys of recall, and values, to choose from.
-    count: tokens to copy.
-    weights: how often each task is drawn, relative to each other.
-  """
-  twins = {'symbols': symbols, 'queries': queries, 'filler': 4}
-  return tasks.Mixture(
-    (
-      tasks.Ordering(**twins),
-      tasks.Presence(**twins),
-      tasks.Attachment(2 * clauses, clauses, distractors=0, filler=4),
-      tasks.Recall(pairs, names, 4, keys=names, pairs=pairs),
-      tasks.SelectiveCopy(count=count),
-    ),
-    weights,
-  )
 
 
 class Part(NamedTuple):
@@ -144,27 +53,6 @@ def retrofits(
   yield Part(adapted, schedule='adapted', **labels)
 
 
-def laws(size: Size) -> dict[str, schemes.Law]:
-  """The ways to scale a rotation to the target, by their names.
-
-  Where a pair is kept or interpolated is matched to the model that it stands
-  for, as in a short context no pair turns 32 times.
-  """
-  factor, trained = float(size.factor), size.trained
-  fast = schemes.matched(size.stands_for, 32.0)
-  return {
-    'base scaling': schemes.NTK(factor),
-    'interpolation': schemes.Linear(factor),
-    'by parts': schemes.NTKByParts(factor, trained, beta=fast),
-    'YaRN': schemes.YaRN(factor, trained, beta_fast=fast),
-  }
-
-
-def learned_bias(size: Size) -> schemes.T5:
-  """A table whose last bucket begins at the target."""
-  return schemes.T5(buckets=32, max_distance=size.target)
-
-
 class Planned(NamedTuple):
   """A study, the runs that answer it, and what is timed beside them."""
 
@@ -190,7 +78,7 @@ def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
     lookups={label: _looked_up(part, of) for label, part in found.items()},
     trained_length=of.trained,
     target=of.target,
-    tasks=TASKS,
+    tasks=study_sizes.TASKS,
     adaptation=(
       f'{adapt.steps} steps of {adapt.batch} sequences of '
       f'{" or ".join(f"{n:,}" for n in adapt.rungs)} tokens, '

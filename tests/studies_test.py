@@ -12,13 +12,13 @@ from posexp.study import cells, memo, page, plan
 FILE = """
 import functools
 import posexp
-from posexp import schemes, studies, tasks
+from posexp import schemes, studies, study_sizes, tasks
 
 TASK = tasks.Mixture(tuple(
-  tasks.Ordering(symbols=16, queries=1, filler=4) for _ in studies.TASKS
+  tasks.Ordering(symbols=16, queries=1, filler=4) for _ in study_sizes.TASKS
 ))
 SIZES = {
-  name: studies.Size(
+  name: study_sizes.Size(
     task=TASK,
     model=posexp.Model(layers=1, width=16, heads=2),
     train=posexp.Train(length=12, steps=steps, batch=8, warmup=1),
@@ -42,7 +42,7 @@ def study(size):
   make = functools.partial(studies.retrofits, root, of, 'base 10,000')
   parts = [
     *make('no change', plain),
-    *make('T5', plain + studies.learned_bias(of)),
+    *make('T5', plain + study_sizes.learned_bias(of)),
   ]
   return studies.planned(
     parts,
