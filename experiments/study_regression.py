@@ -95,9 +95,9 @@ def cells(size, regime, base):
   make = functools.partial(studies.retrofits, root, size, regime)
   yield from make('root', plain)
   yield from make('base scaling', scaled)
-  biases = {'A': schemes.ALiBi(), 'B': study_sizes.learned_bias(size)}
-  for variant, bias in biases.items():
-    yield from make('deployed', scaled + bias, variant)
-    yield from make('bias', plain + bias, variant)
-    for option, scheme in stretched.items():
-      yield from make(option, scheme + bias, variant)
+  options = {'deployed': scaled, 'bias': plain, **stretched}
+  for option, scheme in options.items():
+    yield from make(option, scheme + schemes.ALiBi(), 'A')
+  table = study_sizes.learned_bias(size)
+  for option, scheme in options.items():
+    yield from make(option, scheme + table, 'B', inert=scheme)

@@ -42,13 +42,21 @@ def retrofits(
   option: str,
   scheme: schemes.Scheme,
   variant: str = '',
+  inert: schemes.Scheme | None = None,
 ) -> Iterator[Part]:
-  """A retrofit zero-shot and adapted; of the root's scheme the root itself."""
+  """A retrofit zero-shot and adapted; of the root's scheme the root itself.
+
+  `inert` is the scheme without what is learned and starts at 0: zero-shot it
+  gives the same answers, so that its run stands for both.
+  """
   labels = {'regime': regime, 'option': option, 'variant': variant}
+  at_first = scheme if inert is None else inert
   if scheme == root.scheme:
     yield Part(root, regime, plan.ROOT, 'trained')
   else:
-    yield Part(root.retrofit(scheme), schedule='zero-shot', **labels)
+    same = at_first == root.scheme
+    run = root if same else root.retrofit(at_first)
+    yield Part(run, schedule='zero-shot', **labels)
   adapted = root.retrofit(scheme, train=size.adapt)
   yield Part(adapted, schedule='adapted', **labels)
 
@@ -88,9 +96,12 @@ def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
     transfers=of.transfers,
     **fields,
   )
-  # The base changes no program, so one regime is timed for all.
+  # The base changes no program, so one regime is timed for all; a bias that is
+  # not there before an adaptation is timed as it is after it.
   timed = dict.fromkeys(
-    part.run.scheme for part in parts if part.regime == parts[0].regime
+    part.run.scheme
+    for part in parts
+    if (part.regime, part.schedule) == (parts[0].regime, 'adapted')
   )
   question = costs.Question(
     compared=tuple(timed),

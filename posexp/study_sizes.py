@@ -139,12 +139,12 @@ def small(
       pairs=6,
       names=8,
       count=8,
-      weights=(1.3, 0.6, 2.2, 1.5, 0.7),
+      weights=(1.3, 0.6, 2.4, 1.5, 0.8),
     ),
     model=config.Model(layers=3, heads=2, feedforward=128),
     train=config.Train(
       length=trained,
-      steps=5500,
+      steps=8000,
       batch=64,
       learning_rate=3e-3,
       checkpoint_every=1000,
@@ -152,7 +152,7 @@ def small(
     adapt=config.Train(
       length=target,
       lengths=lengths.Uniform(trained, target, rungs=2),
-      steps=200,
+      steps=150,
       batch=2048 // target,
       learning_rate=2e-3,
       warmup=15,

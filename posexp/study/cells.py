@@ -207,9 +207,12 @@ def _latency(
   measured = cost_records.load(workdir)
   measured = measured[measured['quantity'].isin(QUANTITIES)]
   texts: dict[str, set[str]] = {}
-  for cell in study.cells:
+  # Adapted first: before it, a bias that is 0 may be left out.
+  for cell in sorted(study.cells, key=lambda c: c.schedule != 'adapted'):
     if cell.digest in runs:
-      texts.setdefault(cell.label, set()).add(runs[cell.digest]['scheme'])
+      own = texts.setdefault(cell.label, set())
+      if cell.schedule == 'adapted' or not own:
+        own.add(runs[cell.digest]['scheme'])
   roots = texts.get(plan.ROOT, set())
   rows = []
   for cell in study.cells:

@@ -34,7 +34,8 @@ def _inert(found: evidence_lib.Evidence, case: Case) -> list[str]:
   return [
     'Here the bias does nothing: with it and without it every answer is the '
     'same. A bias that is learned starts at 0 when it is added to a trained '
-    'model, and only an adaptation changes that.'
+    'model, and only an adaptation changes that; the runs without it stand for '
+    'those with it.'
   ]
 
 
