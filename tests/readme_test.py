@@ -67,7 +67,10 @@ def test_the_retrofits_of_the_readme_are_runs():
   found = [
     run.changes
     for run in space['retrofits'](
-      config.Run(task=tasks.Ordering(filler=4), scheme=schemes.RoPE())
+      config.Run(
+        task=tasks.Ordering(symbols=16, queries=4, filler=4),
+        scheme=schemes.RoPE(),
+      )
     )
   ]
   assert [len(changes) for changes in found] == [2, 2, 3, 3, 2]
