@@ -297,6 +297,6 @@ def test_a_record_of_many_heads_is_small():
     gold = attention_statistics.Gold(bin_BxG, bin_BxG, bin_BxG)
     masses = heads(length), heads(length)
     row = attention_statistics.row(values, masses, gold, 64, number)
-    assert len(row['heads']) == 7 and len(row['binned']) == 3
+    assert len(row['heads']) == 9 and len(row['binned']) == 3
     size += len(json.dumps(row))
   assert size < 75_000

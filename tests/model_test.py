@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import attention, config, model, schemes
+from posexp import attention, config, model, schemes, settings
 from tests import references, small
 
 SMALL = posexp.Model(layers=2, width=16, heads=2, feedforward=12)
@@ -219,7 +219,7 @@ def forward(scheme, activation, params, tokens_L):
   ('scheme', 'activation'),
   [
     (schemes.RoPE(), 'relu'),
-    *((schemes.NoPE(), activation) for activation in config.ACTIVATIONS),
+    *((schemes.NoPE(), activation) for activation in settings.ACTIVATIONS),
   ],
   ids=str,
 )
