@@ -299,4 +299,5 @@ def test_a_record_of_many_heads_is_small():
     row = attention_statistics.row(values, masses, gold, 64, number)
     assert len(row['heads']) == 9 and len(row['binned']) == 3
     size += len(json.dumps(row))
-  assert size < 75_000
+  # With two numbers more a head than at first; 150 kB is too much.
+  assert size < 80_000

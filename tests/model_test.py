@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import attention, config, model, schemes, settings
+from posexp import attention, model, schemes, settings
 from tests import references, small
 
 SMALL = posexp.Model(layers=2, width=16, heads=2, feedforward=12)
