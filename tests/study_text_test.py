@@ -169,7 +169,13 @@ def test_regimes_are_compared():
   found.cells.loc[mine, ['token', 'order']] = (0.6, 0.3)
   text = text_of(found)
   assert 'base 10,000 and base 27 differ in their verdict on variant A' in text
-  assert 'remove the bias and keep base scaling (base 10,000, variant A' in text
+  fix = 'First fix: remove the bias and keep base scaling. Gain'
+  (line,) = (one for one in text.splitlines() if fix in one)
+  assert line.startswith('- base 10,000, variant A, zero-shot. First fix')
+  # What is said in how many cases comes first.
+  assert 'Of 2 cases of base, variant and schedule 2 are judged.' in text
+  assert 'claimed for the best option in 1 (base scaling alone in 1)' in text
+  assert 'its lead over every other option in 1.' in text
 
 
 def test_a_seed_that_diverged_is_named():

@@ -74,6 +74,8 @@ def compose(
   yield page.Heading(title(found), 1)
   yield page.Text(study.question, 'Question.')
   yield page.Text(memo_text.answer(found, cases), 'Answer.')
+  if lines := tuple(memo_text.by_case(found, cases)):
+    yield page.Bullets(lines)
   yield page.Text(memo_text.standing(found), 'Standing.')
   yield page.Text(memo_text.regimes(cases), 'Regimes.')
   for case in cases:

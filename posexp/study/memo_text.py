@@ -1,6 +1,7 @@
 """The answer of a memo in sentences, each chosen by a branch of the verdict."""
 
-from collections.abc import Callable, Sequence
+import collections
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from posexp import statistics
 from posexp.study import cells as evidence_lib
@@ -62,10 +63,70 @@ def answer(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
   )
   if fix == regression == cause:
     return f'{fix[0].upper()}{fix[1:]}.'
+  if differ(cases):
+    return _counted(found, cases)
   return (
     f'First fix: {fix}.{_numbers(found, cases)} The regression: {regression}. '
     f'What did it: {cause}.'
   )
+
+
+def differ(cases: Sequence[Case]) -> bool:
+  """Whether the cases of a regression have several answers."""
+  said = {(first_fix(c), regression_is(c), cause_is(c)) for c in cases}
+  return len(said) > 1
+
+
+def by_case(
+  found: evidence_lib.Evidence, cases: Sequence[Case]
+) -> Iterator[str]:
+  """The answer of each case of a regression, where they differ."""
+  if found.study.kind == 'choice' or not differ(cases):
+    return
+  for case in cases:
+    if case.branch not in OPEN:
+      yield (
+        f'{name(case)}. First fix: {first_fix(case)}.'
+        f'{_numbers(found, [case])} The regression: {regression_is(case)}. '
+        f'What did it: {cause_is(case)}.'
+      )
+  waiting = [name(case) for case in cases if case.branch in OPEN]
+  if waiting:
+    yield f'Open: {"; ".join(waiting)}.'
+
+
+def _counted(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
+  """What is said in how many cases, where they differ."""
+  judged = [case for case in cases if case.branch not in OPEN]
+  gained = [
+    found.study.shown(case.lead.option)
+    for case in judged
+    if case.lead.option in case.lead.improving
+  ]
+  beyond = sum(case.branch == compare.FIRST for case in judged)
+  fix = 'a gain over the deployed model is claimed in none'
+  if gained:
+    fix = (
+      f'a gain over the deployed model is claimed for the best option in '
+      f'{len(gained)} ({_times(gained)}), and its lead over every other option '
+      f'in {beyond}'
+    )
+  return (
+    f'Of {len(cases)} cases of base, variant and schedule {len(judged)} are '
+    f'judged. First fix: {fix}. The regression: '
+    f'{_times(map(regression_is, judged))}. What did it: '
+    f'{_times(map(cause_is, judged))}.'
+  )
+
+
+def _times(said: Iterable[str]) -> str:
+  """What was said, and how often.
+
+  >>> _times(['both', 'the bias', 'both'])
+  'both in 2; the bias in 1'
+  """
+  counts = collections.Counter(said)
+  return '; '.join(f'{what} in {n}' for what, n in counts.most_common())
 
 
 def _numbers(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
