@@ -13,6 +13,7 @@ from posexp import (
   changes,
   config,
   evaluate,
+  factors,
   lengths,
   model,
   records,
@@ -256,6 +257,13 @@ def test_an_adapted_run_is_evaluated_again_under_its_name():
   assert again.changes == () and again.steps_before == 10
   other = run.retrofit(schemes.RoPE(), evaluate=where)
   assert other.name == f'{run.name} -> RoPE()'
+
+
+def test_a_search_of_factors_is_beyond_what_the_root_was_trained_at():
+  run = ROOT.retrofit(schemes.RoPE(), train=SHORT)
+  factors.check(run, 16)
+  with pytest.raises(ValueError, match='above the trained 12, got 12'):
+    factors.check(run, 12)
 
 
 def test_a_frozen_optimiser_has_no_state_for_content():

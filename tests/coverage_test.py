@@ -88,6 +88,20 @@ def test_interpolation_needs_no_new_phase_and_extrapolation_does():
   assert shares(rope, 64, rope)['phases'] > 0.1
 
 
+def test_what_was_used_before_an_adaptation_is_known_too():
+  dims, scheme = schemes.Dims(64, 4, 16), schemes.ALiBi()
+
+  def new(train_length, *adapted):
+    return coverage.compare(
+      scheme, train_length=train_length, length=64, dims=dims, adapted=adapted
+    ).shares['distances']
+
+  assert new(64) == new(64, (scheme, 32)) == new(32, (scheme, 64)) == 0
+  assert new(32) == new(32, (scheme, 16)) == 0.5
+  # Under another scheme there was nothing to learn of this one.
+  assert new(32, (schemes.NoPE(), 64)) == 0.5
+
+
 def test_attention_mass_is_that_of_the_weights():
   # With ALiBi and queries of zero, weights are exp(-m n) over their sum.
   shape = config.Model(layers=1, width=16, heads=2)

@@ -50,10 +50,11 @@ def periods(study: plan.Study, by_regime: Mapping[str, Periods]) -> bytes:
       ):
         spot.axhline(length, color=figures.GREY, lw=0.8, zorder=1)
         spot.text(
-          0.01,
+          0.99,
           length * 1.06,
           f'{word}: {length:,}',
           color=figures.GREY,
+          ha='right',
           transform=spot.get_yaxis_transform(),
         )
       spot.set_xlabel('pair of dimensions')
