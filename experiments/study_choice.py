@@ -53,7 +53,11 @@ UNTESTED = (
 
 SIZES = {
   'small': study_sizes.small(
-    factor=4, stands_for=2048, seeds=(0, 1, 2, 3, 4, 5), transfers=SMALL
+    factor=4,
+    stands_for=2048,
+    steps=6000,
+    seeds=(0, 1, 2, 3, 4, 5),
+    transfers=SMALL,
   ),
   'full': study_sizes.full(factor=4, trained=2048, seeds=(0, 1, 2, 3, 4, 5)),
 }

@@ -122,6 +122,7 @@ def small(
   *,
   factor: int,
   stands_for: int,
+  steps: int,
   seeds: tuple[int, ...],
   transfers: tuple[str, ...],
 ) -> Size:
@@ -144,7 +145,7 @@ def small(
     model=config.Model(layers=3, heads=2, feedforward=128),
     train=config.Train(
       length=trained,
-      steps=8000,
+      steps=steps,
       batch=64,
       learning_rate=3e-3,
       checkpoint_every=1000,
