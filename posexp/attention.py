@@ -150,9 +150,11 @@ def core(
   queries, keys = q_BxQxHxE.shape[1], k_BxHxKxE.shape[2]
   size = choice.block_size(scheme, block, queries, keys, implementation)
   if size is None:
-    weights_BxHxQxK = weights(
+    logits_BxHxQxK = logits(
       scheme, params, rows, columns, content, q_at, k_at, window
-    ).astype(v_BxHxKxE.dtype)
+    )
+    weights_BxHxQxK = normalise(scheme, logits_BxHxQxK)
+    weights_BxHxQxK = weights_BxHxQxK.astype(v_BxHxKxE.dtype)
     mixed = jnp.einsum('bhqk,bhke->bhqe', weights_BxHxQxK, v_BxHxKxE)
     return mixed.swapaxes(1, 2)
   if implementation == 'pallas' and keys_BxHxKxE is not None:
@@ -171,24 +173,6 @@ def core(
   return mixed.swapaxes(1, 2)
 
 
-def weights(
-  scheme: schemes.Scheme,
-  params: schemes.Params,
-  rows: blockwise.Tokens,
-  columns: blockwise.Tokens,
-  content_BxQxHxE: Array,
-  q_at: schemes.At,
-  k_at: schemes.At,
-  window: int | None = None,
-) -> Array:
-  """The weight of each key for each query, B x H x Q x K, float32.
-
-  The queries, rotated in `rows` and as content, are divided by sqrt(E).
-  """
-  args = scheme, params, rows, columns, content_BxQxHxE, q_at, k_at, window
-  return normalise(scheme, logits(*args))
-
-
 def logits(
   scheme: schemes.Scheme,
   params: schemes.Params,
@@ -199,7 +183,11 @@ def logits(
   k_at: schemes.At,
   window: int | None = None,
 ) -> Array:
-  """What `weights` are made of; blockwise.LOWEST for keys that are not seen."""
+  """The logit of each key for each query, B x H x Q x K, float32.
+
+  blockwise.LOWEST for keys that are not seen. The queries, rotated in `rows`
+  and as content, are divided by sqrt(E).
+  """
   seen = blockwise.seen(rows, columns, window)
   logits_BxHxQxK = blockwise.score(scheme, params, rows, columns)
   logits_BxHxQxK = jnp.where(seen, logits_BxHxQxK, blockwise.LOWEST)
