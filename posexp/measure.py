@@ -24,12 +24,7 @@ def parameters(run: config.Run) -> dict[str, int]:
 def positional(net: model.Transformer) -> list[jax.ShapeDtypeStruct]:
   """The shapes of what a model's scheme learns, in all layers."""
   leaves = jax.tree_util.tree_leaves_with_path(model.shapes(net))
-  ours = {model.POSITION, model.POSITION_INPUT}
-  return [
-    leaf
-    for path, leaf in leaves
-    if ours & {str(getattr(entry, 'key', '')) for entry in path}
-  ]
+  return [leaf for path, leaf in leaves if model.is_positional(path)]
 
 
 def forward_flops(

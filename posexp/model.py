@@ -249,6 +249,11 @@ def positional(
   return module.param(name, init, dims)
 
 
+def is_positional(path: tuple[Any, ...]) -> bool:
+  """Whether a leaf of the parameters is of position, by its path."""
+  return any(key.key in (POSITION, POSITION_INPUT) for key in path)
+
+
 def _flat(x_BxLxD: Array) -> Array:
   return x_BxLxD.reshape(-1, x_BxLxD.shape[-1])
 

@@ -48,9 +48,8 @@ def initial_params(run: config.Run, seed: Array) -> Params:
 
 def positional(params: Params) -> Params:
   """Which parameters are those of position, a tree of booleans."""
-  kinds = model.POSITION, model.POSITION_INPUT
-  here = lambda path, _: any(key.key in kinds for key in path)
-  return jax.tree_util.tree_map_with_path(here, params)
+  mine = lambda path, _: model.is_positional(path)
+  return jax.tree_util.tree_map_with_path(mine, params)
 
 
 def optimiser(train: config.Train) -> optax.GradientTransformation:
@@ -284,16 +283,8 @@ def from_weights(
   run: config.Run, on: jax.sharding.Mesh, params: Params
 ) -> State:
   """The state that an adaptation starts from, weights of all seeds given."""
-  one = functools.partial(_before_steps, run)
-  seeded = PartitionSpec(sharding.SEED)
-  every = jax.shard_map(
-    lambda params: sharding.each_seed(one, on, len(run.seeds), params),
-    mesh=on,
-    in_specs=seeded,
-    out_specs=seeded,
-    check_vma=False,
-  )
-  return jax.jit(every)(sharding.pad_seeds(params, on, len(run.seeds)))
+  every = jax.jit(jax.vmap(functools.partial(_before_steps, run)))
+  return sharding.pad_seeds(every(params), on, len(run.seeds))
 
 
 def seeds_array(run: config.Run, on: jax.sharding.Mesh) -> Array:
