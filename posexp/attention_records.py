@@ -17,6 +17,7 @@ _TYPES = {
   **dict.fromkeys(('distance', 'value', 'baseline'), 'float64'),
 }
 COLUMNS = tuple(_TYPES)
+EMPTY = pd.DataFrame(columns=list(COLUMNS)).astype(_TYPES)
 
 
 def load(
@@ -50,7 +51,7 @@ def load(
     for frame in _frames(known[digest], known)
   ]
   if not frames:
-    return pd.DataFrame(columns=list(COLUMNS)).astype(_TYPES)
+    return EMPTY
   table = pd.concat(frames, ignore_index=True)
   return table[list(COLUMNS)].astype(_TYPES)
 

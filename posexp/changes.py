@@ -9,8 +9,7 @@ from posexp import component, schemes
 def of_schemes(old: schemes.Scheme, new: schemes.Scheme) -> tuple[str, ...]:
   """What turns one scheme into another, a phrase a change.
 
-  Terms are matched by class, in order. A retrofit that changes one factor has
-  one phrase.
+  A retrofit that changes one factor has one phrase.
 
   >>> rope, alibi = schemes.RoPE(), schemes.ALiBi()
   >>> of_schemes(rope, schemes.RoPE(schemes.NTK(8)) + alibi)

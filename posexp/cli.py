@@ -116,8 +116,7 @@ def _memo(workdir: str | os.PathLike) -> None:
 
   found = memo.load(workdir)
   print(memo.answer(found))
-  blocks = mechanisms.blocks(found, workdir)
-  for path in memo.publish(found, workdir, blocks):
+  for path in memo.publish(found, workdir, mechanisms.blocks(found)):
     print(f'{path.suffix[1:]}: {path}')
 
 

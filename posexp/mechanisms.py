@@ -5,33 +5,25 @@ what a position is worth to a logit is as measured in the runs themselves.
 """
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from posexp import attention_records, schemes
+from posexp import schemes
 from posexp.study import cells, mechanism_figures, page, plan
 
 UNSCALED = 'unscaled'
 
 
-def blocks(
-  found: cells.Evidence, workdir: str | os.PathLike
-) -> Iterator[page.Block]:
+def blocks(found: cells.Evidence) -> Iterator[page.Block]:
   """What rotations encode, what scaling does to them, what a bias does.
 
   Then what the heads were seen to do with it.
-
-  Args:
-    found: the tables of a study.
-    workdir: where its records are.
   """
   yield from _rotations(found)
   yield from _biases(found)
-  seen = attention_records.load(workdir, found.runs)
-  seen = seen[seen['length'] == found.study.target]
+  seen = found.heads[found.heads['length'] == found.study.target]
   good = found.cells.loc[found.cells['admitted'], ['digest', 'seed']]
   seen = seen.merge(good.drop_duplicates(), on=['digest', 'seed'])
   yield from _worth(found, seen)

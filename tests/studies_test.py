@@ -86,7 +86,7 @@ def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   assert 'not admitted' in (workdir / 'memo.md').read_text()
   # As if all had been.
   good = found._replace(cells=found.cells.assign(admitted=True))
-  blocks = list(mechanisms.blocks(good, workdir))
+  blocks = list(mechanisms.blocks(good))
   assert [b.text for b in blocks if isinstance(b, page.Heading)] == [
     'What rotations encode, and what scaling does to them',
     'What each bias does to neighbouring distances',

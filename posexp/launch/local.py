@@ -103,14 +103,14 @@ def _one(
   evaluate.Evaluator(run, on).check()
   for n in run.lengths:
     evaluate.examples(run.task, n, run.evaluate.number(n))
-  _tell_of_parent(run, workdir, tell)
+  parent = _parent(run, workdir, tell)
   make = _train if run.train.steps else _moved
   trained = make(run, workdir, on, tell)
   begun = time.monotonic()
   results, outcomes, looks = _evaluate(run, trained.params, on, tell)
   trained.seconds['evaluate'] = time.monotonic() - begun
   trained.seconds['total'] = time.monotonic() - start
-  record = _record(run, workdir, on, trained, results, looks)
+  record = _record(run, parent, on, trained, results, looks)
   records.write(workdir, record, outcomes)
   # The trained length, but for a task that does not exist there.
   told = min(run.lengths, key=lambda n: abs(n - run.trained_length))
@@ -122,12 +122,12 @@ def _one(
   )
 
 
-def _tell_of_parent(
+def _parent(
   run: config.Run, workdir: pathlib.Path, tell: progress.Progress
-) -> None:
-  """Says, before any compute, where a retrofit's numbers will not count."""
+) -> dict[str, Any] | None:
+  """The parent's record; says, before any compute, where no number counts."""
   if run.parent is None:
-    return
+    return None
   record = records.read(workdir, run.parent.digest)
   if record is None:
     raise records.Damaged(
@@ -142,6 +142,7 @@ def _tell_of_parent(
       f'{best:.3f}, gate {gate:.3f}), so no number of this one is admitted: '
       'train it for more steps'
     )
+  return record
 
 
 def _train(
@@ -289,14 +290,16 @@ def _advance(
 
 def _record(
   run: config.Run,
-  workdir: pathlib.Path,
+  parent: dict[str, Any] | None,
   on: jax.sharding.Mesh,
   trained: Trained,
   results: list[dict[str, Any]],
   looks: Looks,
 ) -> dict[str, Any]:
-  """All that is kept of a run, as plain JSON values."""
-  parent = run.parent
+  """All that is kept of a run, as plain JSON values.
+
+  `parent` is the record of the run's parent, if it has one.
+  """
   if parent is None:
     learned = {
       str(r['seed']): r['token']
@@ -305,16 +308,14 @@ def _record(
     }
     gate = records.GATE if run.task.gate is None else run.task.gate
   else:
-    record = records.read(workdir, parent.digest)
-    assert record is not None
-    learned, gate = record['learned'], record.get('gate', records.GATE)
+    learned, gate = parent['learned'], parent.get('gate', records.GATE)
   return {
     'digest': run.digest,
     'name': run.name,
     'task': str(run.task),
     'scheme': str(run.scheme),
-    'parent': str(parent.scheme) if parent else None,
-    'parent_digest': parent.digest if parent else None,
+    'parent': parent and parent['scheme'],
+    'parent_digest': parent and parent['digest'],
     'trained_length': run.trained_length,
     'tokens': run.train.tokens,
     'changes': list(run.changes),

@@ -62,6 +62,7 @@ class Evidence(NamedTuple):
     runs: by digest what is kept of a record: name, scheme, seeds, seconds,
       device, versions, parameters, steps, the seeds whose training diverged,
       and when it was written.
+    heads: what the heads of the runs do, as `attention_records.load` gives it.
   """
 
   study: plan.Study
@@ -70,6 +71,7 @@ class Evidence(NamedTuple):
   latency: pd.DataFrame
   missing: tuple[plan.Cell, ...]
   runs: dict[str, dict[str, Any]]
+  heads: pd.DataFrame = attention_records.EMPTY
 
 
 def load(workdir: str | os.PathLike, study: plan.Study) -> Evidence:
@@ -89,13 +91,15 @@ def load(workdir: str | os.PathLike, study: plan.Study) -> Evidence:
     found[cell.digest] = _run(workdir, record)
   table = pd.concat([empty(_TYPES), *frames], ignore_index=True)
   table['admitted'] = admitted(study, table)
+  heads = attention_records.load(workdir, found)
   return Evidence(
     study,
     table.astype(_TYPES),
-    collapse(workdir, study),
+    collapse(heads),
     _latency(workdir, study, found),
     tuple(missing),
     found,
+    heads,
   )
 
 
@@ -104,16 +108,14 @@ def empty(types: dict[str, str]) -> pd.DataFrame:
   return pd.DataFrame(columns=list(types)).astype(types)
 
 
-def collapse(workdir: str | os.PathLike, study: plan.Study) -> pd.DataFrame:
+def collapse(heads: pd.DataFrame) -> pd.DataFrame:
   """Whether attention collapsed: digest, length, seed, collapsed, why.
 
   A run whose record, or whose root's, has no diagnostics has no rows; neither
   has a seed none of whose heads can be compared.
   """
-  digests = [cell.digest for cell in study.cells]
-  table = attention_records.load(workdir, digests)
   rows = []
-  for _, mine in table.groupby(['digest', 'length'], sort=False):
+  for _, mine in heads.groupby(['digest', 'length'], sort=False):
     if mine.loc[mine['distance'].isna(), 'baseline'].isna().all():
       continue
     for found in collapse_lib.verdict(mine):
