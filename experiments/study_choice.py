@@ -55,7 +55,7 @@ SIZES = {
   'small': study_sizes.small(
     factor=4,
     stands_for=2048,
-    steps=8000,
+    steps=12000,
     seeds=(0, 1, 2, 3, 4, 5),
     transfers=SMALL,
   ),

@@ -140,7 +140,7 @@ def small(
       pairs=6,
       names=8,
       count=8,
-      weights=(1.4, 0.6, 2.6, 1.3, 0.7),
+      weights=(1.3, 0.6, 2.4, 1.5, 0.8),
     ),
     model=config.Model(layers=3, heads=2, feedforward=128),
     train=config.Train(
