@@ -73,7 +73,10 @@ BAD = {name: (0.3, 0.1) for name in plan.OPTIONS if name != plan.SCALED}
     (
       {plan.DEPLOYED: (0.3, 0.0005)},
       {'noise': 0.0},
-      ['a preference and not a finding', 'regression: it is one of order.'],
+      [
+        'a preference and not a finding',
+        'regression: it is one of order. Task by task: of order in',
+      ],
     ),
     (
       {plan.DEPLOYED: (0.1, 0.4)},

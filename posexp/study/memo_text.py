@@ -66,8 +66,8 @@ def answer(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
   if differ(cases):
     return _counted(found, cases)
   return (
-    f'First fix: {fix}.{_numbers(found, cases)} The regression: {regression}. '
-    f'What did it: {cause}.'
+    f'First fix: {fix}.{_numbers(found, cases)} The regression: {regression}.'
+    f'{by_task(cases)} What did it: {cause}.'
   )
 
 
@@ -87,8 +87,8 @@ def by_case(
     if case.branch not in OPEN:
       yield (
         f'{name(case)}. First fix: {first_fix(case)}.'
-        f'{_numbers(found, [case])} The regression: {regression_is(case)}. '
-        f'What did it: {cause_is(case)}.'
+        f'{_numbers(found, [case])} The regression: {regression_is(case)}.'
+        f'{by_task([case])} What did it: {cause_is(case)}.'
       )
   waiting = [name(case) for case in cases if case.branch in OPEN]
   if waiting:
@@ -114,7 +114,7 @@ def _counted(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
   return (
     f'Of {len(cases)} cases of base, variant and schedule {len(judged)} are '
     f'judged. First fix: {fix}. The regression: '
-    f'{_times(map(regression_is, judged))}. What did it: '
+    f'{_times(map(regression_is, judged))}.{by_task(judged)} What did it: '
     f'{_times(map(cause_is, judged))}.'
   )
 
@@ -196,6 +196,31 @@ def regression_is(case: Case) -> str:
     case rules.NO_REGRESSION:
       return 'none can be claimed'
   return OPEN[found.branch]
+
+
+def by_task(cases: Sequence[Case]) -> str:
+  """Of what kind it is task by task, where that can be claimed; a sentence.
+
+  A mean over tasks is of the kind that most of them are: those that ask for
+  order are named.
+  """
+  claimed: dict[str, list[str]] = {rules.ORDER: [], rules.RETRIEVAL: []}
+  for case in cases:
+    assert case.regression is not None
+    for errors in case.regression.errors[1:]:
+      if errors.branch in claimed:
+        claimed[errors.branch].append(errors.task)
+  parts = [
+    f'of {kind} in ' + words.both(_told(tasks) if len(cases) > 1 else tasks)
+    for kind, tasks in claimed.items()
+    if tasks
+  ]
+  return f' Task by task: {", and ".join(parts)}.' if parts else ''
+
+
+def _told(tasks: Sequence[str]) -> list[str]:
+  counts = collections.Counter(tasks)
+  return [f'{task} ({n})' for task, n in counts.most_common()]
 
 
 def cause_is(case: Case) -> str:

@@ -55,6 +55,15 @@ def seeds(number: int) -> str:
   return '1 seed' if number == 1 else f'{number} seeds'
 
 
+def both(words: Sequence[str]) -> str:
+  """A list of what holds together.
+
+  >>> both(['a', 'b', 'c'])
+  'a, b and c'
+  """
+  return ' and '.join(', '.join(words).rsplit(', ', 1))
+
+
 def either(words: Sequence[str]) -> str:
   """A list as one says it.
 
