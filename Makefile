@@ -4,7 +4,9 @@ WORKDIR ?= runs/quickstart
 RUN = .venv/bin
 PEERS = .venv-peers/bin
 
-.PHONY: quickstart test bench bench-peers test-oldest docs digests clean
+CRASHES ?= 20
+
+.PHONY: quickstart test crash-test bench bench-peers test-oldest docs digests clean
 
 quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
 	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
@@ -14,6 +16,10 @@ test: .setup/dev  ## lint, types, doctests, tests
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/python -m pytest -n 2 --dist worksteal
+
+crash-test: .setup/dev  ## a grid killed at random moments, compared with one left alone
+	$(RUN)/python -m tests.crash --kills=$(CRASHES)
+	$(RUN)/python -m tests.crash --kills=$(CRASHES) --workers=2
 
 bench: .setup/user  ## tokens/s of a training step of each scheme
 	$(RUN)/posexp bench

@@ -2,16 +2,21 @@
 
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags
 
 from posexp import component, inform
-from posexp.options import FLAGS, HELP, exactly, numbers, writable
+from posexp.options import FLAGS, GIVEN, HELP, exactly, numbers, writable
 
 # Exit codes: a mistake in what was asked, a run that failed, an interruption.
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+# With these a grid was gone through, and there is something to show.
+ENDED = 0, FAILED
+# To the top of a terminal that is empty then.
+CLEAR = '\x1b[H\x1b[2J'
 
 
 def entry_point() -> None:
@@ -28,6 +33,9 @@ def main(argv: Sequence[str]) -> int:
   FLAGS.unparse_flags()
   for name in FLAGS:
     FLAGS[name].unparse()
+  GIVEN[:] = argv[1:]
+  if 'POSEXP_LAUNCHER' in os.environ:  # Ctrl-C is for the launcher alone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
   try:
     words = FLAGS(list(argv))[1:]
     if FLAGS.help or not words or words[0] == 'help':
@@ -45,6 +53,9 @@ def main(argv: Sequence[str]) -> int:
   except (ValueError, flags.Error) as error:
     print(f'posexp: {error}', file=sys.stderr)
     return BAD_INPUT
+  except KeyboardInterrupt:
+    print('posexp: interrupted', file=sys.stderr)
+    return INTERRUPTED
   except BrokenPipeError:  # `posexp schemes | head`
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
@@ -55,6 +66,7 @@ def run(words: list[str]) -> int:
   from posexp.launch import grid
 
   (file,) = exactly(words, ['FILE'], 'run')
+  _take_cores()
   experiment = grid.read(file, FLAGS.size)
   runs = experiment.runs
   if experiment.planned is not None:
@@ -67,7 +79,7 @@ def run(words: list[str]) -> int:
     runs = grid.select(runs, FLAGS.only)
   workdir = pathlib.Path(FLAGS.workdir or f'runs/{pathlib.Path(file).stem}')
   code = _execute(runs, workdir)
-  if code != INTERRUPTED and not FLAGS.dry_run:
+  if code in ENDED and not FLAGS.dry_run:
     _present(experiment.module, runs, workdir)
   return code
 
@@ -94,7 +106,7 @@ def _study(planned, file: str) -> int:
   code = _execute(grid.plan(runs), workdir)
   if FLAGS.dry_run:
     print(studies.outlook(planned))
-  elif code != INTERRUPTED:
+  elif code in ENDED:
     try:
       studies.measure_latency(planned, workdir)
     except KeyboardInterrupt:
@@ -124,6 +136,7 @@ def evaluate(words: list[str]) -> int:
   """Evaluates the finished runs of a work directory at other lengths."""
   from posexp.launch import again, grid
 
+  _take_cores()
   if len(words) != 2:
     exactly(words, ['WORKDIR'], 'evaluate')
   workdir = pathlib.Path(words[0])
@@ -143,34 +156,29 @@ def evaluate(words: list[str]) -> int:
     seeds=FLAGS.seeds and numbers('seeds', '0,1,2'),
   )
   code = _execute(runs, workdir)
-  if code != INTERRUPTED and not FLAGS.dry_run:
+  if code in ENDED and not FLAGS.dry_run:
     _present(None, grid.plan(runs), workdir)
   return code
 
 
+def _take_cores() -> None:
+  """Before an experiment file can make JAX look for its devices."""
+  from posexp.launch import conduct
+
+  conduct.take_cores(FLAGS.workers)
+
+
 def _execute(runs, workdir: pathlib.Path) -> int:
   """Computes what is missing of the runs, or says what it would take."""
-  from posexp import measure, sharding
-  from posexp.launch import grid, local, progress
+  from posexp.launch import conduct, grid, local
 
-  sharding.use_all_cores()
   grid.check(runs, workdir)
   if FLAGS.dry_run:
     print(grid.estimate(runs))
     return 0
   writable(workdir)
-  sharding.cache_compilations()
-  total = sum(measure.run_flops(r) for r in runs)
-  with progress.Progress(total, workdir / 'log.txt') as tell:
-    try:
-      failures = local.execute(runs, workdir, tell)
-    except KeyboardInterrupt:
-      tell.note(
-        'interrupted: what is finished is kept; the same command goes on from '
-        'the last checkpoint'
-      )
-      return INTERRUPTED
-  return FAILED if failures else 0
+  launch = local.Launch(retries=FLAGS.retries)
+  return conduct.conduct(runs, workdir, launch, FLAGS.workers)
 
 
 def show(words: list[str]) -> int:
@@ -179,6 +187,21 @@ def show(words: list[str]) -> int:
 
   (workdir,) = exactly(words, ['WORKDIR'], 'show')
   print(tables.text(records.load(workdir)))
+  return 0
+
+
+def show_status(words: list[str]) -> int:
+  """Prints what became of the runs of a work directory so far."""
+  from posexp.launch import status
+
+  (workdir,) = exactly(words, ['WORKDIR'], 'status')
+  try:
+    for text in status.followed(workdir) if FLAGS.follow else ():
+      print(f'{CLEAR if sys.stdout.isatty() else ""}{text}', flush=True)
+  except KeyboardInterrupt:
+    return INTERRUPTED
+  if not FLAGS.follow:
+    print(status.text(workdir))
   return 0
 
 
@@ -255,6 +278,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'run': run,
   'evaluate': evaluate,
   'show': show,
+  'status': show_status,
   'memo': write_memo,
   'bench': bench,
   'measure': measure_costs,

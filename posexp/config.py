@@ -1,6 +1,7 @@
 """What a run is: frozen dataclasses that are complete, hashed and saved."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from typing import Any
@@ -202,7 +203,7 @@ class Run(component.Component):
     warm = f', bias warmed in over {train.warm_in}' if train.warm_in else ''
     return f'{train.steps} steps at {at}{only}{warm}'
 
-  @property
+  @functools.cached_property
   def digest(self) -> str:
     """Sixteen hexadecimal digits that name this whole configuration."""
     return digest(self.to_dict())

@@ -2,6 +2,9 @@
 
 import os
 import pathlib
+import stat
+import sys
+from collections.abc import Iterator
 
 from absl import flags
 
@@ -12,6 +15,8 @@ HELP = """posexp: controlled experiments on position in transformers.
                          the finished runs of a work directory again, at other
                          lengths, from their saved weights
   posexp show WORKDIR    the results under a work directory, as a table
+  posexp status WORKDIR  which runs are done, running and where, failed and why,
+                         and what remains; with --follow until all is done
   posexp memo WORKDIR    the decision that the study in a work directory comes
                          to, by written rules: an answer, and a memo with all
                          numbers, as Markdown and as HTML
@@ -38,6 +43,9 @@ Flags of run:
   --set=FIELD=VALUE change a field in every run, e.g. --set=train.steps=500
                     (may be given several times)
   --seeds=0,1,2     other seeds than the file's, for every run
+  --workers=2       processes that share out the cores and the runs (of a CPU;
+                    default: 1); any number of commands may share a --workdir
+  --retries=1       how often a run that failed is tried again
   --dry_run         print the runs, their sizes and an estimate; compute nothing
   --size=small      of a study: `small` for two cores, `full` for accelerators
 
@@ -67,7 +75,11 @@ Flags of measure, with --heads, --head_width and --workdir (runs/measure):
                                    program in a process of its own
 
 A run that is finished is never computed again; one that was interrupted goes
-on from its last checkpoint when the same command is given again.
+on from its last checkpoint when the same command is given again. SIGINT and
+SIGTERM (Ctrl-C, a batch system) save what is under way first.
+
+Exit codes: 0 done, 1 some run failed, 2 bad input, 3 the disk is full,
+130 and 143 stopped by SIGINT and by SIGTERM.
 
   posexp run experiments/quickstart.py --dry_run
   posexp explain 'RoPE(NTK(4)) + ALiBi()' --train_length=64 --target=256
@@ -75,6 +87,8 @@ on from its last checkpoint when the same command is given again.
   posexp run my_file.py --only=ALiBi --set=train.steps=200 --seeds=0,1
 """
 
+# What the command was given, for workers that repeat it.
+GIVEN: list[str] = []
 FLAGS = flags.FlagValues()
 FLAGS.set_gnu_getopt(True)
 flags.DEFINE_string('workdir', None, 'where records go', flag_values=FLAGS)
@@ -85,6 +99,9 @@ flags.DEFINE_list('seeds', None, 'other seeds', flag_values=FLAGS)
 flags.DEFINE_list('lengths', None, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_integer('examples', None, 'how many', flag_values=FLAGS)
 flags.DEFINE_integer('window', None, 'in tokens', flag_values=FLAGS)
+flags.DEFINE_integer('workers', 1, 'processes', flag_values=FLAGS)
+flags.DEFINE_integer('retries', 1, 'of a run', lower_bound=0, flag_values=FLAGS)
+flags.DEFINE_bool('follow', False, 'live', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)
 flags.DEFINE_string('data_dir', None, 'frozen sets', flag_values=FLAGS)
 flags.DEFINE_integer('train_length', 64, 'in tokens', flag_values=FLAGS)
@@ -110,12 +127,29 @@ def writable(workdir: pathlib.Path, flag: str = '--workdir') -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     probe = workdir / f'.probe.{os.getpid()}'
     probe.touch()
-    probe.unlink()
+    probe.unlink(missing_ok=True)
   except OSError as error:
     raise ValueError(
       f'cannot write to the work directory {workdir} ({error.strerror}): give '
       f'another with {flag}'
     ) from None
+  for why in _unsafe(workdir):
+    print(f'posexp: note: {workdir} {why}', file=sys.stderr)
+
+
+def _unsafe(workdir: pathlib.Path) -> Iterator[str]:
+  """Why others than the user could change what is in a directory."""
+  found = workdir.stat()
+  if found.st_mode & stat.S_IWOTH:
+    yield (
+      'may be written to by everyone, and what is read from it is trusted: '
+      f'`chmod o-w {workdir}` unless that is meant'
+    )
+  if found.st_uid != os.getuid():
+    yield (
+      'belongs to another user, and what is read from it is trusted: give a '
+      '--workdir of your own unless that is meant'
+    )
 
 
 def numbers(flag: str, such_as: str) -> tuple[int, ...]:

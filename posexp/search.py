@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from posexp import component, config, factors, schemes
-from posexp.launch import local, progress
+from posexp.launch import progress, single
 
 # As in the paper: the individuals at the start, the best that become parents,
 # and the children of a generation, one half mutated and one half crossed.
@@ -163,7 +163,7 @@ def longrope_of(
       work, done = evaluated - done, evaluated
       bar.advance(work, f'LongRoPE for {run.name} at {length}: {best:.4f}')
 
-    params = local.weights(run, workdir, bar)
+    params = single.weights(run, workdir, bar)
     return longrope(
       run, params, length, evaluations=evaluations, tell=tell, **options
     )

@@ -25,7 +25,7 @@ from posexp import (
   train,
   warmin,
 )
-from posexp.launch import local, progress
+from posexp.launch import local, progress, single
 from tests import small
 
 ROOT = small.run(
@@ -38,7 +38,7 @@ BOTH = schemes.RoPE(schemes.NTK(2)) + schemes.T5(buckets=4, max_distance=8)
 
 def weights(run, workdir):
   with progress.Progress(1.0, workdir / 'log.txt') as tell:
-    return local.weights(run, workdir, tell)
+    return single.weights(run, workdir, tell)
 
 
 @pytest.fixture(scope='module')
@@ -204,7 +204,7 @@ def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
 
   run, path = ADAPTED[0], tmp_path / 'cut'
   assert not small.execute(path, ROOT)
-  made = local._store
+  made = single._store
 
   def cut(*args):
     store = made(*args)
@@ -220,9 +220,9 @@ def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(train, 'CHUNK', 2)
-    patch.setattr(local, '_store', cut)
+    patch.setattr(single, '_store', cut)
     assert small.execute(path, run) == {run.digest: 'pulled the plug'}
-    patch.setattr(local, '_store', made)
+    patch.setattr(single, '_store', made)
     assert not small.execute(path, run)
   assert 'resumed' in (path / 'log.txt').read_text()
   one, other = weights(run, path), weights(run, workdir)

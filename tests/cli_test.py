@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -73,6 +75,20 @@ def test_the_table_is_of_the_runs_that_were_asked_for(
   assert 'NTK' not in capsys.readouterr().out
   assert call('run', file, '--dry_run', '--seeds=7,8', '--set=seeds=9') == 0
   assert '7,8' in capsys.readouterr().out
+
+
+def test_a_file_that_starts_jax_itself_still_has_every_core(tmp_path):
+  path = tmp_path / 'early.py'
+  path.write_text(f'import jax\nprint(jax.device_count(), "devices")\n{TINY}')
+  root = str(pathlib.Path(__file__).parents[1])
+  told = subprocess.run(
+    [sys.executable, '-m', 'posexp', 'run', str(path), '--dry_run'],
+    env={**os.environ, 'PYTHONPATH': root, 'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout
+  assert told.startswith(f'{len(os.sched_getaffinity(0))} devices\n')
 
 
 def test_a_failure_and_an_interruption_have_exit_codes(

@@ -18,7 +18,7 @@ from posexp import (
   sharding,
   tasks,
 )
-from posexp.launch import local, progress
+from posexp.launch import progress, single
 from tests import recorded, small
 
 HEALTHY = {'finite': 1.0, 'entropy': 0.3, 'first': 0.1, 'rank_share': 0.02}
@@ -171,7 +171,7 @@ def changed(trained, tmp_path, make, scheme=None):
   """Verdicts at the trained length on a model that was tampered with."""
   run, workdir = trained
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    params = jax.tree.map(np.array, local.weights(run, workdir, tell))
+    params = jax.tree.map(np.array, single.weights(run, workdir, tell))
   make(params)
   on = sharding.mesh(len(run.seeds), run.train.batch)
   run = dataclasses.replace(run, scheme=scheme or run.scheme)

@@ -26,7 +26,7 @@ from posexp import (
   tasks,
   train,
 )
-from posexp.launch import grid, local, progress
+from posexp.launch import failures, grid, local, progress
 from tests import small
 
 NUMBERS = ('exact', 'token', 'order', 'retrieval', 'first_error', 'diverged')
@@ -234,12 +234,18 @@ class Crashing(schemes.Scheme):
 
 
 def test_only_what_nobody_foresaw_leaves_a_traceback(tmp_path):
-  foreseen, crash = (small.run(scheme=s) for s in (Broken(), Crashing()))
+  crash = small.run(scheme=Crashing())
+  foreseen = crash.retrofit(schemes.NoPE())
   assert len(small.execute(tmp_path, foreseen, crash)) == 2
-  (path,) = tmp_path.rglob('failure.txt')
-  assert path.parent == records.run_directory(tmp_path, crash.digest)
-  assert 'RuntimeError: out of luck' in path.read_text()
-  assert str(path) in (tmp_path / 'log.txt').read_text()
+  told, path = (
+    records.run_directory(tmp_path, run.digest) / failures.NAME
+    for run in (foreseen, crash)
+  )
+  assert failures.read(told.parent)['traceback'] == []
+  lines = failures.read(path.parent)['traceback']
+  assert 'RuntimeError: out of luck' in lines
+  log = (tmp_path / 'log.txt').read_text()
+  assert str(path) in log and str(told) not in log
 
 
 @pytest.mark.usefixtures('quick_compiles')
@@ -312,7 +318,7 @@ def test_a_run_that_fails_at_its_end_is_counted_once(tmp_path, monkeypatch):
   def fail(*_):
     raise ValueError('no room for the record')
 
-  monkeypatch.setattr(local.records, 'write', fail)
+  monkeypatch.setattr(local.single.records, 'write', fail)
   run = small.run()
   total = measure.run_flops(run)
   with progress.Progress(total, tmp_path / 'log.txt') as tell:

@@ -6,6 +6,9 @@ import pathlib
 from posexp import config, schemes, tasks
 from posexp.launch import grid, local, progress
 
+# A test that fails should say so at once.
+RETRIES = 0
+
 
 def run(**changes) -> config.Run:
   """One layer, a few steps; `changes` are fields of the run."""
@@ -31,4 +34,5 @@ def execute(workdir: pathlib.Path, *runs: config.Run) -> dict[str, str]:
   """Runs a grid quietly and returns its failures."""
   workdir.mkdir(parents=True, exist_ok=True)
   with progress.Progress(1.0, workdir / 'log.txt') as tell:
-    return local.execute(grid.plan(runs), workdir, tell)
+    launch = local.Launch(retries=RETRIES)
+    return local.execute(grid.plan(runs), workdir, tell, launch)

@@ -1,358 +1,237 @@
-"""Executing runs one after another in this process."""
+"""Executing a grid in this process, beside others that share its directory."""
 
-import functools
-import json
+import dataclasses
+import errno
+import os
 import pathlib
+import socket
 import time
 import traceback
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
-from posexp import (
-  checkpoint,
-  config,
-  datasets,
-  diagnose,
-  evaluate,
-  measure,
-  records,
-  retrofit,
-  sharding,
-  train,
-)
-from posexp.launch import environment, progress
+from posexp import config, measure, records
+from posexp.launch import claims, failures, progress, single, stop
 
 Failures = dict[str, str]
-# Rows of coverage and of diagnostics, see `diagnose.report`.
-Looks = dict[str, list[dict[str, Any]]]
+
+# How often a run that failed is tried again, unless its configuration is why.
+RETRIES = 1
+# Seconds between two looks at runs that another process has.
+POLL = 0.5
+# Bytes that the disk is short of: one's own share of it, or all of it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Trained(NamedTuple):
-  """The parameters of a run, how they came about, and what it took."""
+class Full(Exception):
+  """The disk is full: nothing can be finished until there is room again.
 
-  params: Any
-  losses_SxC: np.ndarray
-  diverged_S: np.ndarray
-  transfer: dict[str, Any] | None
-  seconds: dict[str, float]
+  Attributes:
+    code: what the process ends with.
+  """
+
+  code = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+  """One call of `posexp run`, all of its workers included.
+
+  Attributes:
+    name: tells it from any other.
+    retries: how often a run that failed is tried again.
+  """
+
+  name: str = dataclasses.field(
+    default_factory=lambda: (
+      f'{socket.gethostname()}-{os.getpid()}-{time.time_ns()}'
+    )
+  )
+  retries: int = RETRIES
 
 
 def execute(
-  runs: Iterable[config.Run], workdir: pathlib.Path, tell: progress.Progress
+  runs: Iterable[config.Run],
+  workdir: pathlib.Path,
+  tell: progress.Progress,
+  launch: Launch | None = None,
 ) -> Failures:
   """Computes what is missing of a planned grid; a failure stops nothing else.
 
+  Any number of processes may do so at once: what another one computes is
+  waited for, and taken over should that one die.
+
   Returns:
     One sentence for each run that failed, by digest.
-  """
-  failures: Failures = {}
-  for run in runs:
-    effort, begun = measure.run_flops(run), tell.done
-    try:
-      if records.read(workdir, run.digest) is not None:
-        tell.skip(effort)
-        continue
-      if run.parent is not None and run.parent.digest in failures:
-        raise records.Damaged(f'its parent failed: {run.parent.name}')
-      _one(run, workdir, tell)
-    except KeyboardInterrupt:
-      raise
-    except Exception as error:
-      sentence = str(error).strip() or type(error).__name__
-      failures[run.digest] = sentence
-      # What it did before it failed is counted already.
-      tell.skip(effort - (tell.done - begun))
-      tell.note(f'failed  {run.name}: {sentence}')
-      if not isinstance(error, ValueError):
-        path = records.run_directory(workdir, run.digest) / 'failure.txt'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback.format_exc())
-        tell.note(f'        the traceback is in {path}')
-  return failures
-
-
-def weights(
-  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
-) -> Any:
-  """The parameters of a finished run, with the seeds as first axis.
 
   Raises:
-    ValueError: if the run has not finished, or its weights cannot be read.
+    Full: one sentence, if there is no room for what was computed.
+    stop.Stopped: if that was asked for, once what was under way is kept.
   """
-  if records.read(workdir, run.digest) is None:
-    raise ValueError(
-      f'{run.name} has not finished in {workdir}: run it first, with the same '
-      'configuration'
-    )
-  on = sharding.mesh(len(run.seeds), run.train.batch)
-  return _weights(run, workdir, on, tell).params
+  waiting = list(runs)
+  here = _Here(workdir, tell, launch or Launch(), {r.digest for r in waiting})
+  while waiting:
+    left = [run for run in waiting if not here.settled(run)]
+    if len(left) == len(waiting):
+      time.sleep(POLL)
+    waiting = left
+  return here.failures
 
 
-def _one(
-  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
-) -> None:
-  start = time.monotonic()
-  on = sharding.mesh(len(run.seeds), run.train.batch)
-  directory = records.run_directory(workdir, run.digest)
-  directory.mkdir(parents=True, exist_ok=True)
-  (directory / 'config.json').write_text(json.dumps(run.to_dict(), indent=1))
-  # Too little memory and a damaged set are told before any training.
-  evaluate.Evaluator(run, on).check()
-  for n in run.lengths:
-    evaluate.examples(run.task, n, run.evaluate.number(n))
-  parent = _parent(run, workdir, tell)
-  make = _train if run.train.steps else _moved
-  trained = make(run, workdir, on, tell)
-  begun = time.monotonic()
-  results, outcomes, looks = _evaluate(run, trained.params, on, tell)
-  trained.seconds['evaluate'] = time.monotonic() - begun
-  trained.seconds['total'] = time.monotonic() - start
-  record = _record(run, parent, on, trained, results, looks)
-  records.write(workdir, record, outcomes)
-  # The trained length, but for a task that does not exist there.
-  told = min(run.lengths, key=lambda n: abs(n - run.trained_length))
-  right = [r['token'] for r in results if r['length'] == told]
-  tell.note(
-    f'done    {run.name}: '
-    f'{min(right):.3f} to {max(right):.3f} right at {told} '
-    f'({progress.duration(trained.seconds["total"])})'
-  )
+class _Here:
+  """What this process does of a grid."""
 
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    tell: progress.Progress,
+    launch: Launch,
+    planned: set[str],
+  ):
+    self.workdir, self.tell, self.launch = workdir, tell, launch
+    self.planned = planned
+    self.failures: Failures = {}
 
-def _parent(
-  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
-) -> dict[str, Any] | None:
-  """The parent's record; says, before any compute, where no number counts."""
-  if run.parent is None:
-    return None
-  record = records.read(workdir, run.parent.digest)
-  if record is None:
-    raise records.Damaged(
-      f'its parent {run.parent.name} has no record in {workdir}: run the '
-      'parent first, in the same work directory'
-    )
-  best = max((accuracy or 0) for accuracy in record['learned'].values())
-  gate = record.get('gate', records.GATE)
-  if best < gate:
-    tell.note(
-      f'note    {run.name}: no seed of the trained run learned the task (best '
-      f'{best:.3f}, gate {gate:.3f}), so no number of this one is admitted: '
-      'train it for more steps'
-    )
-  return record
+  def settled(self, run: config.Run) -> bool:
+    """Whether a run has finished or failed; it is computed if it is free."""
+    stop.obey()
+    try:
+      if self._finished(run):
+        self._tidied(run)
+        self.tell.skip(measure.run_flops(run))
+        return True
+      if self._awaits(run):
+        return False
+      directory = records.run_directory(self.workdir, run.digest)
+      with claims.claimed(directory) as claim:
+        # It may have been finished, or given up, since the look above.
+        if claim is None or self._finished(run):
+          return False
+        sentence = (
+          self._given_up(directory)
+          or self._orphaned(run)
+          or self._computed(run, claim)
+        )
+    except (ValueError, OSError) as error:
+      if is_full(error):
+        raise full(self.workdir) from error
+      sentence = str(error)
+      self.tell.note(f'failed  {run.name}: {sentence}')
+    if sentence:
+      self.failures[run.digest] = sentence
+      self.tell.skip(measure.run_flops(run))
+    return True
 
+  def _finished(self, run: config.Run) -> bool:
+    return records.read(self.workdir, run.digest) is not None
 
-def _train(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> Trained:
-  """Trains from the newest checkpoint, or the start, or a parent's weights."""
-  moved = _moved(run, workdir, on, tell) if run.parent else None
-  start, advance = train.programs(run, on)
-  seeds_S = train.seeds_array(run, on)
-  begun = first = time.monotonic()
-  step, saved = _resume(run, workdir, on, tell)
-  if step:
-    tell.note(f'resumed {run.name} at step {step} of {run.train.steps}')
-    state = sharding.pad_seeds(saved['state'], on, len(run.seeds))
-  elif moved:
-    state = train.from_weights(run, on, moved.params)
-  else:
-    state = start(seeds_S)
-  losses = np.array(saved['losses'])
-  per_step = measure.train_flops(run) * len(run.seeds)
-  tell.skip(per_step * step)
-  store = _store(run, workdir, tell)
-  while step < run.train.steps:
-    done = min(train.CHUNK, run.train.steps - step)
-    state, loss_SxC = advance(state, seeds_S, np.int32(step))
-    loss_SxC = train.busy(run, loss_SxC)[:, :done]
-    losses[:, step // train.CHUNK] = np.mean(loss_SxC, axis=1)
-    first = time.monotonic() if first == begun else first
-    step += done
-    tell.advance(per_step * done, run.name)
-    every = run.train.checkpoint_every
-    if step // every > (step - done) // every or step == run.train.steps:
-      store.save(step, {'state': train.busy(run, state), 'losses': losses})
-  seconds = {'first_chunk': first - begun, 'train': time.monotonic() - begun}
-  state = train.busy(run, state)
-  transfer = moved.transfer if moved else None
-  return Trained(state.params, losses, state.diverged_S, transfer, seconds)
+  def _tidied(self, run: config.Run) -> None:
+    """Removes what is left of a process that was killed as it finished."""
+    directory = records.run_directory(self.workdir, run.digest)
+    if single.leftovers(directory) or (directory / claims.NAME).exists():
+      with claims.claimed(directory) as claim:
+        if claim is not None:
+          single.tidy(directory)
+          failures.clear(directory)
 
+  def _awaits(self, run: config.Run) -> bool:
+    """Whether its parent is still being computed by another process."""
+    parent = run.parent
+    if parent is None or parent.digest in self.failures:
+      return False
+    return parent.digest in self.planned and not self._finished(parent)
 
-def _weights(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> Trained:
-  """The weights of a finished run: its last checkpoint, or those it moved."""
-  if run.train.steps:
-    step, saved = _resume(run, workdir, on, tell)
-    if step != run.train.steps:
-      raise ValueError(
-        f'the last checkpoint of {run.name} cannot be read in '
-        f'{records.run_directory(workdir, run.digest)}: move that directory '
-        'away to train it again'
+  def _orphaned(self, run: config.Run) -> str | None:
+    if run.parent is None or run.parent.digest not in self.failures:
+      return None
+    return self._give_up(run, f'its parent failed: {run.parent.name}', 0)
+
+  def _given_up(self, directory: pathlib.Path) -> str | None:
+    """Why another process of this launch gave a run up, if one did."""
+    said = failures.read(directory)
+    return said['sentence'] if said.get('launch') == self.launch.name else None
+
+  def _computed(self, run: config.Run, claim: claims.Claim) -> str | None:
+    """Computes a run, again if it fails; a sentence if it failed for good."""
+    directory = records.run_directory(self.workdir, run.digest)
+    died = 0
+    if claim.before.get('launch') == self.launch.name:
+      died = int(claim.before.get('attempt', 1))
+    if died > self.launch.retries:
+      return self._give_up(
+        run,
+        f'the process that computed it died {died} times without a word: of '
+        'too little memory, perhaps, of which fewer seeds, examples or '
+        '--workers need less',
+        died,
       )
-    state = saved['state']
-    return Trained(state.params, saved['losses'], state.diverged_S, None, {})
-  return _moved(run, workdir, on, tell)
+    for attempt in range(died + 1, self.launch.retries + 2):
+      claim.say(launch=self.launch.name, name=run.name, attempt=attempt)
+      begun = self.tell.done
+      try:
+        with self.tell.on(claim, measure.run_flops(run)):
+          single.compute(run, self.workdir, self.tell)
+        failures.clear(directory)
+        return None
+      except Exception as error:
+        if is_full(error):
+          raise full(self.workdir) from error
+        sentence = str(error).strip() or type(error).__name__
+        # As if it had not been tried: what it did is counted when it is done.
+        self.tell.skip(begun - self.tell.done)
+        foreseen = _foreseen(error)
+        if foreseen or attempt > self.launch.retries:
+          return self._give_up(run, sentence, attempt, not foreseen)
+        self.tell.note(
+          f'again   {run.name}: attempt {attempt} failed: {sentence}'
+        )
+    raise AssertionError('the last attempt returns')
+
+  def _give_up(
+    self, run: config.Run, sentence: str, attempts: int, trace: bool = False
+  ) -> str:
+    """Records that a run failed, for `posexp status` and for this launch."""
+    path = failures.write(
+      records.run_directory(self.workdir, run.digest),
+      name=run.name,
+      sentence=sentence,
+      attempts=attempts,
+      launch=self.launch.name,
+      traceback=traceback.format_exc().splitlines() if trace else [],
+    )
+    self.tell.note(f'failed  {run.name}: {sentence}')
+    if trace:
+      self.tell.note(f'        the traceback is in {path}')
+    return sentence
 
 
-def _moved(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> Trained:
-  """The weights of the parent, moved to the run's scheme."""
-  assert run.parent is not None
-  given = _weights(run.parent, workdir, on, tell)
-  moved = retrofit.transfer(run.parent, run, given.params)
-  return given._replace(
-    params=moved.params,
-    losses_SxC=given.losses_SxC[:, :0],
-    transfer=moved.to_dict(),
-    seconds={'first_chunk': 0.0, 'train': 0.0},
-  )
+def _foreseen(error: Exception) -> bool:
+  """Whether an error is a sentence of posexp's own, which no retry changes.
 
-
-def _store(
-  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
-) -> checkpoint.Checkpoints:
-  return checkpoint.Checkpoints(
-    records.run_directory(workdir, run.digest) / 'checkpoints',
-    digest=run.digest,
-    report=tell.note,
-  )
-
-
-def _resume(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> tuple[int, dict[str, Any]]:
-  """The newest step and what was saved there; step 0 if there is none."""
-  start, _ = train.programs(run, on)
-  shapes = jax.eval_shape(start, train.seeds_array(run, on))
-  chunks = -(-run.train.steps // train.CHUNK)
-  empty = {
-    'state': jax.tree.map(
-      lambda x: np.zeros((len(run.seeds), *x.shape[1:]), x.dtype), shapes
-    ),
-    'losses': np.full((len(run.seeds), chunks), np.nan, np.float32),
-  }
-  return _store(run, workdir, tell).latest(empty) or (0, empty)
-
-
-def _evaluate(
-  run: config.Run,
-  params: Any,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], Looks]:
-  """Result rows, the outcome of every target, and what attention does."""
-  evaluator = evaluate.Evaluator(run, on)
-  params = sharding.pad_seeds(params, on, len(run.seeds))
-  rows: list[dict[str, Any]] = []
-  arrays: dict[str, np.ndarray] = {}
-  looks: Looks = {'coverage': [], 'diagnostics': []}
-  for length in run.lengths:
-    label = f'{run.name} at {length}'
-    effort = measure.evaluate_flops(run, length) * len(run.seeds)
-    advance = functools.partial(_advance, tell, effort, label)
-    found = evaluator.outcomes(params, length, advance)
-    rows += evaluate.summary(found, run.seeds)
-    arrays[f'{length}/kind'] = found.kind_SxT
-    arrays[f'{length}/nats'] = found.nats_SxT
-    arrays[f'{length}/example'] = found.example_T
-    for name, values in found.strata.items():
-      arrays[f'{length}/strata/{name}'] = values
-    covered, heads = diagnose.report(run, params, length, on)
-    looks['coverage'] += covered
-    looks['diagnostics'].append(heads)
-    tell.advance(measure.diagnose_flops(run, length) * len(run.seeds), label)
-  return rows, arrays, looks
-
-
-def _advance(
-  tell: progress.Progress, effort: float, label: str, share: float
-) -> None:
-  tell.advance(share * effort, label)
-
-
-def _record(
-  run: config.Run,
-  parent: dict[str, Any] | None,
-  on: jax.sharding.Mesh,
-  trained: Trained,
-  results: list[dict[str, Any]],
-  looks: Looks,
-) -> dict[str, Any]:
-  """All that is kept of a run, as plain JSON values.
-
-  `parent` is the record of the run's parent, if it has one.
+  Libraries and schemes of a user's own raise ValueErrors too.
   """
-  if parent is None:
-    learned = {
-      str(r['seed']): r['token']
-      for r in results
-      if r['length'] == run.trained_length
-    }
-    gate = records.GATE if run.task.gate is None else run.task.gate
-  else:
-    learned, gate = parent['learned'], parent.get('gate', records.GATE)
-  return {
-    'digest': run.digest,
-    'name': run.name,
-    'task': str(run.task),
-    'scheme': str(run.scheme),
-    'parent': parent and parent['scheme'],
-    'parent_digest': parent and parent['digest'],
-    'trained_length': run.trained_length,
-    'tokens': run.train.tokens,
-    'changes': list(run.changes),
-    'config': run.to_dict(),
-    'versions': environment.versions(),
-    'device': environment.device(on),
-    'seconds': {k: round(v, 3) for k, v in trained.seconds.items()},
-    'parameters': measure.parameters(run),
-    'transfer': trained.transfer,
-    'losses': _finite(trained.losses_SxC),
-    'loss_every': train.CHUNK,
-    'diverged': _by_seed(run, trained.diverged_S.tolist()),
-    'learned': learned,
-    'gate': gate,
-    'chance': {str(n): run.task.chance(n) for n in run.lengths},
-    'baselines': {
-      str(n): evaluate.baselines(run.task, n, run.evaluate.number(n))
-      for n in run.lengths
-    },
-    # Digests, to tell that two records are of the same bytes.
-    'examples': {
-      str(n): datasets.digest(
-        evaluate.examples(run.task, n, run.evaluate.number(n))
-      )
-      for n in run.lengths
-    },
-    'results': results,
-    **looks,
-  }
+  frames = traceback.extract_tb(error.__traceback__)
+  mine = pathlib.Path(__file__).parents[1]
+  raised = pathlib.Path(frames[-1].filename) if frames else mine
+  return isinstance(error, ValueError) and mine in raised.parents
 
 
-def _by_seed(run: config.Run, values: list[Any]) -> dict[str, Any]:
-  return {str(s): v for s, v in zip(run.seeds, values, strict=True)}
+def is_full(error: BaseException | None) -> bool:
+  """Whether an error, or what caused it, is a full disk.
+
+  Libraries that write checkpoints tell it by their own types, in words.
+  """
+  while error is not None:
+    if isinstance(error, OSError) and error.errno in _FULL:
+      return True
+    if os.strerror(errno.ENOSPC) in str(error):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
 
 
-def _finite(array: np.ndarray) -> list[Any]:
-  """Nested lists with None where a number is not finite: plain JSON."""
-  wide = array.astype(object)
-  wide[~np.isfinite(array)] = None
-  return wide.tolist()
+def full(workdir: pathlib.Path) -> Full:
+  """What is raised where there is no room, with what to do."""
+  return Full(
+    f'no space left for {workdir}: what is finished is kept; make room, and '
+    'the same command goes on from the last checkpoint'
+  )

@@ -1,15 +1,21 @@
 """Progress with an estimate: a bar for people, lines in a log file."""
 
+import contextlib
 import datetime
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Self
 
 import tqdm.auto
 
+from posexp.launch import claims
+
 # Seconds between two lines of a log.
 EVERY = 15.0
+# Seconds between two words in a claim.
+SAY = 1.0
 
 
 class Progress:
@@ -29,8 +35,10 @@ class Progress:
     self.done = 0.0
     self._computed = 0.0  # Without what was skipped; what the rate is of.
     self._start = time.monotonic()
-    self._last = 0.0
+    self._last = self._said = 0.0
     self._label = ''
+    self._claim: claims.Claim | None = None
+    self._effort = self._before = 0.0
     self._live = sys.stderr.isatty() or 'ipykernel' in sys.modules
     self._bar = tqdm.auto.tqdm(
       total=100.0,
@@ -53,6 +61,15 @@ class Progress:
       print(text, file=sys.stderr, flush=True)
     self._log(text)
 
+  @contextlib.contextmanager
+  def on(self, claim: claims.Claim, effort: float) -> Iterator[None]:
+    """Tells through a claim how far a run of so much work is."""
+    self._claim, self._effort, self._before = claim, effort, self.done
+    try:
+      yield
+    finally:
+      self._claim = None
+
   def skip(self, work: float) -> None:
     """Counts work that was found done."""
     self.done += work
@@ -62,11 +79,21 @@ class Progress:
     self.done += work
     self._computed += work
     self._label = label
+    self.show()
+    now = time.monotonic()
+    if self._claim is not None and now - self._said > SAY:
+      self._said = now
+      share = (self.done - self._before) / max(self._effort, 1.0)
+      self._claim.say(share=min(1.0, share), label=label)
+
+  def show(self) -> None:
+    """Moves the bar; a line in the log, from time to time."""
     if self._live:
       self._bar.n = min(100.0, 100 * self.done / self.total)
-      self._bar.set_description_str(f'{self.remaining()} left  {label}')
-    if time.monotonic() - self._last > EVERY:
-      self._last = time.monotonic()
+      self._bar.set_description_str(f'{self.remaining()} left  {self._label}')
+    now = time.monotonic()
+    if now - self._last > EVERY:
+      self._last = now
       self._log(self.line())
       if not self._live:
         print(self.line(), file=sys.stderr, flush=True)
@@ -86,7 +113,8 @@ class Progress:
 
   def _log(self, text: str) -> None:
     stamp = datetime.datetime.now().isoformat(timespec='seconds')
-    with self.path.open('a') as file:
+    # A full disk is told where something is lost, which is not here.
+    with contextlib.suppress(OSError), self.path.open('a') as file:
       file.write(f'{stamp}  {text}\n')
 
 

@@ -1,0 +1,132 @@
+"""Who computes what, among all launchers that share a work directory.
+
+A claim is an exclusive lock on runs/<digest>/claim. The kernel, or the server
+of a shared file system, gives it back the moment its owner dies, so that no
+claim goes stale and none is broken by a clock. What is written in the file is
+for `posexp status` and for counting attempts; nobody trusts it for more.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+NAME = 'claim'
+
+
+class Claim:
+  """A run that is this process's own until it is released.
+
+  Attributes:
+    before: what an owner that died without releasing it had written.
+  """
+
+  def __init__(self, path: pathlib.Path, descriptor: int):
+    self.path, self._descriptor = path, descriptor
+    self.before = _content(descriptor)
+    self._body: dict[str, Any] = {}
+
+  def say(self, **state: Any) -> None:
+    """Writes what others may know: plain values by name."""
+    self._body = {
+      'host': socket.gethostname(),
+      'pid': os.getpid(),
+      'since': time.time(),
+      **self._body,
+      **state,
+      'said': time.time(),
+    }
+    text = json.dumps(self._body).encode()
+    with contextlib.suppress(OSError):  # A full disk stops no run by itself.
+      os.pwrite(self._descriptor, text, 0)
+      os.ftruncate(self._descriptor, len(text))
+
+  def release(self) -> None:
+    """Removes the claim; while it is held, so that no one's is removed."""
+    self.path.unlink(missing_ok=True)
+    os.close(self._descriptor)
+
+
+@contextlib.contextmanager
+def claimed(directory: pathlib.Path) -> Iterator[Claim | None]:
+  """The claim of a run's directory, None if another process has it.
+
+  Raises:
+    ValueError: one sentence, if the file system has no locks.
+  """
+  claim = _take(directory)
+  try:
+    yield claim
+  finally:
+    if claim is not None:
+      claim.release()
+
+
+def _take(directory: pathlib.Path) -> Claim | None:
+  directory.mkdir(parents=True, exist_ok=True)
+  path = directory / NAME
+  while True:
+    # Whoever may write to the directory may take over from anyone.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    kept = False
+    try:
+      if not _locked(descriptor, path, fcntl.LOCK_EX):
+        return None
+      # Between opening and locking its owner may have removed it.
+      kept = _same(descriptor, path)
+      if kept:
+        return Claim(path, descriptor)
+    finally:
+      if not kept:
+        os.close(descriptor)
+
+
+def state(directory: pathlib.Path) -> tuple[dict[str, Any], bool] | None:
+  """What a claim says, and whether its owner is alive; None without one."""
+  path = directory / NAME
+  try:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+  except OSError:
+    return None
+  try:
+    # Shared, so that two who look do not take each other for an owner.
+    alive = not _locked(descriptor, path, fcntl.LOCK_SH)
+    return _content(descriptor), alive
+  finally:
+    os.close(descriptor)
+
+
+def _locked(descriptor: int, path: pathlib.Path, how: int) -> bool:
+  try:
+    fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return False
+  except OSError as error:
+    raise ValueError(
+      f'{path} cannot be locked ({error.strerror}): launchers that share a '
+      'work directory need a file system with locks; give another --workdir'
+    ) from None
+  return True
+
+
+def _same(descriptor: int, path: pathlib.Path) -> bool:
+  try:
+    there = path.stat()
+  except FileNotFoundError:
+    return False
+  mine = os.fstat(descriptor)
+  return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _content(descriptor: int) -> dict[str, Any]:
+  """What is written in a claim; nothing, where it is being written."""
+  try:
+    found = json.loads(os.pread(descriptor, 2**16, 0))
+  except ValueError:
+    return {}
+  return found if isinstance(found, dict) else {}

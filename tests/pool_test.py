@@ -1,0 +1,173 @@
+"""Workers: shared cores, the same bits, deaths survived, requests to stop."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from posexp import cli, records
+from posexp.launch import claims, failures, local, progress, status, stop
+from tests import crash, small
+
+STEPS = 300
+
+
+@pytest.fixture(scope='module')
+def file(tmp_path_factory):
+  path = tmp_path_factory.mktemp('grid') / 'crashing.py'
+  path.write_text(crash.FILE.replace('STEPS', str(STEPS)))
+  return path
+
+
+@pytest.fixture(scope='module')
+def whole(file):
+  """The grid by one process, left alone."""
+  workdir = file.parent / 'whole'
+  crash.finish(crash.command(file, workdir, '--only=*: RoPE()*'))
+  return workdir
+
+
+def test_workers_give_the_same_bits_though_one_is_killed(file, whole):
+  workdir = file.parent / 'workers'
+  process = crash.command(file, workdir, '--only=*: RoPE()*', '--workers=2')
+  victim = None
+  while victim is None:
+    assert process.poll() is None, process.communicate()
+    for state in status.states(workdir) if workdir.exists() else ():
+      if state.kind == status.RUNNING and state.said.get('share'):
+        victim = state.said['pid']
+    time.sleep(0.1)
+  assert victim != process.pid
+  os.kill(victim, signal.SIGKILL)
+  told = crash.finish(process)
+  assert 'was killed by SIGKILL, as the kernel does without memory' in told
+  assert crash.differences(whole, workdir) == []
+  assert crash.strays(workdir) == []
+  assert crash.twice(workdir) == []
+
+
+def test_being_asked_to_stop_keeps_what_is_under_way(file, whole):
+  workdir = file.parent / 'stopped'
+  process = crash.command(file, workdir, '--only=*: RoPE()*')
+  wait_for_training(process, workdir)
+  process.send_signal(signal.SIGTERM)
+  told, _ = process.communicate(timeout=60)
+  assert process.returncode == 143
+  assert told.splitlines()[-1] == (
+    'stopped: what is finished is kept; the same command goes on from the last '
+    'checkpoint'
+  )
+  kinds = {state.kind for state in status.states(workdir)}
+  assert status.RUNNING not in kinds and status.STOPPED in kinds
+  crash.finish(crash.command(file, workdir, '--only=*: RoPE()*'))
+  assert crash.differences(whole, workdir) == []
+  assert crash.strays(workdir) == []
+
+
+def wait_for_training(process: subprocess.Popen, workdir: pathlib.Path) -> None:
+  while True:
+    assert process.poll() is None, process.communicate()
+    states = status.states(workdir) if workdir.exists() else []
+    if any(s.said.get('share') for s in states if s.kind == status.RUNNING):
+      return
+    time.sleep(0.05)
+
+
+def test_two_launchers_compute_nothing_twice(file, whole):
+  workdir = file.parent / 'two'
+  both = [crash.command(file, workdir, '--only=*: RoPE()*') for _ in range(2)]
+  for process in both:
+    crash.finish(process)
+  assert crash.differences(whole, workdir) == []
+  assert crash.twice(workdir) == []
+  assert crash.strays(workdir) == []
+
+
+@pytest.mark.parametrize(
+  'workers, sentence',
+  [
+    ('0', '--workers must be at least 1, got 0'),
+    ('-2', '--workers must be at least 1, got -2'),
+    ('9999', '--workers=9999 is pointless on'),
+  ],
+)
+def test_a_senseless_number_of_workers_is_a_sentence(
+  file, tmp_path, capsys, workers, sentence
+):
+  words = ['run', str(file), f'--workers={workers}', f'--workdir={tmp_path}/w']
+  assert cli.main(['posexp', *words]) == cli.BAD_INPUT
+  assert sentence in capsys.readouterr().err
+  assert not (tmp_path / 'w').exists()
+
+
+def alone(tmp_path, run, launch):
+  tmp_path.mkdir(exist_ok=True)
+  with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
+    return local.execute([run], tmp_path, tell, launch)
+
+
+def test_a_run_whose_process_dies_again_and_again_is_given_up(tmp_path):
+  run, launch = small.run(), local.Launch(retries=1)
+  directory = records.run_directory(tmp_path, run.digest)
+  directory.mkdir(parents=True)
+  # As an owner leaves it that was killed in its second attempt.
+  (directory / claims.NAME).write_text(
+    f'{{"launch": "{launch.name}", "attempt": 2}}'
+  )
+  said = alone(tmp_path, run, launch)[run.digest]
+  assert 'died 2 times without a word' in said
+  assert failures.read(directory)['attempts'] == 2
+  # Another worker of the launch does not try again; another launch does.
+  assert alone(tmp_path, run, launch) == {run.digest: said}
+  assert alone(tmp_path, run, local.Launch()) == {}
+  assert failures.read(directory) == {}
+
+
+def test_a_run_that_fails_is_tried_again(tmp_path, monkeypatch):
+  tries = []
+
+  def flaky(*_):
+    tries.append(1)
+    if len(tries) == 1:
+      raise RuntimeError('the network went away')
+
+  monkeypatch.setattr(local.single, 'compute', flaky)
+  run = small.run()
+  assert alone(tmp_path, run, local.Launch(retries=1)) == {}
+  assert len(tries) == 2
+  log = (tmp_path / 'log.txt').read_text()
+  assert 'attempt 1 failed: the network went away' in log
+
+
+def test_a_full_disk_ends_the_launch_with_a_sentence(tmp_path, monkeypatch):
+  def full(*_):
+    try:
+      raise OSError(28, 'No space left on device')
+    except OSError:
+      raise RuntimeError('tensorstore gave up') from None
+
+  monkeypatch.setattr(local.single, 'compute', full)
+  with pytest.raises(local.Full, match='make room, and the same command goes'):
+    alone(tmp_path, small.run(), local.Launch())
+
+
+def test_a_worker_stops_when_its_launcher_is_gone(monkeypatch):
+  assert not stop.asked()
+  monkeypatch.setenv(stop.LAUNCHER, '1' if os.getppid() != 1 else '2')
+  with stop.noted(), pytest.raises(stop.Stopped) as stopped:
+    stop.obey()
+  assert stopped.value.code == 143
+  assert not stop._asked
+
+
+def test_a_second_signal_does_not_wait():
+  with stop.noted():
+    signal.raise_signal(signal.SIGINT)
+    assert stop.asked()
+    with pytest.raises(stop.Stopped) as stopped:
+      signal.raise_signal(signal.SIGINT)
+  assert stopped.value.code == 130
+  assert not stop.asked()
