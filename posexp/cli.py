@@ -9,10 +9,19 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from posexp import component, inform
-from posexp.options import FLAGS, GIVEN, HELP, exactly, numbers, writable
+from posexp.launch import stop
+from posexp.options import (
+  BAD_INPUT,
+  FAILED,
+  FLAGS,
+  GIVEN,
+  HELP,
+  INTERRUPTED,
+  exactly,
+  numbers,
+  writable,
+)
 
-# Exit codes: a mistake in what was asked, a run that failed, an interruption.
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 # With these a grid was gone through, and there is something to show.
 ENDED = 0, FAILED
 # To the top of a terminal that is empty then.
@@ -34,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
   for name in FLAGS:
     FLAGS[name].unparse()
   GIVEN[:] = argv[1:]
-  if 'POSEXP_LAUNCHER' in os.environ:  # Ctrl-C is for the launcher alone.
+  if stop.LAUNCHER in os.environ:  # Ctrl-C is for the launcher alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
   try:
     words = FLAGS(list(argv))[1:]

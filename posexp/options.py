@@ -43,8 +43,8 @@ Flags of run:
   --set=FIELD=VALUE change a field in every run, e.g. --set=train.steps=500
                     (may be given several times)
   --seeds=0,1,2     other seeds than the file's, for every run
-  --workers=2       processes that share out the cores and the runs (of a CPU;
-                    default: 1); any number of commands may share a --workdir
+  --workers=2       processes that share the runs (of a CPU; default: 1); any
+                    number of commands may share a --workdir
   --retries=1       how often a run that failed is tried again
   --dry_run         print the runs, their sizes and an estimate; compute nothing
   --size=small      of a study: `small` for two cores, `full` for accelerators
@@ -86,6 +86,9 @@ Exit codes: 0 done, 1 some run failed, 2 bad input, 3 the disk is full,
   posexp measure 'T5()' 'RoPE() + ALiBi()' --lengths=1024,4096
   posexp run my_file.py --only=ALiBi --set=train.steps=200 --seeds=0,1
 """
+
+# What a process ends with; 128 and more is the signal that stopped it.
+FAILED, BAD_INPUT, FULL, INTERRUPTED = 1, 2, 3, 130
 
 # What the command was given, for workers that repeat it.
 GIVEN: list[str] = []

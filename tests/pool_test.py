@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from posexp import cli, records
+from posexp import cli, records, train
 from posexp.launch import claims, failures, local, progress, status, stop
 from tests import crash, small
 
@@ -65,6 +65,26 @@ def test_being_asked_to_stop_keeps_what_is_under_way(file, whole):
   crash.finish(crash.command(file, workdir, '--only=*: RoPE()*'))
   assert crash.differences(whole, workdir) == []
   assert crash.strays(workdir) == []
+
+
+def test_a_stop_is_kept_where_no_checkpoint_was_due(tmp_path, monkeypatch):
+  monkeypatch.setattr(train, 'CHUNK', 5)
+  run = small.run(train=small.train_config(checkpoint_every=1000))
+
+  class Asking(progress.Progress):
+    def advance(self, work, label):
+      super().advance(work, label)
+      signal.raise_signal(signal.SIGTERM)
+
+  with (
+    Asking(1.0, tmp_path / 'log.txt') as tell,
+    stop.noted(),
+    pytest.raises(stop.Stopped),
+  ):
+    local.execute([run], tmp_path, tell)
+  directory = records.run_directory(tmp_path, run.digest)
+  assert os.listdir(directory / 'checkpoints') == ['step_00000005']
+  assert not (directory / 'claim').exists()
 
 
 def wait_for_training(process: subprocess.Popen, workdir: pathlib.Path) -> None:

@@ -2,14 +2,12 @@
 
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
-from posexp import config, measure, sharding
+from posexp import config, measure, options, sharding
 from posexp.launch import local, pool, progress, status, stop
-
-FAILED, INTERRUPTED = 1, 130
 
 
 def take_cores(workers: int) -> None:
@@ -50,43 +48,43 @@ def conduct(
     )
   log, mine = workdir / 'log.txt', pool.joined()
   if mine is not None:
-    with pool.Voice(1.0, log) as tell:
-      sys.exit(_ended(runs, workdir, tell, mine, 1))
+    share = lambda tell: local.execute(runs, workdir, tell, mine)
+    with pool.Voice(1.0, log) as voice:
+      sys.exit(_ended(share, voice))
   status.check(workdir)
   efforts = [measure.run_flops(run) for run in runs]
-  with progress.Progress(sum(efforts), log) as tell:
+
+  def work(tell: progress.Progress) -> local.Failures:
     plan = [(r.digest, r.name, e) for r, e in zip(runs, efforts, strict=True)]
     try:
       status.plan(workdir, plan)
     except OSError as error:
-      if not local.is_full(error):
-        raise
-      tell.note(str(local.full(workdir)))
-      return local.Full.code
-    return _ended(runs, workdir, tell, launch, workers)
+      if local.is_full(error):
+        raise local.full(workdir) from error
+      raise
+    if workers == 1:
+      return local.execute(runs, workdir, tell, launch)
+    return pool.execute(runs, workdir, tell, launch, workers)
+
+  with progress.Progress(sum(efforts), log) as tell:
+    return _ended(work, tell)
 
 
 def _ended(
-  runs: Sequence[config.Run],
-  workdir: pathlib.Path,
-  tell: progress.Progress,
-  launch: local.Launch,
-  workers: int,
+  work: Callable[[progress.Progress], local.Failures], tell: progress.Progress
 ) -> int:
+  """Does the work, and tells how it ended."""
   try:
     with stop.noted():
-      if workers == 1:
-        failures = local.execute(runs, workdir, tell, launch)
-      else:
-        failures = pool.execute(runs, workdir, tell, launch, workers)
+      failures = work(tell)
   except KeyboardInterrupt as stopped:
     if pool.joined() is None:
       tell.note(
         'stopped: what is finished is kept; the same command goes on from the '
         'last checkpoint'
       )
-    return getattr(stopped, 'code', INTERRUPTED)
+    return getattr(stopped, 'code', options.INTERRUPTED)
   except local.Full as full:
     tell.note(str(full))
     return full.code
-  return FAILED if failures else 0
+  return options.FAILED if failures else 0

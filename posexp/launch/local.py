@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Iterable
 
-from posexp import config, measure, records
+from posexp import config, measure, options, records
 from posexp.launch import claims, failures, progress, single, stop
 
 Failures = dict[str, str]
@@ -29,7 +29,7 @@ class Full(Exception):
     code: what the process ends with.
   """
 
-  code = 3
+  code = options.FULL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,8 @@ class _Here:
   def _tidied(self, run: config.Run) -> None:
     """Removes what is left of a process that was killed as it finished."""
     directory = records.run_directory(self.workdir, run.digest)
-    if single.leftovers(directory) or (directory / claims.NAME).exists():
+    # Its claim is the last thing that a process removes.
+    if (directory / claims.NAME).exists():
       with claims.claimed(directory) as claim:
         if claim is not None:
           single.tidy(directory)

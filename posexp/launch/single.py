@@ -90,19 +90,15 @@ def compute(
   )
 
 
-def leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
-  """What a process that was killed had half written."""
-  partly = directory.glob('.*.partial')
-  return [*partly, *directory.glob('checkpoints/*.orbax-checkpoint-tmp*')]
-
-
 def tidy(directory: pathlib.Path) -> None:
-  """Removes the leftovers; for whoever has the claim."""
-  for path in leftovers(directory):
-    if path.is_dir():
-      shutil.rmtree(path, ignore_errors=True)
-    else:
-      path.unlink(missing_ok=True)
+  """Removes what a process that was killed had half written.
+
+  For whoever has the claim.
+  """
+  for path in directory.glob('.*.partial'):
+    path.unlink(missing_ok=True)
+  for path in directory.glob('checkpoints/*.orbax-checkpoint-tmp*'):
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _parent(

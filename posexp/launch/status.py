@@ -174,8 +174,10 @@ def _seconds(workdir: str | os.PathLike, digest: str) -> float:
 
 def text(workdir: str | os.PathLike, now: float | None = None) -> str:
   """`posexp status`: counts, who computes what, what failed and why."""
-  now = time.time() if now is None else now
-  found = states(workdir)
+  return _text(workdir, states(workdir), time.time() if now is None else now)
+
+
+def _text(workdir: str | os.PathLike, found: list[State], now: float) -> str:
   if not found:
     return f'nothing was asked for in {workdir} yet'
   by_kind = {
@@ -203,12 +205,12 @@ def followed(workdir: str | os.PathLike, every: float = 2.0) -> Iterator[str]:
   """`text`, again whenever it changed, until nothing is left to do."""
   last = ''
   while True:
-    new = text(workdir)
+    found = states(workdir)
+    new = _text(workdir, found, time.time())
     if new != last:
       yield new
     last = new
-    kinds = {state.kind for state in states(workdir)}
-    if not kinds & {RUNNING, STOPPED, WAITING}:
+    if not {state.kind for state in found} & {RUNNING, STOPPED, WAITING}:
       return
     time.sleep(every)
 

@@ -29,14 +29,13 @@ class Stopped(KeyboardInterrupt):
 def noted() -> Iterator[None]:
   """SIGINT and SIGTERM are noted; a second one interrupts at once.
 
-  A worker hears its launcher alone, and not the terminal that both have.
-
-  Outside the main thread, where no signal can be caught, nothing changes.
+  A worker hears its launcher alone, which never sends SIGINT, and not the
+  terminal that both have. Outside the main thread, where no signal can be
+  caught, nothing changes.
   """
   if threading.current_thread() is not threading.main_thread():
     yield
     return
-
   worker = LAUNCHER in os.environ
 
   def note(number: int, frame: object) -> None:
@@ -45,9 +44,8 @@ def noted() -> Iterator[None]:
     _asked.append(number)
 
   _asked.clear()
-  before = {number: signal.signal(number, note) for number in SIGNALS}
-  if worker:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+  mine = SIGNALS[1:] if worker else SIGNALS
+  before = {number: signal.signal(number, note) for number in mine}
   try:
     yield
   finally:

@@ -61,7 +61,7 @@ def both(words: Sequence[str]) -> str:
   >>> both(['a', 'b', 'c'])
   'a, b and c'
   """
-  return ' and '.join(', '.join(words).rsplit(', ', 1))
+  return _joined(words, ' and ')
 
 
 def either(words: Sequence[str]) -> str:
@@ -70,4 +70,8 @@ def either(words: Sequence[str]) -> str:
   >>> either(['a', 'b', 'c'])
   'a, b or c'
   """
-  return ' or '.join(', '.join(words).rsplit(', ', 1)) if words else 'none'
+  return _joined(words, ' or ') if words else 'none'
+
+
+def _joined(words: Sequence[str], last: str) -> str:
+  return last.join(', '.join(words).rsplit(', ', 1))
