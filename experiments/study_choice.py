@@ -56,6 +56,7 @@ SIZES = {
     factor=4,
     stands_for=2048,
     steps=12000,
+    adapt=600,
     seeds=(0, 1, 2, 3, 4, 5),
     transfers=SMALL,
   ),

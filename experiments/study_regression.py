@@ -78,6 +78,7 @@ def study(size):
         factor=8,
         stands_for=4096,
         steps=STEPS[regime],
+        adapt=150,
         seeds=SEEDS[size],
         transfers=SMALL,
       )

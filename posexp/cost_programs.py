@@ -8,8 +8,10 @@ what it carries on, in the same memory, and a result.
 import contextlib
 import ctypes
 import functools
+import hashlib
 import math
 import pathlib
+import re
 import resource
 import sys
 import time
@@ -26,6 +28,11 @@ from posexp import config, memory, model, schemes, sharding, tasks, train
 # call weigh nothing.
 LEAST = 0.02
 
+
+# Of the text of a compiled program: tables of source lines stand unindented.
+_INSTRUCTION = re.compile(r'  |%|ENTRY|}|HloModule')
+_METADATA = re.compile(r', metadata=\{[^}]*\}')
+_FLOATING = re.compile(r'(\b(?:f|bf)\d\w*\[[^]]*\]\S* constant)\([^)]*\)')
 
 # Three of the symbols are special ones: 64 token ids.
 TASK = tasks.Copy(symbols=61, distinct=False)
@@ -164,22 +171,39 @@ def analysis(compiled: Any) -> dict[str, Any]:
   where XLA does not say; it counts the body of a loop once, however often it
   runs, and `loops` says whether there is one. argument, output, temporary and
   donated are bytes, and memory their sum, what is donated counted once.
+  program is a digest of its instructions, see `instructions`.
   """
   cost, plan = compiled.cost_analysis() or {}, compiled.memory_analysis()
   size = lambda name: int(getattr(plan, f'{name}_size_in_bytes', 0))
   argument, output, temporary, donated = map(
     size, ('argument', 'output', 'temp', 'alias')
   )
+  text = compiled.as_text()
   return {
+    'program': hashlib.sha256(instructions(text).encode()).hexdigest()[:16],
     'flops': flops(cost),
     'bytes_accessed': cost.get('bytes accessed'),
-    'loops': ' while(' in compiled.as_text(),
+    'loops': ' while(' in text,
     'argument': argument,
     'output': output,
     'temporary': temporary,
     'donated': donated,
     'memory': argument + output + temporary - donated,
   }
+
+
+def instructions(text: str) -> str:
+  """A compiled program without its floating constants, and where it is from.
+
+  Two programs of which this is the same run the same instructions on arrays
+  of the same shapes and types, in the same order, whatever frequencies they
+  were given. Whole numbers count, since they may bound a loop.
+
+  >>> instructions('  %c = f32[2]{0} constant({1, 2}), metadata={op_name="f"}')
+  '  %c = f32[2]{0} constant()'
+  """
+  kept = (line for line in text.splitlines() if _INSTRUCTION.match(line))
+  return _FLOATING.sub(r'\1()', _METADATA.sub('', '\n'.join(kept)))
 
 
 def flops(cost: dict[str, float] | None) -> float | None:

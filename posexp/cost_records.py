@@ -32,7 +32,7 @@ _TYPES = {
   **dict.fromkeys(('seconds', 'ratio', 'low', 'high'), 'float64'),
   **dict.fromkeys(('rounds', 'calls'), 'int64'),
   **dict.fromkeys(('memory', 'resident', 'flops', 'accessed'), 'float64'),
-  'loops': 'bool',
+  **dict.fromkeys(('loops', 'same_program'), 'bool'),
   **dict.fromkeys(('total', 'positional'), 'int64'),
 }
 COLUMNS = tuple(_TYPES)
@@ -108,8 +108,10 @@ def table(body: dict[str, Any]) -> pd.DataFrame:
   with fewer than 6 rounds), rounds, calls (in a timing), memory (bytes that
   XLA plans for), resident (bytes that the process or the device held, NaN if
   not asked for), flops and accessed (bytes), of a call by XLA, which counts
-  the body of a loop once: where there are `loops`, they say little; total
-  and positional (how many parameters).
+  the body of a loop once: where there are `loops`, they say little;
+  same_program (whether it runs the instructions of the baseline, see
+  `cost_programs.instructions`; False where that was not recorded); total and
+  positional (how many parameters).
   """
   rows = [row for group in body.get('groups', ()) for row in _rows(body, group)]
   return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)
@@ -120,6 +122,7 @@ def _rows(
 ) -> Iterable[dict[str, Any]]:
   baseline = body['question']['baseline']
   base_R = group['seconds'].get(baseline)
+  program = group['facts'].get(baseline, {}).get('program')
   for scheme, seconds_R in group['seconds'].items():
     ratio = paired.ratio(seconds_R, base_R or [float('nan')] * len(seconds_R))
     facts = group['facts'][scheme]
@@ -136,6 +139,7 @@ def _rows(
       'rounds': ratio.n,
       'calls': group['calls'],
       'accessed': facts['bytes_accessed'],
+      'same_program': bool(program) and facts.get('program') == program,
       **{name: facts.get(name) for name in COLUMNS if name in facts},
     }
 

@@ -21,6 +21,9 @@ from posexp.launch import grid, progress
 from posexp.study import plan
 from posexp.study_sizes import Size
 
+# How often each program is timed, if the minutes allow: the interval of a ratio
+# must fit below `criteria.SLOWER`.
+ROUNDS = 201
 # FLOP/s of an accelerator, for the cost that `--dry_run` prints.
 RATE = 1e14
 
@@ -111,6 +114,7 @@ def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
     layers=of.model.layers,
     heads=of.model.heads,
     head_width=of.model.head_width,
+    rounds=ROUNDS,
     minutes=of.minutes,
   )
   return Planned(study, tuple(part.run for part in parts), question)

@@ -97,6 +97,18 @@ def suite(
   )
 
 
+# Few symbols: all five are quick to learn at either base.
+SMALL = suite(
+  symbols=12,
+  queries=4,
+  clauses=3,
+  pairs=6,
+  names=8,
+  count=8,
+  weights=(1.3, 0.6, 2.4, 1.5, 0.8),
+)
+
+
 def laws(size: Size) -> dict[str, schemes.Law]:
   """The ways to scale a rotation to the target, by their names.
 
@@ -123,25 +135,26 @@ def small(
   factor: int,
   stands_for: int,
   steps: int,
+  adapt: int,
   seeds: tuple[int, ...],
   transfers: tuple[str, ...],
 ) -> Size:
   """For two cores: 32 tokens, stretched by a factor.
 
-  Dense bodies, wide heads and few symbols are what makes all five tasks quick
-  to learn at either base.
+  Dense bodies and wide heads, as `SMALL`, are what makes all five tasks quick
+  to learn.
+
+  Args:
+    factor: by how much.
+    stands_for: the trained length of the model that it stands for.
+    steps: of the roots' training.
+    adapt: steps of an adaptation.
+    seeds: of every run.
+    transfers: what carries over to full size.
   """
   trained, target = 32, 32 * factor
   return Size(
-    task=suite(
-      symbols=12,
-      queries=4,
-      clauses=3,
-      pairs=6,
-      names=8,
-      count=8,
-      weights=(1.3, 0.6, 2.4, 1.5, 0.8),
-    ),
+    task=SMALL,
     model=config.Model(layers=3, heads=2, feedforward=128),
     train=config.Train(
       length=trained,
@@ -153,10 +166,10 @@ def small(
     adapt=config.Train(
       length=target,
       lengths=lengths.Uniform(trained, target, rungs=2),
-      steps=150,
+      steps=adapt,
       batch=2048 // target,
       learning_rate=2e-3,
-      warmup=15,
+      warmup=adapt // 10,
     ),
     stands_for=stands_for,
     factor=factor,

@@ -74,6 +74,24 @@ def test_a_measurement_is_read_as_it_was_written(tmp_path):
     costs.load(tmp_path / 'absent')
 
 
+def test_the_same_program_is_that_of_the_baseline():
+  body = made_up(SOME, measured='2026-01-02')
+  assert not cost_records.table(body)['same_program'].any()  # Not recorded.
+  for group in body['groups']:
+    programs = dict(
+      zip(SOME, 'aab' if group['quantity'] == 'decode' else 'aba')
+    )
+    for name, program in programs.items():
+      group['facts'][name] = group['facts'][name] | {'program': program}
+  table = cost_records.table(body).set_index(['quantity', 'scheme'])
+  same = table.loc[table['same_program']].index.unique().tolist()
+  rope, none, both = SOME
+  assert set(same) == {
+    *((q, rope) for q in ('decode', 'prefill', 'train')),
+    *(('decode', none), ('prefill', both), ('train', both)),
+  }
+
+
 def test_a_baseline_that_was_left_out_gives_no_ratio():
   body = made_up(SOME)
   for group in body['groups']:

@@ -77,7 +77,6 @@ def timed(quantity, scheme):
 
 
 @pytest.mark.usefixtures('quick_compiles')
-@pytest.mark.usefixtures('quick_compiles')
 def test_the_programs_do_what_they_say():
   """Prefill is the forward pass, decoding its last token from the cache."""
   fill, one = (timed(q, schemes.RoPE()) for q in ('prefill', 'decode'))
@@ -104,6 +103,40 @@ def test_the_programs_do_what_they_say():
 
 
 @pytest.mark.usefixtures('quick_compiles')
+@pytest.mark.parametrize('quantity', ['decode', 'prefill'])
+def test_other_frequencies_are_the_same_program(quantity):
+  """A base and a factor are constants; what is added to it is not."""
+  scaled = schemes.RoPE(schemes.NTK(4), 500.0)
+  others = (scaled, schemes.RoPE() + schemes.ALiBi(), schemes.NoPE())
+
+  def program(scheme):
+    return timed(quantity, scheme).analysis['program']
+
+  root = program(schemes.RoPE())
+  assert [program(scheme) == root for scheme in others] == [True, False, False]
+
+
+def test_what_makes_two_programs_the_same():
+  text = """HloModule jit_one, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
+
+FileNames
+1 "model.py"
+
+ENTRY %main (x: f32[2]) -> f32[2] {
+  %x = f32[2]{0} parameter(0), metadata={op_name="x" stack_frame_id=7}
+  %w = bf16[2]{0} constant({1, 0.5})
+  %n = s32[] constant(8)
+  ROOT %y = f32[2]{0} add(%x, %w)
+}"""
+  found = cost_programs.instructions(text)
+  same = (('{1, 0.5}', '{1, 2}'), ('"model.py"', '"m.py"'), ('_id=7', '_id=8'))
+  other = (('constant(8)', 'constant(9)'), ('add', 'multiply'), ('[2]', '[4]'))
+  for words in same:
+    assert cost_programs.instructions(text.replace(*words)) == found
+  for words in other:
+    assert cost_programs.instructions(text.replace(*words)) != found
+
+
 @pytest.mark.usefixtures('quick_compiles')
 def test_a_training_step_is_that_of_training():
   step = timed('train', schemes.ALiBi())

@@ -93,6 +93,7 @@ def evidence(
     missing: options whose runs have not finished.
     collapsed: pairs of option and seed.
     latency: by option, ratio, low and high; (1, 0.99, 1.01) where none is.
+      None of them is the root's program.
   """
   draw, said = np.random.default_rng(0), errors or {}
   done = [cell for cell in made.cells if cell.option not in missing]
@@ -161,7 +162,7 @@ def _latency(made, done, latency):
     for quantity in cells.QUANTITIES:
       where = {'quantity': quantity, 'length': made.target}
       times = dict(zip(('ratio', 'low', 'high'), ratio))
-      yield {'digest': cell.digest, **where, **times}
+      yield {'digest': cell.digest, **where, **times, 'same_program': False}
 
 
 def run(cell):

@@ -211,9 +211,10 @@ def test_latency_is_unchanged_to_a_margin(low, high, branch):
 def test_latency_is_as_bad_as_its_worst_quantity():
   found = made.evidence(made.regression(), BIASED)
 
-  def branch(low, high, quantities=('decode', 'prefill')):
+  def branch(low, high, quantities=('decode', 'prefill'), same=()):
     table = found.latency[found.latency['quantity'].isin(quantities)].copy()
     table.loc[table['quantity'] == 'prefill', ['low', 'high']] = (low, high)
+    table['same_program'] = table['quantity'].isin(same)
     (case,) = verdict.verdicts(found._replace(latency=table))
     return case.judged['YaRN'].latency.branch
 
@@ -222,6 +223,10 @@ def test_latency_is_as_bad_as_its_worst_quantity():
   assert branch(1.10, 1.20) == criteria.FAIL
   assert branch(0.99, 1.01, ('decode',)) == criteria.NOT_MEASURED
   assert branch(1.10, 1.20, ('prefill',)) == criteria.FAIL
+  # Of the same instructions timings say nothing; of others they decide.
+  assert branch(0.99, 1.20, same=('prefill',)) == criteria.PASS
+  assert branch(0.99, 1.20, same=('decode',)) == criteria.UNDECIDED
+  assert branch(1.10, 1.20, ('prefill',), ('prefill',)) == criteria.NOT_MEASURED
 
 
 def test_a_collapse_counts_in_admitted_seeds_up_to_the_target():

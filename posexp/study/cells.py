@@ -41,6 +41,7 @@ _LATENCY = {
   **dict.fromkeys(('digest', 'quantity'), 'str'),
   'length': 'int64',
   **dict.fromkeys(('ratio', 'low', 'high'), 'float64'),
+  'same_program': 'bool',
 }
 # What a user waits for; a training step is none of it.
 QUANTITIES = ('decode', 'prefill')
@@ -57,7 +58,7 @@ class Evidence(NamedTuple):
       back (NaN at other lengths, and where there are none).
     collapse: one row a digest, length and seed, with collapsed and why.
     latency: one row a digest and quantity at the longest measured length: the
-      ratio to the root, and the ends of its interval.
+      ratio to the root, the ends of its interval, and same_program.
     missing: cells whose run has not finished or cannot be read.
     runs: by digest what is kept of a record: name, scheme, seeds, seconds,
       device, versions, parameters, steps, the seeds whose training diverged,

@@ -136,7 +136,8 @@ def latency_of(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
     name = row['quantity']
     numbers |= {name: row['ratio'], f'{name} length': row['length']}
     numbers |= {f'{name} low': row['low'], f'{name} high': row['high']}
-    branches.append(latency(row['low'], row['high']))
+    numbers[f'{name} same program'] = same = bool(row['same_program'])
+    branches.append(PASS if same else latency(row['low'], row['high']))
   if FAIL in branches:
     return Judged(FAIL, numbers)
   if set(table['quantity']) != set(evidence_lib.QUANTITIES):

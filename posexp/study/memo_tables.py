@@ -141,10 +141,11 @@ def _ratios(judged: criteria.Judged) -> str:
   numbers = judged.numbers
   shown = [
     f'{name} {_times(*(numbers[f"{name}{end}"] for end in ENDS))}'
+    + ', the same program' * bool(numbers[f'{name} same program'])
     for name in evidence_lib.QUANTITIES
     if name in numbers
   ]
-  return ': '.join(filter(None, (judged.branch, ', '.join(shown))))
+  return ': '.join(filter(None, (judged.branch, '; '.join(shown))))
 
 
 def _lookups(judged: criteria.Judged) -> str:

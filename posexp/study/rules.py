@@ -38,8 +38,11 @@ Shares of several tasks are averaged with equal weights.
 * An option collapses if attention collapsed in any admitted seed at any length
   up to the target. When that is so is said by rules of its own, below.
 * Latency is unchanged if decoding and prefill, at the longest measured length,
-  take at most 1.05 times as long as with the root's scheme: the whole interval
-  of the ratio. It has changed if a whole interval lies above, else undecided.
+  are each the root's program or take at most 1.05 times as long: the whole
+  interval of the ratio. It is the root's program if it was compiled to the same
+  instructions on arrays of the same shapes, where only floating constants, as
+  the frequencies of a rotation, differ; timings then differ by noise alone. It
+  has changed if a whole interval lies above, else undecided.
 * Look-ups fail if what is learned and looked up for a token grows from the
   trained length to the target.
 * A choice is made among the candidates that pass all four criteria, each as
