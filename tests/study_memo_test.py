@@ -179,7 +179,7 @@ def test_a_collapse_that_nothing_shows_is_not_measured(
   found = cells.load(tmp_path, study)
   assert found.collapse.empty
   (case,) = verdict.verdicts(found)
-  assert case.judged[plan.DEPLOYED].collapse.branch == 'not measured'
+  assert case.judged[plan.DEPLOYED].stable.branch == 'not measured'
 
 
 def test_a_damaged_run_is_missing(tmp_path):

@@ -115,11 +115,8 @@ def test_a_tie_is_broken_in_the_stated_order():
   assert set(case.preferred) == {plan.SCALED, plan.BIASED}
   case = one(study, deployed, noise=0.02, collapsed=[(plan.BIASED, 3)])
   assert case.preferred == (plan.SCALED,)
-  assert case.judged[plan.BIASED].collapse == (
-    criteria.FAIL,
-    {'collapsed': 1, 'seeds': 5},
-  )
-  # Short range comes before collapse, and latency after it.
+  assert case.judged[plan.BIASED].stable.branch == criteria.FAIL
+  # Short range comes before stability, and latency after it.
   lost = {plan.SCALED: 0.05}
   slow = {name: (1.2, 1.1, 1.3) for name in plan.FIXES if name != 'YaRN'}
   case = one(
@@ -235,15 +232,37 @@ def test_a_collapse_counts_in_admitted_seeds_up_to_the_target():
 
   def judged(found):
     (case,) = verdict.verdicts(found)
-    return case.judged['YaRN'].collapse
+    return case.judged['YaRN'].stable
 
-  assert judged(found) == (criteria.PASS, {'collapsed': 0, 'seeds': 4})
+  branch, numbers = judged(found)
+  assert branch == criteria.PASS
+  assert numbers == {
+    'collapsed': 0,
+    'seeds': 4,
+    'left': pytest.approx(0.6 / 0.999, abs=0.01),
+  }
   table = found.collapse.copy()
   later = table.assign(length=2 * made.TARGET, collapsed=True)
   both = pd.concat([table, later], ignore_index=True)
   assert judged(found._replace(collapse=both)).branch == criteria.PASS
   rest = table[table['seed'] != 2]
   assert judged(found._replace(collapse=rest)).branch == criteria.NOT_MEASURED
+
+
+@pytest.mark.parametrize(
+  'wrong, branch',
+  [
+    (0.48, criteria.PASS),
+    (0.50, criteria.UNDECIDED),
+    (0.53, criteria.FAIL),
+  ],
+)
+def test_half_of_the_accuracy_must_be_left_at_the_target(wrong, branch):
+  """Of its own at the trained length, which is 0.999 here."""
+  case = one(made.choice(), {'YaRN': (wrong / 2, wrong / 2)}, noise=0.01)
+  said = case.judged['YaRN'].stable
+  assert said.branch == branch and said.numbers['collapsed'] == 0
+  assert said.numbers['left'] == pytest.approx((1 - wrong) / 0.999, abs=0.01)
 
 
 def test_what_is_looked_up_may_differ_by_variant():
@@ -324,11 +343,11 @@ def test_the_other_branches_of_a_choice():
     cell.option: 0.1 for cell in study.cells if cell.option != 'root'
   }
   case = one(study, errors, short=everywhere)
-  assert case.branch == rules.NO_CANDIDATE and case.preferred == ()
+  assert case.branch == rules.NO_CANDIDATE
   case = one(study, dict.fromkeys(errors, POOR) | {'ALiBi': POOR})
   assert case.branch == compare.NOTHING
-  worse = dict.fromkeys(errors, (0.4, 0.3)) | {'root': POOR}
-  case = one(study, worse | {'ALiBi': (0.4, 0.3)})
+  worse = dict.fromkeys(errors, (0.27, 0.21)) | {'root': POOR}
+  case = one(study, worse | {'ALiBi': (0.27, 0.21)})
   assert case.branch == compare.LOSS and case.preferred == ()
   case = one(study, errors, unlearned=made.SEEDS)
   assert case.branch == compare.NOT_ADMITTED
@@ -336,6 +355,29 @@ def test_the_other_branches_of_a_choice():
   assert case.branch == compare.MISSING
   names = [cell.option for cell in study.cells if cell.option != 'root']
   assert one(study, errors, missing=names).branch == compare.MISSING
+
+
+def test_where_none_passes_one_is_named_to_go_on_with():
+  study = made.choice(options=('no change', 'NTK', 'YaRN', 'ALiBi'))
+  errors = {'root': POOR, 'no change': POOR, 'ALiBi': POOR}
+  errors |= {'NTK': FAIR, 'YaRN': GOOD}
+  lost = dict.fromkeys(('no change', 'NTK', 'YaRN', 'ALiBi'), 0.1)
+
+  def named(**changes):
+    case = one(study, errors, noise=0.005, short=lost, **changes)
+    assert case.branch == rules.NO_CANDIDATE
+    return case.preferred
+
+  # Both fail one: the larger mean. ALiBi fails no more, and gains nothing.
+  assert named() == ('YaRN',)
+  unclear, slow = (1.0, 0.9, 1.1), (1.2, 1.1, 1.3)
+  assert named(latency={'YaRN': unclear}) == ('NTK',)
+  assert named(latency={'YaRN': unclear, 'NTK': slow}) == ('YaRN',)
+  errors |= {'NTK': POOR, 'YaRN': POOR}
+  assert named() == ()
+  # What adaptation does by itself is not to a scheme's credit.
+  errors |= {'no change': GOOD, 'NTK': FAIR}
+  assert named() == ()
 
 
 def test_where_nothing_differs_a_first_fix_is_rarely_claimed():

@@ -127,8 +127,10 @@ def test_a_choice_that_is_not_measured_says_what_is_left():
   found = made.evidence(made.choice(), {'YaRN': GOOD}, short={'NTK': 0.1})
   found = found._replace(collapse=found.collapse[:0])
   text = text_of(found)
-  assert 'no failure is shown of YaRN, ALiBi, NTK + ALiBi' in text
-  assert 'undecided or not measured: no collapse.' in text
+  assert (
+    'the one to go on with is YaRN (zero-shot), which passes all but stable to '
+    'the target: not measured.'
+  ) in text
   (case,) = verdict.verdicts(found)
   assert case.branch == rules.NO_CANDIDATE and case.lead.option == 'YaRN'
 

@@ -16,10 +16,14 @@ MARGIN = 0.02
 # Time over that of the root's scheme that still counts as unchanged.
 SLOWER = 1.05
 
+# The share of an option's accuracy at the trained length that must be left at
+# the target.
+LEFT = 0.5
+
 # As one reads them, in the order in which they break ties.
 NAMES = {
   'short': 'short range kept',
-  'collapse': 'no collapse',
+  'stable': 'stable to the target',
   'latency': 'latency unchanged',
   'lookups': 'no learned look-ups that grow',
 }
@@ -36,7 +40,7 @@ class Criteria(NamedTuple):
   """All criteria of one option, by the names of `NAMES`."""
 
   short: Judged
-  collapse: Judged
+  stable: Judged
   latency: Judged
   lookups: Judged
 
@@ -61,7 +65,7 @@ def judge(
   """
   return Criteria(
     _short(found, cell, root),
-    collapse(found, cell),
+    stable(found, cell),
     latency_of(found, cell),
     _lookups(found, cell),
   )
@@ -79,11 +83,12 @@ def _short(
 ) -> Judged:
   """The worse of all answers at the trained length and those that are near."""
   near, every = (_kept(found, cell, root, c) for c in ('short', 'token'))
+  return _worse(near, every) if near.numbers else near
+
+
+def _worse(one: Judged, other: Judged) -> Judged:
   order = (FAIL, NOT_MEASURED, UNDECIDED, PASS)
-  if not near.numbers:
-    return near
-  worse = min(near, every, key=lambda judged: order.index(judged.branch))
-  return Judged(worse.branch, worse.numbers)
+  return min(one, other, key=lambda judged: order.index(judged.branch))
 
 
 def _kept(
@@ -97,6 +102,28 @@ def _kept(
   return (
     Judged(short(lost), lost._asdict()) if lost.n else Judged(NOT_MEASURED, {})
   )
+
+
+def stable(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """The worse of what became of attention and of accuracy, up to the target."""
+  attention, accuracy = collapse(found, cell), _left(found, cell)
+  numbers = {**attention.numbers, **accuracy.numbers}
+  return Judged(_worse(attention, accuracy).branch, numbers)
+
+
+def _left(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """How much of the accuracy at the trained length is left at the target."""
+  lengths = found.study.trained_length, found.study.target
+  near, far = (
+    compare.by_seed(rows(found, cell), 'token', length) for length in lengths
+  )
+  more = compare.difference(far, LEFT * near)
+  if not more.n:
+    return Judged(NOT_MEASURED, {})
+  left = {'left': far.mean() / near.mean()}
+  if more.above:
+    return Judged(PASS, left)
+  return Judged(FAIL if more.below else UNDECIDED, left)
 
 
 def collapse(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:

@@ -178,7 +178,7 @@ def _collapses(found: evidence_lib.Evidence, case: Case) -> list[str]:
   """Whose attention collapsed, where and how, in admitted seeds."""
   study, lines = found.study, []
   for option, judged in case.judged.items():
-    if judged.collapse.branch != criteria.FAIL:
+    if not judged.stable.numbers.get('collapsed'):
       continue
     rows = criteria.collapses(found, case.digests[option])
     for _, row in rows[rows['collapsed']].iterrows():

@@ -114,7 +114,7 @@ def options(found: evidence_lib.Evidence, case: Case) -> page.Table:
         case.schedules[option],
         words.points(gain) if gain else NONE,
         _short(judged.short),
-        _seeds(judged.collapse),
+        _stable(judged.stable),
         _ratios(judged.latency),
         _lookups(judged.lookups),
         case.digests[option],
@@ -130,11 +130,13 @@ def _short(judged: criteria.Judged) -> str:
   return f'{judged.branch}: {words.points(lost)}'
 
 
-def _seeds(judged: criteria.Judged) -> str:
-  if not judged.numbers:
-    return judged.branch
-  numbers = judged.numbers
-  return f'{judged.branch}: {numbers["collapsed"]} of {numbers["seeds"]} seeds'
+def _stable(judged: criteria.Judged) -> str:
+  numbers, parts = judged.numbers, []
+  if 'collapsed' in numbers:
+    parts.append(f'collapsed {numbers["collapsed"]} of {numbers["seeds"]}')
+  if 'left' in numbers:
+    parts.append(f'{numbers["left"]:.0%} left')
+  return ': '.join(filter(None, (judged.branch, ', '.join(parts))))
 
 
 def _ratios(judged: criteria.Judged) -> str:

@@ -253,27 +253,28 @@ def recommended(case: Case) -> str:
         'what can be claimed, and some lose'
       )
     case rules.NO_CANDIDATE:
-      return f'none, as no candidate passes all criteria; {_nearest(case)}'
+      return f'none, as no candidate passes all criteria; {_go_on(case)}'
   return OPEN[case.branch]
 
 
-def _nearest(case: Case) -> str:
-  """Who at least fails nothing."""
-  near = {
-    option: [
+def _go_on(case: Case) -> str:
+  """Which one to go on with, and what it does not pass."""
+  if not case.preferred:
+    return 'none gains more than adaptation does by itself, by what is claimed'
+  (one,) = case.preferred
+  judged = case.judged[one]
+  said = {
+    branch: [
       criteria.NAMES[field]
-      for field, branch in zip(judged._fields, judged.branches)
-      if branch != criteria.PASS
+      for field, own in zip(judged._fields, judged.branches)
+      if own == branch
     ]
-    for option, judged in case.judged.items()
-    if criteria.FAIL not in judged.branches
+    for branch in (criteria.FAIL, criteria.UNDECIDED, criteria.NOT_MEASURED)
   }
-  if not near:
-    return 'each fails one or more'
-  left = dict.fromkeys(what for parts in near.values() for what in parts)
+  parts = [f'{", ".join(what)}: {how}' for how, what in said.items() if what]
   return (
-    f'no failure is shown of {", ".join(near)}, but this is undecided or not '
-    f'measured: {", ".join(left)}'
+    f'the one to go on with is {scheduled(case, one)}, which passes all but '
+    f'{"; ".join(parts)}'
   )
 
 

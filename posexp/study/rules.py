@@ -28,15 +28,18 @@ Shares of several tasks are averaged with equal weights.
   losses are and no gain is, there is no fix. Otherwise those that cannot be
   told apart from the leader are tied with it.
 * A tie is broken, among options whose gain is claimed if there are any, by
-  short range, then collapse, then latency, then the fewest parts. That is a
+  short range, then stability, then latency, then the fewest parts. That is a
   preference and not a finding.
 * Short range is kept if the token accuracy at the trained length is at most
   0.02 below the root's, on all answers and on those that are found at most an
   eighth of that length back (each with the same weight, as some tasks have few
   or none): the whole 95 % interval of each difference lies above -0.02. It is
   lost if a whole interval lies below, else undecided.
-* An option collapses if attention collapsed in any admitted seed at any length
-  up to the target. When that is so is said by rules of its own, below.
+* An option is stable to the target if attention collapsed in no admitted seed
+  at any length up to it (when that is so is said by rules of its own, below),
+  and more than half of its token accuracy at the trained length is left at the
+  target: the interval of the difference to that half. It is not if attention
+  did, or if the interval lies below, else undecided.
 * Latency is unchanged if decoding and prefill, at the longest measured length,
   are each the root's program or take at most 1.05 times as long: the whole
   interval of the ratio. It is the root's program if it was compiled to the same
@@ -52,6 +55,10 @@ Shares of several tasks are averaged with equal weights.
   tie is broken by the fewest parts, then by the mean: a preference. The root
   adapted without any change is a candidate too, so that what adaptation does by
   itself is not credited to a scheme.
+* Where none passes all four, none is recommended, and the one to go on with is
+  named: of those whose gain over the root adapted without any change (the root
+  as it is, where that was not run) is claimed, it fails the fewest criteria,
+  then has the fewest undecided, then the largest mean.
 """
 
 import dataclasses
@@ -201,6 +208,26 @@ def prefer(
 
   best = min(map(key, able))
   return tuple(name for name in able if key(name) == best)
+
+
+def nearest(
+  token: dict[str, pd.Series], judged: dict[str, criteria.Criteria]
+) -> tuple[str, ...]:
+  """The candidate to go on with where none passes, if a gain is claimed."""
+  base = plan.UNCHANGED if plan.UNCHANGED in judged else plan.ROOT
+  others = [name for name in judged if name != base]
+  able = [
+    name
+    for name in others
+    if compare.difference(token[name], token[base], len(others)).above
+  ]
+
+  def key(name: str) -> tuple[float, ...]:
+    said = judged[name].branches
+    passed, failed = said.count(criteria.PASS), said.count(criteria.FAIL)
+    return (failed, -passed, -token[name].mean())
+
+  return (min(able, key=key),) if able else ()
 
 
 def parts(option: str, kind: str) -> int:

@@ -16,7 +16,8 @@ class Case:
     group: regime, variant and schedule; the last two '' in a choice.
     lead: of the fixes, or of the candidates that pass.
     judged: the criteria of each option.
-    preferred: what a tie is broken to; several if it cannot be.
+    preferred: what a tie is broken to, several if it cannot be; where no
+      candidate passes, the one to go on with, if there is one.
     branch: of the fix or of the choice.
     order: by how much each option lowers order errors at the target.
     schedules: as what each option counts.
@@ -91,9 +92,11 @@ def _choice(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
   elif not able:
     # What leads is shown, and not recommended.
     lead, branch = every, rules.NO_CANDIDATE
-  preferred = (
-    rules.prefer(lead, judged, study.kind) if branch == compare.TIE else ()
-  )
+  preferred: tuple[str, ...] = ()
+  if branch == compare.TIE:
+    preferred = rules.prefer(lead, judged, study.kind)
+  elif branch == rules.NO_CANDIDATE:
+    preferred = rules.nearest(token, judged)
   others = {
     name: compare.difference(token[lead.option], token[name], len(names) - 1)
     for name in names
