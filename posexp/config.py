@@ -158,9 +158,12 @@ class Run(component.Component):
 
   @property
   def trained_scheme(self) -> schemes.Scheme:
-    """The scheme as training uses it."""
-    scheme = self.scheme.trained_at(self.trained_length)
-    return scheme.for_length(self.train.length)
+    """The scheme as training uses it, at its longest length."""
+    return self.trained_scheme_at(self.train.length)
+
+  def trained_scheme_at(self, length: int) -> schemes.Scheme:
+    """The scheme as a step of training at a length uses it."""
+    return self.scheme.trained_at(self.trained_length).for_length(length)
 
   def evaluated_scheme(self, length: int) -> schemes.Scheme:
     """The scheme as an evaluation at a length uses it."""

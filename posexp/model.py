@@ -310,9 +310,10 @@ def empty_cache(
   return (one,) * net.shape.layers
 
 
-def of(run: config.Run) -> Transformer:
-  """The model of a run, as it is trained."""
-  return Transformer(run.model, run.trained_scheme, run.task.vocabulary)
+def of(run: config.Run, length: int | None = None) -> Transformer:
+  """The model of a run as it is trained at a length, by default its longest."""
+  scheme = run.trained_scheme_at(length or run.train.length)
+  return Transformer(run.model, scheme, run.task.vocabulary)
 
 
 def shapes(net: Transformer) -> Any:

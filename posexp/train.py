@@ -154,10 +154,10 @@ def gradient_at(
   number: Array,
 ) -> tuple[Array, Array, Params]:
   """`gradient` on this device's part of the batch of a seed's step."""
-  net, train = model.of(run), run.train
+  net, train = model.of(run, length), run.train
   more = []
   if train.warm_in:
-    net = warmin.of(run)
+    net = warmin.of(run, length)
     more = [functools.partial(warmin.params_of, run, number=number)]
   key = jax.random.fold_in(jax.random.key(seed), DATA)
   if run.steps_before:

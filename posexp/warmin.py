@@ -60,11 +60,11 @@ def within(params: schemes.Params, strength: Array) -> schemes.Params:
   return {'own': params, 'strength': strength}
 
 
-def of(run: config.Run) -> model.Transformer:
-  """The model of an adaptation, with the biases faded that it adds."""
+def of(run: config.Run, length: int) -> model.Transformer:
+  """The model of an adaptation at a length, the biases that it adds faded."""
   assert run.parent is not None
   new = changes.added_biases(run.parent.scheme, run.scheme)
-  scheme = Faded(run.trained_scheme, new)
+  scheme = Faded(run.trained_scheme_at(length), new)
   return model.Transformer(run.model, scheme, run.task.vocabulary)
 
 

@@ -149,7 +149,9 @@ def test_a_bias_that_is_warmed_in_is_a_weaker_one():
     scheme = schemes.RoPE() + schemes.Interpolate(schemes.ALiBi(), factor)
     net = model.Transformer(run.model, scheme, run.task.vocabulary)
     expected = jax.tree.leaves(gradient(net))
-    mine = jax.tree.leaves(gradient(warmin.of(run), jnp.int32(number)))
+    mine = jax.tree.leaves(
+      gradient(warmin.of(run, run.train.length), jnp.int32(number))
+    )
     for x, y in zip(mine, expected, strict=True):
       np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 
@@ -161,7 +163,7 @@ def test_a_learned_bias_is_warmed_in_from_its_place_in_a_sum(workdir):
   table = lambda params: params['block_0']['position']['T5']['table_NxH']
   assert not np.array_equal(table(got), table(whole))
   assert table(got).shape == table(whole).shape == (2, 4, 2)
-  scheme = warmin.of(run).scheme
+  scheme = warmin.of(run, run.train.length).scheme
   assert scheme.faded == (1,)
   head = schemes.Head(jnp.zeros((1, 1, 1, 1), jnp.int32), 2)
   at = (jnp.arange(3, dtype=jnp.int32)[None],) * 2

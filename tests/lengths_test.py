@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import config, lengths, measure, model, sharding, tasks, train
+from posexp import (
+  config,
+  lengths,
+  measure,
+  model,
+  schemes,
+  sharding,
+  tasks,
+  train,
+)
 from tests import small
 from tests.tasks_balance_test import chi_square
 from tests.train_test import trained
@@ -103,6 +112,22 @@ def test_every_seed_trains_at_the_length_of_its_step():
       )
       # float32 sums in another order.
       np.testing.assert_allclose(losses[n, step], again, rtol=1e-5)
+
+
+@pytest.mark.usefixtures('quick_compiles')
+def test_a_scheme_that_depends_on_the_length_is_that_of_each_step():
+  """Two steps, at 12 and then at 24 tokens, as fixed lengths have them."""
+  rule = lengths.Ramp(12, 24, steps=1, rungs=2)
+  dynamic = schemes.RoPE(schemes.DynamicNTK(1, 12), base=100.0)
+  more = {'learning_rate': 1e-20, 'steps': 2, 'warmup': 0}
+  mine = dataclasses.replace(ruled(rule, **more), scheme=dynamic)
+  _, losses = trained(mine, chunk=2)
+  plain, twice = schemes.RoPE(base=100.0), schemes.RoPE(schemes.NTK(2), 100.0)
+  for step, scheme in enumerate((plain, twice)):
+    _, same = trained(dataclasses.replace(mine, scheme=scheme), chunk=2)
+    np.testing.assert_array_equal(losses[:, step], same[:, step])
+    # The other step tells the two apart.
+    assert (losses[:, 1 - step] != same[:, 1 - step]).all()
 
 
 def lowered(run):

@@ -143,9 +143,10 @@ class DynamicNTK(Law):
   At a length l up to the trained L nothing is scaled; beyond it the law is
   `NTK(s)`; f = 1 gives the paper's s = l / L. `for_length(l)` resolves it once,
   with the total length of the sequence, so that all tokens share one base and
-  rotated keys can be cached. The paper recomputes s at each step and would
-  cache keys unrotated; Hugging Face recomputes it and leaves cached keys at
-  the base that they were rotated with: there prefill and decoding disagree.
+  rotated keys can be cached; a step of training takes its own length. The
+  paper recomputes s at each step and would cache keys unrotated; Hugging Face
+  recomputes it and leaves cached keys at the base that they were rotated with:
+  there prefill and decoding disagree.
 
   Source: emozilla 2023; arXiv 2309.00071, section 3.3 and its authors' code.
   Use: zero-shot, where lengths vary and short ones must not suffer.
