@@ -174,7 +174,16 @@ def _take_cores() -> None:
   """Before an experiment file can make JAX look for its devices."""
   from posexp.launch import conduct
 
-  conduct.take_cores(FLAGS.workers)
+  conduct.take_cores(_hands())
+
+
+def _hands():
+  """Who computes, as the flags say."""
+  from posexp.launch import conduct
+
+  return conduct.Hands(
+    FLAGS.workers, FLAGS.executor, FLAGS.address, tuple(FLAGS.slurm)
+  )
 
 
 def _execute(runs, workdir: pathlib.Path) -> int:
@@ -187,7 +196,7 @@ def _execute(runs, workdir: pathlib.Path) -> int:
     return 0
   writable(workdir)
   launch = local.Launch(retries=FLAGS.retries)
-  return conduct.conduct(runs, workdir, launch, FLAGS.workers)
+  return conduct.conduct(runs, workdir, launch, _hands())
 
 
 def show(words: list[str]) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import hashlib
+import importlib
 import inspect
 import sys
 import types
@@ -124,6 +125,28 @@ def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
   """Raises unless a name is known; the sentence offers the nearest."""
   if value not in known:
     raise ValueError(f'{name} cannot be {value!r}{nearest(value, known)}')
+
+
+def extra(module: str, what: str, name: str) -> types.ModuleType:
+  """A library that only some need.
+
+  >>> extra('json', 'this', 'text').__name__
+  'json'
+
+  Args:
+    module: what is imported.
+    what: needs it, as a user wrote it.
+    name: of the extra that installs it.
+
+  Raises:
+    ValueError: one sentence that names the extra, if it is not installed.
+  """
+  try:
+    return importlib.import_module(module)
+  except ImportError:
+    raise ValueError(
+      f"{what} needs {module}: pip install 'posexp[{name}]'"
+    ) from None
 
 
 def restore(hint: Any, value: Any) -> Any:

@@ -45,6 +45,11 @@ Flags of run:
   --seeds=0,1,2     other seeds than the file's, for every run
   --workers=2       processes that share the runs (of a CPU; default: 1); any
                     number of commands may share a --workdir
+  --executor=ray    a Ray task a run, on the cluster of --address=HOST:PORT, or
+                    of this machine; --workers at once on a node of CPUs
+  --executor=slurm  --workers jobs as an array, requeued when preempted; what
+                    each asks for by --slurm=timeout_min=60 and the like, in
+                    the names of submitit (may be given several times)
   --retries=1       how often a run that failed is tried again
   --dry_run         print the runs, their sizes and an estimate; compute nothing
   --size=small      of a study: `small` for two cores, `full` for accelerators
@@ -103,6 +108,9 @@ flags.DEFINE_list('lengths', None, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_integer('examples', None, 'how many', flag_values=FLAGS)
 flags.DEFINE_integer('window', None, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_integer('workers', 1, 'processes', flag_values=FLAGS)
+flags.DEFINE_string('executor', 'local', 'who computes', flag_values=FLAGS)
+flags.DEFINE_string('address', None, 'of a Ray cluster', flag_values=FLAGS)
+flags.DEFINE_multi_string('slurm', [], 'NAME=VALUE', flag_values=FLAGS)
 flags.DEFINE_integer('retries', 1, 'of a run', lower_bound=0, flag_values=FLAGS)
 flags.DEFINE_bool('follow', False, 'live', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)

@@ -44,11 +44,11 @@ KNOWN = re.compile(
 
 
 def command(
-  file: pathlib.Path, workdir: pathlib.Path, *more: str
+  file: pathlib.Path, workdir: pathlib.Path, *more: str, **variables: str
 ) -> subprocess.Popen:
-  """The grid, in a process group of its own."""
+  """The grid, in a process group of its own, with variables set for it."""
   root = pathlib.Path(__file__).parents[1]
-  environment = {**os.environ, 'PYTHONPATH': str(root)}
+  environment = {**os.environ, 'PYTHONPATH': str(root), **variables}
   # Compiling is what takes the time of so few steps.
   environment['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
   environment['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'

@@ -75,17 +75,12 @@ class SentencePiece(corpora.Sourced, Tokenizer):
 @functools.lru_cache(maxsize=4)
 def _pieces(path: str) -> tuple[Any, str]:
   """The model in a file, and the digest of the file."""
-  try:
-    import sentencepiece
-  except ImportError:
-    raise ValueError(
-      f"SentencePiece({path!r}) needs sentencepiece: pip install 'posexp[text]'"
-    ) from None
+  library = component.extra('sentencepiece', f'SentencePiece({path!r})', 'text')
   try:
     content = pathlib.Path(path).expanduser().read_bytes()
     if not content:  # Which the processor takes for none given.
       raise OSError('it is empty')
-    model = sentencepiece.SentencePieceProcessor(model_proto=content)
+    model = library.SentencePieceProcessor(model_proto=content)
   except (OSError, RuntimeError) as error:
     raise ValueError(
       f'no SentencePiece model can be read from {path!r} ({error}): give the '

@@ -1,22 +1,88 @@
-"""Having a grid computed, by this process or by workers, to an exit code."""
+"""Having a grid computed, here or on a cluster, to an exit code."""
 
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 
-from posexp import config, measure, options, sharding
-from posexp.launch import local, pool, progress, status, stop
+from posexp import component, config, measure, options, sharding
+from posexp.launch import (
+  crew,
+  grid,
+  local,
+  pool,
+  progress,
+  ray_tasks,
+  repeat,
+  slurm,
+  status,
+  stop,
+)
+
+EXECUTORS = ('local', 'ray', 'slurm')
 
 
-def take_cores(workers: int) -> None:
+class Hands(NamedTuple):
+  """Who computes.
+
+  Attributes:
+    workers: processes of this machine, tasks at once on a Ray node that has no
+      accelerator, or jobs of a SLURM array.
+    executor: local, ray or slurm.
+    address: of a Ray cluster, host:port; one of this machine unless given.
+    slurm: what a job asks for, NAME=VALUE.
+  """
+
+  workers: int = 1
+  executor: str = 'local'
+  address: str | None = None
+  slurm: Sequence[str] = ()
+
+  @property
+  def alone(self) -> bool:
+    """Whether it is this process that computes."""
+    return self.executor == 'local' and self.workers == 1
+
+  def check(self) -> None:
+    """Raises a ValueError, one sentence, for what makes no sense."""
+    component.one_of('--executor', self.executor, EXECUTORS)
+    if self.workers < 1:
+      raise ValueError(
+        f'--workers must be at least 1, got {self.workers}: 1 computes in '
+        'this process'
+      )
+    if self.executor == 'local':
+      pool.check(self.workers)
+    for flag, value, of in (
+      ('address', self.address, 'ray'),
+      ('slurm', self.slurm, 'slurm'),
+    ):
+      if value and self.executor != of:
+        raise ValueError(
+          f'--{flag} is for --executor={of}, and this is '
+          f'--executor={self.executor}: leave one of them out'
+        )
+    if self.executor == 'ray':
+      ray_tasks.check(self.address)
+    if self.executor == 'slurm':
+      slurm.library(self.slurm)
+
+
+# This process alone.
+HERE = Hands()
+
+
+def take_cores(hands: Hands) -> None:
   """Takes the cores that are this process's own; before JAX starts.
 
   Raises:
-    ValueError: one sentence, for a number of workers that makes no sense.
+    ValueError: one sentence, for hands that make no sense.
   """
-  pool.check(workers)
+  if pool.joined() is None:
+    hands.check()
   sharding.use_all_cores()
 
 
@@ -24,7 +90,7 @@ def conduct(
   runs: Sequence[config.Run],
   workdir: pathlib.Path,
   launch: local.Launch,
-  workers: int = 1,
+  hands: Hands = HERE,
 ) -> int:
   """Computes what is missing of a planned grid, and says how that ended.
 
@@ -34,21 +100,22 @@ def conduct(
     runs: parents before their retrofits.
     workdir: where records go; other launchers may share it.
     launch: this one.
-    workers: processes; with 1 it is this one that computes.
+    hands: who computes.
 
   Returns:
     0, 1 if some run failed, 3 if the disk is full, 130 or 143 if it was stopped
     by SIGINT or SIGTERM.
   """
   sharding.cache_compilations()
-  if workers > 1 and not sharding.on_cpu(jax.devices()[0]):
+  local_workers = hands.executor == 'local' and hands.workers > 1
+  if local_workers and not sharding.on_cpu(jax.devices()[0]):
     raise ValueError(
-      f'--workers={workers} is for CPUs: one process uses all of an '
+      f'--workers={hands.workers} is for CPUs: one process uses all of an '
       'accelerator; leave it out'
     )
   log, mine = workdir / 'log.txt', pool.joined()
   if mine is not None:
-    share = lambda tell: local.execute(runs, workdir, tell, mine)
+    share = lambda tell: local.execute(_mine(runs), workdir, tell, mine)
     with pool.Voice(1.0, log) as voice:
       sys.exit(_ended(share, voice))
   status.check(workdir)
@@ -62,12 +129,35 @@ def conduct(
       if local.is_full(error):
         raise local.full(workdir) from error
       raise
-    if workers == 1:
+    if hands.alone:
       return local.execute(runs, workdir, tell, launch)
-    return pool.execute(runs, workdir, tell, launch, workers)
+    members = _hired(runs, workdir, tell, launch, hands)
+    return crew.execute(runs, workdir, tell, launch, members)
 
   with progress.Progress(sum(efforts), log) as tell:
     return _ended(work, tell)
+
+
+def _mine(runs: Sequence[config.Run]) -> Sequence[config.Run]:
+  """The runs that this worker is for: all, or one and its parents."""
+  only = os.environ.get(repeat.ONLY)
+  return grid.plan(run for run in runs if only in (None, run.digest))
+
+
+def _hired(
+  runs: Sequence[config.Run],
+  workdir: pathlib.Path,
+  tell: progress.Progress,
+  launch: local.Launch,
+  hands: Hands,
+) -> Sequence[crew.Member]:
+  """Those who compute in place of this process, not yet at work."""
+  if hands.executor == 'ray':
+    address = hands.address
+    return [ray_tasks.hire(runs, workdir, launch, tell, hands.workers, address)]
+  if hands.executor == 'slurm':
+    return slurm.hire(launch, tell, hands.workers, hands.slurm)
+  return pool.hire(launch, tell, hands.workers)
 
 
 def _ended(

@@ -1,0 +1,186 @@
+"""Ray and SLURM: the same bits, nodes and jobs that go away, plain refusals."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from posexp import cli, options
+from posexp.launch import local, progress, repeat, slurm, status
+from tests import crash
+
+ONLY = '--only=*: RoPE()*'
+
+
+@pytest.fixture(scope='module')
+def file(tmp_path_factory):
+  path = tmp_path_factory.mktemp('grid') / 'crashing.py'
+  path.write_text(crash.FILE.replace('STEPS', '300'))
+  return path
+
+
+@pytest.fixture(scope='module')
+def whole(file):
+  """The grid by one process, left alone."""
+  workdir = file.parent / 'whole'
+  crash.finish(crash.command(file, workdir, ONLY))
+  return workdir
+
+
+def running(process: subprocess.Popen, workdir: pathlib.Path) -> list[int]:
+  """The processes that train, once there are some."""
+  while True:
+    assert process.poll() is None, process.communicate()
+    states = status.states(workdir) if workdir.exists() else []
+    found = [s.said for s in states if s.kind == status.RUNNING]
+    if any(said.get('share') for said in found):
+      return [said['pid'] for said in found]
+    time.sleep(0.1)
+
+
+def parents(pid: int) -> list[int]:
+  """The process that started one, the one before, and so on."""
+  found = []
+  while pid > 1:
+    text = pathlib.Path(f'/proc/{pid}/stat').read_text()
+    pid = int(text.rpartition(')')[2].split()[1])
+    found.append(pid)
+  return found
+
+
+def test_a_grid_outlives_a_node_of_a_ray_cluster(file, whole):
+  pytest.importorskip('ray', reason="needs pip install 'posexp[ray]'")
+  from ray import cluster_utils
+
+  head = {'num_cpus': 1, 'include_dashboard': False}
+  cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+  try:
+    other = cluster.add_node(num_cpus=1)
+    nodes = {n: n.all_processes['raylet'][0].process.pid for n in (other,)}
+    workdir = file.parent / 'ray'
+    process = crash.command(
+      file, workdir, ONLY, '--executor=ray', f'--address={cluster.address}'
+    )
+    # Until the node that will die has a run.
+    while not any(
+      nodes[other] in parents(pid) for pid in running(process, workdir)
+    ):
+      time.sleep(0.1)
+    cluster.remove_node(other, allow_graceful=False)
+    crash.finish(process)
+  finally:
+    cluster.shutdown()
+  assert crash.differences(whole, workdir) == []
+  assert crash.twice(workdir) == []
+  assert crash.strays(workdir) == []
+
+
+def test_no_ray_cluster_at_an_address_is_a_sentence(file, tmp_path, capsys):
+  pytest.importorskip('ray', reason="needs pip install 'posexp[ray]'")
+  words = ['run', str(file), f'--workdir={tmp_path}/w', '--executor=ray']
+  words += ['--address=127.0.0.1:1']
+  assert cli.main(['posexp', *words]) == options.BAD_INPUT
+  told = capsys.readouterr().err
+  assert told.startswith('posexp: no Ray cluster at --address=127.0.0.1:1 (')
+  assert told.endswith('or leave --address out for one of this machine\n')
+  assert told.count('\n') == 1 and not (tmp_path / 'w').exists()
+
+
+def test_a_preempted_job_goes_on_where_it_was(file, whole, tmp_path):
+  """By submitit's executor for one machine, in place of SLURM."""
+  pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
+  workdir = file.parent / 'slurm'
+  process = crash.command(
+    file,
+    workdir,
+    ONLY,
+    *('--executor=slurm', '--workers=2', '--slurm=cluster=local'),
+    POSEXP_SLURM=str(tmp_path),
+  )
+  worker = running(process, workdir)[0]
+  # As SLURM tells a job that it is preempted.
+  os.kill(parents(worker)[0], signal.SIGUSR2)
+  crash.finish(process)
+  logs = ''.join(p.read_text() for p in tmp_path.glob('*/*.err'))
+  logs += ''.join(p.read_text() for p in tmp_path.glob('*/*.out'))
+  assert 'Requeued job' in logs
+  assert crash.differences(whole, workdir) == []
+  assert crash.twice(workdir) == []
+  assert crash.strays(workdir) == []
+
+
+def test_what_a_job_asks_for():
+  assert slurm.parameters(
+    ['mem_gb=8', 'slurm_qos=low', 'slurm_setup=["a"]']
+  ) == {
+    'mem_gb': 8,
+    'slurm_qos': 'low',
+    'slurm_setup': ['a'],
+  }
+  with pytest.raises(ValueError, match="--slurm='time' must be NAME=VALUE"):
+    slurm.parameters(['time'])
+
+
+def test_what_submitit_does_not_know_is_a_sentence(tmp_path, monkeypatch):
+  pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
+  monkeypatch.setenv('POSEXP_SLURM', str(tmp_path))
+  monkeypatch.setattr(options, 'GIVEN', ['run', 'file.py'])
+  with (
+    progress.Progress(1.0, tmp_path / 'log.txt') as tell,
+    pytest.raises(ValueError, match=r'the jobs were refused \(.*minutes'),
+  ):
+    slurm.hire(local.Launch(), tell, 1, ['cluster=local', 'minutes=3'])
+
+
+@pytest.mark.parametrize(
+  'module, executor, sentence',
+  [
+    ('ray', 'ray', "--executor=ray needs ray: pip install 'posexp[ray]'"),
+    (
+      'submitit',
+      'slurm',
+      "--executor=slurm needs submitit: pip install 'posexp[slurm]'",
+    ),
+    (None, 'dask', "--executor cannot be 'dask' (known: local, ray, slurm)"),
+    (None, 'ray --slurm=mem_gb=1', '--slurm is for --executor=slurm, and this'),
+    (None, 'local --address=a:1', '--address is for --executor=ray, and this'),
+    (None, 'ray --workers=0', '--workers must be at least 1, got 0'),
+  ],
+)
+def test_an_executor_that_cannot_be_is_a_sentence(
+  file, tmp_path, capsys, monkeypatch, module, executor, sentence
+):
+  if module:
+    monkeypatch.setitem(sys.modules, module, None)
+  words = ['run', str(file), f'--workdir={tmp_path}/w']
+  words += f'--executor={executor}'.split()
+  assert cli.main(['posexp', *words]) == cli.BAD_INPUT
+  told = capsys.readouterr().err
+  assert sentence in told and told.count('\n') == 1
+  assert not (tmp_path / 'w').exists()
+
+
+def test_slurm_without_its_commands_is_a_sentence(
+  file, tmp_path, capsys, monkeypatch
+):
+  pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
+  monkeypatch.setenv('PATH', str(tmp_path))
+  words = ['run', str(file), f'--workdir={tmp_path}/w', '--executor=slurm']
+  assert cli.main(['posexp', *words]) == cli.BAD_INPUT
+  assert 'needs the command sbatch, which is not on' in capsys.readouterr().err
+
+
+def test_a_worker_repeats_the_command_from_where_it_was_given(monkeypatch):
+  monkeypatch.setattr(options, 'GIVEN', [])
+  with pytest.raises(ValueError, match='repeat a command, and this is none'):
+    repeat.command('launch', 1)
+  monkeypatch.setattr(options, 'GIVEN', ['run', 'file.py'])
+  found = repeat.command('launch', 1, 'abc')
+  assert found.arguments == ('run', 'file.py')
+  assert found.directory == os.getcwd()
+  assert found.environment[repeat.ONLY] == 'abc'
+  assert repeat.ONLY not in repeat.command('launch', 1).environment
