@@ -6,7 +6,7 @@ PEERS = .venv-peers/bin
 
 CRASHES ?= 20
 
-.PHONY: quickstart test crash-test bench bench-peers test-oldest docs digests clean
+.PHONY: quickstart test crash-test slurm-test bench bench-peers test-oldest docs digests clean
 
 quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
 	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
@@ -20,6 +20,9 @@ test: .setup/dev  ## lint, types, doctests, tests
 crash-test: .setup/dev  ## a grid killed at random moments, compared with one left alone
 	$(RUN)/python -m tests.crash --kills=$(CRASHES)
 	$(RUN)/python -m tests.crash --kills=$(CRASHES) --workers=2
+
+slurm-test: .setup/dev  ## a grid on a real SLURM of this machine; needs root and slurm-wlm
+	$(RUN)/python -m tests.slurm_cluster
 
 bench: .setup/user  ## tokens/s of a training step of each scheme
 	$(RUN)/posexp bench

@@ -1,6 +1,7 @@
 """What the heads of finished runs do, beside what they did in training."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ def load(
     frame
     for digest in wanted
     if digest in known
-    for frame in _frames(known[digest], known)
+    for frame in _frames(workdir, known[digest], known)
   ]
   if not frames:
     return EMPTY
@@ -67,11 +68,13 @@ def root(
 
 
 def _frames(
-  record: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]
+  workdir: str | os.PathLike,
+  record: Mapping[str, Any],
+  known: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[pd.DataFrame]:
   trained = root(record, known)
-  before = None if trained is None else _at_home(trained)
-  for row in record.get('diagnostics', []):
+  before = None if trained is None else _at_home(workdir, trained)
+  for row in _diagnostics(workdir, record):
     for part in ('heads', 'binned'):
       for measure, values in row[part].items():
         value = np.asarray(values, np.float64)
@@ -93,9 +96,24 @@ def _frames(
         )
 
 
-def _at_home(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _diagnostics(
+  workdir: str | os.PathLike, record: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+  """What was seen of a run's attention; a damaged file is a warning."""
+  try:
+    return (records.whole(workdir, record['digest']) or {}).get(
+      'diagnostics', []
+    )
+  except records.Damaged as error:
+    warnings.warn(str(error), stacklevel=2)
+    return []
+
+
+def _at_home(
+  workdir: str | os.PathLike, record: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
   """What the heads of a run do at the length that it was trained at."""
-  for row in record.get('diagnostics', []):
+  for row in _diagnostics(workdir, record):
     if row['length'] == record['trained_length']:
       return row
   return None

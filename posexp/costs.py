@@ -1,7 +1,6 @@
 """What position costs: schemes timed side by side, `posexp measure`."""
 
 import concurrent.futures
-import dataclasses
 import functools
 import math
 import multiprocessing
@@ -10,8 +9,6 @@ import time
 from typing import Any
 
 from posexp import (
-  component,
-  config,
   cost_growth,
   cost_programs,
   measure,
@@ -19,107 +16,15 @@ from posexp import (
   schemes,
   sharding,
 )
-from posexp.cost_records import QUANTITIES
+from posexp.cost_question import COMPILE, FEWEST, Cell, child, plan, words
+from posexp.cost_question import SCHEMES as SCHEMES
+from posexp.cost_question import Question as Question
 from posexp.cost_records import load as load
 from posexp.cost_records import rounds as rounds
 from posexp.launch import environment, progress
 
-# What is measured where no scheme is named.
-SCHEMES: tuple[schemes.Scheme, ...] = (
-  schemes.RoPE(),
-  schemes.NoPE(),
-  schemes.ALiBi(),
-  schemes.T5(),
-  schemes.RoPE(schemes.YaRN(4, 2048)) + schemes.ALiBi(),
-  schemes.Forgetting(),
-)
-# The fewest rounds whose median has a 95 % interval.
-FEWEST = 6
-# Guesses before anything was timed: seconds to compile a program and to start
-# a process, and FLOP/s.
-COMPILE, CHILD, RATE = 3.0, 8.0, 2e10
 # The share of the free memory that a program may plan for.
 FITS = 0.9
-
-Cell = tuple[str, int]  # a quantity and a length
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Question:
-  """What is measured; everything is checked here, before any compute.
-
-  Attributes:
-    compared: the schemes.
-    baseline: what they are compared with; measured among them.
-    lengths: tokens of a training step, of a prompt, and in the cache.
-    quantities: of 'train', 'prefill' and 'decode'.
-    layers, heads, head_width: the model's shape.
-    rounds: how often each is timed.
-    minutes: how long all may take. What takes long has fewer rounds, and of
-      what would have fewer than 6 the slowest schemes are left out.
-    resident: whether to measure what memory is really held, see
-      `cost_programs.resident`; not counted in the minutes.
-  """
-
-  compared: tuple[schemes.Scheme, ...] = SCHEMES
-  baseline: schemes.Scheme = SCHEMES[0]
-  lengths: tuple[int, ...] = (2048, 8192, 32768)
-  quantities: tuple[str, ...] = tuple(QUANTITIES)
-  layers: int = 2
-  heads: int = 4
-  head_width: int = 16
-  rounds: int = 15
-  minutes: float = 6.0
-  resident: bool = False
-
-  def __post_init__(self):
-    listed = dict.fromkeys((self.baseline, *self.compared))
-    object.__setattr__(self, 'compared', tuple(listed))
-    object.__setattr__(self, 'lengths', tuple(sorted(set(self.lengths))))
-    for quantity in self.quantities:
-      component.one_of('what to measure', quantity, tuple(QUANTITIES))
-    for length in self.lengths:
-      component.at_least('lengths to measure', length, 4)
-    for name in ('heads', 'head_width', 'rounds'):
-      component.at_least(name, getattr(self, name), 1)
-    if not self.minutes > 0:
-      raise ValueError(f'minutes must be above 0, got {self.minutes}')
-    if not (self.lengths and self.quantities):
-      raise ValueError(
-        'nothing to measure: give at least one length and one quantity'
-      )
-    for scheme in self.compared:
-      for length in self.lengths:
-        self.run(scheme, length)
-
-  @property
-  def shape(self) -> config.Model:
-    return config.Model(
-      layers=self.layers, heads=self.heads, width=self.heads * self.head_width
-    )
-
-  def run(self, scheme: schemes.Scheme, length: int) -> config.Run:
-    """The run whose programs are timed."""
-    return cost_programs.run_of(scheme, self.shape, length)
-
-  def cells(self) -> list[Cell]:
-    """Quantities and lengths, what is likely to be quickest first."""
-    quantities = [q for q in cost_programs.PROGRAMS if q in self.quantities]
-    cells = [(q, n) for q in quantities for n in self.lengths]
-    return sorted(cells, key=self.guess)
-
-  def guess(self, cell: Cell) -> float:
-    """Seconds of one call, from the arithmetic of matrices and attention."""
-    quantity, length = cell
-    run = self.run(self.baseline, length)
-    forward = measure.forward_flops(run, length)
-    flops = {'decode': forward / length, 'prefill': forward}
-    return max(cost_programs.LEAST, flops.get(quantity, 3 * forward) / RATE)
-
-  def to_dict(self) -> dict[str, Any]:
-    """Plain values, schemes as they are written."""
-    names = [str(scheme) for scheme in self.compared]
-    return vars(self) | {'compared': names, 'baseline': str(self.baseline)}
 
 
 def answer(question: Question, log: pathlib.Path) -> dict[str, Any]:
@@ -134,10 +39,10 @@ def answer(question: Question, log: pathlib.Path) -> dict[str, Any]:
   Returns:
     What is recorded, for `cost_records.write`.
   """
-  number, plan = len(question.compared), _plan(question)
-  total = number * COMPILE + sum(plan.values())
+  number, cells = len(question.compared), plan(question)
+  total = number * COMPILE + sum(cells.values())
   if question.resident:
-    total += number * sum(_child(question, cell) for cell in plan)
+    total += number * sum(child(question, cell) for cell in cells)
   with progress.Progress(total, log) as tell:
     measurement = _Measurement(question, tell)
     try:
@@ -146,29 +51,6 @@ def answer(question: Question, log: pathlib.Path) -> dict[str, Any]:
       measurement.leave_out('interrupted: what was finished is kept')
       measurement.body['interrupted'] = True
   return measurement.body
-
-
-def _plan(question: Question) -> dict[Cell, float]:
-  """About how many seconds each cell takes, in turn; for the progress.
-
-  What is likely to be left out takes as long as its compilation.
-  """
-  number, found = len(question.compared), {}
-  left = 60 * question.minutes
-  for cell in question.cells():
-    compiling = number * COMPILE
-    one = number * question.guess(cell)
-    if compiling + (2 + FEWEST) * one <= left:
-      found[cell] = min(compiling + (2 + question.rounds) * one, left)
-    else:
-      found[cell] = compiling
-    left = max(0.0, left - found[cell])
-  return found
-
-
-def _child(question: Question, cell: Cell) -> float:
-  """The same, of a process that measures memory."""
-  return CHILD + 2 * question.guess(cell)
 
 
 class _Measurement:
@@ -204,7 +86,7 @@ class _Measurement:
       found = cost_growth.growth(scheme, self._question.shape, longest)
       self.body['growth'].append(found.to_dict())
       self._tell.advance(COMPILE, f'what grows: {scheme}')
-    for cell, seconds in _plan(self._question).items():
+    for cell, seconds in plan(self._question).items():
       done = self._tell.done
       group = self._group(cell)
       if group is not None:
@@ -223,7 +105,7 @@ class _Measurement:
       seconds = self._question.guess(cell) * len(self._question.compared)
       if 2 * seconds > self._left():
         self.leave_out(
-          f'memory of {_words(cell)} left out, as it would take too long: give '
+          f'memory of {words(cell)} left out, as it would take too long: give '
           'more minutes'
         )
         continue
@@ -235,13 +117,13 @@ class _Measurement:
             held = ask.result()
           except concurrent.futures.process.BrokenProcessPool:
             self.leave_out(
-              f'memory of {_words(cell)} under {scheme} left out, as its '
+              f'memory of {words(cell)} under {scheme} left out, as its '
               'process was killed, most likely for want of memory'
             )
             held = None
         self._resident[cell, scheme] = held
-        work = _child(self._question, cell)
-        self._tell.advance(work, f'memory: {scheme}, {_words(cell)}')
+        work = child(self._question, cell)
+        self._tell.advance(work, f'memory: {scheme}, {words(cell)}')
 
   def _left(self) -> float:
     """The seconds that are left."""
@@ -274,7 +156,7 @@ class _Measurement:
       )
       if not all(seconds.values()):
         why = f'the {self._question.minutes:g} minutes are over: give more'
-      self.leave_out(f'{_words(cell)}{what}, as {why}')
+      self.leave_out(f'{words(cell)}{what}, as {why}')
     return [scheme for scheme in seconds if scheme in kept]
 
   def _expected(self, cell: Cell) -> dict[schemes.Scheme, float]:
@@ -288,25 +170,48 @@ class _Measurement:
 
   def _group(self, cell: Cell) -> dict[str, Any] | None:
     """A quantity at a length, of all schemes; None if it is left out."""
-    timed, warm = {}, {}
-    for scheme in self._fitting(cell, self._expected(cell), COMPILE):
-      one = self._compiled(cell, scheme)
-      if one is not None:
-        timed[scheme], warm[scheme] = one, one()
-    timed = {scheme: timed[scheme] for scheme in self._fitting(cell, warm)}
+    timed, like = self._programs(cell)
     if not timed:
       return None
     calls, single = cost_programs.repetitions(list(timed.values()))
-    for scheme, seconds in zip(timed, single):
-      self._timed[cell[0], scheme] = cell[1], seconds
     found = self._rounds(cell, list(timed.values()), calls, sum(single))
+    once, seconds = dict(zip(timed, single)), dict(zip(timed, zip(*found)))
+    for scheme, (first, _) in like.items():
+      self._timed[cell[0], scheme] = cell[1], once[first]
     return {
       'quantity': cell[0],
       'length': cell[1],
       'calls': calls,
-      'seconds': {str(s): list(each) for s, each in zip(timed, zip(*found))},
-      'facts': {str(s): self._facts(cell, s, one) for s, one in timed.items()},
+      'seconds': {str(s): list(seconds[one]) for s, (one, _) in like.items()},
+      'facts': {
+        str(s): self._facts(cell, s, one) for s, (_, one) in like.items()
+      },
     }
+
+  def _programs(
+    self, cell: Cell
+  ) -> tuple[
+    dict[schemes.Scheme, cost_programs.Timed],
+    dict[schemes.Scheme, tuple[schemes.Scheme, cost_programs.Timed]],
+  ]:
+    """The programs to be timed, started, and whose time each scheme takes.
+
+    Schemes that compile to the same program are timed once, as the first of
+    them; each keeps its own program for what is known of it.
+    """
+    every, warm = {}, {}
+    first: dict[str, schemes.Scheme] = {}
+    for scheme in self._fitting(cell, self._expected(cell), COMPILE):
+      one = self._compiled(cell, scheme)
+      if one is None:
+        continue
+      like = first.setdefault(one.analysis['program'], scheme)
+      every[scheme] = like, one
+      if like == scheme:
+        one.start()
+        warm[scheme] = one()
+    kept = {scheme: every[scheme][1] for scheme in self._fitting(cell, warm)}
+    return kept, {s: pair for s, pair in every.items() if pair[0] in kept}
 
   def _rounds(
     self,
@@ -321,26 +226,25 @@ class _Measurement:
     turns = [functools.partial(one, calls) for one in timed]
     found = []
     compiling = COMPILE * len(self._question.compared)
-    work = max(0.0, _plan(self._question)[cell] - compiling) / rounds
+    work = max(0.0, plan(self._question)[cell] - compiling) / rounds
     for row in paired.in_turns(turns, rounds):
       found.append(row)
-      self._tell.advance(work, f'timing: {_words(cell)}')
+      self._tell.advance(work, f'timing: {words(cell)}')
     return found
 
   def _compiled(
     self, cell: Cell, scheme: schemes.Scheme
   ) -> cost_programs.Timed | None:
-    """A program with its arguments; None if it would not fit."""
+    """A program, not yet started; None if it would not fit."""
     one = cost_programs.Timed(cell[0], self._question.run(scheme, cell[1]))
-    self._tell.advance(COMPILE, f'compiling: {scheme}, {_words(cell)}')
+    self._tell.advance(COMPILE, f'compiling: {scheme}, {words(cell)}')
     need, free = one.analysis['memory'], cost_programs.free_bytes()
     if need > FITS * free:
       self.leave_out(
-        f'{scheme}, {_words(cell)}: XLA plans for {need / 2**30:.3g} GiB and '
+        f'{scheme}, {words(cell)}: XLA plans for {need / 2**30:.3g} GiB and '
         f'{free / 2**30:.3g} GiB are free: left out'
       )
       return None
-    one.start()
     return one
 
   def _facts(
@@ -353,7 +257,3 @@ class _Measurement:
       **measure.parameters(run),
       'resident': self._resident.get((cell, scheme)),
     }
-
-
-def _words(cell: Cell) -> str:
-  return f'{cell[0]} at {cell[1]:,} tokens'

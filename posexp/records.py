@@ -1,30 +1,23 @@
-"""What a run leaves behind, and how to read it: immutable, checked, no JAX.
+"""The results of finished runs as tables; what they lie in, no JAX."""
 
-A work directory holds one directory a run, named by the digest of its whole
-configuration:
-
-  runs/<digest>/record.json    config, versions, timings and results
-  runs/<digest>/outcomes.npz   what became of every target, with its strata
-  runs/<digest>/checkpoints/   orbax
-"""
-
-import hashlib
 import io
-import json
-import math
 import os
 import pathlib
-import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from posexp import files
-
-FORMAT = 1
+from posexp import record_files
+from posexp.record_files import FORMAT as FORMAT
+from posexp.record_files import Damaged as Damaged
+from posexp.record_files import checksum as checksum
+from posexp.record_files import finished as finished
+from posexp.record_files import read as read
+from posexp.record_files import run_directory as run_directory
+from posexp.record_files import whole as whole
 
 # A run's numbers beyond its trained length count only if it learned the task:
 # the token accuracy that says so, unless its task says otherwise.
@@ -50,106 +43,43 @@ COLUMNS = tuple(_TYPES)
 # Columns of `outcomes` that are no strata.
 _NO_STRATA = ('length', 'seed', 'example', 'kind', 'nats')
 
-# A list of numbers or nulls in JSON that is written over several lines, which
-# no text is.
-_NUMBERS = re.compile(r'\[\n[^\[\]{}"]*\n *\]')
-
-
-class Damaged(ValueError):
-  """A record that cannot be read, or is not what its name says."""
-
-
-def run_directory(workdir: str | os.PathLike, digest: str) -> pathlib.Path:
-  """Where a run's files lie.
-
-  Raises:
-    ValueError: if the digest is not one plain name, and could lead elsewhere.
-  """
-  if digest in ('', '.', '..') or {'/', '\\', '\0'} & set(digest):
-    raise ValueError(
-      f'a digest is sixteen hexadecimal digits, got {digest!r}: it is the name '
-      'of a directory under runs'
-    )
-  return pathlib.Path(workdir) / 'runs' / digest
-
 
 def write(
   workdir: str | os.PathLike,
   record: dict[str, Any],
   outcomes: dict[str, np.ndarray],
 ) -> pathlib.Path:
-  """Writes a finished run: first its outcomes, then, in one move, its record.
+  """Writes a finished run, as `record_files.write`, if its table is one.
 
-  A record is there whole or not at all, and it is never written over, not
-  even by a process that finishes the same run at the same moment. A number
-  that is not finite becomes null, as JSON has no other word for it.
+  What cannot be loaded fails now, and not where it is read.
   """
-  directory = run_directory(workdir, record['digest'])
-  path = directory / 'record.json'
-  if path.exists():
-    raise files.there_already(path)
-  packed = io.BytesIO()
-  np.savez_compressed(packed, **outcomes)  # type: ignore[arg-type]
-  body = {'format': FORMAT, **record, 'outcomes': _hash(packed.getvalue())}
-  # Through JSON once, so that the checksum is of what will be read.
-  body = json.loads(json.dumps(_finite(body)))
-  # What cannot be loaded fails now, and not where it is read.
+  body = record_files.as_read(record)
   pd.DataFrame(_rows(body), columns=list(COLUMNS)).astype(_TYPES)
-  text = json.dumps({**body, 'checksum': checksum(body)}, indent=1)
-  # Lists of numbers on one line each: most of a record is those.
-  text = _NUMBERS.sub(lambda found: ' '.join(found[0].split()), text)
-  directory.mkdir(parents=True, exist_ok=True)
-  files.put(directory / 'outcomes.npz', packed.getvalue(), over=True)
-  files.put(path, text.encode(), over=False)
-  return path
+  return record_files.write(workdir, body, outcomes)
 
 
-def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
-  """A run's record, None if it has not finished.
-
-  Raises:
-    Damaged: naming the file, if it is truncated, changed or not this run's.
-  """
-  path = run_directory(workdir, digest) / 'record.json'
-  if not path.exists():
-    return None
-  again = 'it is left there; move it away to run that configuration again'
-  try:
-    record = json.loads(path.read_text('utf-8'))
-    said = record.pop('checksum')
-    mine, form = record['digest'], record['format']
-  except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-    raise Damaged(
-      f'record {path} cannot be read ({type(error).__name__}: {error}): {again}'
-    ) from None
-  if mine != digest:
-    raise Damaged(
-      f'record {path} belongs to configuration {mine}: it is left there; move '
-      'it away to run this configuration'
-    )
-  if said != checksum(record):
-    raise Damaged(f'record {path} was changed after it was written: {again}')
-  if form != FORMAT:
-    raise Damaged(
-      f'record {path} has format {form}, and this version reads {FORMAT}: read '
-      f'it with the version that wrote it; {again}'
-    )
-  return record
-
-
-def read_all(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+def read_all(
+  workdir: str | os.PathLike, whole: bool = False
+) -> list[dict[str, Any]]:
   """Every readable record, by name; a damaged one is a warning.
+
+  Args:
+    workdir: as given to `posexp run`.
+    whole: with the details, which take most of the time.
 
   Raises:
     ValueError: if there is no such directory.
   """
   directories = sorted((pathlib.Path(workdir) / 'runs').glob('*'))
-  found = _readable(workdir, [directory.name for directory in directories])
+  digests = [directory.name for directory in directories]
+  found = _readable(workdir, digests, record_files.whole if whole else read)
   return sorted(found, key=lambda r: (r['name'], r['digest']))
 
 
 def _readable(
-  workdir: str | os.PathLike, digests: Iterable[str]
+  workdir: str | os.PathLike,
+  digests: Iterable[str],
+  reader: Callable[..., dict[str, Any] | None] = read,
 ) -> list[dict[str, Any]]:
   if not pathlib.Path(workdir).is_dir():
     raise ValueError(
@@ -158,7 +88,7 @@ def _readable(
   found = []
   for digest in digests:
     try:
-      record = read(workdir, digest)
+      record = reader(workdir, digest)
     except ValueError as error:
       warnings.warn(str(error), stacklevel=3)
       continue
@@ -245,7 +175,7 @@ def coverage(workdir: str | os.PathLike) -> pd.DataFrame:
       'seed': int(seed),
       'mass': mass,
     }
-    for record in read_all(workdir)
+    for record in read_all(workdir, whole=True)
     for row in record.get('coverage', [])
     for seed, mass in row['mass'].items()
   ]
@@ -299,16 +229,7 @@ def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
   record = read(workdir, digest)
   if record is None:
     raise ValueError(f'no finished run {digest} under {workdir}')
-  path = run_directory(workdir, digest) / 'outcomes.npz'
-  try:
-    packed = path.read_bytes()
-  except OSError as error:
-    raise Damaged(f'outcomes {path} cannot be read ({error})') from None
-  if _hash(packed) != record['outcomes']:
-    raise Damaged(
-      f'outcomes {path} are not those that were written: move the directory '
-      'away to run that configuration again'
-    )
+  packed = record_files.part(workdir, record, record_files.OUTCOMES)
   frames = []
   with np.load(io.BytesIO(packed), allow_pickle=False) as data:
     for length in sorted({int(name.split('/')[0]) for name in data.files}):
@@ -327,23 +248,3 @@ def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
         frame.insert(0, 'length', length)
         frames.append(frame)
   return pd.concat(frames, ignore_index=True)
-
-
-def _finite(value: Any) -> Any:
-  """Plain values with None where a number is not finite."""
-  if isinstance(value, dict):
-    return {k: _finite(v) for k, v in value.items()}
-  if isinstance(value, list | tuple):
-    return [_finite(v) for v in value]
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
-
-
-def _hash(content: bytes) -> str:
-  return hashlib.sha256(content).hexdigest()[:16]
-
-
-def checksum(body: dict[str, Any]) -> str:
-  """Sixteen hexadecimal digits that change with anything in a record."""
-  return _hash(json.dumps(body, sort_keys=True).encode())

@@ -23,7 +23,7 @@ from posexp.study_sizes import Size
 
 # How often each program is timed, if the minutes allow: the interval of a ratio
 # must fit below `criteria.SLOWER`.
-ROUNDS = 201
+ROUNDS = 101
 # FLOP/s of an accelerator, for the cost that `--dry_run` prints.
 RATE = 1e14
 

@@ -176,7 +176,7 @@ def test_a_learned_bias_is_warmed_in_from_its_place_in_a_sum(workdir):
 
 
 def test_the_record_says_what_was_changed_and_spent(workdir):
-  record = records.read(workdir, ADAPTED[1].digest)
+  record = records.whole(workdir, ADAPTED[1].digest)
   root = records.read(workdir, ROOT.digest)
   assert record['trained_length'] == 12
   assert record['tokens'] == 4 * 8 * 20

@@ -177,7 +177,7 @@ def changed(trained, tmp_path, make, scheme=None):
   run = dataclasses.replace(run, scheme=scheme or run.scheme)
   params = sharding.pad_seeds(params, on, len(run.seeds))
   _, row = diagnose.report(run, params, 16, on)
-  before = records.read(workdir, trained[0].digest)['diagnostics']
+  before = records.whole(workdir, trained[0].digest)['diagnostics']
   for digest, parent, rows in (
     (recorded.A, None, before),
     (recorded.B, recorded.A, [row]),
@@ -233,7 +233,7 @@ def test_weights_that_are_not_finite_are_told(trained, tmp_path):
 
 def test_a_record_holds_what_was_seen(trained):
   run, workdir = trained
-  row = records.read(workdir, run.digest)['diagnostics'][1]
+  row = records.whole(workdir, run.digest)['diagnostics'][1]
   assert set(row) == {'length', 'bins', 'known', 'heads', 'binned'}
   assert np.shape(row['heads']['entropy']) == (2, 2, 2)
   assert np.shape(row['binned']['rank']) == (2, 2, 2, 5)

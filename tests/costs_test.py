@@ -116,6 +116,24 @@ def test_other_frequencies_are_the_same_program(quantity):
   assert [program(scheme) == root for scheme in others] == [True, False, False]
 
 
+@pytest.mark.usefixtures('quick_compiles')
+def test_one_program_is_timed_once():
+  base, scaled = schemes.RoPE(), schemes.RoPE(schemes.NTK(4))
+  asked = question(
+    baseline=base,
+    compared=(scaled, schemes.NoPE()),
+    quantities=('decode',),
+    rounds=3,
+  )
+  (group,) = costs.answer(asked, pathlib.Path('/dev/null'))['groups']
+  same, mine, other = (
+    group['seconds'][str(s)] for s in (base, scaled, schemes.NoPE())
+  )
+  assert same == mine != other and len(same) == 3
+  programs = {s: facts['program'] for s, facts in group['facts'].items()}
+  assert programs[str(base)] == programs[str(scaled)] != programs['NoPE()']
+
+
 def test_what_makes_two_programs_the_same():
   text = """HloModule jit_one, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from posexp import records
 
@@ -38,15 +39,22 @@ def grid():
 """
 # All that a finished grid leaves, relative to its work directory.
 KNOWN = re.compile(
-  r'log\.txt|grids/\w{16}\.json|runs/\w{16}/(config|record)\.json|'
+  r'log\.txt|grids/\w{16}\.json|runs/\w{16}/(config|record|details)\.json|'
   r'runs/\w{16}/outcomes\.npz|runs/\w{16}/checkpoints/step_\d{8}/.*'
 )
 
 
 def command(
-  file: pathlib.Path, workdir: pathlib.Path, *more: str, **variables: str
+  file: pathlib.Path,
+  workdir: pathlib.Path,
+  *more: str,
+  before: Callable[[], None] | None = None,
+  **variables: str,
 ) -> subprocess.Popen:
-  """The grid, in a process group of its own, with variables set for it."""
+  """The grid, in a process group of its own, with variables set for it.
+
+  What is called `before` it is called in its process.
+  """
   root = pathlib.Path(__file__).parents[1]
   environment = {**os.environ, 'PYTHONPATH': str(root), **variables}
   # Compiling is what takes the time of so few steps.
@@ -66,6 +74,7 @@ def command(
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     start_new_session=True,
+    preexec_fn=before,
     text=True,
   )
 
@@ -96,7 +105,7 @@ def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
   if digests != {path.name for path in (other / 'runs').iterdir()}:
     said.append('other runs')
   for digest in sorted(digests):
-    a, b = records.read(one, digest), records.read(other, digest)
+    a, b = records.whole(one, digest), records.whole(other, digest)
     if a is None or b is None:
       said.append(f'{digest} has not finished')
       continue

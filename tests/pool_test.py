@@ -2,17 +2,19 @@
 
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import time
 
 import pytest
 
-from posexp import cli, records, train
+from posexp import cli, options, records, train
 from posexp.launch import claims, failures, local, progress, status, stop
 from tests import crash, small
 
 STEPS = 300
+ONLY = '--only=*: RoPE()*'
 
 
 @pytest.fixture(scope='module')
@@ -26,13 +28,13 @@ def file(tmp_path_factory):
 def whole(file):
   """The grid by one process, left alone."""
   workdir = file.parent / 'whole'
-  crash.finish(crash.command(file, workdir, '--only=*: RoPE()*'))
+  crash.finish(crash.command(file, workdir, ONLY))
   return workdir
 
 
 def test_workers_give_the_same_bits_though_one_is_killed(file, whole):
   workdir = file.parent / 'workers'
-  process = crash.command(file, workdir, '--only=*: RoPE()*', '--workers=2')
+  process = crash.command(file, workdir, ONLY, '--workers=2')
   victim = None
   while victim is None:
     assert process.poll() is None, process.communicate()
@@ -51,7 +53,7 @@ def test_workers_give_the_same_bits_though_one_is_killed(file, whole):
 
 def test_being_asked_to_stop_keeps_what_is_under_way(file, whole):
   workdir = file.parent / 'stopped'
-  process = crash.command(file, workdir, '--only=*: RoPE()*')
+  process = crash.command(file, workdir, ONLY)
   wait_for_training(process, workdir)
   process.send_signal(signal.SIGTERM)
   told, _ = process.communicate(timeout=60)
@@ -62,7 +64,7 @@ def test_being_asked_to_stop_keeps_what_is_under_way(file, whole):
   )
   kinds = {state.kind for state in status.states(workdir)}
   assert status.RUNNING not in kinds and status.STOPPED in kinds
-  crash.finish(crash.command(file, workdir, '--only=*: RoPE()*'))
+  crash.finish(crash.command(file, workdir, ONLY))
   assert crash.differences(whole, workdir) == []
   assert crash.strays(workdir) == []
 
@@ -98,7 +100,7 @@ def wait_for_training(process: subprocess.Popen, workdir: pathlib.Path) -> None:
 
 def test_two_launchers_compute_nothing_twice(file, whole):
   workdir = file.parent / 'two'
-  both = [crash.command(file, workdir, '--only=*: RoPE()*') for _ in range(2)]
+  both = [crash.command(file, workdir, ONLY) for _ in range(2)]
   for process in both:
     crash.finish(process)
   assert crash.differences(whole, workdir) == []
@@ -172,6 +174,22 @@ def test_a_full_disk_ends_the_launch_with_a_sentence(tmp_path, monkeypatch):
   monkeypatch.setattr(local.single, 'compute', full)
   with pytest.raises(local.Full, match='make room, and the same command goes'):
     alone(tmp_path, small.run(), local.Launch())
+
+
+def test_a_disk_without_room_keeps_what_is_finished(file, whole):
+  """By a limit on the size of a file, which checkpoints go beyond."""
+  workdir = file.parent / 'full'
+  limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+  process = crash.command(file, workdir, ONLY, before=limit)
+  told, _ = process.communicate()
+  assert process.returncode == options.FULL, told
+  assert told.splitlines()[-1] == (
+    f'no space left for {workdir}: what is finished is kept; make room, and '
+    'the same command goes on from the last checkpoint'
+  )
+  crash.finish(crash.command(file, workdir, ONLY))
+  assert crash.differences(whole, workdir) == []
+  assert crash.strays(workdir) == []
 
 
 def test_a_worker_stops_when_its_launcher_is_gone(monkeypatch):

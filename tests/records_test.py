@@ -24,11 +24,30 @@ def test_what_is_written_is_read(tmp_path):
   before = copy.deepcopy(made)
   path = records.write(tmp_path, made, outcomes())
   assert path == tmp_path / 'runs' / (A) / 'record.json'
-  read = records.read(tmp_path, A)
+  read = records.whole(tmp_path, A)
   assert {k: read[k] for k in made} == made == before
   assert read['format'] == records.FORMAT
   names = {p.name for p in path.parent.iterdir()}
-  assert names == {'outcomes.npz', 'record.json'}
+  assert names == {'details.json', 'outcomes.npz', 'record.json'}
+  # What few read is not in what all read.
+  brief = records.read(tmp_path, A)
+  assert set(read) - set(brief) == {'losses'}
+  assert brief == {k: read[k] for k in brief}
+
+
+def test_a_record_of_the_first_format_is_read(tmp_path):
+  """Its details were in it."""
+  write(tmp_path)
+  path = tmp_path / 'runs' / A / 'record.json'
+  body = records.whole(tmp_path, A) | {'format': 1}
+  for name in ('details', 'checksum'):
+    body.pop(name, None)
+  text = json.dumps({**body, 'checksum': records.checksum(body)})
+  path.write_text(text)
+  path.with_name('details.json').unlink()
+  assert records.read(tmp_path, A) == records.whole(tmp_path, A) == body
+  assert body['losses'] == record()['losses']
+  assert len(records.load(tmp_path)) == 4
 
 
 def test_a_run_that_has_not_finished_is_none(tmp_path):
@@ -98,8 +117,10 @@ def test_numbers_that_are_not_finite_are_null(tmp_path):
   def refuse(name):
     raise AssertionError(f'{name} is not JSON')
 
-  read = json.loads(path.read_text(), parse_constant=refuse)
-  assert read['losses'] == [[None, None]]
+  details = path.with_name('details.json').read_text()
+  read = json.loads(details, parse_constant=refuse)
+  assert read == {'losses': [[None, None]]}
+  json.loads(path.read_text(), parse_constant=refuse)
   table = records.load(tmp_path)
   assert table['first_error'].isna().tolist() == [True, False, False, False]
   assert table['admitted'].tolist() == [True, False, True, False]
@@ -195,6 +216,21 @@ def test_a_record_under_another_name_is_foreign(tmp_path):
     records.read(tmp_path, 'c' * 16)
   with pytest.warns(UserWarning, match='c' * 16):
     assert records.load(tmp_path).empty
+
+
+def another_loss(path):
+  text = path.read_text()
+  assert text.count('0.25') == 1
+  path.write_text(text.replace('0.25', '0.26'))
+
+
+@pytest.mark.parametrize('harm', [cut, pathlib.Path.unlink, another_loss])
+def test_damaged_details_are_named(tmp_path, harm):
+  path = write(tmp_path).with_name('details.json')
+  harm(path)
+  with pytest.raises(records.Damaged, match=str(path)):
+    records.whole(tmp_path, A)
+  assert len(records.load(tmp_path)) == 4
 
 
 def swap(path):

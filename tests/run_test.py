@@ -34,7 +34,7 @@ NUMBERS = ('exact', 'token', 'order', 'retrieval', 'first_error', 'diverged')
 
 def assert_same_results(a: pathlib.Path, b: pathlib.Path, digest: str):
   """The same numbers, targets and weights, bit for bit."""
-  one, two = records.read(a, digest), records.read(b, digest)
+  one, two = records.whole(a, digest), records.whole(b, digest)
   for key in ('results', 'losses', 'diverged', 'learned'):
     assert one[key] == two[key], key
   x, y = records.outcomes(a, digest), records.outcomes(b, digest)
@@ -253,7 +253,7 @@ def test_a_diverged_run_says_so_in_plain_json(tmp_path):
   wild = small.train_config(learning_rate=1e30, clip=1e30, warmup=0, decay=0.0)
   run = small.run(train=wild)
   assert small.execute(tmp_path, run) == {}
-  record = records.read(tmp_path, run.digest)
+  record = records.whole(tmp_path, run.digest)
   assert set(record['diverged']) == {'3', '5'}
   assert all(0 <= step < 30 for step in record['diverged'].values())
   assert record['losses'] == [[None], [None]]
@@ -287,7 +287,7 @@ def test_the_record_tells_what_is_behind_a_number(tmp_path):
   task, scheme = tasks.Copy(symbols=16), schemes.T5(buckets=8, max_distance=16)
   run = small.run(task=task, scheme=scheme)
   small.execute(tmp_path, run)
-  record = records.read(tmp_path, run.digest)
+  record = records.whole(tmp_path, run.digest)
   assert record['versions']['jax'] and record['device']['platform']
   # A table of 8 buckets for 2 heads in one layer.
   assert record['parameters']['positional'] == 16

@@ -6,7 +6,7 @@ import html.parser
 import numpy as np
 import pandas as pd
 
-from posexp.study import cells, plan
+from posexp.study import cells, plan, verdict
 
 TRAINED, TARGET = 64, 256
 TASKS = ('ordering', 'presence')
@@ -117,6 +117,12 @@ def evidence(
     tuple(cell for cell in made.cells if cell.option in missing),
     {cell.digest: run(cell) for cell in done},
   )
+
+
+def one(study, *args, **kwargs):
+  """The only case of a study whose tables are made up, judged."""
+  (case,) = verdict.verdicts(evidence(study, *args, **kwargs))
+  return case
 
 
 def _rows(made, cell, wrong, noise_SxTx2, lost):

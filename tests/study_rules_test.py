@@ -9,6 +9,7 @@ import pytest
 from posexp import statistics
 from posexp.study import compare, criteria, plan, rules, verdict
 from tests import study_made as made
+from tests.study_made import one
 
 # Order errors come with the bias and with nothing else.
 BIASED = {
@@ -16,11 +17,6 @@ BIASED = {
   for name in (plan.DEPLOYED, *plan.FIXES)
   if name != plan.SCALED
 }
-
-
-def one(study, *args, **kwargs):
-  (case,) = verdict.verdicts(made.evidence(study, *args, **kwargs))
-  return case
 
 
 def test_a_planted_order_regression_from_the_bias_is_found():
@@ -293,91 +289,6 @@ def test_what_is_not_measured_is_said():
     (*nothing, criteria.PASS),
     (*nothing, criteria.FAIL),
   ]
-
-
-GOOD, FAIR, POOR = (0.02, 0.02), (0.06, 0.06), (0.25, 0.2)
-
-
-def test_a_candidate_is_recommended_against_the_two_best():
-  study = made.choice(adapted=('YaRN',))
-  errors = {'root': POOR, 'NTK': FAIR, 'ALiBi': POOR, 'NTK + ALiBi': POOR}
-  errors |= {('YaRN', 'zero-shot'): POOR, ('YaRN', 'adapted'): GOOD}
-  case = one(study, errors)
-  assert case.branch == compare.FIRST and case.lead.option == 'YaRN'
-  assert case.schedules['YaRN'] == 'adapted'
-  assert case.schedules['NTK'] == 'zero-shot'
-  assert len(case.alternatives) == 2 and next(iter(case.alternatives)) == 'NTK'
-  assert case.alternatives['NTK'].above and case.alternatives['NTK'].m == 3
-
-
-def test_the_best_is_not_recommended_if_it_fails_a_criterion():
-  study = made.choice()
-  errors = {'root': POOR, 'NTK': FAIR, 'YaRN': GOOD, 'ALiBi': POOR}
-  errors |= {'NTK + ALiBi': POOR}
-  case = one(study, errors, short={'YaRN': 0.1})
-  assert case.lead.option == 'NTK' and case.branch == compare.FIRST
-  # It is the best alternative all the same.
-  assert next(iter(case.alternatives)) == 'YaRN'
-  assert case.alternatives['YaRN'].below
-  # The family is of all candidates, as those that pass were picked of them.
-  assert {gain.m for gain in case.lead.gains.values()} == {4}
-  assert {gap.m for gap in case.lead.over.values()} == {3}
-  assert 'YaRN' not in case.lead.gains and 'YaRN' in case.gains
-
-
-def test_the_other_branches_of_a_choice():
-  study = made.choice()
-  errors = {'root': POOR, 'NTK': GOOD, 'YaRN': GOOD, 'NTK + ALiBi': GOOD}
-  found = made.evidence(study, errors | {'ALiBi': POOR}, noise=0.02)
-  (case,) = verdict.verdicts(found)
-  assert case.branch == compare.TIE
-  assert set(case.lead.tied) == {'NTK', 'YaRN', 'NTK + ALiBi'}
-  # Of one part each; the sum has two.
-  token = {
-    name: compare.by_seed(criteria.rows(found, cell), 'token', made.TARGET)
-    for name, cell in verdict.members(found, ('base 10,000', '', '')).items()
-  }
-  best = max(('NTK', 'YaRN'), key=lambda name: token[name].mean())
-  assert case.preferred == (best,)
-  everywhere = {
-    cell.option: 0.1 for cell in study.cells if cell.option != 'root'
-  }
-  case = one(study, errors, short=everywhere)
-  assert case.branch == rules.NO_CANDIDATE
-  case = one(study, dict.fromkeys(errors, POOR) | {'ALiBi': POOR})
-  assert case.branch == compare.NOTHING
-  worse = dict.fromkeys(errors, (0.27, 0.21)) | {'root': POOR}
-  case = one(study, worse | {'ALiBi': (0.27, 0.21)})
-  assert case.branch == compare.LOSS and case.preferred == ()
-  case = one(study, errors, unlearned=made.SEEDS)
-  assert case.branch == compare.NOT_ADMITTED
-  case = one(study, errors, missing=['root'])
-  assert case.branch == compare.MISSING
-  names = [cell.option for cell in study.cells if cell.option != 'root']
-  assert one(study, errors, missing=names).branch == compare.MISSING
-
-
-def test_where_none_passes_one_is_named_to_go_on_with():
-  study = made.choice(options=('no change', 'NTK', 'YaRN', 'ALiBi'))
-  errors = {'root': POOR, 'no change': POOR, 'ALiBi': POOR}
-  errors |= {'NTK': FAIR, 'YaRN': GOOD}
-  lost = dict.fromkeys(('no change', 'NTK', 'YaRN', 'ALiBi'), 0.1)
-
-  def named(**changes):
-    case = one(study, errors, noise=0.005, short=lost, **changes)
-    assert case.branch == rules.NO_CANDIDATE
-    return case.preferred
-
-  # Both fail one: the larger mean. ALiBi fails no more, and gains nothing.
-  assert named() == ('YaRN',)
-  unclear, slow = (1.0, 0.9, 1.1), (1.2, 1.1, 1.3)
-  assert named(latency={'YaRN': unclear}) == ('NTK',)
-  assert named(latency={'YaRN': unclear, 'NTK': slow}) == ('YaRN',)
-  errors |= {'NTK': POOR, 'YaRN': POOR}
-  assert named() == ()
-  # What adaptation does by itself is not to a scheme's credit.
-  errors |= {'no change': GOOD, 'NTK': FAIR}
-  assert named() == ()
 
 
 def test_where_nothing_differs_a_first_fix_is_rarely_claimed():

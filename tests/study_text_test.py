@@ -128,11 +128,28 @@ def test_a_choice_that_is_not_measured_says_what_is_left():
   found = found._replace(collapse=found.collapse[:0])
   text = text_of(found)
   assert (
-    'the one to go on with is YaRN (zero-shot), which passes all but stable to '
-    'the target: not measured.'
+    'Recommendation: YaRN (zero-shot), on condition: no candidate is shown to '
+    'pass all criteria, and it passes all but stable to the target: not '
+    'measured.'
   ) in text
   (case,) = verdict.verdicts(found)
   assert case.branch == rules.NO_CANDIDATE and case.lead.option == 'YaRN'
+
+
+def test_where_all_fail_the_one_to_go_on_with_is_not_recommended():
+  study = made.choice()
+  lost = {cell.option: 0.1 for cell in study.cells if cell.option != 'root'}
+  errors = {'root': POOR, 'NTK': POOR, 'YaRN': GOOD, 'ALiBi': POOR}
+  errors['NTK + ALiBi'] = POOR
+  assert (
+    'Recommendation: none, as no candidate passes all criteria; the one to go '
+    'on with is YaRN (zero-shot), which passes all but short range kept: fail.'
+  ) in text_of(made.evidence(study, errors, short=lost))
+  errors['YaRN'] = POOR
+  assert (
+    'none, as no candidate passes all criteria, and none gains more than '
+    'adaptation does by itself, by what is claimed.'
+  ) in text_of(made.evidence(study, errors, short=lost))
 
 
 def test_figures_are_drawn_of_one_seed_and_of_none_not():

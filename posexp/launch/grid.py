@@ -245,7 +245,7 @@ def check(runs: Iterable[config.Run], workdir: pathlib.Path) -> None:
     ValueError: one sentence that names the first such run.
   """
   for run in runs:
-    if (records.run_directory(workdir, run.digest) / 'record.json').exists():
+    if records.finished(workdir, run.digest):
       continue
     on = sharding.mesh(len(run.seeds), run.train.batch)
     try:

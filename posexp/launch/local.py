@@ -18,8 +18,9 @@ Failures = dict[str, str]
 RETRIES = 1
 # Seconds between two looks at runs that another process has.
 POLL = 0.5
-# Bytes that the disk is short of: one's own share of it, or all of it.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What the disk is short of: bytes, of all or of one's own share, or of those
+# that one file may have.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Full(Exception):
@@ -224,7 +225,7 @@ def is_full(error: BaseException | None) -> bool:
   while error is not None:
     if isinstance(error, OSError) and error.errno in _FULL:
       return True
-    if os.strerror(errno.ENOSPC) in str(error):
+    if any(os.strerror(number) in str(error) for number in _FULL):
       return True
     error = error.__cause__ or error.__context__
   return False

@@ -73,11 +73,7 @@ def hire(
     ValueError: one sentence, if there is no cluster at the address.
   """
   connect(address)
-  left = [
-    run
-    for run in runs
-    if not (records.run_directory(workdir, run.digest) / 'record.json').exists()
-  ]
+  left = [run for run in runs if not records.finished(workdir, run.digest)]
   return _Tasks(left, launch, tell, resources(workers))
 
 

@@ -88,7 +88,11 @@ def _short(
 
 def _worse(one: Judged, other: Judged) -> Judged:
   order = (FAIL, NOT_MEASURED, UNDECIDED, PASS)
-  return min(one, other, key=lambda judged: order.index(judged.branch))
+
+  def key(judged: Judged) -> tuple[float, ...]:
+    return (order.index(judged.branch), judged.numbers.get('mean', 0.0))
+
+  return min(one, other, key=key)
 
 
 def _kept(

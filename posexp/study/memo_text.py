@@ -253,14 +253,18 @@ def recommended(case: Case) -> str:
         'what can be claimed, and some lose'
       )
     case rules.NO_CANDIDATE:
-      return f'none, as no candidate passes all criteria; {_go_on(case)}'
+      return _go_on(case)
   return OPEN[case.branch]
 
 
 def _go_on(case: Case) -> str:
-  """Which one to go on with, and what it does not pass."""
+  """Which one to go on with where none passes all, and what it does not."""
+  none = 'none, as no candidate passes all criteria'
   if not case.preferred:
-    return 'none gains more than adaptation does by itself, by what is claimed'
+    return (
+      f'{none}, and none gains more than adaptation does by itself, by what is '
+      'claimed'
+    )
   (one,) = case.preferred
   judged = case.judged[one]
   said = {
@@ -271,10 +275,17 @@ def _go_on(case: Case) -> str:
     ]
     for branch in (criteria.FAIL, criteria.UNDECIDED, criteria.NOT_MEASURED)
   }
-  parts = [f'{", ".join(what)}: {how}' for how, what in said.items() if what]
+  parts = '; '.join(
+    f'{", ".join(what)}: {how}' for how, what in said.items() if what
+  )
+  if not said[criteria.FAIL]:
+    return (
+      f'{scheduled(case, one)}, on condition: no candidate is shown to pass '
+      f'all criteria, and it passes all but {parts}'
+    )
   return (
-    f'the one to go on with is {scheduled(case, one)}, which passes all but '
-    f'{"; ".join(parts)}'
+    f'{none}; the one to go on with is {scheduled(case, one)}, which passes '
+    f'all but {parts}'
   )
 
 

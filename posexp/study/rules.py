@@ -55,10 +55,12 @@ Shares of several tasks are averaged with equal weights.
   tie is broken by the fewest parts, then by the mean: a preference. The root
   adapted without any change is a candidate too, so that what adaptation does by
   itself is not credited to a scheme.
-* Where none passes all four, none is recommended, and the one to go on with is
-  named: of those whose gain over the root adapted without any change (the root
-  as it is, where that was not run) is claimed, it fails the fewest criteria,
-  then has the fewest undecided, then the largest mean.
+* Where none passes all four, one is named to go on with: of those whose gain
+  over the root adapted without any change (the root as it is, where that was
+  not run) is claimed, the one that fails the fewest criteria, then has the
+  fewest undecided, then loses least at short range by the mean, then has the
+  largest mean. It is recommended on condition if it fails none, as then no
+  failure is shown; else none is recommended.
 """
 
 import dataclasses
@@ -225,7 +227,8 @@ def nearest(
   def key(name: str) -> tuple[float, ...]:
     said = judged[name].branches
     passed, failed = said.count(criteria.PASS), said.count(criteria.FAIL)
-    return (failed, -passed, -token[name].mean())
+    kept = judged[name].short.numbers.get('mean', -1.0)
+    return (failed, -passed, -kept, -token[name].mean())
 
   return (min(able, key=key),) if able else ()
 
