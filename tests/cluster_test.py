@@ -179,8 +179,13 @@ def test_a_worker_repeats_the_command_from_where_it_was_given(monkeypatch):
   with pytest.raises(ValueError, match='repeat a command, and this is none'):
     repeat.command('launch', 1)
   monkeypatch.setattr(options, 'GIVEN', ['run', 'file.py'])
+  monkeypatch.setenv('XLA_FLAGS', '--some')
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
   found = repeat.command('launch', 1, 'abc')
   assert found.arguments == ('run', 'file.py')
   assert found.directory == os.getcwd()
   assert found.environment[repeat.ONLY] == 'abc'
+  # What decides on bits goes along, and what a node knows better does not.
+  assert found.environment['XLA_FLAGS'] == '--some'
+  assert 'JAX_PLATFORMS' not in found.environment
   assert repeat.ONLY not in repeat.command('launch', 1).environment

@@ -75,6 +75,9 @@ def test_where_none_passes_one_is_named_to_go_on_with():
   def named(**changes):
     case = one(study, errors, noise=0.005, short=lost, **changes)
     assert case.branch == rules.NO_CANDIDATE
+    # What is named is compared with two others.
+    assert len(case.alternatives) == 2
+    assert not set(case.preferred) & set(case.alternatives)
     return case.preferred
 
   # Both fail one: the larger mean. ALiBi fails no more, and gains nothing.

@@ -13,8 +13,12 @@ from posexp.launch import stop
 
 # What makes a process a worker: of which launch, and of which run alone.
 LAUNCH, RETRIES, ONLY = 'POSEXP_LAUNCH', 'POSEXP_RETRIES', 'POSEXP_ONLY'
-# What a worker on another node cannot know, if its launcher does.
-_PASSED = ('POSEXP_DATA', 'XLA_FLAGS')
+# What decides on numbers and places, and a worker elsewhere cannot know; which
+# device it has, a node knows best.
+_PASSED, _OWN = (
+  ('JAX_', 'XLA_', 'POSEXP_'),
+  ('JAX_PLATFORMS', 'JAX_PLATFORM_NAME'),
+)
 
 
 class Command(NamedTuple):
@@ -45,7 +49,11 @@ def command(launch: str, retries: int, only: str = '') -> Command:
   # What the launcher imports, whatever lies in the current directory.
   paths = [str(pathlib.Path(__file__).parents[2])]
   paths += [p for p in [os.environ.get('PYTHONPATH')] if p]
-  environment = {n: os.environ[n] for n in _PASSED if n in os.environ}
+  environment = {
+    name: value
+    for name, value in os.environ.items()
+    if name.startswith(_PASSED) and name not in _OWN
+  }
   environment |= {
     'PYTHONPATH': os.pathsep.join(paths),
     LAUNCH: launch,

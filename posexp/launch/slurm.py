@@ -116,17 +116,22 @@ class _Worker(crew.Worker):
     self._executor, self._work = executor, job
     self._job: Any = submitted
     self._fresh = True
+    self._ended: int | None = None
     tell.note(f'job     {submitted.job_id}: logs in {submitted.paths.folder}')
 
   def start(self) -> None:
     if not self._fresh:
       self._job = self._executor.submit(self._work)
       self.name = self._job.job_id
-    self._fresh = False
+    self._fresh, self._ended = False, None
 
   def code(self) -> int | None:
-    if not self._job.done():
-      return None
+    if self._ended is None and self._job.done():
+      self._ended = self._outcome()
+    return self._ended
+
+  def _outcome(self) -> int:
+    """What a job ended with; what it had to say is passed on."""
     if 'CANCELLED' in self._job.state:  # By a person, who meant it.
       return options.FAILED
     try:

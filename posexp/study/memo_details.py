@@ -152,8 +152,10 @@ def _choice(found: evidence_lib.Evidence, case: Case) -> list[str]:
     why = (
       f'It fails: {", ".join(fails)}.' if fails else 'It fails no criterion.'
     )
+    named = case.branch == rules.NO_CANDIDATE and bool(case.preferred)
+    who = f'{case.preferred[0]} against' if named else 'Against'
     lines.append(
-      f'Against the alternative {memo_text.scheduled(case, option)}: '
+      f'{who} the alternative {memo_text.scheduled(case, option)}: '
       f'{points(gap)}. {why}'
     )
   return lines

@@ -24,8 +24,8 @@ class Case:
     digests: the run of each option.
     gains: in token accuracy at the target, of every option, over the deployed
       model or, in a choice, over the root.
-    alternatives: the leader's advantage over the two best others, whether or
-      not they pass.
+    alternatives: the advantage over the two best others, whether or not they
+      pass, of the leader, or of the one to go on with.
   """
 
   group: tuple[str, str, str]
@@ -97,10 +97,12 @@ def _choice(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
     preferred = rules.prefer(lead, judged, study.kind)
   elif branch == rules.NO_CANDIDATE:
     preferred = rules.nearest(token, judged)
+  mine = preferred[0] if branch == rules.NO_CANDIDATE and preferred else None
+  mine = mine or lead.option
   others = {
-    name: compare.difference(token[lead.option], token[name], len(names) - 1)
+    name: compare.difference(token[mine], token[name], len(names) - 1)
     for name in names
-    if lead.option and name != lead.option
+    if mine and name != mine
   }
   return Case(
     group=group,
