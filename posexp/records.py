@@ -130,7 +130,7 @@ def load(
   return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)
 
 
-def _rows(record: dict[str, Any]) -> Iterable[dict[Any, Any]]:
+def _rows(record: dict[str, Any]) -> Iterable[tuple[Any, ...]]:
   same = {
     'digest': record['digest'],
     'name': record['name'],
@@ -158,7 +158,7 @@ def _rows(record: dict[str, Any]) -> Iterable[dict[Any, Any]]:
       # Null, which is not a number, is not an accuracy of nought.
       'admitted': (record['learned'][seed] or 0) >= same['gate'],
     }
-    yield {column: values[column] for column in COLUMNS}
+    yield tuple(values[column] for column in COLUMNS)
 
 
 def coverage(workdir: str | os.PathLike) -> pd.DataFrame:

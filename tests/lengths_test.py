@@ -2,11 +2,13 @@
 
 import collections
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from posexp import (
   config,
@@ -114,20 +116,29 @@ def test_every_seed_trains_at_the_length_of_its_step():
       np.testing.assert_allclose(losses[n, step], again, rtol=1e-5)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_scheme_that_depends_on_the_length_is_that_of_each_step():
-  """Two steps, at 12 and then at 24 tokens, as fixed lengths have them."""
-  rule = lengths.Ramp(12, 24, steps=1, rungs=2)
+  """The gradient at each length is the program of what the scheme is there."""
   dynamic = schemes.RoPE(schemes.DynamicNTK(1, 12), base=100.0)
-  more = {'learning_rate': 1e-20, 'steps': 2, 'warmup': 0}
-  mine = dataclasses.replace(ruled(rule, **more), scheme=dynamic)
-  _, losses = trained(mine, chunk=2)
   plain, twice = schemes.RoPE(base=100.0), schemes.RoPE(schemes.NTK(2), 100.0)
-  for step, scheme in enumerate((plain, twice)):
-    _, same = trained(dataclasses.replace(mine, scheme=scheme), chunk=2)
-    np.testing.assert_array_equal(losses[:, step], same[:, step])
-    # The other step tells the two apart.
-    assert (losses[:, 1 - step] != same[:, 1 - step]).all()
+  mine = ruled(lengths.Uniform(12, 24, rungs=2))
+  on = sharding.mesh(len(mine.seeds), mine.train.batch)
+
+  def program(scheme, length):
+    run = dataclasses.replace(mine, scheme=scheme)
+    params = model.shapes(model.of(run))
+    one = functools.partial(train.gradient_at, run, on, length)
+    mapped = jax.shard_map(
+      one,
+      mesh=on,
+      in_specs=PartitionSpec(),
+      out_specs=PartitionSpec(),
+      check_vma=False,
+    )
+    return jax.jit(mapped).lower(params, jnp.uint32(3), jnp.int32(0)).as_text()
+
+  for length, static, other in ((12, plain, twice), (24, twice, plain)):
+    assert program(dynamic, length) == program(static, length)
+    assert program(dynamic, length) != program(other, length)
 
 
 def lowered(run):

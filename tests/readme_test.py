@@ -36,7 +36,7 @@ def test_the_experiment_of_the_readme_runs_as_it_stands(tmp_path):
     'NoPE()',
   ]
   few = ['train.steps=3', 'train.batch=4', 'evaluate.examples=4', 'seeds=0']
-  runs = grid.change(runs, [*few, 'evaluate.lengths=32,64'])
+  runs = grid.change(runs, [*few, 'evaluate.lengths=32'])
   assert small.execute(tmp_path / 'w', *runs) == {}
 
 
@@ -116,7 +116,8 @@ def test_files_that_the_readme_names_exist():
 
 def test_every_experiment_file_can_be_planned():
   for path in sorted((ROOT / 'experiments').glob('*.py')):
-    if 'def grid()' in path.read_text():
+    # A benchmark may write one to a file of its own.
+    if 'def grid()' in path.read_text() and not path.match('bench_*'):
       for run in grid.load(str(path)).runs:
         assert config.Run.from_dict(run.to_dict()) == run
 
