@@ -102,7 +102,7 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     file = folder / 'crashing.py'
-    file.write_text(crash.FILE.replace('STEPS', '1500'))
+    file.write_text(crash.FILE.replace('STEPS', '600'))
     begun = time.monotonic()
     with cluster(folder):
       process = crash.command(
