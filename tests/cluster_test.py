@@ -18,9 +18,7 @@ ONLY = '--only=*: RoPE()*'
 
 @pytest.fixture(scope='module')
 def file(tmp_path_factory):
-  path = tmp_path_factory.mktemp('grid') / 'crashing.py'
-  path.write_text(crash.FILE.replace('STEPS', '300'))
-  return path
+  return crash.grid(tmp_path_factory.mktemp('grid'), 300)
 
 
 @pytest.fixture(scope='module')

@@ -44,6 +44,13 @@ KNOWN = re.compile(
 )
 
 
+def grid(folder: pathlib.Path, steps: int) -> pathlib.Path:
+  """The file of a grid of 12 runs, of so many steps each."""
+  file = folder / 'crashing.py'
+  file.write_text(FILE.replace('STEPS', str(steps)))
+  return file
+
+
 def command(
   file: pathlib.Path,
   workdir: pathlib.Path,
@@ -141,8 +148,7 @@ def crash(
   folder: pathlib.Path, kills: int, steps: int, seed: int, *more: str
 ) -> tuple[int, list[str]]:
   """How often the grid was killed before it ended, and what went wrong."""
-  file = folder / 'crashing.py'
-  file.write_text(FILE.replace('STEPS', str(steps)))
+  file = grid(folder, steps)
   begun = time.monotonic()
   finish(command(file, folder / 'whole', *more))
   whole, killed = time.monotonic() - begun, 0

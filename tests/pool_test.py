@@ -19,9 +19,7 @@ ONLY = '--only=*: RoPE()*'
 
 @pytest.fixture(scope='module')
 def file(tmp_path_factory):
-  path = tmp_path_factory.mktemp('grid') / 'crashing.py'
-  path.write_text(crash.FILE.replace('STEPS', str(STEPS)))
-  return path
+  return crash.grid(tmp_path_factory.mktemp('grid'), STEPS)
 
 
 @pytest.fixture(scope='module')

@@ -101,8 +101,7 @@ def main() -> None:
     )
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    file = folder / 'crashing.py'
-    file.write_text(crash.FILE.replace('STEPS', '600'))
+    file = crash.grid(folder, steps=600)
     begun = time.monotonic()
     with cluster(folder):
       process = crash.command(
