@@ -45,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
   GIVEN[:] = argv[1:]
   if stop.LAUNCHER in os.environ:  # Ctrl-C is for the launcher alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # By which SLURM tells all of a job that its time is up.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
   try:
     words = FLAGS(list(argv))[1:]
     if FLAGS.help or not words or words[0] == 'help':

@@ -143,7 +143,7 @@ class _Measurement:
     need, kept = sum(each.values()), sorted(each, key=lambda s: each[s])
     while kept and sum(each[s] for s in kept) > left:
       kept.pop()
-    alone = len(kept) == 1 < len(self._question.compared)
+    alone = len(kept) == 1 < len(seconds)
     if self._question.baseline not in kept or alone:
       kept = []
     if len(kept) < len(seconds):

@@ -1,5 +1,6 @@
 """Ray and SLURM: the same bits, nodes and jobs that go away, plain refusals."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -12,6 +13,10 @@ import pytest
 from posexp import cli, options
 from posexp.launch import local, progress, repeat, slurm, status
 from tests import crash
+
+# Its logger keeps the stream that it finds, which must outlive a test.
+with contextlib.suppress(ImportError):
+  import submitit  # noqa: F401
 
 ONLY = '--only=*: RoPE()*'
 

@@ -84,10 +84,8 @@ def connect(address: str | None) -> None:
   if ray.is_initialized():
     return
   try:
-    if address:
-      ray.init(address=address, **quiet)
-    else:
-      ray.init(include_dashboard=False, **quiet)
+    more = {} if address else {'include_dashboard': False}
+    ray.init(address=address or 'local', **more, **quiet)
   except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
     raise _unreachable(address, error) from None
 

@@ -1,5 +1,6 @@
 """This very command again, as a worker of its launch, here or elsewhere."""
 
+import contextlib
 import importlib
 import os
 import pathlib
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 from posexp import options
 from posexp.launch import stop
 
+# Seconds between two looks at a worker.
+LOOK = 0.2
 # What makes a process a worker: of which launch, and of which run alone.
 LAUNCH, RETRIES, ONLY = 'POSEXP_LAUNCH', 'POSEXP_RETRIES', 'POSEXP_ONLY'
 # What decides on numbers and places, and a worker elsewhere cannot know; which
@@ -104,10 +107,16 @@ class Job:
     """Works to the end; whatever interrupts it, what is under way is kept."""
     self._process = start(self._asked)
     try:
-      said = self._process.communicate()[1]
+      said = self._finished(self._process)
     finally:
       self.keep()
     return Ended(self._process.returncode, tuple(said.splitlines()))
+
+  def _finished(self, process: subprocess.Popen) -> str:
+    """What a worker said; looked for often, so that a signal is heard."""
+    while True:
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.communicate(timeout=LOOK)[1]
 
   def keep(self) -> None:
     """Has the worker keep what it has, and stop, if it is at work."""

@@ -83,7 +83,7 @@ def _short(
 ) -> Judged:
   """The worse of all answers at the trained length and those that are near."""
   near, every = (_kept(found, cell, root, c) for c in ('short', 'token'))
-  return _worse(near, every) if near.numbers else near
+  return _worse(near, every)
 
 
 def _worse(one: Judged, other: Judged) -> Judged:
