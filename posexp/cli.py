@@ -24,6 +24,12 @@ from posexp.options import (
 
 # With these a grid was gone through, and there is something to show.
 ENDED = 0, FAILED
+# Whoever launches on a cluster need not have what it computes with.
+ELSEWHERE = (
+  'posexp: latency was not timed, as this machine only launches: the same '
+  'command without --executor, where the answers are to be served, times it '
+  'and writes the memo anew'
+)
 # To the top of a terminal that is empty then.
 CLEAR = '\x1b[H\x1b[2J'
 
@@ -119,10 +125,13 @@ def _study(planned, file: str) -> int:
     print(studies.outlook(planned))
   elif code in ENDED:
     try:
-      studies.measure_latency(planned, workdir)
+      if _hands().local:
+        studies.measure_latency(planned, workdir)
     except KeyboardInterrupt:
       return INTERRUPTED
     _memo(workdir)
+    if not _hands().local:
+      print(ELSEWHERE, file=sys.stderr)
   return code
 
 
@@ -192,7 +201,8 @@ def _execute(runs, workdir: pathlib.Path) -> int:
   """Computes what is missing of the runs, or says what it would take."""
   from posexp.launch import conduct, grid, local
 
-  grid.check(runs, workdir)
+  if _hands().local:  # Others know best what memory they have.
+    grid.check(runs, workdir, _hands().workers)
   if FLAGS.dry_run:
     print(grid.estimate(runs))
     return 0

@@ -197,7 +197,8 @@ def instructions(text: str) -> str:
 
   Two programs of which this is the same run the same instructions on arrays
   of the same shapes and types, in the same order, whatever frequencies they
-  were given. Whole numbers count, since they may bound a loop.
+  were given. Whole numbers count, since they may bound a loop; of arrays with
+  more of them than the compiler prints, the shape alone.
 
   >>> instructions('  %c = f32[2]{0} constant({1, 2}), metadata={op_name="f"}')
   '  %c = f32[2]{0} constant()'

@@ -130,13 +130,17 @@ class Evaluator:
   def compilations(self) -> int:
     return sum(p._cache_size() for p in self._programs.values())  # type: ignore[attr-defined]
 
-  def check(self) -> None:
-    """Raises a ValueError if a length needs more memory than there is."""
+  def check(self, workers: int = 1) -> None:
+    """Raises a ValueError if a length needs more memory than there is.
+
+    With so many processes at work on runs like this one.
+    """
     for length in self.run.lengths:
       tokens, place_T = self.run.context(length), asked(self.run, length)
       places = tokens if place_T is None else len(place_T)
       net, seeds = self._net(length), len(self.run.seeds)
-      memory.check(net, self._padded(tokens), places, self.on, seeds)
+      need = self._padded(tokens), places
+      memory.check(net, *need, self.on, seeds, workers)
 
   def outcomes(
     self, params: Any, length: int, advance: Advance = lambda share: None

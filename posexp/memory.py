@@ -114,6 +114,7 @@ def check(
   asked: int,
   on: jax.sharding.Mesh,
   seeds: int,
+  workers: int = 1,
 ) -> None:
   """Raises if the memory of the machine cannot hold a sequence a device.
 
@@ -123,16 +124,20 @@ def check(
     asked: places that are predicted.
     on: the mesh.
     seeds: how many are evaluated, on so many devices or fewer.
+    workers: processes that do so at once, each on as many.
   """
   busy = min(seeds, on.shape[sharding.SEED]) * on.shape[sharding.DATA]
   have = available(on)
   need = sequence(net, length, asked) * _beside(on, seeds)
-  if have is None or busy * need <= have:
+  if have is None or workers * busy * need <= have:
     return
   remedy = 'evaluate at a shorter length, or in windows'
   if net.scheme.blockwise and net.shape.block is None:
     remedy = f"use Model(block='auto'), or {remedy}"
   each = f' on each of {busy} devices' if busy > 1 else ''
+  if workers > 1:
+    each += f' of each of {workers} workers'
+    remedy += ', or with fewer --workers'
   raise ValueError(
     f'evaluating {length} tokens under {net.scheme} needs about '
     f'{need / GIB:.1f} GiB{each}, and this machine has {have / GIB:.1f} GiB: '

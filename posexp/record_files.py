@@ -23,14 +23,18 @@ import numpy as np
 
 from posexp import files
 
-FORMAT = 2
-# In the first, details were in the record itself.
-READABLE = (1, FORMAT)
+FORMAT = 3
+# In the first, details were in the record itself; before the third, the
+# checksum was of its values, however they were written.
+READABLE = (1, 2, FORMAT)
 
 # What most of a record would be and few read.
 DETAILED = ('losses', 'coverage', 'diagnostics')
 OUTCOMES, DETAILS = 'outcomes', 'details'
 _FILES = {OUTCOMES: 'outcomes.npz', DETAILS: 'details.json'}
+
+# What stands in a record between its values and their checksum.
+_SEAL = b',\n "checksum": "'
 
 # A list of numbers or nulls in JSON that is written over several lines, which
 # no text is.
@@ -56,7 +60,10 @@ def run_directory(workdir: str | os.PathLike, digest: str) -> pathlib.Path:
 
 
 def as_read(record: dict[str, Any]) -> dict[str, Any]:
-  """A record as it will be read: through JSON once."""
+  """A record as it will be read: through JSON once.
+
+  A number that is not finite becomes null, as JSON has no other word for it.
+  """
   return json.loads(json.dumps(_finite(record)))
 
 
@@ -68,8 +75,12 @@ def write(
   """Writes a finished run: its parts first, then, in one move, its record.
 
   A record is there whole or not at all, and it is never written over, not
-  even by a process that finishes the same run at the same moment. A number
-  that is not finite becomes null, as JSON has no other word for it.
+  even by a process that finishes the same run at the same moment.
+
+  Args:
+    workdir: as given to `posexp run`.
+    record: as it will be read, see `as_read`.
+    outcomes: the arrays of every target.
   """
   directory = run_directory(workdir, record['digest'])
   path = directory / 'record.json'
@@ -77,15 +88,14 @@ def write(
     raise files.there_already(path)
   packed = io.BytesIO()
   np.savez_compressed(packed, **outcomes)  # type: ignore[arg-type]
-  body = {'format': FORMAT, **as_read(record)}
+  body = {'format': FORMAT, **record}
   kept = {name: body.pop(name) for name in DETAILED if name in body}
   parts = {OUTCOMES: packed.getvalue(), DETAILS: _text(kept).encode()}
   body |= {name: _hash(content) for name, content in parts.items()}
   directory.mkdir(parents=True, exist_ok=True)
   for name, content in parts.items():
     files.put(directory / _FILES[name], content, over=True)
-  text = _text({**body, 'checksum': checksum(body)})
-  files.put(path, text.encode(), over=False)
+  files.put(path, _sealed(body), over=False)
   return path
 
 
@@ -100,7 +110,8 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
     return None
   again = 'it is left there; move it away to run that configuration again'
   try:
-    record = json.loads(path.read_text('utf-8'))
+    content = path.read_bytes()
+    record = json.loads(content)
     said = record.pop('checksum')
     mine, form = record['digest'], record['format']
   except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
@@ -112,13 +123,15 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
       f'record {path} belongs to configuration {mine}: it is left there; move '
       'it away to run this configuration'
     )
-  if said != checksum(record):
-    raise Damaged(f'record {path} was changed after it was written: {again}')
   if form not in READABLE:
+    known = ', '.join(map(str, READABLE))
     raise Damaged(
-      f'record {path} has format {form}, and this version reads {FORMAT}: read '
+      f'record {path} has format {form}, and this version reads {known}: read '
       f'it with the version that wrote it; {again}'
     )
+  sealed = _hash(content.rpartition(_SEAL)[0])
+  if said != (sealed if form == FORMAT else checksum(record)):
+    raise Damaged(f'record {path} was changed after it was written: {again}')
   return record
 
 
@@ -166,6 +179,15 @@ def _text(body: dict[str, Any]) -> str:
   return _NUMBERS.sub(lambda found: ' '.join(found[0].split()), text)
 
 
+def _sealed(body: dict[str, Any]) -> bytes:
+  """A record with the checksum of its own bytes as the last of its values.
+
+  So that nothing need be written again to be checked.
+  """
+  values = _text(body).removesuffix('\n}').encode()
+  return values + _SEAL + f'{_hash(values)}"\n}}'.encode()
+
+
 def _finite(value: Any) -> Any:
   """Plain values with None where a number is not finite."""
   if isinstance(value, dict):
@@ -182,5 +204,5 @@ def _hash(content: bytes) -> str:
 
 
 def checksum(body: dict[str, Any]) -> str:
-  """Sixteen hexadecimal digits that change with anything in a record."""
+  """Sixteen hexadecimal digits that change with any value of a body."""
   return _hash(json.dumps(body, sort_keys=True).encode())

@@ -138,6 +138,8 @@ def small(
   adapt: int,
   seeds: tuple[int, ...],
   transfers: tuple[str, ...],
+  exponent: float = 0.0,
+  tokens: int = 2**16,
 ) -> Size:
   """For two cores: 32 tokens, stretched by a factor.
 
@@ -151,6 +153,8 @@ def small(
     adapt: steps of an adaptation.
     seeds: of every run.
     transfers: what carries over to full size.
+    exponent: of an adaptation's lengths, see `lengths.PowerLaw`.
+    tokens: evaluated at each length.
   """
   trained, target = 32, 32 * factor
   return Size(
@@ -165,7 +169,7 @@ def small(
     ),
     adapt=config.Train(
       length=target,
-      lengths=lengths.Uniform(trained, target, rungs=2),
+      lengths=lengths.PowerLaw(trained, target, exponent, rungs=2),
       steps=adapt,
       batch=2048 // target,
       learning_rate=2e-3,
@@ -174,15 +178,22 @@ def small(
     stands_for=stands_for,
     factor=factor,
     seeds=seeds,
-    tokens=2**16,
+    tokens=tokens,
     timed=8192,
     minutes=3.0,
     transfers=transfers,
   )
 
 
-def full(*, factor: int, trained: int, seeds: tuple[int, ...]) -> Size:
-  """For accelerators: the lengths that are meant."""
+def full(
+  *,
+  factor: int,
+  trained: int,
+  seeds: tuple[int, ...],
+  adapt: int = 400,
+  exponent: float = 0.0,
+) -> Size:
+  """For accelerators: the lengths that are meant; arguments as of `small`."""
   target = trained * factor
   return Size(
     task=suite(
@@ -199,11 +210,11 @@ def full(*, factor: int, trained: int, seeds: tuple[int, ...]) -> Size:
     ),
     adapt=config.Train(
       length=target,
-      lengths=lengths.Uniform(trained, target, rungs=2),
-      steps=400,
+      lengths=lengths.PowerLaw(trained, target, exponent, rungs=2),
+      steps=adapt,
       batch=2**17 // target,
       learning_rate=3e-4,
-      warmup=40,
+      warmup=adapt // 10,
     ),
     stands_for=trained,
     factor=factor,

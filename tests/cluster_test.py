@@ -3,46 +3,20 @@
 import contextlib
 import os
 import pathlib
+import re
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 
 from posexp import cli, options
-from posexp.launch import local, progress, repeat, slurm, status
+from posexp.launch import local, progress, repeat, slurm
 from tests import crash
 
 # Its logger keeps the stream that it finds, which must outlive a test.
 with contextlib.suppress(ImportError):
   import submitit  # noqa: F401
-
-ONLY = '--only=*: RoPE()*'
-
-
-@pytest.fixture(scope='module')
-def file(tmp_path_factory):
-  return crash.grid(tmp_path_factory.mktemp('grid'), 300)
-
-
-@pytest.fixture(scope='module')
-def whole(file):
-  """The grid by one process, left alone."""
-  workdir = file.parent / 'whole'
-  crash.finish(crash.command(file, workdir, ONLY))
-  return workdir
-
-
-def running(process: subprocess.Popen, workdir: pathlib.Path) -> list[int]:
-  """The processes that train, once there are some."""
-  while True:
-    assert process.poll() is None, process.communicate()
-    states = status.states(workdir) if workdir.exists() else []
-    found = [s.said for s in states if s.kind == status.RUNNING]
-    if any(said.get('share') for said in found):
-      return [said['pid'] for said in found]
-    time.sleep(0.1)
 
 
 def parents(pid: int) -> list[int]:
@@ -55,7 +29,13 @@ def parents(pid: int) -> list[int]:
   return found
 
 
-def test_a_grid_outlives_a_node_of_a_ray_cluster(file, whole):
+def resumed(workdir: pathlib.Path) -> bool:
+  """Whether a run went on from a checkpoint, by the log."""
+  text = (workdir / 'log.txt').read_text()
+  return bool(re.search(r'resumed .* at step [1-9]\d* of 300', text))
+
+
+def test_a_grid_outlives_a_node_of_a_ray_cluster(grid_file, grid_whole):
   pytest.importorskip('ray', reason="needs pip install 'posexp[ray]'")
   from ray import cluster_utils
 
@@ -63,28 +43,36 @@ def test_a_grid_outlives_a_node_of_a_ray_cluster(file, whole):
   cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
   try:
     other = cluster.add_node(num_cpus=1)
-    nodes = {n: n.all_processes['raylet'][0].process.pid for n in (other,)}
-    workdir = file.parent / 'ray'
+    raylet = other.all_processes['raylet'][0].process.pid
+    workdir = grid_file.parent / 'ray'
     process = crash.command(
-      file, workdir, ONLY, '--executor=ray', f'--address={cluster.address}'
+      grid_file,
+      workdir,
+      crash.ONLY,
+      '--executor=ray',
+      f'--address={cluster.address}',
     )
-    # Until the node that will die has a run.
+    # Until the node that will die has something to be gone on with.
     while not any(
-      nodes[other] in parents(pid) for pid in running(process, workdir)
+      raylet in parents(pid)
+      for pid in crash.training(process, workdir, kept=True)
     ):
       time.sleep(0.1)
     cluster.remove_node(other, allow_graceful=False)
     crash.finish(process)
   finally:
     cluster.shutdown()
-  assert crash.differences(whole, workdir) == []
+  assert resumed(workdir)
+  assert crash.differences(grid_whole, workdir) == []
   assert crash.twice(workdir) == []
   assert crash.strays(workdir) == []
 
 
-def test_no_ray_cluster_at_an_address_is_a_sentence(file, tmp_path, capsys):
+def test_no_ray_cluster_at_an_address_is_a_sentence(
+  grid_file, tmp_path, capsys
+):
   pytest.importorskip('ray', reason="needs pip install 'posexp[ray]'")
-  words = ['run', str(file), f'--workdir={tmp_path}/w', '--executor=ray']
+  words = ['run', str(grid_file), f'--workdir={tmp_path}/w', '--executor=ray']
   words += ['--address=127.0.0.1:1']
   assert cli.main(['posexp', *words]) == options.BAD_INPUT
   told = capsys.readouterr().err
@@ -93,25 +81,26 @@ def test_no_ray_cluster_at_an_address_is_a_sentence(file, tmp_path, capsys):
   assert told.count('\n') == 1 and not (tmp_path / 'w').exists()
 
 
-def test_a_preempted_job_goes_on_where_it_was(file, whole, tmp_path):
+def test_a_preempted_job_goes_on_where_it_was(grid_file, grid_whole, tmp_path):
   """By submitit's executor for one machine, in place of SLURM."""
   pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
-  workdir = file.parent / 'slurm'
+  workdir = grid_file.parent / 'slurm'
   process = crash.command(
-    file,
+    grid_file,
     workdir,
-    ONLY,
+    crash.ONLY,
     *('--executor=slurm', '--workers=2', '--slurm=cluster=local'),
     POSEXP_SLURM=str(tmp_path),
   )
-  worker = running(process, workdir)[0]
-  # As SLURM tells a job that it is preempted.
-  os.kill(parents(worker)[0], signal.SIGUSR2)
+  (worker, *_) = crash.training(process, workdir)
+  # As SLURM tells all processes of a job that it is preempted.
+  for pid in (worker, parents(worker)[0]):
+    os.kill(pid, signal.SIGUSR2)
   crash.finish(process)
   logs = ''.join(p.read_text() for p in tmp_path.glob('*/*.err'))
   logs += ''.join(p.read_text() for p in tmp_path.glob('*/*.out'))
-  assert 'Requeued job' in logs
-  assert crash.differences(whole, workdir) == []
+  assert 'Requeued job' in logs and resumed(workdir)
+  assert crash.differences(grid_whole, workdir) == []
   assert crash.twice(workdir) == []
   assert crash.strays(workdir) == []
 
@@ -155,11 +144,11 @@ def test_what_submitit_does_not_know_is_a_sentence(tmp_path, monkeypatch):
   ],
 )
 def test_an_executor_that_cannot_be_is_a_sentence(
-  file, tmp_path, capsys, monkeypatch, module, executor, sentence
+  grid_file, tmp_path, capsys, monkeypatch, module, executor, sentence
 ):
   if module:
     monkeypatch.setitem(sys.modules, module, None)
-  words = ['run', str(file), f'--workdir={tmp_path}/w']
+  words = ['run', str(grid_file), f'--workdir={tmp_path}/w']
   words += f'--executor={executor}'.split()
   assert cli.main(['posexp', *words]) == cli.BAD_INPUT
   told = capsys.readouterr().err
@@ -168,11 +157,11 @@ def test_an_executor_that_cannot_be_is_a_sentence(
 
 
 def test_slurm_without_its_commands_is_a_sentence(
-  file, tmp_path, capsys, monkeypatch
+  grid_file, tmp_path, capsys, monkeypatch
 ):
   pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
   monkeypatch.setenv('PATH', str(tmp_path))
-  words = ['run', str(file), f'--workdir={tmp_path}/w', '--executor=slurm']
+  words = ['run', str(grid_file), f'--workdir={tmp_path}/w', '--executor=slurm']
   assert cli.main(['posexp', *words]) == cli.BAD_INPUT
   assert 'needs the command sbatch, which is not on' in capsys.readouterr().err
 

@@ -6,6 +6,8 @@ import pathlib
 import jax
 import pytest
 
+from tests import crash
+
 # Before any backend starts: two devices, so that sharding is really exercised.
 jax.config.update('jax_num_cpu_devices', 2)
 # The two processes of a test run, and those that they start, compile each
@@ -37,6 +39,28 @@ def pytest_configure(config: pytest.Config) -> None:
   config.addinivalue_line('filterwarnings', 'error')
   for line in THIRD_PARTY:
     config.addinivalue_line('filterwarnings', line)
+
+
+@pytest.fixture(scope='session')
+def grid_file(tmp_path_factory):
+  """A grid to be interrupted; its folder is the session's, by all processes."""
+  folder = tmp_path_factory.getbasetemp()
+  if 'PYTEST_XDIST_WORKER' in os.environ:
+    folder = folder.parent
+  folder = folder / 'grid'
+  folder.mkdir(exist_ok=True)
+  return crash.grid(folder, 300)
+
+
+@pytest.fixture(scope='session')
+def grid_whole(grid_file):
+  """Its runs of RoPE by a process that is left alone.
+
+  By two, perhaps, that share the directory: one waits for the other.
+  """
+  workdir = grid_file.parent / 'whole'
+  crash.finish(crash.command(grid_file, workdir, crash.ONLY))
+  return workdir
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from posexp import records
+from posexp import files, records
+from posexp.launch import status
 
 FILE = """
 from posexp import schemes
@@ -37,6 +38,8 @@ def grid():
       schemes.RoPE() + schemes.ALiBi(), train=small.train_config(steps=STEPS)
     )
 """
+# A root and its retrofits: what the tests take of the grid.
+ONLY = '--only=*: RoPE()*'
 # All that a finished grid leaves, relative to its work directory.
 KNOWN = re.compile(
   r'log\.txt|grids/\w{16}\.json|runs/\w{16}/(config|record|details)\.json|'
@@ -46,9 +49,9 @@ KNOWN = re.compile(
 
 def grid(folder: pathlib.Path, steps: int) -> pathlib.Path:
   """The file of a grid of 12 runs, of so many steps each."""
-  file = folder / 'crashing.py'
-  file.write_text(FILE.replace('STEPS', str(steps)))
-  return file
+  body = FILE.replace('STEPS', str(steps)).encode()
+  files.put(folder / 'crashing.py', body, over=True)
+  return folder / 'crashing.py'
 
 
 def command(
@@ -84,6 +87,29 @@ def command(
     preexec_fn=before,
     text=True,
   )
+
+
+def training(
+  process: subprocess.Popen, workdir: pathlib.Path, kept: bool = False
+) -> list[int]:
+  """The processes that train, once there are some.
+
+  Args:
+    process: their launcher, or the one that does it all.
+    workdir: where.
+    kept: whether they must have written a checkpoint.
+  """
+  while True:
+    assert process.poll() is None, process.communicate()
+    found = [
+      state.said['pid']
+      for state in (status.states(workdir) if workdir.exists() else ())
+      if state.kind == status.RUNNING and state.said.get('share')
+      if not kept or list(workdir.glob(f'runs/{state.digest}/*/step_*'))
+    ]
+    if found:
+      return found
+    time.sleep(0.05)
 
 
 def kill(process: subprocess.Popen) -> None:

@@ -67,6 +67,9 @@ def test_a_machine_has_as_many_devices_as_it_has_memory_for(monkeypatch):
   monkeypatch.setattr(memory, 'available', lambda _: 2 * one)
   assert memory.mesh(mine, 512, 4, on).devices.shape == (1, 2)
   memory.check(mine, 512, 4, on, seeds=3)
+  sentence = 'of each of 2 workers, .* or with fewer --workers'
+  with pytest.raises(ValueError, match=sentence):
+    memory.check(mine, 512, 4, on, seeds=3, workers=2)
 
 
 def test_seeds_that_an_accelerator_does_at_once_all_count(monkeypatch):

@@ -1,11 +1,8 @@
 """Workers: shared cores, the same bits, deaths survived, requests to stop."""
 
 import os
-import pathlib
 import resource
 import signal
-import subprocess
-import time
 
 import pytest
 
@@ -13,46 +10,24 @@ from posexp import cli, options, records, train
 from posexp.launch import claims, failures, local, progress, status, stop
 from tests import crash, small
 
-STEPS = 300
-ONLY = '--only=*: RoPE()*'
 
-
-@pytest.fixture(scope='module')
-def file(tmp_path_factory):
-  return crash.grid(tmp_path_factory.mktemp('grid'), STEPS)
-
-
-@pytest.fixture(scope='module')
-def whole(file):
-  """The grid by one process, left alone."""
-  workdir = file.parent / 'whole'
-  crash.finish(crash.command(file, workdir, ONLY))
-  return workdir
-
-
-def test_workers_give_the_same_bits_though_one_is_killed(file, whole):
-  workdir = file.parent / 'workers'
-  process = crash.command(file, workdir, ONLY, '--workers=2')
-  victim = None
-  while victim is None:
-    assert process.poll() is None, process.communicate()
-    for state in status.states(workdir) if workdir.exists() else ():
-      if state.kind == status.RUNNING and state.said.get('share'):
-        victim = state.said['pid']
-    time.sleep(0.1)
+def test_workers_give_the_same_bits_though_one_is_killed(grid_file, grid_whole):
+  workdir = grid_file.parent / 'workers'
+  process = crash.command(grid_file, workdir, crash.ONLY, '--workers=2')
+  (victim, *_) = crash.training(process, workdir)
   assert victim != process.pid
   os.kill(victim, signal.SIGKILL)
   told = crash.finish(process)
   assert 'was killed by SIGKILL, as the kernel does without memory' in told
-  assert crash.differences(whole, workdir) == []
+  assert crash.differences(grid_whole, workdir) == []
   assert crash.strays(workdir) == []
   assert crash.twice(workdir) == []
 
 
-def test_being_asked_to_stop_keeps_what_is_under_way(file, whole):
-  workdir = file.parent / 'stopped'
-  process = crash.command(file, workdir, ONLY)
-  wait_for_training(process, workdir)
+def test_being_asked_to_stop_keeps_what_is_under_way(grid_file, grid_whole):
+  workdir = grid_file.parent / 'stopped'
+  process = crash.command(grid_file, workdir, crash.ONLY)
+  crash.training(process, workdir)
   process.send_signal(signal.SIGTERM)
   told, _ = process.communicate(timeout=60)
   assert process.returncode == 143
@@ -62,8 +37,8 @@ def test_being_asked_to_stop_keeps_what_is_under_way(file, whole):
   )
   kinds = {state.kind for state in status.states(workdir)}
   assert status.RUNNING not in kinds and status.STOPPED in kinds
-  crash.finish(crash.command(file, workdir, ONLY))
-  assert crash.differences(whole, workdir) == []
+  crash.finish(crash.command(grid_file, workdir, crash.ONLY))
+  assert crash.differences(grid_whole, workdir) == []
   assert crash.strays(workdir) == []
 
 
@@ -87,21 +62,12 @@ def test_a_stop_is_kept_where_no_checkpoint_was_due(tmp_path, monkeypatch):
   assert not (directory / 'claim').exists()
 
 
-def wait_for_training(process: subprocess.Popen, workdir: pathlib.Path) -> None:
-  while True:
-    assert process.poll() is None, process.communicate()
-    states = status.states(workdir) if workdir.exists() else []
-    if any(s.said.get('share') for s in states if s.kind == status.RUNNING):
-      return
-    time.sleep(0.05)
-
-
-def test_two_launchers_compute_nothing_twice(file, whole):
-  workdir = file.parent / 'two'
-  both = [crash.command(file, workdir, ONLY) for _ in range(2)]
+def test_two_launchers_compute_nothing_twice(grid_file, grid_whole):
+  workdir = grid_file.parent / 'two'
+  both = [crash.command(grid_file, workdir, crash.ONLY) for _ in range(2)]
   for process in both:
     crash.finish(process)
-  assert crash.differences(whole, workdir) == []
+  assert crash.differences(grid_whole, workdir) == []
   assert crash.twice(workdir) == []
   assert crash.strays(workdir) == []
 
@@ -115,9 +81,10 @@ def test_two_launchers_compute_nothing_twice(file, whole):
   ],
 )
 def test_a_senseless_number_of_workers_is_a_sentence(
-  file, tmp_path, capsys, workers, sentence
+  grid_file, tmp_path, capsys, workers, sentence
 ):
-  words = ['run', str(file), f'--workers={workers}', f'--workdir={tmp_path}/w']
+  words = ['run', str(grid_file), f'--workers={workers}']
+  words += [f'--workdir={tmp_path}/w']
   assert cli.main(['posexp', *words]) == cli.BAD_INPUT
   assert sentence in capsys.readouterr().err
   assert not (tmp_path / 'w').exists()
@@ -174,12 +141,12 @@ def test_a_full_disk_ends_the_launch_with_a_sentence(tmp_path, monkeypatch):
     alone(tmp_path, small.run(), local.Launch())
 
 
-def test_a_disk_without_room_keeps_what_is_finished(file, whole):
+def test_a_disk_without_room_keeps_what_is_finished(grid_file, grid_whole):
   """By a limit on the size of a file, which checkpoints go beyond."""
-  workdir = file.parent / 'full'
+  workdir = grid_file.parent / 'full'
   limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
   root = '--only=*: RoPE()'
-  process = crash.command(file, workdir, root, before=limit)
+  process = crash.command(grid_file, workdir, root, before=limit)
   told, _ = process.communicate()
   assert process.returncode == options.FULL, told
   # Threads of libraries speak in between.
@@ -187,9 +154,9 @@ def test_a_disk_without_room_keeps_what_is_finished(file, whole):
     f'no space left for {workdir}: what is finished is kept; make room, and '
     'the same command goes on from the last checkpoint'
   ) in told
-  crash.finish(crash.command(file, workdir, root))
+  crash.finish(crash.command(grid_file, workdir, root))
   # The whole grid has more runs, and what is here is the same as there.
-  assert crash.differences(workdir, whole) == ['other runs']
+  assert crash.differences(workdir, grid_whole) == ['other runs']
   assert crash.strays(workdir) == []
 
 

@@ -111,7 +111,9 @@ def test_a_tie_is_broken_in_the_stated_order():
   assert set(case.preferred) == {plan.SCALED, plan.BIASED}
   case = one(study, deployed, noise=0.02, collapsed=[(plan.BIASED, 3)])
   assert case.preferred == (plan.SCALED,)
-  assert case.judged[plan.BIASED].stable.branch == criteria.FAIL
+  branch, numbers = case.judged[plan.BIASED].stable
+  assert branch == criteria.FAIL
+  assert (numbers['collapsed'], numbers['seeds']) == (1, 5)
   # Short range comes before stability, and latency after it.
   lost = {plan.SCALED: 0.05}
   slow = {name: (1.2, 1.1, 1.3) for name in plan.FIXES if name != 'YaRN'}

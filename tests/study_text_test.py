@@ -147,6 +147,13 @@ def test_where_all_fail_the_one_to_go_on_with_is_not_recommended():
   ) in text_of(made.evidence(study, errors, short=lost))
   errors['YaRN'] = POOR
   assert (
+    'none, as no candidate passes all criteria, and none gains over the root '
+    'as it is, by what is claimed.'
+  ) in text_of(made.evidence(study, errors, short=lost))
+  study = made.choice(options=('no change', 'NTK', 'YaRN'))
+  errors = {'root': POOR, 'no change': GOOD, 'NTK': POOR, 'YaRN': POOR}
+  lost['no change'] = 0.1
+  assert (
     'none, as no candidate passes all criteria, and none gains more than '
     'adaptation does by itself, by what is claimed.'
   ) in text_of(made.evidence(study, errors, short=lost))

@@ -42,9 +42,14 @@ class Hands(NamedTuple):
   slurm: Sequence[str] = ()
 
   @property
+  def local(self) -> bool:
+    """Whether it is this machine that computes, under this command alone."""
+    return self.executor == 'local'
+
+  @property
   def alone(self) -> bool:
     """Whether it is this process that computes."""
-    return self.executor == 'local' and self.workers == 1
+    return self.local and self.workers == 1
 
   def check(self) -> None:
     """Raises a ValueError, one sentence, for what makes no sense."""
@@ -54,7 +59,7 @@ class Hands(NamedTuple):
         f'--workers must be at least 1, got {self.workers}: 1 computes in '
         'this process'
       )
-    if self.executor == 'local':
+    if self.local:
       pool.check(self.workers)
     for flag, value, of in (
       ('address', self.address, 'ray'),
@@ -83,6 +88,9 @@ def take_cores(hands: Hands) -> None:
   """
   if pool.joined() is None:
     hands.check()
+    if not hands.local:
+      # An accelerator is for those who compute, on this machine perhaps.
+      jax.config.update('jax_platforms', 'cpu')
   sharding.use_all_cores()
 
 
@@ -107,8 +115,7 @@ def conduct(
     by SIGINT or SIGTERM.
   """
   sharding.cache_compilations()
-  local_workers = hands.executor == 'local' and hands.workers > 1
-  if local_workers and not sharding.on_cpu(jax.devices()[0]):
+  if hands.local and not hands.alone and not sharding.on_cpu(jax.devices()[0]):
     raise ValueError(
       f'--workers={hands.workers} is for CPUs: one process uses all of an '
       'accelerator; leave it out'

@@ -1,6 +1,7 @@
 """Workers of any kind: kept at work, watched through what they leave behind."""
 
 import abc
+import math
 import pathlib
 import signal
 import time
@@ -11,6 +12,8 @@ from posexp.launch import claims, failures, local, progress, stop
 
 # Seconds between two looks at what the workers are doing.
 LOOK = 0.5
+# Seconds that workers have to leave by themselves once all runs are settled.
+GRACE = 10.0
 # How often in a row a worker is replaced with nothing finished in between.
 DEATHS = 10
 
@@ -103,7 +106,12 @@ def execute(
     for worker in crew:
       worker.start()
       begun.append(worker)
+    until = math.inf
     while not stop.asked() and sum(w.at_work(watch.settled) for w in begun):
+      if watch.nothing_left:  # A job that is still queued is not waited for.
+        until = min(until, time.monotonic() + GRACE)
+      if time.monotonic() > until:
+        break
       time.sleep(LOOK)
       watch.look()
     stop.obey()
@@ -142,7 +150,7 @@ class _Watch:
     tell: progress.Progress,
     launch: local.Launch,
   ):
-    self._tell, self._launch = tell, launch
+    self._workdir, self._tell, self._launch = workdir, tell, launch
     self._left = {
       records.run_directory(workdir, run.digest): measure.run_flops(run)
       for run in runs
@@ -150,10 +158,17 @@ class _Watch:
     # The work of what is settled, and what each other had done when first seen.
     self._done, self._had = 0.0, dict[pathlib.Path, float]()
     self.settled = 0
-    for path in [p for p in self._left if (p / 'record.json').exists()]:
+    for path in list(self._left):
+      if not records.finished(workdir, path.name):
+        continue
       effort = self._left.pop(path)
       self._done += effort
       tell.skip(effort)
+
+  @property
+  def nothing_left(self) -> bool:
+    """Whether every run has finished or failed."""
+    return not self._left
 
   def look(self) -> None:
     for path in [p for p in self._left if self._is_settled(p)]:
@@ -177,7 +192,7 @@ class _Watch:
       self._tell.skip(more)
 
   def _is_settled(self, path: pathlib.Path) -> bool:
-    if (path / 'record.json').exists():
+    if records.finished(self._workdir, path.name):
       return True
     return failures.read(path).get('launch') == self._launch.name
 

@@ -238,8 +238,15 @@ def _import(path: pathlib.Path) -> types.ModuleType:
   return module
 
 
-def check(runs: Iterable[config.Run], workdir: pathlib.Path) -> None:
+def check(
+  runs: Iterable[config.Run], workdir: pathlib.Path, workers: int = 1
+) -> None:
   """Raises, before any compute, if a run that is missing needs too much memory.
+
+  Args:
+    runs: parents before their retrofits.
+    workdir: where records go.
+    workers: processes that share this machine's memory.
 
   Raises:
     ValueError: one sentence that names the first such run.
@@ -249,7 +256,7 @@ def check(runs: Iterable[config.Run], workdir: pathlib.Path) -> None:
       continue
     on = sharding.mesh(len(run.seeds), run.train.batch)
     try:
-      evaluate.Evaluator(run, on).check()
+      evaluate.Evaluator(run, on).check(workers)
     except ValueError as error:
       raise ValueError(f'{run.name}: {error}') from None
 

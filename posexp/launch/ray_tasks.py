@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from posexp import component, config, records
-from posexp.launch import crew, local, progress, repeat
+from posexp.launch import crew, local, progress, repeat, stop
 
 # What a task asks of a node, by the first of these that the cluster has.
 KINDS = ('TPU', 'GPU', 'CPU')
@@ -85,7 +85,8 @@ def connect(address: str | None) -> None:
     return
   try:
     more = {} if address else {'include_dashboard': False}
-    ray.init(address=address or 'local', **more, **quiet)
+    with stop.kept():  # Ray would leave at once where one asks to stop.
+      ray.init(address=address or 'local', **more, **quiet)
   except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
     raise _unreachable(address, error) from None
 
@@ -128,8 +129,9 @@ class _Tasks(crew.Member):
       num_cpus=more.pop('CPU', 0),
       num_gpus=more.pop('GPU', 0),
       resources=more,
-      # A run whose processes die again and again is given up by the last.
-      max_retries=self._launch.retries + 1,
+      # Nodes may go away often. A run that kills its processes is given up by
+      # the next of them.
+      max_retries=crew.DEATHS,
       retry_exceptions=[Died],
     )
     by_digest: dict[str, Any] = {}

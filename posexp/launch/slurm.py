@@ -117,13 +117,24 @@ class _Worker(crew.Worker):
     self._job: Any = submitted
     self._fresh = True
     self._ended: int | None = None
+    self._until = 0.0
     tell.note(f'job     {submitted.job_id}: logs in {submitted.paths.folder}')
 
   def start(self) -> None:
-    if not self._fresh:
+    self._ended = None
+    if self._fresh:
+      self._fresh = False
+      return
+    # SLURM may have put it into the queue again by itself.
+    self._job.cancel(check=False)
+    try:
       self._job = self._executor.submit(self._work)
-      self.name = self._job.job_id
-    self._fresh, self._ended = False, None
+    except (RuntimeError, OSError) as error:
+      said = ' '.join(str(error).split())
+      self._tell.note(f'job     none takes its place: refused ({said})')
+      self._ended = options.FAILED
+      return
+    self.name = self._job.job_id
 
   def code(self) -> int | None:
     if self._ended is None and self._job.done():
@@ -145,12 +156,12 @@ class _Worker(crew.Worker):
     return ended.code
 
   def ask(self) -> None:
+    self._until = time.monotonic() + PATIENCE
     if not self._job.done():
       self._job.cancel(check=False)
 
   def wait(self) -> None:
-    until = time.monotonic() + PATIENCE
-    while not self._job.done() and time.monotonic() < until:
+    while not self._job.done() and time.monotonic() < self._until:
       time.sleep(crew.LOOK)
 
   def kill(self) -> None:

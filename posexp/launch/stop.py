@@ -26,6 +26,18 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
+def kept() -> Iterator[None]:
+  """Gives signals back their handlers, should a library take them over."""
+  before = {number: signal.getsignal(number) for number in SIGNALS}
+  try:
+    yield
+  finally:
+    if threading.current_thread() is threading.main_thread():
+      for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def noted() -> Iterator[None]:
   """SIGINT and SIGTERM are noted; a second one interrupts at once.
 

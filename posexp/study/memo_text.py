@@ -261,10 +261,10 @@ def _go_on(case: Case) -> str:
   """Which one to go on with where none passes all, and what it does not."""
   none = 'none, as no candidate passes all criteria'
   if not case.preferred:
-    return (
-      f'{none}, and none gains more than adaptation does by itself, by what is '
-      'claimed'
-    )
+    over = 'over the root as it is'
+    if plan.UNCHANGED in case.judged:
+      over = 'more than adaptation does by itself'
+    return f'{none}, and none gains {over}, by what is claimed'
   (one,) = case.preferred
   judged = case.judged[one]
   said = {

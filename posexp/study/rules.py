@@ -57,10 +57,11 @@ Shares of several tasks are averaged with equal weights.
   itself is not credited to a scheme.
 * Where none passes all four, one is named to go on with: of those whose gain
   over the root adapted without any change (the root as it is, where that was
-  not run) is claimed, the one that fails the fewest criteria, then has the
-  fewest undecided, then loses least at short range by the mean, then has the
-  largest mean. It is recommended on condition if it fails none, as then no
-  failure is shown; else none is recommended.
+  not run) is claimed, the one that fails the fewest criteria, then passes
+  the most, as some may be undecided or not measured, then loses least at short
+  range (the mean loss of all answers or of near ones, whichever is judged the
+  worse), then has the largest mean. It is recommended on condition if it fails
+  none, as then no failure is shown; else none is recommended.
 """
 
 import dataclasses
