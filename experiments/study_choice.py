@@ -57,7 +57,7 @@ UNTESTED = (
 
 # As many tokens of short sequences as of long ones, in more steps: half of the
 # sequences each, for fewer steps, does not bring short range back.
-ADAPT = {'adapt': 1000, 'exponent': 1.0}
+ADAPT, EXPONENT = 1000, 1.0
 
 SIZES = {
   'small': study_sizes.small(
@@ -67,10 +67,15 @@ SIZES = {
     seeds=(0, 1, 2, 3),
     transfers=SMALL,
     tokens=2**17,  # An eighth of 32 tokens is 4: few answers are that near.
-    **ADAPT,
+    adapt=ADAPT,
+    exponent=EXPONENT,
   ),
   'full': study_sizes.full(
-    factor=4, trained=2048, seeds=(0, 1, 2, 3, 4, 5), **ADAPT
+    factor=4,
+    trained=2048,
+    seeds=(0, 1, 2, 3, 4, 5),
+    adapt=ADAPT,
+    exponent=EXPONENT,
   ),
 }
 
