@@ -30,7 +30,7 @@ def main():
   run = next(r for r in grid.load(str(file)).runs if str(r.scheme) == 'RoPE()')
   on = sharding.mesh(len(run.seeds), run.train.batch)
   start, _ = train.programs(run, on)
-  params = start(train.seeds_array(run, on)).params
+  params = start(train.members([run], on)).params
   evaluator = evaluate.Evaluator(run, on)
   sets = [datasets.Set(run.task, length) for length in run.lengths]
   rounds = []

@@ -20,7 +20,7 @@ import numpy as np
 
 import posexp
 from posexp import records, schemes, tasks
-from posexp.launch import conduct, grid, local, single, status
+from posexp.launch import conduct, grid, local, single, status, training
 
 
 def runs(number: int) -> tuple[posexp.Run, ...]:
@@ -77,7 +77,7 @@ def main() -> None:
   number = parser.parse_args().runs
   record, outcomes = template(runs(1)[0])
 
-  def trivial(run, workdir, tell):
+  def trivial(run, workdir, tell, beside=training.ALONE):
     mine = {'digest': run.digest, 'name': run.name, 'config': run.to_dict()}
     records.write(workdir, record | mine, outcomes)
 

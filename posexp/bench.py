@@ -34,14 +34,14 @@ class Timed:
     self.run, self._chunk = run, chunk
     self._on = sharding.mesh(len(run.seeds), run.train.batch)
     start, self._advance = train.programs(run, self._on, chunk)
-    self._seeds_S = train.seeds_array(run, self._on)
-    self._state = start(self._seeds_S)
+    self._members = train.members([run], self._on)
+    self._state = start(self._members)
     self()
 
   def __call__(self) -> float:
     """Tokens per second of a chunk."""
     begun = time.perf_counter()
-    self._state, losses = self._advance(self._state, self._seeds_S, np.int32(0))
+    self._state, losses = self._advance(self._state, self._members, np.int32(0))
     jax.block_until_ready(losses)
     train_config = self.run.train
     tokens = len(self.run.seeds) * train_config.batch * train_config.length

@@ -193,7 +193,11 @@ def _hands():
   from posexp.launch import conduct
 
   return conduct.Hands(
-    FLAGS.workers, FLAGS.executor, FLAGS.address, tuple(FLAGS.slurm)
+    FLAGS.workers,
+    FLAGS.executor,
+    FLAGS.address,
+    tuple(FLAGS.slurm),
+    FLAGS.pack,
   )
 
 

@@ -22,7 +22,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp import config, memory, model, schemes, sharding, tasks, train
+from posexp import (
+  config,
+  memory,
+  model,
+  optimise,
+  schemes,
+  sharding,
+  tasks,
+  train,
+)
 
 # The least that a timing should last, in seconds, so that the clock and the
 # call weigh nothing.
@@ -79,10 +88,10 @@ def training(run: config.Run) -> Work:
     key = jax.random.key(0) if net.scheme.draws else None
     total, count, grads = train.gradient(net, params, batch, None, 1, key)
     grads = jax.tree.map(lambda g: g / count, grads)
-    return train.update(run.train, params, state, grads), total / count
+    return optimise.update(run.train, params, state, grads), total / count
 
   def arguments(params):
-    state = jax.eval_shape(train.optimiser(run.train).init, params)
+    state = jax.eval_shape(optimise.optimiser(run.train).init, params)
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
     return _tokens(run, run.train.length), (params, zeros)
 

@@ -1,5 +1,7 @@
 """What attention does: where its weight falls, by distance and by index."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,10 +12,12 @@ from jax.sharding import PartitionSpec
 from posexp import (
   attention,
   attention_statistics,
+  compilations,
   config,
   coverage,
   evaluate,
   model,
+  packs,
   sharding,
   shown,
   tasks,
@@ -177,6 +181,22 @@ def _look(
   run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
   """Masses, S x B x layers x H x L, and what the heads of each seed do."""
+  program, gold = _program(packs.stem(run, len(run.seeds)), length, on)
+  masses, values = jax.tree.map(
+    lambda x: np.asarray(x)[: len(run.seeds)], program(params)
+  )
+  bins = attention_statistics.bins(run.context(length))
+  heads = attention_statistics.row(
+    values, masses, gold, run.trained_length, bins
+  )
+  return masses, heads
+
+
+@functools.lru_cache(maxsize=8)
+def _program(
+  run: config.Run, length: int, on: jax.sharding.Mesh
+) -> tuple[Callable[..., Any], Any]:
+  """The jitted look at the attention of all seeds, and the right keys there."""
   batch = evaluate.examples(run.task, length, run.evaluate.number(length))
   scheme = run.evaluated_scheme(length)
   net = model.Transformer(run.model, scheme, run.task.vocabulary)
@@ -204,18 +224,15 @@ def _look(
   def each(params):
     return jax.lax.map(lambda x: one(params, *x), (tokens_BxL, number_B, gold))
 
+  def every(params):
+    compilations.counted[compilations.DIAGNOSIS] += 1
+    return sharding.each_seed(each, on, len(run.seeds), params)
+
   spread = jax.shard_map(
-    lambda params: sharding.each_seed(each, on, len(run.seeds), params),
+    every,
     mesh=on,
     in_specs=PartitionSpec(sharding.SEED),
     out_specs=PartitionSpec(sharding.SEED),
     check_vma=False,
   )
-  found = jax.tree.map(
-    lambda x: np.asarray(x)[: len(run.seeds)], jax.jit(spread)(params)
-  )
-  masses, values = found
-  heads = attention_statistics.row(
-    values, masses, gold, run.trained_length, bins
-  )
-  return masses, heads
+  return jax.jit(spread), gold

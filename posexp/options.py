@@ -50,6 +50,10 @@ Flags of run:
   --executor=slurm  --workers jobs as an array, requeued when preempted; what
                     each asks for by --slurm=timeout_min=60 and the like, in
                     the names of submitit (may be given several times)
+  --pack=4          runs that one program trains at once, of those that differ
+                    in nothing but seeds, learning rate and weight decay
+                    (default: what leaves no core idle, or fills the memory of
+                    an accelerator)
   --retries=1       how often a run that failed is tried again
   --dry_run         print the runs, their sizes and an estimate; compute nothing
   --size=small      of a study: `small` for two cores, `full` for accelerators
@@ -111,6 +115,7 @@ flags.DEFINE_integer('workers', 1, 'processes', flag_values=FLAGS)
 flags.DEFINE_string('executor', 'local', 'who computes', flag_values=FLAGS)
 flags.DEFINE_string('address', None, 'of a Ray cluster', flag_values=FLAGS)
 flags.DEFINE_multi_string('slurm', [], 'NAME=VALUE', flag_values=FLAGS)
+flags.DEFINE_integer('pack', None, 'at once', lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_integer('retries', 1, 'of a run', lower_bound=0, flag_values=FLAGS)
 flags.DEFINE_bool('follow', False, 'live', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)

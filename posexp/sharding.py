@@ -85,9 +85,12 @@ def rounds(on: Mesh, seeds: int) -> int:
 
 
 def pad_seeds(tree: Any, on: Mesh, seeds: int) -> Any:
-  """The tree on the mesh, idle seeds appended as copies of the first."""
-  more = rounds(on, seeds) - seeds
-  pad = lambda x: np.concatenate([x, np.repeat(x[:1], more, axis=0)])
+  """The tree on the mesh for so many seeds, with copies of the first.
+
+  In the places of those that are idle, and of those that the tree lacks.
+  """
+  size = rounds(on, seeds)
+  pad = lambda x: np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
   return jax.device_put(
     jax.tree.map(lambda x: pad(np.asarray(x)), tree), over_seeds(on)
   )

@@ -1,7 +1,6 @@
-"""Training: one jitted program for all seeds of a run."""
+"""Training: one jitted program for all seeds of a run, or of several runs."""
 
 import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,16 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
-from posexp import config, model, sharding, tasks, warmin
+from posexp import (
+  compilations,
+  config,
+  model,
+  optimise,
+  packs,
+  sharding,
+  tasks,
+  warmin,
+)
 
 Array = jax.Array
 Params = Any
@@ -44,40 +52,6 @@ def initial_params(run: config.Run, seed: Array) -> Params:
   key = jax.random.fold_in(jax.random.key(seed), INITIAL)
   tokens = jnp.zeros((1, 2), jnp.int32)
   return model.of(run).init(key, tokens)['params']
-
-
-def positional(params: Params) -> Params:
-  """Which parameters are those of position, a tree of booleans."""
-  mine = lambda path, _: model.is_positional(path)
-  return jax.tree_util.tree_map_with_path(mine, params)
-
-
-def optimiser(train: config.Train) -> optax.GradientTransformation:
-  """AdamW with warm-up, cosine decay to zero, and clipping.
-
-  Of some parameters alone, where the rest stay as they are.
-  """
-  rate = optax.warmup_cosine_decay_schedule(
-    init_value=0.0,
-    peak_value=train.learning_rate,
-    warmup_steps=train.warmup,
-    decay_steps=max(train.steps, train.warmup + 1),
-  )
-  every = optax.chain(
-    optax.clip_by_global_norm(train.clip),
-    optax.adamw(
-      rate,
-      b2=train.beta2,
-      weight_decay=train.decay,
-      mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
-    ),
-  )
-  if train.only == 'all':
-    return every
-  rest = lambda params: jax.tree.map(operator.not_, positional(params))
-  return optax.chain(
-    optax.masked(every, positional), optax.masked(optax.set_to_zero(), rest)
-  )
 
 
 def loss(
@@ -186,16 +160,16 @@ def step(
   run: config.Run,
   on: jax.sharding.Mesh,
   state: State,
-  seed: Array,
+  member: optimise.Member,
   number: Array,
 ) -> tuple[State, Array]:
-  """One optimiser step of one seed, at the length that the step has."""
-  train, args = run.train, (state.params, seed, number)
+  """One optimiser step of one member, at the length that the step has."""
+  train, args = run.train, (state.params, member.seed, number)
   rungs = [functools.partial(gradient_at, run, on, n) for n in train.rungs]
   if train.lengths is None or len(rungs) == 1:
     total, count, grads = rungs[0](*args)
   else:
-    # All seeds are at the same rung, so that only one of them is computed.
+    # All members are at the same rung, so that only one of them is computed.
     total, count, grads = jax.lax.switch(
       train.lengths.rung(number), rungs, *args
     )
@@ -204,57 +178,66 @@ def step(
     total, count, grads = unflatten(jax.lax.psum(flat, sharding.DATA))
   mean = total / count
   grads = jax.tree.map(lambda g: g / count, grads)
-  params, optimiser_state = update(train, state.params, state.optimiser, grads)
+  before = state.params, state.optimiser
+  params, optimiser_state = optimise.update(train, *before, grads, member)
   first_bad = (state.diverged_S < 0) & ~jnp.isfinite(mean)
   diverged = jnp.where(first_bad, number, state.diverged_S)
   return State(params, optimiser_state, diverged), mean
 
 
-def update(
-  train: config.Train, params: Params, optimiser_state: Any, grads: Params
-) -> tuple[Params, Any]:
-  """The parameters and the optimiser's state after a mean gradient."""
-  # Optax raises floats to integer counts, which strict callers forbid.
-  with jax.numpy_dtype_promotion('standard'):
-    updates, optimiser_state = optimiser(train).update(
-      grads, optimiser_state, params
-    )
-  return optax.apply_updates(params, updates), optimiser_state
-
-
 def programs(
-  run: config.Run, on: jax.sharding.Mesh, chunk: int = CHUNK
+  run: config.Run,
+  on: jax.sharding.Mesh,
+  chunk: int = CHUNK,
+  number: int | None = None,
 ) -> tuple[Callable[..., State], Callable[..., tuple[State, Array]]]:
   """The two jitted programs of a run: start, and advance by a chunk of steps.
 
-  `start(seeds_S)` gives the initial state. `advance(state, seeds_S, first)`
+  `start(members)` gives the initial state. `advance(state, members, first)`
   donates it and does the steps first .. first + chunk - 1 that the run still
-  has, returning the state and the losses S x chunk, NaN past the end. Idle
-  seeds (see `sharding.mesh`) are included; `busy` leaves them out.
+  has, returning the state and the losses M x chunk, NaN past the end. Idle
+  members (see `sharding.rounds`) are included; `busy` leaves them out.
+
+  All runs of one stem have the same programs, compiled once.
+
+  Args:
+    run: the run, or one of several that are trained at once.
+    on: the mesh.
+    chunk: steps of a call.
+    number: how many members are not idle; the run's seeds by default.
   """
+  number = len(run.seeds) if number is None else number
+  return _programs(packs.stem(run, 1), on, chunk, number)
+
+
+@functools.lru_cache(maxsize=16)
+def _programs(
+  run: config.Run, on: jax.sharding.Mesh, chunk: int, number: int
+) -> tuple[Callable[..., State], Callable[..., tuple[State, Array]]]:
   seeded = PartitionSpec(sharding.SEED)
   shard_map = functools.partial(jax.shard_map, mesh=on, check_vma=False)
 
-  def start_one(seed):
-    return _before_steps(run, initial_params(run, seed))
+  def start_one(member):
+    return _before_steps(run, initial_params(run, member.seed))
 
-  def start_all(seeds_S):
-    return sharding.each_seed(start_one, on, len(run.seeds), seeds_S)
+  def start_all(members):
+    return sharding.each_seed(start_one, on, number, members)
 
-  def advance_one(state, seed, first):
+  def advance_one(state, member, first):
     def body(state, number):
       return jax.lax.cond(
         number < run.train.steps,
-        lambda s: step(run, on, s, seed, number),
+        lambda s: step(run, on, s, member, number),
         lambda s: (s, jnp.float32(jnp.nan)),
         state,
       )
 
     return jax.lax.scan(body, state, first + jnp.arange(chunk))
 
-  def advance(state, seeds_S, first):
-    one = lambda state, seed: advance_one(state, seed, first)
-    return sharding.each_seed(one, on, len(run.seeds), state, seeds_S)
+  def advance(state, members, first):
+    compilations.counted[compilations.TRAINING] += 1
+    one = lambda state, member: advance_one(state, member, first)
+    return sharding.each_seed(one, on, number, state, members)
 
   seed_sharding = sharding.over_seeds(on)
   start = jax.jit(
@@ -275,22 +258,32 @@ def programs(
   return start, advance_jit
 
 
-def _before_steps(run: config.Run, params: Params) -> State:
-  return State(params, optimiser(run.train).init(params), jnp.int32(-1))
-
-
-def from_weights(
-  run: config.Run, on: jax.sharding.Mesh, params: Params
-) -> State:
+def from_weights(run: config.Run, params: Params) -> State:
   """The state that an adaptation starts from, weights of all seeds given."""
-  every = jax.jit(jax.vmap(functools.partial(_before_steps, run)))
-  return sharding.pad_seeds(every(params), on, len(run.seeds))
+  return jax.jit(jax.vmap(functools.partial(_before_steps, run)))(params)
 
 
-def seeds_array(run: config.Run, on: jax.sharding.Mesh) -> Array:
-  """The seeds of a run on a mesh, idle ones included."""
-  seeds_S = np.asarray(run.seeds, np.uint32)
-  return sharding.pad_seeds(seeds_S, on, len(run.seeds))
+def _before_steps(run: config.Run, params: Params) -> State:
+  return State(
+    params, optimise.optimiser(run.train).init(params), jnp.int32(-1)
+  )
+
+
+def members(
+  runs: Sequence[config.Run], on: jax.sharding.Mesh, number: int | None = None
+) -> optimise.Member:
+  """The members of runs that are trained at once, idle ones included.
+
+  For a program of so many that are not idle, as many as there are by default.
+  """
+  rows = [(seed, run.train) for run in runs for seed in run.seeds]
+  numbers = {
+    name: np.asarray([getattr(train, name) for _, train in rows], np.float32)
+    for name in packs.NUMBERS
+  }
+  seed_M = np.asarray([seed for seed, _ in rows], np.uint32)
+  given = optimise.Member(seed=seed_M, **numbers)  # type: ignore[arg-type]
+  return sharding.pad_seeds(given, on, number or len(rows))
 
 
 def busy(run: config.Run, tree: Any) -> Any:

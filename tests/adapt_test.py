@@ -16,16 +16,16 @@ from posexp import (
   factors,
   lengths,
   model,
+  optimise,
   records,
   retrofit,
   schemes,
-  sharding,
   statistics,
   tasks,
   train,
   warmin,
 )
-from posexp.launch import local, progress, single
+from posexp.launch import local, progress, single, training
 from tests import small
 
 ROOT = small.run(
@@ -206,7 +206,7 @@ def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
 
   run, path = ADAPTED[0], tmp_path / 'cut'
   assert not small.execute(path, ROOT)
-  made = single._store
+  made = training._store
 
   def cut(*args):
     store = made(*args)
@@ -222,9 +222,9 @@ def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(train, 'CHUNK', 2)
-    patch.setattr(single, '_store', cut)
+    patch.setattr(training, '_store', cut)
     assert small.execute(path, run) == {run.digest: 'pulled the plug'}
-    patch.setattr(single, '_store', made)
+    patch.setattr(training, '_store', made)
     assert not small.execute(path, run)
   assert 'resumed' in (path / 'log.txt').read_text()
   one, other = weights(run, path), weights(run, workdir)
@@ -273,16 +273,15 @@ def test_a_frozen_optimiser_has_no_state_for_content():
   params = jax.eval_shape(
     functools.partial(train.initial_params, run), jnp.uint32(0)
   )
-  state = jax.eval_shape(train.optimiser(run.train).init, params)
+  state = jax.eval_shape(optimise.optimiser(run.train).init, params)
   sizes = {x.size for x in jax.tree.leaves(state)}
   assert sizes == {1, 4 * 2}
 
 
 def test_an_adaptation_starts_from_the_weights_that_were_moved(workdir):
   run = ADAPTED[0]
-  on = sharding.mesh(len(run.seeds), run.train.batch)
   state = train.from_weights(
-    run, on, retrofit.transfer(ROOT, run, weights(ROOT, workdir)).params
+    run, retrofit.transfer(ROOT, run, weights(ROOT, workdir)).params
   )
   busy = train.busy(run, state)
   assert busy.diverged_S.tolist() == [-1, -1]

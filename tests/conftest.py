@@ -6,6 +6,8 @@ import pathlib
 import jax
 import pytest
 
+from posexp import diagnose, train
+from posexp.launch import single
 from tests import crash
 
 # Before any backend starts: two devices, so that sharding is really exercised.
@@ -61,6 +63,14 @@ def grid_whole(grid_file):
   workdir = grid_file.parent / 'whole'
   crash.finish(crash.command(grid_file, workdir, crash.ONLY))
   return workdir
+
+
+@pytest.fixture(autouse=True)
+def own_programs():
+  """Programs that a test made under its own patches are no other test's."""
+  yield
+  for kept in (train._programs, diagnose._program, single._evaluators):
+    kept.cache_clear()
 
 
 @pytest.fixture

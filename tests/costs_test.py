@@ -16,9 +16,9 @@ from posexp import (
   cost_records,
   costs,
   model,
+  optimise,
   paired,
   schemes,
-  train,
 )
 from posexp.launch import progress
 
@@ -167,7 +167,7 @@ def test_a_training_step_is_that_of_training():
   log = z_LxV - np.log(np.exp(z_LxV).sum(1, keepdims=True))
   said = log[np.arange(15), np.asarray(tokens_1xL)[0, 1:]]
   assert float(loss) == pytest.approx(-said.mean(), rel=1e-5)
-  started = jax.jit(train.optimiser(run.train).init)(params)
+  started = jax.jit(optimise.optimiser(run.train).init)(params)
   assert jax.tree.structure(state) == jax.tree.structure(started)
   for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(started)):
     np.testing.assert_array_equal(one, other)

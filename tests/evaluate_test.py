@@ -14,6 +14,7 @@ from posexp import (
   generate,
   memory,
   model,
+  outcomes,
   schemes,
   sharding,
   tasks,
@@ -28,7 +29,7 @@ LENGTHS = (12, 13, 14, 24)
 def initial(run):
   on = sharding.mesh(len(run.seeds), run.train.batch)
   start, _ = train.programs(run, on)
-  return on, start(train.seeds_array(run, on)).params
+  return on, start(train.members([run], on)).params
 
 
 def test_examples_depend_on_task_length_and_number_only():
@@ -144,21 +145,21 @@ def judged(answers):
     foils_BxLxC=foils,
     strata={'gap': np.arange(10).reshape(shape)},
   )
-  return evaluate.judge(np.array([answers]), batch, 5)
+  return outcomes.judge(np.array([answers]), batch, 5)
 
 
 def test_error_kinds_by_hand():
   right, order, lost = (
-    evaluate.CORRECT,
-    evaluate.ORDER_ERROR,
-    evaluate.RETRIEVAL_ERROR,
+    outcomes.CORRECT,
+    outcomes.ORDER_ERROR,
+    outcomes.RETRIEVAL_ERROR,
   )
   found = judged([[0, 3, 0, 2, 7], [0, 8, 0, 3, 1]])
   assert found.kind_SxT.tolist() == [[order, right, lost, order]]
   assert found.example_T.tolist() == [0, 0, 1, 1]
   assert found.strata['gap'].tolist() == [1, 3, 6, 8]
   assert found.ends_SxN.tolist() == [[True, False]]
-  (row,) = evaluate.summary(found, (4,))
+  (row,) = outcomes.summary(found, (4,))
   assert row == {
     'seed': 4,
     'length': 5,
@@ -174,7 +175,7 @@ def test_error_kinds_by_hand():
 
 
 def test_exact_match_and_first_error_by_hand():
-  (row,) = evaluate.summary(judged([[0, 1, 0, 2, 7], [0, 3, 0, 8, 7]]), (0,))
+  (row,) = outcomes.summary(judged([[0, 1, 0, 2, 7], [0, 3, 0, 8, 7]]), (0,))
   assert row['exact'] == 0.5  # The end of sequence is scored apart.
   assert (
     row['first_error'] == 1.5
@@ -197,8 +198,8 @@ def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
   batch = run.task.sample(jax.random.key(0), length=10, batch=256)
   on = sharding.mesh(1, run.train.batch)
   start, advance = train.programs(run, on)
-  seeds_S = train.seeds_array(run, on)
-  state, _ = advance(start(seeds_S), seeds_S, np.int32(0))
+  members = train.members([run], on)
+  state, _ = advance(start(members), members, np.int32(0))
   busy = train.busy(run, state.params)
   params = jax.tree.map(lambda x: jnp.asarray(x[0]), busy)
   forced = jnp.argmax(model.predict(net, params, batch.tokens_BxL), -1)

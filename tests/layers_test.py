@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # own package, its siblings.
 ORDER = (
   ('component', 'version', 'files', 'windows', 'columns', 'options'),
+  ('compilations',),
   ('blocks',),
   ('schemes', 'tasks'),
   ('datasets',),
@@ -22,9 +23,10 @@ ORDER = (
   ('attention',),
   ('settings', 'changes'),
   ('config',),
+  ('packs',),
   ('model',),
   ('sharding', 'checkpoint', 'generate', 'warmin'),
-  ('memory',),
+  ('memory', 'optimise', 'outcomes'),
   ('train', 'evaluate'),
   ('shown',),
   ('attention_statistics',),

@@ -145,9 +145,9 @@ def lowered(run):
   """The program that advances a run, as text."""
   on = sharding.mesh(len(run.seeds), run.train.batch)
   start, advance = train.programs(run, on, chunk=2)
-  seeds_S = train.seeds_array(run, on)
-  state = jax.eval_shape(start, seeds_S)
-  return advance.lower(state, seeds_S, np.int32(0)).as_text()
+  members = train.members([run], on)
+  state = jax.eval_shape(start, members)
+  return advance.lower(state, members, np.int32(0)).as_text()
 
 
 def test_one_rung_is_the_program_of_a_fixed_length():
@@ -164,9 +164,9 @@ def test_all_seeds_at_once_still_compute_one_rung(monkeypatch):
   run = ruled(lengths.Uniform(8, 16, rungs=3))
   on = sharding.mesh(len(run.seeds), run.train.batch)
   start, advance = train.programs(run, on, chunk=2)
-  seeds_S = train.seeds_array(run, on)
-  state = jax.eval_shape(start, seeds_S)
-  traced = jax.make_jaxpr(advance)(state, seeds_S, np.int32(0))
+  members = train.members([run], on)
+  state = jax.eval_shape(start, members)
+  traced = jax.make_jaxpr(advance)(state, members, np.int32(0))
   assert 3 in set(branches(traced.jaxpr))
 
 

@@ -15,6 +15,7 @@ from posexp import (
   evaluate,
   measure,
   model,
+  optimise,
   schemes,
   sharding,
   tasks,
@@ -27,10 +28,10 @@ def trained(run, chunk=train.CHUNK):
   """The final state of a run, on the host, without any file."""
   on = sharding.mesh(len(run.seeds), run.train.batch)
   start, advance = train.programs(run, on, chunk)
-  seeds_S = train.seeds_array(run, on)
-  state, losses = start(seeds_S), []
+  members = train.members([run], on)
+  state, losses = start(members), []
   for first in range(0, run.train.steps, chunk):
-    state, loss_SxC = advance(state, seeds_S, np.int32(first))
+    state, loss_SxC = advance(state, members, np.int32(first))
     losses.append(train.busy(run, loss_SxC))
   return train.busy(run, state), np.concatenate(losses, axis=1)
 
@@ -96,7 +97,7 @@ def test_every_seed_has_its_own_initial_weights():
 def test_a_step_follows_the_mean_gradient_however_it_is_split(
   monkeypatch, seeds, cpu, seed_and_data
 ):
-  monkeypatch.setattr(train, 'optimiser', lambda _: optax.sgd(1.0))
+  monkeypatch.setattr(optimise, 'optimiser', lambda *_: optax.sgd(1.0))
   monkeypatch.setattr(sharding, 'on_cpu', lambda _: cpu)
   run = small.run(seeds=seeds, train=small.train_config(steps=1))
   assert sharding.mesh(len(seeds), 8).devices.shape == seed_and_data
@@ -171,7 +172,7 @@ def test_divergence_is_recorded_with_its_step_seed_by_seed():
 
 def test_decay_and_schedule_follow_the_configuration():
   run = small.run(train=small.train_config(steps=100, warmup=10))
-  optimiser = train.optimiser(run.train)
+  optimiser = optimise.optimiser(run.train)
   params = {'w': jnp.ones((2, 2)), 'g': jnp.ones(2)}
   state = optimiser.init(params)
   zero = jax.tree.map(jnp.zeros_like, params)
@@ -193,7 +194,7 @@ def test_clipping_and_the_second_moment_follow_the_configuration():
   settings = small.train_config(
     steps=10**9, warmup=0, decay=0.0, beta2=0.5, clip=2.0
   )
-  optimiser = train.optimiser(settings)
+  optimiser = optimise.optimiser(settings)
   params = {'w': jnp.ones((1, 2))}
   state = optimiser.init(params)
   for g in ([3.0, 4.0], [0.3, 0.4]):

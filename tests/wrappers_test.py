@@ -116,9 +116,9 @@ def losses(scheme, times=1):
   run = small.run(scheme=scheme, task=task, train=still)
   on = sharding.mesh(len(run.seeds), run.train.batch)
   start, advance = train.programs(run, on, chunk=5)
-  seeds_S = train.seeds_array(run, on)
+  members = train.members([run], on)
   return [
-    train.busy(run, advance(start(seeds_S), seeds_S, np.int32(0))[1])
+    train.busy(run, advance(start(members), members, np.int32(0))[1])
     for _ in range(times)
   ]
 

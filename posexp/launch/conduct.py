@@ -34,12 +34,14 @@ class Hands(NamedTuple):
     executor: local, ray or slurm.
     address: of a Ray cluster, host:port; one of this machine unless given.
     slurm: what a job asks for, NAME=VALUE.
+    pack: runs that one program trains at once, see `training.most`.
   """
 
   workers: int = 1
   executor: str = 'local'
   address: str | None = None
   slurm: Sequence[str] = ()
+  pack: int | None = None
 
   @property
   def local(self) -> bool:
@@ -122,7 +124,9 @@ def conduct(
     )
   log, mine = workdir / 'log.txt', pool.joined()
   if mine is not None:
-    share = lambda tell: local.execute(_mine(runs), workdir, tell, mine)
+    share = lambda tell: local.execute(
+      _mine(runs), workdir, tell, mine, hands.pack
+    )
     with pool.Voice(1.0, log) as voice:
       sys.exit(_ended(share, voice))
   status.check(workdir)
@@ -137,7 +141,7 @@ def conduct(
         raise local.full(workdir) from error
       raise
     if hands.alone:
-      return local.execute(runs, workdir, tell, launch)
+      return local.execute(runs, workdir, tell, launch, hands.pack)
     members = _hired(runs, workdir, tell, launch, hands)
     return crew.execute(runs, workdir, tell, launch, members)
 

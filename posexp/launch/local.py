@@ -1,5 +1,6 @@
 """Executing a grid in this process, beside others that share its directory."""
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -7,10 +8,10 @@ import pathlib
 import socket
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from posexp import config, measure, options, records
-from posexp.launch import claims, failures, progress, single, stop
+from posexp import compilations, config, measure, options, packs, records
+from posexp.launch import claims, failures, progress, single, stop, training
 
 Failures = dict[str, str]
 
@@ -55,11 +56,20 @@ def execute(
   workdir: pathlib.Path,
   tell: progress.Progress,
   launch: Launch | None = None,
+  most: int | None = None,
 ) -> Failures:
   """Computes what is missing of a planned grid; a failure stops nothing else.
 
   Any number of processes may do so at once: what another one computes is
   waited for, and taken over should that one die.
+
+  Args:
+    runs: parents before their retrofits.
+    workdir: where records go.
+    tell: whom to tell how far it is.
+    launch: which command this is for.
+    most: how many runs of one stem are trained at once, as `training.most`
+      says by default.
 
   Returns:
     One sentence for each run that failed, by digest.
@@ -68,13 +78,15 @@ def execute(
     Full: one sentence, if there is no room for what was computed.
     stop.Stopped: if that was asked for, once what was under way is kept.
   """
-  waiting = list(runs)
-  here = _Here(workdir, tell, launch or Launch(), {r.digest for r in waiting})
+  waiting, before = list(runs), compilations.counted.copy()
+  here = _Here(workdir, tell, launch or Launch(), waiting, most)
   while waiting:
     left = [run for run in waiting if not here.settled(run)]
     if len(left) == len(waiting):
       time.sleep(POLL)
     waiting = left
+  if compilations.counted != before:
+    tell.note(f'programs compiled: {compilations.told(before)}')
   return here.failures
 
 
@@ -86,11 +98,16 @@ class _Here:
     workdir: pathlib.Path,
     tell: progress.Progress,
     launch: Launch,
-    planned: set[str],
+    runs: Sequence[config.Run],
+    most: int | None,
   ):
     self.workdir, self.tell, self.launch = workdir, tell, launch
-    self.planned = planned
+    self.planned = {run.digest for run in runs}
     self.failures: Failures = {}
+    how = training.most if most is None else lambda _: most
+    self._packs = packs.side_by_side(runs, how)
+    # Of those that were trained beside others.
+    self._beside: dict[str, training.Beside] = {}
 
   def settled(self, run: config.Run) -> bool:
     """Whether a run has finished or failed; it is computed if it is free."""
@@ -166,12 +183,16 @@ class _Here:
         '--workers need less',
         died,
       )
+    if not died and run.digest not in self._beside:
+      self._train_beside(run, claim)
+    beside = self._beside.get(run.digest, self._alone(run))
+    had = training.effort(run) * run.train.steps if beside.seconds else 0.0
     for attempt in range(died + 1, self.launch.retries + 2):
       claim.say(launch=self.launch.name, name=run.name, attempt=attempt)
       begun = self.tell.done
       try:
-        with self.tell.on(claim, measure.run_flops(run)):
-          single.compute(run, self.workdir, self.tell)
+        with self.tell.on(claim, effort=measure.run_flops(run), had=had):
+          single.compute(run, self.workdir, self.tell, beside)
         failures.clear(directory)
         return None
       except Exception as error:
@@ -187,6 +208,47 @@ class _Here:
           f'again   {run.name}: attempt {attempt} failed: {sentence}'
         )
     raise AssertionError('the last attempt returns')
+
+  def _alone(self, run: config.Run) -> training.Beside:
+    return training.Beside(len(self._packs.get(run.digest, (run,))))
+
+  def _train_beside(self, run: config.Run, claim: claims.Claim) -> None:
+    """Trains a run beside those of its pack that nobody has."""
+    mine = {run: claim}
+    with contextlib.ExitStack() as stack:
+      for mate in self._packs.get(run.digest, ()):
+        if mate != run and self._free(mate):
+          directory = records.run_directory(self.workdir, mate.digest)
+          other = stack.enter_context(claims.claimed(directory))
+          # One whose process died in this launch is tried alone.
+          died = other and other.before.get('launch') == self.launch.name
+          if other and not died and not self._finished(mate):
+            mine[mate] = other
+      if len(mine) == 1:
+        return
+      for mate, own in mine.items():
+        own.say(launch=self.launch.name, name=mate.name, attempt=1)
+      effort = sum(measure.run_flops(mate) for mate in mine)
+      wide, begun = self._alone(run), self.tell.done
+      try:
+        with self.tell.on(*mine.values(), effort=effort):
+          found = training.trained(list(mine), self.workdir, self.tell, wide)
+      except Exception as error:
+        if is_full(error):
+          raise full(self.workdir) from error
+        self.tell.skip(begun - self.tell.done)
+        self._packs |= {mate.digest: (mate,) for mate in mine}
+        self.tell.note(f'again   {run.name}: alone, as beside others: {error}')
+        return
+    for mate, trained in zip(mine, found, strict=True):
+      beside = wide._replace(seconds=trained.seconds)
+      self._beside[mate.digest] = beside
+
+  def _free(self, run: config.Run) -> bool:
+    """Whether a run is still to be computed, and its parent is there."""
+    directory = records.run_directory(self.workdir, run.digest)
+    parent = run.parent is None or self._finished(run.parent)
+    return parent and not (self._finished(run) or self._given_up(directory))
 
   def _give_up(
     self, run: config.Run, sentence: str, attempts: int, trace: bool = False

@@ -37,7 +37,7 @@ class Progress:
     self._start = time.monotonic()
     self._last = self._said = 0.0
     self._label = ''
-    self._claim: claims.Claim | None = None
+    self._claims: tuple[claims.Claim, ...] = ()
     self._effort = self._before = 0.0
     self._live = sys.stderr.isatty() or 'ipykernel' in sys.modules
     self._bar = tqdm.auto.tqdm(
@@ -62,13 +62,18 @@ class Progress:
     self._log(text)
 
   @contextlib.contextmanager
-  def on(self, claim: claims.Claim, effort: float) -> Iterator[None]:
-    """Tells through a claim how far a run of so much work is."""
-    self._claim, self._effort, self._before = claim, effort, self.done
+  def on(
+    self, *mine: claims.Claim, effort: float, had: float = 0.0
+  ) -> Iterator[None]:
+    """Tells through claims how far runs of so much work in all are.
+
+    Of which so much `had` been done, and counted.
+    """
+    self._claims, self._effort, self._before = mine, effort, self.done - had
     try:
       yield
     finally:
-      self._claim = None
+      self._claims = ()
 
   def skip(self, work: float) -> None:
     """Counts work that was found done."""
@@ -81,10 +86,11 @@ class Progress:
     self._label = label
     self.show()
     now = time.monotonic()
-    if self._claim is not None and now - self._said > SAY:
+    if self._claims and now - self._said > SAY:
       self._said = now
       share = (self.done - self._before) / max(self._effort, 1.0)
-      self._claim.say(share=min(1.0, share), label=label)
+      for claim in self._claims:
+        claim.say(share=min(1.0, share), label=label)
 
   def show(self) -> None:
     """Moves the bar; a line in the log, from time to time."""

@@ -5,38 +5,28 @@ import json
 import pathlib
 import shutil
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from posexp import (
-  checkpoint,
   config,
   datasets,
   diagnose,
   evaluate,
   files,
   measure,
+  outcomes,
+  packs,
   records,
-  retrofit,
   sharding,
   train,
 )
-from posexp.launch import environment, progress, stop
+from posexp.launch import environment, progress, stop, training
 
 # Rows of coverage and of diagnostics, see `diagnose.report`.
 Looks = dict[str, list[dict[str, Any]]]
-
-
-class Trained(NamedTuple):
-  """The parameters of a run, how they came about, and what it took."""
-
-  params: Any
-  losses_SxC: np.ndarray
-  diverged_S: np.ndarray
-  transfer: dict[str, Any] | None
-  seconds: dict[str, float]
 
 
 def weights(
@@ -53,13 +43,23 @@ def weights(
       'configuration'
     )
   on = sharding.mesh(len(run.seeds), run.train.batch)
-  return _weights(run, workdir, on, tell).params
+  return training.weights(run, workdir, on, tell).params
 
 
 def compute(
-  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
+  run: config.Run,
+  workdir: pathlib.Path,
+  tell: progress.Progress,
+  beside: training.Beside = training.ALONE,
 ) -> None:
-  """Computes a run whose parent is finished, and writes its record."""
+  """Computes a run whose parent is finished, and writes its record.
+
+  Args:
+    run: the run.
+    workdir: where.
+    tell: whom it tells how far it is.
+    beside: how it is trained beside others.
+  """
   start = time.monotonic()
   on = sharding.mesh(len(run.seeds), run.train.batch)
   directory = records.run_directory(workdir, run.digest)
@@ -68,18 +68,20 @@ def compute(
   body = json.dumps(run.to_dict(), indent=1).encode()
   files.put(directory / 'config.json', body, over=True)
   # Too little memory and a damaged set are told before any training.
-  evaluate.Evaluator(run, on).check()
+  _evaluator(run, on).check()
   for n in run.lengths:
     evaluate.examples(run.task, n, run.evaluate.number(n))
   parent = _parent(run, workdir, tell)
-  make = _train if run.train.steps else _moved
-  trained = make(run, workdir, on, tell)
+  if run.train.steps:
+    (trained,) = training.trained([run], workdir, tell, beside)
+  else:
+    trained = training.moved(run, workdir, on, tell)
   begun = time.monotonic()
-  results, outcomes, looks = _evaluate(run, trained.params, on, tell)
+  results, arrays, looks = _evaluate(run, trained.params, on, tell)
   trained.seconds['evaluate'] = time.monotonic() - begun
   trained.seconds['total'] = time.monotonic() - start
   record = _record(run, parent, on, trained, results, looks)
-  records.write(workdir, record, outcomes)
+  records.write(workdir, record, arrays)
   # The trained length, but for a task that does not exist there.
   told = min(run.lengths, key=lambda n: abs(n - run.trained_length))
   right = [r['token'] for r in results if r['length'] == told]
@@ -124,115 +126,13 @@ def _parent(
   return record
 
 
-def _train(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> Trained:
-  """Trains from the newest checkpoint, or the start, or a parent's weights."""
-  moved = _moved(run, workdir, on, tell) if run.parent else None
-  start, advance = train.programs(run, on)
-  seeds_S = train.seeds_array(run, on)
-  begun = first = time.monotonic()
-  step, saved = _resume(run, workdir, on, tell)
-  if step:
-    tell.note(f'resumed {run.name} at step {step} of {run.train.steps}')
-    state = sharding.pad_seeds(saved['state'], on, len(run.seeds))
-  elif moved:
-    state = train.from_weights(run, on, moved.params)
-  else:
-    state = start(seeds_S)
-  losses = np.array(saved['losses'])
-  per_step = measure.train_flops(run) * len(run.seeds)
-  tell.skip(per_step * step)
-  store = _store(run, workdir, tell)
-  while step < run.train.steps:
-    done = min(train.CHUNK, run.train.steps - step)
-    state, loss_SxC = advance(state, seeds_S, np.int32(step))
-    loss_SxC = train.busy(run, loss_SxC)[:, :done]
-    losses[:, step // train.CHUNK] = np.mean(loss_SxC, axis=1)
-    first = time.monotonic() if first == begun else first
-    step += done
-    tell.advance(per_step * done, run.name)
-    every = run.train.checkpoint_every
-    due = step // every > (step - done) // every or step == run.train.steps
-    last = stop.asked()
-    if due or last:
-      store.save(step, {'state': train.busy(run, state), 'losses': losses})
-    if last:
-      stop.obey()
-  seconds = {'first_chunk': first - begun, 'train': time.monotonic() - begun}
-  state = train.busy(run, state)
-  transfer = moved.transfer if moved else None
-  return Trained(state.params, losses, state.diverged_S, transfer, seconds)
+def _evaluator(run: config.Run, on: jax.sharding.Mesh) -> evaluate.Evaluator:
+  """The same for all runs of a stem, with what was compiled for them."""
+  return _evaluators(packs.stem(run, len(run.seeds)), on)
 
 
-def _weights(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> Trained:
-  """The weights of a finished run: its last checkpoint, or those it moved."""
-  if run.train.steps:
-    step, saved = _resume(run, workdir, on, tell)
-    if step != run.train.steps:
-      raise ValueError(
-        f'the last checkpoint of {run.name} cannot be read in '
-        f'{records.run_directory(workdir, run.digest)}: move that directory '
-        'away to train it again'
-      )
-    state = saved['state']
-    return Trained(state.params, saved['losses'], state.diverged_S, None, {})
-  return _moved(run, workdir, on, tell)
-
-
-def _moved(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> Trained:
-  """The weights of the parent, moved to the run's scheme."""
-  assert run.parent is not None
-  given = _weights(run.parent, workdir, on, tell)
-  moved = retrofit.transfer(run.parent, run, given.params)
-  return given._replace(
-    params=moved.params,
-    losses_SxC=given.losses_SxC[:, :0],
-    transfer=moved.to_dict(),
-    seconds={'first_chunk': 0.0, 'train': 0.0},
-  )
-
-
-def _store(
-  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
-) -> checkpoint.Checkpoints:
-  return checkpoint.Checkpoints(
-    records.run_directory(workdir, run.digest) / 'checkpoints',
-    digest=run.digest,
-    report=tell.note,
-  )
-
-
-def _resume(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> tuple[int, dict[str, Any]]:
-  """The newest step and what was saved there; step 0 if there is none."""
-  start, _ = train.programs(run, on)
-  shapes = jax.eval_shape(start, train.seeds_array(run, on))
-  chunks = -(-run.train.steps // train.CHUNK)
-  empty = {
-    'state': jax.tree.map(
-      lambda x: np.zeros((len(run.seeds), *x.shape[1:]), x.dtype), shapes
-    ),
-    'losses': np.full((len(run.seeds), chunks), np.nan, np.float32),
-  }
-  return _store(run, workdir, tell).latest(empty) or (0, empty)
+# Made once a stem.
+_evaluators = functools.lru_cache(maxsize=4)(evaluate.Evaluator)
 
 
 def _evaluate(
@@ -242,7 +142,7 @@ def _evaluate(
   tell: progress.Progress,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], Looks]:
   """Result rows, the outcome of every target, and what attention does."""
-  evaluator = evaluate.Evaluator(run, on)
+  evaluator = _evaluator(run, on)
   params = sharding.pad_seeds(params, on, len(run.seeds))
   rows: list[dict[str, Any]] = []
   arrays: dict[str, np.ndarray] = {}
@@ -252,7 +152,7 @@ def _evaluate(
     effort = measure.evaluate_flops(run, length) * len(run.seeds)
     advance = functools.partial(_advance, tell, effort, label)
     found = evaluator.outcomes(params, length, advance)
-    rows += evaluate.summary(found, run.seeds)
+    rows += outcomes.summary(found, run.seeds)
     arrays[f'{length}/kind'] = found.kind_SxT
     arrays[f'{length}/nats'] = found.nats_SxT
     arrays[f'{length}/example'] = found.example_T
@@ -276,7 +176,7 @@ def _record(
   run: config.Run,
   parent: dict[str, Any] | None,
   on: jax.sharding.Mesh,
-  trained: Trained,
+  trained: training.Trained,
   results: list[dict[str, Any]],
   looks: Looks,
 ) -> dict[str, Any]:

@@ -1,0 +1,22 @@
+"""How many programs this process had compiled, and for what."""
+
+import collections
+
+TRAINING, EVALUATION, DIAGNOSIS = 'training', 'evaluation', 'diagnosis'
+
+# By what they are for. A program is counted as it is traced, which is once.
+counted: collections.Counter[str] = collections.Counter()
+
+
+def told(before: collections.Counter[str]) -> str:
+  """What was compiled since a count was taken.
+
+  >>> counted[TRAINING] += 1
+  >>> told(counted - collections.Counter({TRAINING: 1}))
+  '1 of training, 0 of evaluation, 0 of diagnosis'
+  >>> counted[TRAINING] -= 1
+  """
+  return ', '.join(
+    f'{counted[kind] - before[kind]} of {kind}'
+    for kind in (TRAINING, EVALUATION, DIAGNOSIS)
+  )

@@ -1,0 +1,194 @@
+"""Runs side by side in one program: the same bits, one compilation, no loss."""
+
+import collections
+import contextlib
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from posexp import (
+  compilations,
+  memory,
+  packs,
+  records,
+  schemes,
+  sharding,
+  train,
+)
+from posexp.launch import claims, grid, local, progress, stop, training
+from tests import crash, small
+
+
+def rates(*values, **changes):
+  """Runs of one seed that differ in numbers of their training alone."""
+  more = {'steps': 30, 'checkpoint_every': 10, **changes}
+  return [
+    small.run(
+      train=small.train_config(learning_rate=rate, decay=10 * rate, **more),
+      seeds=(n,),
+    )
+    for n, rate in enumerate(values)
+  ]
+
+
+def computed(workdir, runs, most, tell=progress.Progress):
+  workdir.mkdir(exist_ok=True)
+  with tell(1.0, workdir / 'log.txt') as bar, stop.noted():
+    launch = local.Launch(retries=0)
+    return local.execute(grid.plan(runs), workdir, bar, launch, most)
+
+
+@pytest.fixture(scope='module')
+def three():
+  """Three roots and a retrofit that is adapted, of each of two."""
+  roots = rates(1e-3, 3e-3, 1e-2)
+  adapt = small.train_config(steps=20, learning_rate=2e-3)
+  more = [
+    root.retrofit(schemes.RoPE() + schemes.ALiBi(), train=adapt)
+    for root in roots[:2]
+  ]
+  return [*roots, *more]
+
+
+@pytest.fixture(scope='module')
+def alone(three, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('alone')
+  assert computed(workdir, three, 1) == {}
+  return workdir
+
+
+def test_what_can_be_side_by_side(three):
+  other = small.run(train=small.train_config(warmup=3), seeds=(0,))
+  still = three[0].retrofit(schemes.NoPE())
+  plan = grid.plan([*three, other, still])
+  found = packs.side_by_side(plan, lambda run: 2)
+  first, second, third, *adapted = three
+  assert found[first.digest] == found[second.digest] == (first, second)
+  assert found[third.digest] == (third,) and found[other.digest] == (other,)
+  assert found[adapted[0].digest] == tuple(adapted)
+  assert still.digest not in found
+
+
+def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
+  before = collections.Counter(compilations.counted)
+  assert computed(tmp_path, three, 3) == {}
+  assert crash.differences(alone, tmp_path) == []
+  assert crash.strays(tmp_path) == []
+  # Roots are one program, and their retrofits another.
+  log = (tmp_path / 'log.txt').read_text()
+  assert f'programs compiled: {compilations.told(before)}' in log
+  assert compilations.counted[compilations.TRAINING] - before['training'] == 2
+  record = records.read(tmp_path, three[2].digest)
+  assert 0 < record['seconds']['train'] < 100
+
+
+def test_runs_of_one_stem_are_compiled_once_though_alone(three, tmp_path):
+  before = collections.Counter(compilations.counted)
+  assert computed(tmp_path, three[:3], 1) == {}
+  more = compilations.counted - before
+  lengths = len(three[0].lengths)
+  assert more == {'training': 1, 'evaluation': lengths, 'diagnosis': lengths}
+
+
+class Asking(progress.Progress):
+  """Asks to stop once there is something to keep."""
+
+  def advance(self, work, label):
+    super().advance(work, label)
+    signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_pack_that_is_stopped_goes_on_where_each_run_was(
+  three, alone, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(train, 'CHUNK', 10)
+  with pytest.raises(stop.Stopped):
+    computed(tmp_path, three, 3, Asking)
+  kept = sorted(tmp_path.glob('runs/*/checkpoints/step_00000010'))
+  assert len(kept) == 3 and not list(tmp_path.glob('runs/*/claim'))
+  # As if the process had died between two of them.
+  shutil.rmtree(kept[0])
+  assert computed(tmp_path, three, 3) == {}
+  log = (tmp_path / 'log.txt').read_text()
+  assert log.count('at step 10 of 30') == 2
+  for run in three:
+    mine, same = (records.outcomes(w, run.digest) for w in (tmp_path, alone))
+    assert mine.equals(same)
+
+
+def test_what_another_process_has_is_left_to_it(three, alone, tmp_path):
+  roots = three[:3]
+  directory = records.run_directory(tmp_path, roots[1].digest)
+  took = []
+
+  class Watching(progress.Progress):
+    def note(self, text):
+      super().note(text)
+      if text.startswith('done') and not took:
+        took.append(text)
+        held.close()
+
+  with contextlib.ExitStack() as held:
+    held.enter_context(claims.claimed(directory))
+    assert computed(tmp_path, roots, 3, Watching) == {}
+  assert took and f'{roots[0].name}' in took[0]
+  mine, same = (records.outcomes(w, roots[1].digest) for w in (tmp_path, alone))
+  assert mine.equals(same)
+
+
+def test_a_pack_that_fails_is_trained_one_by_one(
+  three, alone, tmp_path, monkeypatch
+):
+  real = training.trained
+
+  def fail(runs, *more):
+    if len(runs) > 1:
+      raise RuntimeError('too large')
+    return real(runs, *more)
+
+  monkeypatch.setattr(training, 'trained', fail)
+  assert computed(tmp_path, three[:3], 3) == {}
+  assert (
+    'alone, as beside others: too large' in (tmp_path / 'log.txt').read_text()
+  )
+  assert len(list(tmp_path.glob('runs/*/record.json'))) == 3
+
+
+def test_an_accelerator_trains_all_at_once(three, monkeypatch):
+  """In one program of them all; here on a CPU that is taken for one."""
+  roots = three[:3]
+  on = sharding.mesh(1, 8)
+  wanted = [losses(one, on) for one in roots]
+  monkeypatch.setattr(sharding, 'on_cpu', lambda _: False)
+  train._programs.cache_clear()
+  on = sharding.mesh(3, 8)
+  start, advance = train.programs(roots[0], on, 10, number=3)
+  members = train.members(roots, on, 3)
+  _, found = advance(start(members), members, np.int32(0))
+  np.testing.assert_allclose(
+    np.asarray(found), np.concatenate(wanted), rtol=2e-5
+  )
+
+
+def losses(run, on):
+  start, advance = train.programs(run, on, 10)
+  members = train.members([run], on)
+  return np.asarray(advance(start(members), members, np.int32(0))[1])[:1]
+
+
+def test_an_accelerator_has_as_many_as_its_memory_holds(three, monkeypatch):
+  devices = jax.device_count()
+  assert training.most(three[0]) == devices  # One seed, and no idle core.
+  assert training.most(small.run(seeds=tuple(range(2 * devices)))) == 1
+  monkeypatch.setattr(memory, 'available', lambda _: None)
+  assert training.fitting(three[0]) == 1
+  monkeypatch.setattr(memory, 'available', lambda _: 2**30)
+  one = training.fitting(three[0])
+  monkeypatch.setattr(memory, 'available', lambda _: 2**31)
+  assert training.fitting(three[0]) == pytest.approx(2 * one, abs=1)
+  assert one > 1
+  monkeypatch.setattr(memory, 'available', lambda _: 1)
+  assert training.fitting(three[0]) == 1
