@@ -59,8 +59,8 @@ def seconds(
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--rounds', type=int, default=6)
-  parser.add_argument('--steps', type=int, default=400)
+  parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--steps', type=int, default=150)
   given = parser.parse_args()
   each = str([(seed,) for seed in SEEDS])
   turns = [

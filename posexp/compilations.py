@@ -1,10 +1,11 @@
-"""How many programs this process had compiled, and for what."""
+"""How many programs this process made, and for what."""
 
 import collections
 
 TRAINING, EVALUATION, DIAGNOSIS = 'training', 'evaluation', 'diagnosis'
 
-# By what they are for. A program is counted as it is traced, which is once.
+# By what they are for. A program is counted as it is traced, before it is
+# compiled or found in the cache on disk, which is once.
 counted: collections.Counter[str] = collections.Counter()
 
 

@@ -5,15 +5,10 @@ function of what stays and of what it carries: `program(fixed, carried)` gives
 what it carries on, in the same memory, and a result.
 """
 
-import contextlib
-import ctypes
 import functools
 import hashlib
 import math
-import pathlib
 import re
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -27,6 +22,7 @@ from posexp import (
   memory,
   model,
   optimise,
+  process,
   schemes,
   sharding,
   tasks,
@@ -243,7 +239,7 @@ def free_bytes() -> float:
   stats = {} if sharding.on_cpu(device) else device.memory_stats() or {}
   if 'bytes_limit' in stats:
     return stats['bytes_limit'] - stats['bytes_in_use']
-  free = 1024.0 * _numbers('/proc/meminfo').get('MemAvailable', math.inf)
+  free = 1024.0 * process.numbers('/proc/meminfo').get('MemAvailable', math.inf)
   return min(free, memory.of_machine())
 
 
@@ -257,57 +253,19 @@ def resident(quantity: str, run: config.Run) -> int | None:
   Returns:
     Bytes; None where the program does not fit, or the device does not say.
   """
-  start = _memory()
+  start = process.now()
   timed = Timed(quantity, run)
   if timed.analysis['memory'] > free_bytes():
     return None
   _initial(run)  # Compiled too.
-  compiled = _memory()
+  compiled = process.now()
   timed.start()
-  forgot = _forget_peak()
+  forgot = process.forget_peak()
   timed(2)
   device = jax.devices()[0]
   if not sharding.on_cpu(device):
     return (device.memory_stats() or {}).get('peak_bytes_in_use')
-  return _memory().peak - (compiled.now if forgot else start.peak)
-
-
-class _Memory(NamedTuple):
-  """The bytes that this process has in memory, and the most it ever had."""
-
-  now: int
-  peak: int
-
-
-def _memory() -> _Memory:
-  with contextlib.suppress(AttributeError, OSError):
-    # What was freed counts until it is given back to the system.
-    ctypes.CDLL(None).malloc_trim(0)
-  status = _numbers('/proc/self/status')
-  if {'VmRSS', 'VmHWM'} <= status.keys():
-    return _Memory(1024 * status['VmRSS'], 1024 * status['VmHWM'])
-  most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  most = most if sys.platform == 'darwin' else 1024 * most
-  return _Memory(most, most)
-
-
-def _forget_peak() -> bool:
-  """Starts the peak of this process anew; whether that could be done."""
-  try:
-    pathlib.Path('/proc/self/clear_refs').write_text('5')
-  except OSError:
-    return False
-  return True
-
-
-def _numbers(path: str) -> dict[str, int]:
-  """What a file of /proc says by name, in its own units; {} without it."""
-  try:
-    lines = pathlib.Path(path).read_text().splitlines()
-  except OSError:
-    return {}
-  fields = (line.split() for line in lines)
-  return {f[0][:-1]: int(f[1]) for f in fields if len(f) > 1 and f[1].isdigit()}
+  return process.now().peak - (compiled.now if forgot else start.peak)
 
 
 def _served(run: config.Run) -> model.Transformer:

@@ -192,7 +192,7 @@ def _look(
   return masses, heads
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _program(
   run: config.Run, length: int, on: jax.sharding.Mesh
 ) -> tuple[Callable[..., Any], Any]:

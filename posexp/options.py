@@ -52,8 +52,8 @@ Flags of run:
                     the names of submitit (may be given several times)
   --pack=4          runs that one program trains at once, of those that differ
                     in nothing but seeds, learning rate and weight decay
-                    (default: what leaves no core idle, or fills the memory of
-                    an accelerator)
+                    (default: on a CPU what leaves no core idle, with the same
+                    bits, on an accelerator 1; 0: what its memory holds)
   --retries=1       how often a run that failed is tried again
   --dry_run         print the runs, their sizes and an estimate; compute nothing
   --size=small      of a study: `small` for two cores, `full` for accelerators
@@ -115,7 +115,7 @@ flags.DEFINE_integer('workers', 1, 'processes', flag_values=FLAGS)
 flags.DEFINE_string('executor', 'local', 'who computes', flag_values=FLAGS)
 flags.DEFINE_string('address', None, 'of a Ray cluster', flag_values=FLAGS)
 flags.DEFINE_multi_string('slurm', [], 'NAME=VALUE', flag_values=FLAGS)
-flags.DEFINE_integer('pack', None, 'at once', lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer('pack', None, 'at once', lower_bound=0, flag_values=FLAGS)
 flags.DEFINE_integer('retries', 1, 'of a run', lower_bound=0, flag_values=FLAGS)
 flags.DEFINE_bool('follow', False, 'live', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)

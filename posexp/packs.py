@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from posexp import config
 
@@ -39,26 +39,30 @@ def stem(run: config.Run, seeds: int) -> config.Run:
   )
 
 
-def side_by_side(
-  runs: Iterable[config.Run], most: Callable[[config.Run], int]
+def alike(
+  runs: Iterable[config.Run],
 ) -> dict[str, tuple[config.Run, ...]]:
-  """Which runs are trained together: the pack of each run, by its digest.
+  """Those of one stem that are trained, in the order of the plan, by digest."""
+  kinds: dict[str, list[config.Run]] = {}
+  for run in {run.digest: run for run in runs}.values():
+    if run.train.steps:
+      kind = stem(run, len(run.seeds)).digest
+      kinds.setdefault(kind, []).append(run)
+  return {run.digest: tuple(every) for every in kinds.values() for run in every}
 
-  Runs of one stem in the order of the plan, whatever of them has finished: so
-  a grid is packed the same way after an interruption.
+
+def pack(
+  run: config.Run, every: tuple[config.Run, ...], size: int
+) -> tuple[config.Run, ...]:
+  """Which of all runs of one stem are trained together with a run.
+
+  Whatever of them has finished: a grid is packed the same way after an
+  interruption.
 
   Args:
-    runs: of a grid.
-    most: how many runs like one are trained at once.
+    run: one of them.
+    every: see `alike`.
+    size: how many at once.
   """
-  kinds: dict[config.Run, list[config.Run]] = {}
-  for run in dict.fromkeys(runs):
-    if run.train.steps:
-      kinds.setdefault(stem(run, len(run.seeds)), []).append(run)
-  packs: dict[str, tuple[config.Run, ...]] = {}
-  for alike in kinds.values():
-    size = most(alike[0]) if len(alike) > 1 else 1
-    for first in range(0, len(alike), size):
-      pack = tuple(alike[first : first + size])
-      packs |= dict.fromkeys((run.digest for run in pack), pack)
-  return packs
+  first = every.index(run) // size * size
+  return every[first : first + size]

@@ -95,7 +95,8 @@ def write(
   directory.mkdir(parents=True, exist_ok=True)
   for name, content in parts.items():
     files.put(directory / _FILES[name], content, over=True)
-  files.put(path, _sealed(body), over=False)
+  values = _text(body).removesuffix('\n}').encode()
+  files.put(path, _sealed(values), over=False)
   return path
 
 
@@ -129,8 +130,11 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
       f'record {path} has format {form}, and this version reads {known}: read '
       f'it with the version that wrote it; {again}'
     )
-  sealed = _hash(content.rpartition(_SEAL)[0])
-  if said != (sealed if form == FORMAT else checksum(record)):
+  if form == FORMAT:
+    whole = content == _sealed(content.rpartition(_SEAL)[0])
+  else:
+    whole = said == checksum(record)
+  if not whole:
     raise Damaged(f'record {path} was changed after it was written: {again}')
   return record
 
@@ -179,12 +183,11 @@ def _text(body: dict[str, Any]) -> str:
   return _NUMBERS.sub(lambda found: ' '.join(found[0].split()), text)
 
 
-def _sealed(body: dict[str, Any]) -> bytes:
-  """A record with the checksum of its own bytes as the last of its values.
+def _sealed(values: bytes) -> bytes:
+  """A record's values, and the checksum of their bytes as the last of them.
 
   So that nothing need be written again to be checked.
   """
-  values = _text(body).removesuffix('\n}').encode()
   return values + _SEAL + f'{_hash(values)}"\n}}'.encode()
 
 

@@ -188,7 +188,7 @@ def step(
 def programs(
   run: config.Run,
   on: jax.sharding.Mesh,
-  chunk: int = CHUNK,
+  chunk: int | None = None,
   number: int | None = None,
 ) -> tuple[Callable[..., State], Callable[..., tuple[State, Array]]]:
   """The two jitted programs of a run: start, and advance by a chunk of steps.
@@ -203,14 +203,15 @@ def programs(
   Args:
     run: the run, or one of several that are trained at once.
     on: the mesh.
-    chunk: steps of a call.
+    chunk: steps of a call, `CHUNK` by default.
     number: how many members are not idle; the run's seeds by default.
   """
   number = len(run.seeds) if number is None else number
+  chunk = CHUNK if chunk is None else chunk
   return _programs(packs.stem(run, 1), on, chunk, number)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def _programs(
   run: config.Run, on: jax.sharding.Mesh, chunk: int, number: int
 ) -> tuple[Callable[..., State], Callable[..., tuple[State, Array]]]:

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from posexp import diagnose, train
-from posexp.launch import single
+from posexp.launch import single, training
 from tests import crash
 
 # Before any backend starts: two devices, so that sharding is really exercised.
@@ -69,7 +69,12 @@ def grid_whole(grid_file):
 def own_programs():
   """Programs that a test made under its own patches are no other test's."""
   yield
-  for kept in (train._programs, diagnose._program, single._evaluators):
+  for kept in (
+    train._programs,
+    diagnose._program,
+    single._evaluators,
+    training.fitting,
+  ):
     kept.cache_clear()
 
 

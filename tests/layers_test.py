@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # own package, its siblings.
 ORDER = (
   ('component', 'version', 'files', 'windows', 'columns', 'options'),
-  ('compilations',),
+  ('compilations', 'process'),
   ('blocks',),
   ('schemes', 'tasks'),
   ('datasets',),

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import json
 import shutil
 import signal
 
@@ -64,12 +65,17 @@ def test_what_can_be_side_by_side(three):
   other = small.run(train=small.train_config(warmup=3), seeds=(0,))
   still = three[0].retrofit(schemes.NoPE())
   plan = grid.plan([*three, other, still])
-  found = packs.side_by_side(plan, lambda run: 2)
+  found = packs.alike(plan)
   first, second, third, *adapted = three
-  assert found[first.digest] == found[second.digest] == (first, second)
-  assert found[third.digest] == (third,) and found[other.digest] == (other,)
+  for run in three[:3]:
+    assert found[run.digest] == (first, second, third)
+  assert found[other.digest] == (other,)
   assert found[adapted[0].digest] == tuple(adapted)
   assert still.digest not in found
+  roots = found[first.digest]
+  both = (first, second)
+  assert packs.pack(first, roots, 2) == packs.pack(second, roots, 2) == both
+  assert packs.pack(third, roots, 2) == (third,)
 
 
 def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
@@ -79,10 +85,10 @@ def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
   assert crash.strays(tmp_path) == []
   # Roots are one program, and their retrofits another.
   log = (tmp_path / 'log.txt').read_text()
-  assert f'programs compiled: {compilations.told(before)}' in log
+  assert f'programs made: {compilations.told(before)}' in log
   assert compilations.counted[compilations.TRAINING] - before['training'] == 2
-  record = records.read(tmp_path, three[2].digest)
-  assert 0 < record['seconds']['train'] < 100
+  seconds = records.read(tmp_path, three[2].digest)['seconds']
+  assert 0 < seconds['train'] < seconds['total'] < 100
 
 
 def test_runs_of_one_stem_are_compiled_once_though_alone(three, tmp_path):
@@ -115,6 +121,12 @@ def test_a_pack_that_is_stopped_goes_on_where_each_run_was(
   log = (tmp_path / 'log.txt').read_text()
   assert log.count('at step 10 of 30') == 2
   for run in three:
+    mine, same = (records.whole(w, run.digest) for w in (tmp_path, alone))
+    assert mine['results'] == same['results']
+    # Losses are means over other stretches here.
+    np.testing.assert_allclose(
+      np.mean(mine['losses']), np.mean(same['losses']), rtol=1e-4
+    )
     mine, same = (records.outcomes(w, run.digest) for w in (tmp_path, alone))
     assert mine.equals(same)
 
@@ -157,6 +169,35 @@ def test_a_pack_that_fails_is_trained_one_by_one(
   assert len(list(tmp_path.glob('runs/*/record.json'))) == 3
 
 
+def test_a_damaged_record_is_the_fault_of_its_run_alone(three, tmp_path):
+  first, second, third = three[:3]
+  assert computed(tmp_path, [second], 1) == {}
+  path = records.run_directory(tmp_path, second.digest) / 'record.json'
+  path.write_text('{}')
+  assert set(computed(tmp_path, [first, second, third], 3)) == {second.digest}
+  log = (tmp_path / 'log.txt').read_text()
+  assert 'alone, as beside others' not in log
+
+
+def test_who_is_trained_beside_a_run_that_kills_is_tried_again(
+  three, alone, tmp_path
+):
+  """A process died twice in a pack that the first run was computed with."""
+  launch, roots = local.Launch(retries=1), three[:3]
+  for run, attempt in zip(roots, (2, 0, 0), strict=True):
+    directory = records.run_directory(tmp_path, run.digest)
+    directory.mkdir(parents=True)
+    body = {'launch': launch.name, 'attempt': attempt}
+    (directory / claims.NAME).write_text(json.dumps(body))
+  with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
+    found = local.execute(roots, tmp_path, tell, launch, 3)
+  assert set(found) == {roots[0].digest}
+  assert 'beside it' not in (tmp_path / 'log.txt').read_text()
+  for run in roots[1:]:
+    mine, same = (records.outcomes(w, run.digest) for w in (tmp_path, alone))
+    assert mine.equals(same)
+
+
 def test_an_accelerator_trains_all_at_once(three, monkeypatch):
   """In one program of them all; here on a CPU that is taken for one."""
   roots = three[:3]
@@ -183,12 +224,14 @@ def test_an_accelerator_has_as_many_as_its_memory_holds(three, monkeypatch):
   devices = jax.device_count()
   assert training.most(three[0]) == devices  # One seed, and no idle core.
   assert training.most(small.run(seeds=tuple(range(2 * devices)))) == 1
-  monkeypatch.setattr(memory, 'available', lambda _: None)
-  assert training.fitting(three[0]) == 1
-  monkeypatch.setattr(memory, 'available', lambda _: 2**30)
-  one = training.fitting(three[0])
-  monkeypatch.setattr(memory, 'available', lambda _: 2**31)
-  assert training.fitting(three[0]) == pytest.approx(2 * one, abs=1)
-  assert one > 1
-  monkeypatch.setattr(memory, 'available', lambda _: 1)
-  assert training.fitting(three[0]) == 1
+  monkeypatch.setattr(sharding, 'on_cpu', lambda _: False)
+  assert training.most(three[0]) == 1 and training.most(three[0], 5) == 5
+
+  def fitting(available):
+    training.fitting.cache_clear()
+    monkeypatch.setattr(memory, 'available', lambda _: available)
+    return training.most(three[0], 0)
+
+  assert fitting(None) == fitting(1) == 1
+  assert fitting(2**31) == pytest.approx(2 * fitting(2**30), abs=1)
+  assert fitting(2**30) > 10

@@ -1,6 +1,7 @@
 """Workers: shared cores, the same bits, deaths survived, requests to stop."""
 
 import os
+import pathlib
 import resource
 import signal
 
@@ -22,6 +23,48 @@ def test_workers_give_the_same_bits_though_one_is_killed(grid_file, grid_whole):
   assert crash.differences(grid_whole, workdir) == []
   assert crash.strays(workdir) == []
   assert crash.twice(workdir) == []
+
+
+# Where the kernel keeps the memory of groups of processes: cgroups, versions 1
+# and 2; what limits them there, and what tells of those that it killed.
+GROUPS = {
+  '/sys/fs/cgroup/memory': ('memory.limit_in_bytes', 'memory.oom_control'),
+  '/sys/fs/cgroup': ('memory.max', 'memory.events'),
+}
+
+
+@pytest.fixture
+def small_group():
+  """A group of processes that may have no memory, and who was killed there."""
+  for parent, (limit, events) in GROUPS.items():
+    group = pathlib.Path(parent) / f'posexp-{os.getpid()}'
+    try:
+      group.mkdir()
+    except OSError:
+      continue
+    if (group / limit).exists():
+      (group / limit).write_text(str(2**20))
+      yield group, group / events
+      group.rmdir()
+      return
+    group.rmdir()
+  pytest.skip('needs to make a group of processes with little memory: root')
+
+
+def test_a_worker_killed_by_the_kernel_without_memory_is_replaced(
+  grid_file, grid_whole, small_group
+):
+  group, events = small_group
+  workdir = grid_file.parent / 'memory'
+  process = crash.command(grid_file, workdir, crash.ONLY, '--workers=2')
+  (victim, *_) = crash.training(process, workdir)
+  # What it takes from now on is more than it may have.
+  (group / 'cgroup.procs').write_text(str(victim))
+  told = crash.finish(process)
+  assert 'oom_kill 1' in events.read_text().splitlines()
+  assert 'was killed by SIGKILL, as the kernel does without memory' in told
+  assert crash.differences(grid_whole, workdir) == []
+  assert crash.strays(workdir) == []
 
 
 def test_being_asked_to_stop_keeps_what_is_under_way(grid_file, grid_whole):

@@ -55,6 +55,16 @@ def test_a_record_of_an_older_format_is_read(tmp_path, form):
     records.read(tmp_path, A)
 
 
+@pytest.mark.parametrize('name', ['', '.', '..', '../x', '/etc', 'a\\b', 'a\0'])
+def test_no_name_of_a_run_leads_out_of_the_work_directory(tmp_path, name):
+  for call in (records.read, records.whole, records.outcomes, records.finished):
+    with pytest.raises(ValueError, match='sixteen hexadecimal digits'):
+      call(tmp_path, name)
+  with pytest.raises(ValueError, match='sixteen hexadecimal digits'):
+    records.write(tmp_path, record(digest=name), outcomes())
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_has_not_finished_is_none(tmp_path):
   assert records.read(tmp_path, B) is None
   assert records.read(tmp_path / 'nowhere', B) is None

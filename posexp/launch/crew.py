@@ -13,7 +13,7 @@ from posexp.launch import claims, failures, local, progress, stop
 # Seconds between two looks at what the workers are doing.
 LOOK = 0.5
 # Seconds that workers have to leave by themselves once all runs are settled.
-GRACE = 10.0
+GRACE = 30.0
 # How often in a row a worker is replaced with nothing finished in between.
 DEATHS = 10
 

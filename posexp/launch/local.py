@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import functools
 import os
 import pathlib
 import socket
@@ -86,7 +87,7 @@ def execute(
       time.sleep(POLL)
     waiting = left
   if compilations.counted != before:
-    tell.note(f'programs compiled: {compilations.told(before)}')
+    tell.note(f'programs made: {compilations.told(before)}')
   return here.failures
 
 
@@ -104,10 +105,23 @@ class _Here:
     self.workdir, self.tell, self.launch = workdir, tell, launch
     self.planned = {run.digest for run in runs}
     self.failures: Failures = {}
-    how = training.most if most is None else lambda _: most
-    self._packs = packs.side_by_side(runs, how)
+    self._runs, self._most = runs, most
     # Of those that were trained beside others.
     self._beside: dict[str, training.Beside] = {}
+    # Of those that are not, as that failed.
+    self._apart: set[str] = set()
+
+  @functools.cached_property
+  def _alike(self) -> dict[str, tuple[config.Run, ...]]:
+    """Who could be trained together; nobody asks if all have finished."""
+    return packs.alike(self._runs)
+
+  def _pack(self, run: config.Run) -> tuple[config.Run, ...]:
+    """Those that a run is trained with, itself among them."""
+    every = self._alike.get(run.digest, (run,))
+    if len(every) == 1 or run.digest in self._apart:
+      return (run,)
+    return packs.pack(run, every, training.most(every[0], self._most))
 
   def settled(self, run: config.Run) -> bool:
     """Whether a run has finished or failed; it is computed if it is free."""
@@ -115,7 +129,7 @@ class _Here:
     try:
       if self._finished(run):
         self._tidied(run)
-        self.tell.skip(measure.run_flops(run))
+        self.tell.skip(measure.run_flops(run) - self._had(run))
         return True
       if self._awaits(run):
         return False
@@ -136,7 +150,7 @@ class _Here:
       self.tell.note(f'failed  {run.name}: {sentence}')
     if sentence:
       self.failures[run.digest] = sentence
-      self.tell.skip(measure.run_flops(run))
+      self.tell.skip(measure.run_flops(run) - self._had(run))
     return True
 
   def _finished(self, run: config.Run) -> bool:
@@ -175,6 +189,7 @@ class _Here:
     died = 0
     if claim.before.get('launch') == self.launch.name:
       died = int(claim.before.get('attempt', 1))
+      self._apart.add(run.digest)  # It may have died of the others.
     if died > self.launch.retries:
       return self._give_up(
         run,
@@ -183,15 +198,15 @@ class _Here:
         '--workers need less',
         died,
       )
-    if not died and run.digest not in self._beside:
+    if run.digest not in self._apart | self._beside.keys():
       self._train_beside(run, claim)
-    beside = self._beside.get(run.digest, self._alone(run))
-    had = training.effort(run) * run.train.steps if beside.seconds else 0.0
+    beside = self._beside.get(run.digest) or self._alone(run)
+    whole = measure.run_flops(run)
     for attempt in range(died + 1, self.launch.retries + 2):
       claim.say(launch=self.launch.name, name=run.name, attempt=attempt)
       begun = self.tell.done
       try:
-        with self.tell.on(claim, effort=measure.run_flops(run), had=had):
+        with self.tell.on(claim, effort=whole, had=self._had(run)):
           single.compute(run, self.workdir, self.tell, beside)
         failures.clear(directory)
         return None
@@ -209,35 +224,42 @@ class _Here:
         )
     raise AssertionError('the last attempt returns')
 
+  def _had(self, run: config.Run) -> float:
+    """What was done of a run beside others, and counted."""
+    beside = run.digest in self._beside
+    return training.effort(run) * run.train.steps if beside else 0.0
+
   def _alone(self, run: config.Run) -> training.Beside:
-    return training.Beside(len(self._packs.get(run.digest, (run,))))
+    """How a run is trained whose mates have finished, or that has none."""
+    return training.Beside(len(self._pack(run)))
 
   def _train_beside(self, run: config.Run, claim: claims.Claim) -> None:
     """Trains a run beside those of its pack that nobody has."""
     mine = {run: claim}
     with contextlib.ExitStack() as stack:
-      for mate in self._packs.get(run.digest, ()):
+      for mate in self._pack(run):
         if mate != run and self._free(mate):
           directory = records.run_directory(self.workdir, mate.digest)
           other = stack.enter_context(claims.claimed(directory))
-          # One whose process died in this launch is tried alone.
-          died = other and other.before.get('launch') == self.launch.name
-          if other and not died and not self._finished(mate):
+          if other and self._free(mate):
             mine[mate] = other
       if len(mine) == 1:
         return
       for mate, own in mine.items():
-        own.say(launch=self.launch.name, name=mate.name, attempt=1)
+        # Should the process die, each is tried alone before it is to blame.
+        own.say(launch=self.launch.name, name=mate.name, attempt=0)
       effort = sum(measure.run_flops(mate) for mate in mine)
       wide, begun = self._alone(run), self.tell.done
       try:
         with self.tell.on(*mine.values(), effort=effort):
+          for mate in mine:
+            single.prepare(mate, self.workdir)
           found = training.trained(list(mine), self.workdir, self.tell, wide)
       except Exception as error:
         if is_full(error):
           raise full(self.workdir) from error
         self.tell.skip(begun - self.tell.done)
-        self._packs |= {mate.digest: (mate,) for mate in mine}
+        self._apart |= {mate.digest for mate in mine}
         self.tell.note(f'again   {run.name}: alone, as beside others: {error}')
         return
     for mate, trained in zip(mine, found, strict=True):
@@ -245,10 +267,20 @@ class _Here:
       self._beside[mate.digest] = beside
 
   def _free(self, run: config.Run) -> bool:
-    """Whether a run is still to be computed, and its parent is there."""
+    """Whether a run can be trained now, beside another one.
+
+    One whose process died in this launch is tried alone.
+    """
+    there = functools.partial(records.finished, self.workdir)
+    parent = run.parent and run.parent.digest
+    if parent and (parent in self.failures or not there(parent)):
+      return False
+    if run.digest in self._apart | self._beside.keys() or there(run.digest):
+      return False
     directory = records.run_directory(self.workdir, run.digest)
-    parent = run.parent is None or self._finished(run.parent)
-    return parent and not (self._finished(run) or self._given_up(directory))
+    said, _ = claims.state(directory) or ({}, False)
+    died = said.get('launch') == self.launch.name
+    return not died and self._given_up(directory) is None
 
   def _give_up(
     self, run: config.Run, sentence: str, attempts: int, trace: bool = False

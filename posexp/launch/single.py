@@ -62,15 +62,7 @@ def compute(
   """
   start = time.monotonic()
   on = sharding.mesh(len(run.seeds), run.train.batch)
-  directory = records.run_directory(workdir, run.digest)
-  directory.mkdir(parents=True, exist_ok=True)
-  tidy(directory)
-  body = json.dumps(run.to_dict(), indent=1).encode()
-  files.put(directory / 'config.json', body, over=True)
-  # Too little memory and a damaged set are told before any training.
-  _evaluator(run, on).check()
-  for n in run.lengths:
-    evaluate.examples(run.task, n, run.evaluate.number(n))
+  prepare(run, workdir)
   parent = _parent(run, workdir, tell)
   if run.train.steps:
     (trained,) = training.trained([run], workdir, tell, beside)
@@ -79,7 +71,8 @@ def compute(
   begun = time.monotonic()
   results, arrays, looks = _evaluate(run, trained.params, on, tell)
   trained.seconds['evaluate'] = time.monotonic() - begun
-  trained.seconds['total'] = time.monotonic() - start
+  before = beside.seconds.get('train', 0.0)
+  trained.seconds['total'] = time.monotonic() - start + before
   record = _record(run, parent, on, trained, results, looks)
   records.write(workdir, record, arrays)
   # The trained length, but for a task that does not exist there.
@@ -90,6 +83,23 @@ def compute(
     f'{min(right):.3f} to {max(right):.3f} right at {told} '
     f'({progress.duration(trained.seconds["total"])})'
   )
+
+
+def prepare(run: config.Run, workdir: pathlib.Path) -> None:
+  """Makes a run's directory; tells before any training what cannot be.
+
+  Raises:
+    ValueError: one sentence, of too little memory or a damaged set.
+  """
+  directory = records.run_directory(workdir, run.digest)
+  directory.mkdir(parents=True, exist_ok=True)
+  tidy(directory)
+  body = json.dumps(run.to_dict(), indent=1).encode()
+  files.put(directory / 'config.json', body, over=True)
+  on = sharding.mesh(len(run.seeds), run.train.batch)
+  _evaluator(run, on).check()
+  for n in run.lengths:
+    evaluate.examples(run.task, n, run.evaluate.number(n))
 
 
 def tidy(directory: pathlib.Path) -> None:
@@ -132,7 +142,7 @@ def _evaluator(run: config.Run, on: jax.sharding.Mesh) -> evaluate.Evaluator:
 
 
 # Made once a stem.
-_evaluators = functools.lru_cache(maxsize=4)(evaluate.Evaluator)
+_evaluators = functools.lru_cache(maxsize=32)(evaluate.Evaluator)
 
 
 def _evaluate(

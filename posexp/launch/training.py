@@ -1,6 +1,7 @@
 """Training runs, one or several at once, from checkpoint to checkpoint."""
 
 import dataclasses
+import functools
 import math
 import operator
 import pathlib
@@ -16,6 +17,7 @@ from posexp import (
   config,
   measure,
   memory,
+  packs,
   records,
   retrofit,
   sharding,
@@ -105,21 +107,31 @@ def trained(
   return [found[run.digest] for run in runs]
 
 
-def most(run: config.Run) -> int:
+def most(run: config.Run, asked: int | None = None) -> int:
   """How many runs like one are trained at once.
 
-  On a CPU so many that no device is idle; compiling is shared by those that
-  follow each other, too, and what is finished first is there first. On an
-  accelerator as many as its memory holds.
+  By default one on an accelerator, where the bits depend on how many, and on a
+  CPU so many that no device is idle: compiling is shared by those that follow
+  each other, too, and what is finished first is there first.
+
+  Args:
+    run: one of them.
+    asked: how many, 0 for as many as the memory of an accelerator holds.
   """
   devices, seeds = jax.devices(), len(run.seeds)
+  if asked:
+    return asked
   if sharding.on_cpu(devices[0]):
     return len(devices) // math.gcd(seeds, len(devices))
-  return fitting(run)
+  return 1 if asked is None else fitting(packs.stem(run, seeds))
 
 
+@functools.lru_cache(maxsize=64)
 def fitting(run: config.Run) -> int:
-  """How many runs like one fit into the memory of the devices, by XLA."""
+  """How many runs like one fit into the memory of the devices, by XLA.
+
+  One, if it cannot be compiled: it will tell itself why.
+  """
   on = sharding.mesh(len(run.seeds), run.train.batch)
   have = memory.available(on)
   if have is None:
@@ -127,12 +139,11 @@ def fitting(run: config.Run) -> int:
   start, advance = train.programs(run, on)
   members = train.members([run], on)
   state = jax.eval_shape(start, members)
-  plan: Any = (
-    jax.jit(advance)
-    .lower(state, members, np.int32(0))
-    .compile()
-    .memory_analysis()
-  )
+  lower: Any = advance.lower  # type: ignore[attr-defined]
+  try:
+    plan = lower(state, members, np.int32(0)).compile().memory_analysis()
+  except Exception:
+    return 1
   need = plan.argument_size_in_bytes + plan.temp_size_in_bytes
   need += plan.output_size_in_bytes - plan.alias_size_in_bytes
   return max(1, int(SHARE * have // (need * on.devices.size)))
@@ -162,7 +173,10 @@ def _begun(
 
 
 def _advance(
-  rows: Sequence[_Row], number: int, on: jax.sharding.Mesh, tell: Any
+  rows: Sequence[_Row],
+  number: int,
+  on: jax.sharding.Mesh,
+  tell: progress.Progress,
 ) -> dict[str, float]:
   """Takes rows of one step to the end; what it took each, in seconds."""
   run, step = rows[0].run, rows[0].step
