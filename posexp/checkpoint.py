@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -47,14 +48,19 @@ class Checkpoints:
     return sorted(found, reverse=True)
 
   def save(self, step: int, tree: Any) -> None:
-    """Writes a checkpoint and then removes all but it and the one before."""
+    """Writes a checkpoint and then removes all but it and the one before.
+
+    Each process writes its part of arrays that several have.
+    """
     path = self._path(step)
-    if path.exists():  # One that was passed over; it must not block the run.
+    first = jax.process_index() == 0
+    if first and path.exists():  # Passed over; it must not block the run.
       path.rename(path.with_name(f'{path.name}.unreadable'))
     self.directory.mkdir(parents=True, exist_ok=True)
+    ocp.multihost.sync_global_processes('posexp-save')
     with ocp.StandardCheckpointer() as checkpointer:
       checkpointer.save(path, {'tree': tree, 'digest': self._mark()})
-    for old in self.steps()[2:]:
+    for old in self.steps()[2:] if first else ():
       shutil.rmtree(self._path(old), ignore_errors=True)
 
   def latest(self, like: Any) -> tuple[int, Any] | None:

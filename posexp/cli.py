@@ -198,6 +198,9 @@ def _hands():
     FLAGS.address,
     tuple(FLAGS.slurm),
     FLAGS.pack,
+    FLAGS.coordinator,
+    FLAGS.processes,
+    FLAGS.process,
   )
 
 
@@ -205,8 +208,7 @@ def _execute(runs, workdir: pathlib.Path) -> int:
   """Computes what is missing of the runs, or says what it would take."""
   from posexp.launch import conduct, grid, local
 
-  if _hands().local:  # Others know best what memory they have.
-    grid.check(runs, workdir, _hands().workers)
+  conduct.check(runs, workdir, _hands())
   if FLAGS.dry_run:
     print(grid.estimate(runs))
     return 0

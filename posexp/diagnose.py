@@ -183,7 +183,7 @@ def _look(
   """Masses, S x B x layers x H x L, and what the heads of each seed do."""
   program, gold = _program(packs.stem(run, len(run.seeds)), length, on)
   masses, values = jax.tree.map(
-    lambda x: np.asarray(x)[: len(run.seeds)], program(params)
+    lambda x: x[: len(run.seeds)], sharding.fetch(program(params))
   )
   bins = attention_statistics.bins(run.context(length))
   heads = attention_statistics.row(

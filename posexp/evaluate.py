@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from posexp import (
   compilations,
@@ -173,13 +173,14 @@ class Evaluator:
     rows = max(1, min(-(-ROWS // shards), TOKENS // padded)) * shards
     program = self._program(net, padded, on)
     params = jax.device_put(params, sharding.over_seeds(on))
+    by_data = NamedSharding(on, PartitionSpec(sharding.DATA))
     parts = []
     for start in range(0, number, rows):
       part = tokens_BxL[start : start + rows]
       grow = ((0, rows - part.shape[0]), (0, padded - length))
       number_B = np.arange(start, start + rows, dtype=np.uint32)
-      found = program(params, np.pad(part, grow), number_B, place_T)
-      parts.append(jax.tree.map(np.asarray, found))
+      given = sharding.put((np.pad(part, grow), number_B), by_data)
+      parts.append(sharding.fetch(program(params, *given, place_T)))
       advance(part.shape[0] / number)
     first = ((0, 0), (0, 0), (int(place_T is None), 0))
     cut = (slice(len(self.run.seeds)), slice(number), slice(count))

@@ -102,8 +102,8 @@ def at_once(
 
 
 def _beside(on: jax.sharding.Mesh, seeds: int) -> int:
-  """How many seeds a device does at once: one by one on a CPU, else all."""
-  if sharding.on_cpu(on.devices.flat[0]):
+  """How many seeds a device does at once: one by one, or all."""
+  if sharding.looped(on.devices.flat[0]):
     return 1
   return sharding.rounds(on, seeds) // on.shape[sharding.SEED]
 
@@ -167,7 +167,7 @@ def of_machine() -> int:
 
 def available(on: jax.sharding.Mesh) -> int | None:
   """The bytes that the devices of a mesh have, None if they do not say."""
-  first = on.devices.flat[0]
+  first = on.local_devices[0]
   if sharding.on_cpu(first):
     return of_machine()
   limit = (first.memory_stats() or {}).get('bytes_limit')

@@ -54,6 +54,11 @@ Flags of run:
                     in nothing but seeds, learning rate and weight decay
                     (default: on a CPU what leaves no core idle, with the same
                     bits, on an accelerator 1; 0: what its memory holds)
+  --coordinator=HOST:PORT --processes=4 --process=0
+                    one run over several hosts: the same command on each, with
+                    the number of its process; HOST is that of process 0, and
+                    --workdir is shared. --coordinator=auto where the cluster
+                    says all three (TPU, SLURM)
   --retries=1       how often a run that failed is tried again
   --dry_run         print the runs, their sizes and an estimate; compute nothing
   --size=small      of a study: `small` for two cores, `full` for accelerators
@@ -116,6 +121,9 @@ flags.DEFINE_string('executor', 'local', 'who computes', flag_values=FLAGS)
 flags.DEFINE_string('address', None, 'of a Ray cluster', flag_values=FLAGS)
 flags.DEFINE_multi_string('slurm', [], 'NAME=VALUE', flag_values=FLAGS)
 flags.DEFINE_integer('pack', None, 'at once', lower_bound=0, flag_values=FLAGS)
+flags.DEFINE_string('coordinator', None, 'host:port', flag_values=FLAGS)
+flags.DEFINE_integer('processes', None, 'of a run', flag_values=FLAGS)
+flags.DEFINE_integer('process', None, 'which', flag_values=FLAGS)
 flags.DEFINE_integer('retries', 1, 'of a run', lower_bound=0, flag_values=FLAGS)
 flags.DEFINE_bool('follow', False, 'live', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)

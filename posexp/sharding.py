@@ -1,6 +1,7 @@
 """The device mesh: seeds side by side, and a batch split over what is left."""
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -31,13 +32,14 @@ def use_all_cores() -> None:
 def mesh(seeds: int, batch: int) -> Mesh:
   """A mesh ('seed', 'data') over the devices that the work can use.
 
-  On a CPU every device takes whole seeds, as many rounds as it needs, and the
-  mesh is the same for any number of seeds: a seed then gives the same bits
-  whatever other seeds are in the run. On accelerators the seeds
-  are spread as far as they divide, and the devices left over split the batch.
+  On the CPU of one process every device takes whole seeds, as many rounds as
+  it needs, and the mesh is the same for any number of seeds: a seed then gives
+  the same bits whatever other seeds are in the run. On accelerators, and over
+  several processes, the seeds are spread as far as they divide, and the devices
+  left over split the batch.
   """
   devices = jax.devices()
-  if on_cpu(devices[0]):
+  if looped(devices[0]):
     along_seed, along_data = len(devices), 1
   else:
     along_seed = math.gcd(seeds, len(devices))
@@ -51,7 +53,7 @@ def by_example(on: Mesh, most: int) -> Mesh:
 
   A few long sequences divide more evenly than seeds do.
   """
-  if not on_cpu(on.devices.flat[0]):
+  if not looped(on.devices.flat[0]):
     return on
   return Mesh(on.devices.reshape(1, -1)[:, :most], (SEED, DATA))
 
@@ -65,8 +67,8 @@ def by_head(heads: int) -> NamedSharding:
   >>> tuple(by_head(4).spec)
   (None, None, 'head')
   """
-  number = math.gcd(heads, jax.device_count())
-  mesh = Mesh(np.asarray(jax.devices()[:number]), ('head',))
+  number = math.gcd(heads, jax.local_device_count())
+  mesh = Mesh(np.asarray(jax.local_devices()[:number]), ('head',))
   return NamedSharding(mesh, PartitionSpec(None, None, 'head'))
 
 
@@ -75,12 +77,26 @@ def on_cpu(device: jax.Device) -> bool:
   return device.platform == 'cpu'
 
 
+def several() -> bool:
+  """Whether several processes compute one run, see `posexp.launch.hosts`."""
+  return jax.process_count() > 1
+
+
+def looped(device: jax.Device) -> bool:
+  """Whether such a device does its seeds one after another: in a mesh, too.
+
+  Processes that wait for each other within a step may not be in different
+  rounds, so that several do them all at once, as accelerators do.
+  """
+  return on_cpu(device) and not several()
+
+
 def rounds(on: Mesh, seeds: int) -> int:
   """The seeds rounded up to what the mesh divides; the rest are idle."""
   along = on.shape[SEED]
   # A loop over one seed would be inlined and fused otherwise, and the bits of
   # a seed would differ from those it has among others.
-  least = 2 if on_cpu(on.devices.flat[0]) else 1
+  least = 2 if looped(on.devices.flat[0]) else 1
   return max(least, -(-seeds // along)) * along
 
 
@@ -91,9 +107,36 @@ def pad_seeds(tree: Any, on: Mesh, seeds: int) -> Any:
   """
   size = rounds(on, seeds)
   pad = lambda x: np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
-  return jax.device_put(
-    jax.tree.map(lambda x: pad(np.asarray(x)), tree), over_seeds(on)
+  padded = jax.tree.map(lambda x: pad(np.asarray(x)), tree)
+  return put(padded, over_seeds(on))
+
+
+def put(tree: Any, where: NamedSharding) -> Any:
+  """Arrays of the host on the devices of a mesh, of any process.
+
+  All processes have the same arrays, and each gives the parts of its devices.
+  """
+  if not several():
+    return jax.device_put(tree, where)
+  return jax.tree.map(
+    lambda x: jax.make_array_from_callback(x.shape, where, x.__getitem__),
+    tree,
   )
+
+
+def fetch(tree: Any) -> Any:
+  """Arrays of a mesh on the host, whole, in every process."""
+  here = lambda x: getattr(x, 'is_fully_addressable', True)
+  for array in jax.tree.leaves(tree):
+    if not here(array):
+      tree = _gathered(replicated(array.sharding.mesh))(tree)
+      break
+  return jax.tree.map(np.asarray, tree)
+
+
+@functools.lru_cache(maxsize=32)
+def _gathered(where: NamedSharding) -> Callable[[Any], Any]:
+  return jax.jit(lambda tree: tree, out_shardings=where)
 
 
 def each_seed(
@@ -102,7 +145,7 @@ def each_seed(
   """`one` for each of a device's seeds; call it inside a `shard_map`.
 
   On a CPU they run one after another, which keeps each in cache and lets the
-  idle ones cost nothing; an accelerator wants them all at once.
+  idle ones cost nothing; an accelerator wants them all at once, see `looped`.
 
   Args:
     one: a function of one seed's entries of the trees.
@@ -110,7 +153,7 @@ def each_seed(
     seeds: how many seeds are not idle.
     *trees: with the device's seeds as first axis.
   """
-  if not on_cpu(on.devices.flat[0]):
+  if not looped(on.devices.flat[0]):
     return jax.vmap(one)(*trees)
   here = jax.tree.leaves(trees)[0].shape[0]
   number_S = jax.lax.axis_index(SEED) * here + jnp.arange(here)

@@ -289,4 +289,4 @@ def members(
 
 def busy(run: config.Run, tree: Any) -> Any:
   """What belongs to the seeds of a run, on the host, idle ones left out."""
-  return jax.tree.map(lambda x: np.asarray(x)[: len(run.seeds)], tree)
+  return jax.tree.map(lambda x: x[: len(run.seeds)], sharding.fetch(tree))

@@ -107,7 +107,6 @@ def moved(run, workdir):
   return [jax.tree.map(lambda x, n=n: x[n], start) for n in range(2)]
 
 
-@pytest.mark.usefixtures('quick_compiles')
 @pytest.mark.parametrize('run', ADAPTED[:2], ids=('all', 'position'))
 def test_an_adaptation_is_the_steps_by_hand(run, workdir):
   got = weights(run, workdir)
@@ -128,7 +127,6 @@ def test_with_position_only_content_stays_to_the_bit(workdir):
       assert same == ('position' not in str(path)), path
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_bias_that_is_warmed_in_is_a_weaker_one():
   """With slopes m / 4 at the first of four steps, and whole at the last."""
   run = ROOT.retrofit(

@@ -67,7 +67,6 @@ def test_every_run_at_every_length_short_ones_first(finished):
   assert again._again(run, 48, None, None).evaluate.window == 12
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_one_command_evaluates_what_is_missing(workdir, capsys):
   words = workdir, '--only=RoPE', '--examples=4'
   assert call(*words, '--lengths=48', '--dry_run') == 0

@@ -178,7 +178,6 @@ class _Lists(dict):
     return self.setdefault(name, [])
 
 
-@pytest.mark.usefixtures('quick_compiles')
 @pytest.mark.parametrize(
   'scheme, bos',
   [

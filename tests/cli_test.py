@@ -47,7 +47,6 @@ def test_help_lists_every_command_and_flag(capsys):
       assert flag in out
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_run_then_show_then_run_again(file, tmp_path, capsys):
   workdir = str(tmp_path / 'w')
   assert call('run', file, f'--workdir={workdir}', '--seeds=4') == 0
@@ -61,7 +60,6 @@ def test_run_then_show_then_run_again(file, tmp_path, capsys):
   assert 'done' not in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_the_table_is_of_the_runs_that_were_asked_for(
   file, tmp_path, capsys, monkeypatch
 ):

@@ -29,6 +29,16 @@ def parents(pid: int) -> list[int]:
   return found
 
 
+def unfinished(workdir: pathlib.Path) -> bool:
+  """Whether some run has a checkpoint, and none of its last step."""
+  steps = [
+    max(int(one.name[5:]) for one in run.glob('step_????????'))
+    for run in workdir.glob('runs/*/checkpoints')
+    if list(run.glob('step_????????'))
+  ]
+  return any(0 < step < 300 for step in steps)
+
+
 def resumed(workdir: pathlib.Path) -> bool:
   """Whether a run went on from a checkpoint, by the log."""
   text = (workdir / 'log.txt').read_text()
@@ -52,13 +62,21 @@ def test_a_grid_outlives_a_node_of_a_ray_cluster(grid_file, grid_whole):
       '--executor=ray',
       f'--address={cluster.address}',
     )
-    # Until the node that will die has something to be gone on with.
-    while not any(
-      raylet in parents(pid)
-      for pid in crash.training(process, workdir, kept=True)
-    ):
-      time.sleep(0.1)
+    # Until the node that will die has something to be gone on with; there it
+    # stands still, or it might be done before the node is dead.
+    while True:
+      for pid in crash.training(process, workdir, kept=True):
+        if raylet in parents(pid):
+          os.kill(pid, signal.SIGSTOP)
+          break
+      else:
+        time.sleep(0.05)
+        continue
+      if unfinished(workdir):
+        break
+      os.kill(pid, signal.SIGCONT)
     cluster.remove_node(other, allow_graceful=False)
+    os.kill(pid, signal.SIGCONT)
     crash.finish(process)
   finally:
     cluster.shutdown()

@@ -21,6 +21,11 @@ for _name, _value in (
 ):
   jax.config.update(_name, _value)
   os.environ[_name.upper()] = str(_value)
+# Compiling is what tests take their time for, and almost all ask what goes
+# where, which no optimisation changes. Where it is what a compiler makes of two
+# programs that ought to agree, a test is marked `optimised`; with the variable
+# all are, and pass as well.
+QUICKLY = 'POSEXP_OPTIMISED' not in os.environ
 # No frozen sets of the user's own.
 os.environ['POSEXP_DATA'] = str(_CACHE.parent / 'no_data')
 # No silent broadcasting of ranks and no silent promotion of dtypes.
@@ -38,6 +43,7 @@ THIRD_PARTY = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+  _compile(QUICKLY)
   config.addinivalue_line('filterwarnings', 'error')
   for line in THIRD_PARTY:
     config.addinivalue_line('filterwarnings', line)
@@ -78,13 +84,23 @@ def own_programs():
     kept.cache_clear()
 
 
-@pytest.fixture
-def quick_compiles():
-  """Programs compiled with few optimisations, where compiling is the cost.
+def _compile(quickly: bool) -> None:
+  """Has what is compiled from here on compiled so; nothing older is kept."""
+  jax.clear_caches()
+  jax.config.update('jax_disable_most_optimizations', quickly)
+  os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = str(int(quickly))
 
-  For tests of what goes where in a whole run; those that compare numbers are
-  of the programs that users run.
-  """
-  jax.config.update('jax_disable_most_optimizations', True)
+
+def _optimised(request: pytest.FixtureRequest):
+  before = os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1'
+  change = before and request.node.get_closest_marker('optimised') is not None
+  if change:
+    _compile(quickly=False)
   yield
-  jax.config.update('jax_disable_most_optimizations', False)
+  if change:
+    _compile(quickly=True)
+
+
+# Of a module before its fixtures, and of a test.
+optimised_module = pytest.fixture(autouse=True, scope='module')(_optimised)
+optimised_test = pytest.fixture(autouse=True)(_optimised)

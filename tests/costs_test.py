@@ -76,7 +76,6 @@ def timed(quantity, scheme):
   return one
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_the_programs_do_what_they_say():
   """Prefill is the forward pass, decoding its last token from the cache."""
   fill, one = (timed(q, schemes.RoPE()) for q in ('prefill', 'decode'))
@@ -102,7 +101,6 @@ def test_the_programs_do_what_they_say():
     assert found['memory'] == kept + found['output'] + found['temporary']
 
 
-@pytest.mark.usefixtures('quick_compiles')
 @pytest.mark.parametrize('quantity', ['decode', 'prefill'])
 def test_other_frequencies_are_the_same_program(quantity):
   """A base and a factor are constants; what is added to it is not."""
@@ -116,7 +114,6 @@ def test_other_frequencies_are_the_same_program(quantity):
   assert [program(scheme) == root for scheme in others] == [True, False, False]
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_one_program_is_timed_once():
   base, scaled = schemes.RoPE(), schemes.RoPE(schemes.NTK(4))
   asked = question(
@@ -155,7 +152,6 @@ ENTRY %main (x: f32[2]) -> f32[2] {
     assert cost_programs.instructions(text.replace(*words)) != found
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_training_step_is_that_of_training():
   step = timed('train', schemes.ALiBi())
   run = cost_programs.run_of(schemes.ALiBi(), SHAPE, 16)
@@ -217,7 +213,6 @@ def test_the_baseline_is_measured_once_and_the_quickest_first():
   assert cells[-1] == ('train', 8192)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_measured_from_the_command_line(tmp_path, capsys, monkeypatch):
   slope = lambda scheme, *_: 2.0 if scheme == schemes.NoPE() else 5.0
   monkeypatch.setattr(cost_growth, '_slope', slope)

@@ -122,7 +122,6 @@ def test_attention_mass_is_that_of_the_weights():
   np.testing.assert_allclose(by_index[0], index, atol=1e-6)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_long_sequences_are_sampled_and_mass_sums_to_one():
   net, variables = cases.transformer(schemes.RoPE())
   tokens_BxL = jax.random.randint(jax.random.key(1), (1, 200), 0, 7)
@@ -140,7 +139,6 @@ def test_mass_weighs_what_is_new():
   assert found == {'distances': 0.75, 'rows': 0.5}
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_coverage_is_in_every_record(tmp_path):
   run = small.run(scheme=schemes.ALiBi())
   retrofit = run.retrofit(schemes.T5(8, max_distance=12))
@@ -158,7 +156,6 @@ def test_coverage_is_in_every_record(tmp_path):
   assert own.loc[24]['mass'].between(0.001, 0.4).all()
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_the_command_prints_a_scheme_or_a_work_directory(tmp_path, capsys):
   words = ['coverage', 'RoPE(NTK(4)) + T5()', '--trained=RoPE()']
   assert cli.main(['posexp', *words, '--train_length=32', '--target=64']) == 0

@@ -79,6 +79,7 @@ def cross_entropy(logits, tokens):
   return found
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize('scheme', [schemes.RoPE(), Odd()], ids=str)
 def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
   # More examples than are drawn, and predicted, at once.
@@ -102,7 +103,6 @@ def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
       np.testing.assert_allclose(found.nats_SxBxL[n, :, 1:], nats, atol=3e-6)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_one_program_serves_all_seeds_and_neighbouring_lengths():
   lengths = (12, 33, 34, 35, 39, 40, 64)
   run = small.run(evaluate=config.Evaluate(lengths=lengths, examples=130))
@@ -183,6 +183,7 @@ def test_exact_match_and_first_error_by_hand():
   assert row['token'] == 0.75
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize('bos', [True, False])
 def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
   run = small.run(
@@ -227,7 +228,6 @@ def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
 ASKED = small.run().task, tasks.Copy(symbols=16, distinct=False)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 @pytest.mark.parametrize('task', ASKED, ids=lambda t: type(t).__name__)
 def test_places_that_are_asked_for_have_the_outcomes_of_all(task, monkeypatch):
   lengths = (33, 34, 39, 40)
@@ -251,7 +251,6 @@ def test_places_that_are_asked_for_have_the_outcomes_of_all(task, monkeypatch):
   assert few.compilations == (1 if task == ASKED[0] else 2)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_fewer_tokens_in_a_call_mean_more_calls_and_the_same_outcomes(
   monkeypatch,
 ):

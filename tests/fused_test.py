@@ -13,8 +13,6 @@ import posexp
 from posexp import blockwise, fused, model, schemes
 from tests import cases, small
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 # The largest error, as a share of the largest value or of 1: the same float32
 # sums in another order, sums of 23 clocks among them; eight bits of mantissa on
 # each of a few factors.

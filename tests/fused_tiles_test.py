@@ -9,8 +9,6 @@ from posexp.fused import hooks, tiles
 from posexp.fused.tiles import COLUMN, HEAD, ROW
 from tests import cases
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 HEADS, ROWS, COLUMNS, TABLE = 3, 8, 5, 4
 NAMES = {
   'table_NxH': (None, HEAD),

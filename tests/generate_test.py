@@ -45,7 +45,6 @@ def greedy_again(net, params, key=None):
   return written[:, PROMPT:]
 
 
-@pytest.mark.usefixtures('quick_compiles')
 @pytest.mark.parametrize(
   'scheme',
   [
@@ -67,7 +66,6 @@ def test_greedy_is_the_argmax_of_whole_passes(scheme):
   assert len(np.unique(again)) > 3  # Not one token over and over.
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_room_in_the_cache_and_company_in_the_batch_change_nothing():
   net, params = transformer(schemes.RoPE())
   say = lambda tokens, **kwargs: np.asarray(
@@ -101,7 +99,6 @@ def chi_square(count_V, logits_V):
   return np.sum((count_V - expected_V) ** 2 / expected_V)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_draws_are_as_frequent_as_the_softmax_says():
   count_V, logits_V = one_step(temperature=1.5)
   # 22 degrees of freedom: 60 is passed once in fifty thousand keys.
@@ -109,7 +106,6 @@ def test_draws_are_as_frequent_as_the_softmax_says():
   assert chi_square(count_V, logits_V / 1.2) > 60
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_the_most_likely_tokens_are_drawn_among_themselves():
   count_V, logits_V = one_step(temperature=1.5, top_k=4)
   top = np.sort(logits_V.argsort()[-4:])
@@ -118,7 +114,6 @@ def test_the_most_likely_tokens_are_drawn_among_themselves():
   assert chi_square(count_V[top], logits_V[top] / 1.5) < 28
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_every_step_draws_anew_and_a_key_says_it_all():
   net, params = transformer(schemes.RoPE())
   say = lambda seed: np.asarray(
@@ -197,7 +192,6 @@ def test_a_model_without_bos_reads_one_token_less():
     generate.generate(net, {}, TOKENS_BxL, NEW + 1)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_nothing_but_bos_is_enough_to_begin():
   net, params = transformer(schemes.RoPE())
   empty = TOKENS_BxL[:, :0]

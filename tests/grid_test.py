@@ -159,7 +159,6 @@ def grid():
 '''
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_scheme_and_a_task_of_ones_own_run_untouched(tmp_path):
   experiment = grid.load(write(tmp_path, OWN, 'own_things.py'))
   run, child = experiment.runs

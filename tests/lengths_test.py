@@ -89,7 +89,6 @@ def test_rungs_are_even_and_end_at_both_ends():
   assert lengths.PowerLaw(64, 64).values == (64,)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_every_seed_trains_at_the_length_of_its_step():
   # Weights that stand still, so that each loss can be had again by itself;
   # calls of 5 steps, the first of which ends within the ramp.

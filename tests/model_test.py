@@ -73,7 +73,6 @@ PLAIN = {
   ],
   ids=str,
 )
-@pytest.mark.usefixtures('quick_compiles')
 def test_options(changes, added, removed):
   net, params = build(shape=dataclasses.replace(SMALL, **changes))
   expected = {k: v for k, v in {**PLAIN, **added}.items() if k not in removed}

@@ -22,6 +22,8 @@ from posexp import (
 from posexp.launch import claims, grid, local, progress, stop, training
 from tests import crash, small
 
+pytestmark = pytest.mark.optimised
+
 
 def rates(*values, **changes):
   """Runs of one seed that differ in numbers of their training alone."""

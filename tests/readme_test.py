@@ -24,7 +24,6 @@ def blocks(language):
   return re.findall(rf'```{language}\n(.*?)```', README, flags=re.S)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_the_experiment_of_the_readme_runs_as_it_stands(tmp_path):
   path = tmp_path / 'my_question.py'
   path.write_text(blocks('python')[0])

@@ -41,7 +41,6 @@ def assert_same_results(a: pathlib.Path, b: pathlib.Path, digest: str):
   assert x.equals(y)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_run_leaves_a_record_and_is_not_computed_again(tmp_path):
   run = small.run()
   retrofit = run.retrofit(schemes.RoPE(schemes.NTK(2)) + schemes.T5())
@@ -69,7 +68,6 @@ def test_a_zero_shot_change_to_the_same_scheme_changes_no_answer(tmp_path):
   assert a.equals(b)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_retrofit_is_judged_by_its_root_and_moved_from_its_parent(tmp_path):
   run = small.run(scheme=schemes.T5())
   child = run.retrofit(schemes.NoPE())
@@ -105,7 +103,6 @@ def test_progress_ends_at_the_arithmetic_that_was_promised(tmp_path):
       record.unlink()
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_checkpoints_are_as_frequent_as_asked(tmp_path, monkeypatch):
   saved, save = [], checkpoint.Checkpoints.save
 
@@ -248,7 +245,6 @@ def test_only_what_nobody_foresaw_leaves_a_traceback(tmp_path):
   assert str(path) in log and str(told) not in log
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_diverged_run_says_so_in_plain_json(tmp_path):
   wild = small.train_config(learning_rate=1e30, clip=1e30, warmup=0, decay=0.0)
   run = small.run(train=wild)
@@ -282,7 +278,6 @@ def test_a_lost_parent_checkpoint_is_a_sentence(tmp_path):
   assert 'move that directory away to train it again' in failures[child.digest]
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_the_record_tells_what_is_behind_a_number(tmp_path):
   task, scheme = tasks.Copy(symbols=16), schemes.T5(buckets=8, max_distance=16)
   run = small.run(task=task, scheme=scheme)
@@ -327,7 +322,6 @@ def test_a_run_that_fails_at_its_end_is_counted_once(tmp_path, monkeypatch):
     assert tell.done == pytest.approx(total)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_another_arm_is_evaluated_where_it_is_asked_for(tmp_path):
   run = small.run(evaluate=config.Evaluate(lengths=(12,), examples=16))
   twin = tasks.Presence(symbols=16, queries=1, filler=4)

@@ -170,7 +170,6 @@ def test_what_is_not_finite_is_never_the_best():
     evolved(lambda _: math.nan)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_finished_run_is_searched_and_the_law_can_be_judged(tmp_path):
   run = small.run(evaluate=config.Evaluate(lengths=(12,), examples=16))
   with pytest.raises(ValueError, match='has not finished in'):

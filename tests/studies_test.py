@@ -63,7 +63,6 @@ def file(tmp_path_factory):
   return str(path)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   workdir = tmp_path / 'work'
   command = ['posexp', 'run', file, f'--workdir={workdir}']

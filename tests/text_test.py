@@ -196,7 +196,6 @@ def test_a_windowed_evaluation_sees_its_window_and_no_more(task):
   assert all(same) and not np.array_equal(whole.nats_SxBxL, found.nats_SxBxL)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_run_from_end_to_end(task, tmp_path):
   task = dataclasses.replace(task, held_out=0.4)
   trained = small.run(

@@ -33,7 +33,6 @@ def positions(scheme, length, key):
   )
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_a_draw_is_distinct_ordered_and_uniform():
   keys = jax.random.split(jax.random.key(5), 4000)
   draws = np.stack([positions(RANDOM, 6, key)[0] for key in keys])
@@ -123,7 +122,6 @@ def losses(scheme, times=1):
   ]
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_every_step_draws_anew_and_the_same_again():
   (still,) = losses(schemes.RoPE())
   assert all(len(set(row)) == 1 for row in still.tolist())
@@ -141,7 +139,6 @@ def test_a_shift_moves_training_and_not_evaluation():
     scheme.check(cases.DIMS, 25)
 
 
-@pytest.mark.usefixtures('quick_compiles')
 def test_drawn_positions_go_through_a_whole_run(tmp_path):
   scheme = schemes.Randomize(schemes.RoPE(), 64) + schemes.ALiBi()
   run = small.run(scheme=scheme)

@@ -12,6 +12,7 @@ from posexp import component, config, measure, options, sharding
 from posexp.launch import (
   crew,
   grid,
+  hosts,
   local,
   pool,
   progress,
@@ -20,6 +21,7 @@ from posexp.launch import (
   slurm,
   status,
   stop,
+  together,
 )
 
 EXECUTORS = ('local', 'ray', 'slurm')
@@ -35,6 +37,9 @@ class Hands(NamedTuple):
     address: of a Ray cluster, host:port; one of this machine unless given.
     slurm: what a job asks for, NAME=VALUE.
     pack: runs that one program trains at once, see `training.most`.
+    coordinator: where the first process of several of one run listens.
+    processes: how many there are, and
+    process: which this is, see `hosts.join`.
   """
 
   workers: int = 1
@@ -42,6 +47,9 @@ class Hands(NamedTuple):
   address: str | None = None
   slurm: Sequence[str] = ()
   pack: int | None = None
+  coordinator: str | None = None
+  processes: int | None = None
+  process: int | None = None
 
   @property
   def local(self) -> bool:
@@ -76,6 +84,31 @@ class Hands(NamedTuple):
       ray_tasks.check(self.address)
     if self.executor == 'slurm':
       slurm.library(self.slurm)
+    self._check_hosts()
+
+  def _check_hosts(self) -> None:
+    place = self.processes, self.process
+    if self.coordinator is None and place != (None, None):
+      raise ValueError(
+        '--processes and --process are for a run over several hosts: give '
+        '--coordinator=HOST:PORT of the first, too'
+      )
+    if self.coordinator and not self.alone:
+      raise ValueError(
+        '--coordinator is for one run over several hosts, a process each: '
+        'leave out --workers and --executor'
+      )
+    if self.coordinator not in (None, hosts.AUTO):
+      if self.processes is None or self.process is None:
+        raise ValueError(
+          f'--coordinator={self.coordinator} needs --processes, how many there '
+          'are, and --process, which of them this is, from 0'
+        )
+      if not 0 <= self.process < self.processes:
+        raise ValueError(
+          f'--process must be from 0 to {self.processes - 1} of '
+          f'--processes={self.processes}, got {self.process}'
+        )
 
 
 # This process alone.
@@ -94,6 +127,22 @@ def take_cores(hands: Hands) -> None:
       # An accelerator is for those who compute, on this machine perhaps.
       jax.config.update('jax_platforms', 'cpu')
   sharding.use_all_cores()
+  if hands.coordinator:
+    hosts.join(hands.coordinator, hands.processes, hands.process)
+
+
+def check(
+  runs: Sequence[config.Run], workdir: pathlib.Path, hands: Hands = HERE
+) -> None:
+  """Raises a ValueError, one sentence, for runs that cannot be computed."""
+  hosts.check(runs)
+  if hands.local:  # Others know best what memory they have.
+
+    def work():
+      grid.check(runs, workdir, hands.workers)
+      return ''
+
+    together.same(work, 'the grid')
 
 
 def conduct(
@@ -122,13 +171,30 @@ def conduct(
       f'--workers={hands.workers} is for CPUs: one process uses all of an '
       'accelerator; leave it out'
     )
-  log, mine = workdir / 'log.txt', pool.joined()
+  mine = pool.joined()
   if mine is not None:
     share = lambda tell: local.execute(
       _mine(runs), workdir, tell, mine, hands.pack
     )
-    with pool.Voice(1.0, log) as voice:
+    with pool.Voice(1.0, workdir / 'log.txt') as voice:
       sys.exit(_ended(share, voice))
+  if not together.first():
+    sys.exit(hosts.follow(runs, workdir))
+  code = options.BAD_INPUT
+  try:
+    code = _lead(runs, workdir, launch, hands)
+  finally:
+    hosts.Others(runs).end(code)
+  return code
+
+
+def _lead(
+  runs: Sequence[config.Run],
+  workdir: pathlib.Path,
+  launch: local.Launch,
+  hands: Hands,
+) -> int:
+  """`conduct`, of the process that the others work for."""
   status.check(workdir)
   efforts = [measure.run_flops(run) for run in runs]
 
@@ -145,7 +211,7 @@ def conduct(
     members = _hired(runs, workdir, tell, launch, hands)
     return crew.execute(runs, workdir, tell, launch, members)
 
-  with progress.Progress(sum(efforts), log) as tell:
+  with progress.Progress(sum(efforts), workdir / 'log.txt') as tell:
     return _ended(work, tell)
 
 

@@ -26,5 +26,6 @@ def device(on: jax.sharding.Mesh) -> dict[str, Any]:
     'platform': first.platform,
     'kind': first.device_kind,
     'mesh': dict(on.shape),
+    'processes': jax.process_count(),
     'machine': platform.machine(),
   }

@@ -12,7 +12,15 @@ import traceback
 from collections.abc import Iterable, Sequence
 
 from posexp import compilations, config, measure, options, packs, records
-from posexp.launch import claims, failures, progress, single, stop, training
+from posexp.launch import (
+  claims,
+  failures,
+  hosts,
+  progress,
+  single,
+  stop,
+  training,
+)
 
 Failures = dict[str, str]
 
@@ -84,6 +92,7 @@ def execute(
   while waiting:
     left = [run for run in waiting if not here.settled(run)]
     if len(left) == len(waiting):
+      here.others.wait()
       time.sleep(POLL)
     waiting = left
   if compilations.counted != before:
@@ -105,6 +114,7 @@ class _Here:
     self.workdir, self.tell, self.launch = workdir, tell, launch
     self.planned = {run.digest for run in runs}
     self.failures: Failures = {}
+    self.others = hosts.Others(runs)
     self._runs, self._most = runs, most
     # Of those that were trained beside others.
     self._beside: dict[str, training.Beside] = {}
@@ -207,7 +217,7 @@ class _Here:
       begun = self.tell.done
       try:
         with self.tell.on(claim, effort=whole, had=self._had(run)):
-          single.compute(run, self.workdir, self.tell, beside)
+          self.others.compute(run, self.workdir, self.tell, beside)
         failures.clear(directory)
         return None
       except Exception as error:
@@ -252,9 +262,7 @@ class _Here:
       wide, begun = self._alone(run), self.tell.done
       try:
         with self.tell.on(*mine.values(), effort=effort):
-          for mate in mine:
-            single.prepare(mate, self.workdir)
-          found = training.trained(list(mine), self.workdir, self.tell, wide)
+          found = self.others.train(list(mine), self.workdir, self.tell, wide)
       except Exception as error:
         if is_full(error):
           raise full(self.workdir) from error

@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -23,10 +24,14 @@ from posexp import (
   sharding,
   train,
 )
-from posexp.launch import environment, progress, stop, training
+from posexp.launch import environment, progress, together, training
 
 # Rows of coverage and of diagnostics, see `diagnose.report`.
 Looks = dict[str, list[dict[str, Any]]]
+# A record, and the outcomes beside it.
+Computed = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+CONFIG = 'config.json'
 
 
 def weights(
@@ -54,15 +59,29 @@ def compute(
 ) -> None:
   """Computes a run whose parent is finished, and writes its record.
 
+  In every process that it has; the first one writes.
+
   Args:
     run: the run.
     workdir: where.
     tell: whom it tells how far it is.
     beside: how it is trained beside others.
   """
+  found = together.alike(lambda: _computed(run, workdir, tell, beside))
+  if together.first():
+    _keep(run, workdir, tell, found)
+
+
+def _computed(
+  run: config.Run,
+  workdir: pathlib.Path,
+  tell: progress.Progress,
+  beside: training.Beside,
+) -> Computed:
+  """All that is kept of a run."""
   start = time.monotonic()
   on = sharding.mesh(len(run.seeds), run.train.batch)
-  prepare(run, workdir)
+  _prepared([run], workdir)
   parent = _parent(run, workdir, tell)
   if run.train.steps:
     (trained,) = training.trained([run], workdir, tell, beside)
@@ -73,33 +92,75 @@ def compute(
   trained.seconds['evaluate'] = time.monotonic() - begun
   before = beside.seconds.get('train', 0.0)
   trained.seconds['total'] = time.monotonic() - start + before
-  record = _record(run, parent, on, trained, results, looks)
+  return _record(run, parent, on, trained, results, looks), arrays
+
+
+def trained(
+  runs: Sequence[config.Run],
+  workdir: pathlib.Path,
+  tell: progress.Progress,
+  beside: training.Beside,
+) -> list[training.Trained]:
+  """Trains runs of one stem at once, in every process that they have."""
+
+  def work():
+    _prepared(runs, workdir)
+    return training.trained(runs, workdir, tell, beside)
+
+  return together.alike(work)
+
+
+def _keep(
+  run: config.Run,
+  workdir: pathlib.Path,
+  tell: progress.Progress,
+  found: Computed,
+) -> None:
+  """Writes the record of a run that was computed."""
+  record, arrays = found
   records.write(workdir, record, arrays)
   # The trained length, but for a task that does not exist there.
   told = min(run.lengths, key=lambda n: abs(n - run.trained_length))
-  right = [r['token'] for r in results if r['length'] == told]
+  right = [r['token'] for r in record['results'] if r['length'] == told]
   tell.note(
     f'done    {run.name}: '
     f'{min(right):.3f} to {max(right):.3f} right at {told} '
-    f'({progress.duration(trained.seconds["total"])})'
+    f'({progress.duration(record["seconds"]["total"])})'
   )
 
 
-def prepare(run: config.Run, workdir: pathlib.Path) -> None:
-  """Makes a run's directory; tells before any training what cannot be.
+def _prepared(runs: Sequence[config.Run], workdir: pathlib.Path) -> None:
+  """Makes runs' directories; tells before any training what cannot be.
 
   Raises:
-    ValueError: one sentence, of too little memory or a damaged set.
+    ValueError: one sentence, of too little memory, a damaged set, or processes
+      that have not the same work directory.
   """
+  together.same(
+    lambda: ' '.join(prepare(run, workdir) for run in runs), 'evaluation data'
+  )
+  directories = [records.run_directory(workdir, run.digest) for run in runs]
+  there = lambda: str([(one / CONFIG).exists() for one in directories])
+  together.same(there, f'the work directory {workdir}')
+
+
+def prepare(run: config.Run, workdir: pathlib.Path) -> str:
+  """Makes a run's directory; the digests of what it will be evaluated on."""
   directory = records.run_directory(workdir, run.digest)
-  directory.mkdir(parents=True, exist_ok=True)
-  tidy(directory)
-  body = json.dumps(run.to_dict(), indent=1).encode()
-  files.put(directory / 'config.json', body, over=True)
+  if together.first():
+    directory.mkdir(parents=True, exist_ok=True)
+    tidy(directory)
+    body = json.dumps(run.to_dict(), indent=1).encode()
+    files.put(directory / CONFIG, body, over=True)
   on = sharding.mesh(len(run.seeds), run.train.batch)
   _evaluator(run, on).check()
-  for n in run.lengths:
-    evaluate.examples(run.task, n, run.evaluate.number(n))
+  return ' '.join(_examples(run).values())
+
+
+def _examples(run: config.Run) -> dict[str, str]:
+  """Digests by length, to tell that two records are of the same bytes."""
+  make = lambda n: evaluate.examples(run.task, n, run.evaluate.number(n))
+  return {str(n): datasets.digest(make(n)) for n in run.lengths}
 
 
 def tidy(directory: pathlib.Path) -> None:
@@ -179,7 +240,7 @@ def _advance(
   tell: progress.Progress, effort: float, label: str, share: float
 ) -> None:
   tell.advance(share * effort, label)
-  stop.obey()
+  together.obey()
 
 
 def _record(
@@ -229,13 +290,7 @@ def _record(
       str(n): evaluate.baselines(run.task, n, run.evaluate.number(n))
       for n in run.lengths
     },
-    # Digests, to tell that two records are of the same bytes.
-    'examples': {
-      str(n): datasets.digest(
-        evaluate.examples(run.task, n, run.evaluate.number(n))
-      )
-      for n in run.lengths
-    },
+    'examples': _examples(run),
     'results': results,
     **looks,
   }

@@ -66,18 +66,18 @@ def noted() -> Iterator[None]:
     _asked.clear()
 
 
-def asked() -> bool:
-  """Whether to stop as soon as what is under way is kept.
+def asked() -> int:
+  """The signal that asks to stop once what is under way is kept, 0 if none.
 
   Also for a worker whose launcher is gone: nobody waits for it any more.
   """
   launcher = os.environ.get(LAUNCHER)
   if launcher and not _asked and os.getppid() != int(launcher):
     _asked.append(signal.SIGTERM)
-  return bool(_asked)
+  return _asked[0] if _asked else 0
 
 
 def obey() -> None:
   """Raises Stopped if that was asked for."""
-  if asked():
-    raise Stopped(_asked[0])
+  if number := asked():
+    raise Stopped(number)

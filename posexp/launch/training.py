@@ -23,7 +23,7 @@ from posexp import (
   sharding,
   train,
 )
-from posexp.launch import progress, stop
+from posexp.launch import progress, together
 
 
 class Trained(NamedTuple):
@@ -65,9 +65,8 @@ class _Row:
   state: Any
   losses_SxC: np.ndarray
 
-  def save(self) -> None:
-    tree = {'state': self.state, 'losses': self.losses_SxC}
-    self.store.save(self.step, tree)
+  def save(self, state: Any) -> None:
+    self.store.save(self.step, {'state': state, 'losses': self.losses_SxC})
 
 
 def trained(
@@ -90,14 +89,20 @@ def trained(
   """
   number = beside.width * len(runs[0].seeds)
   on = sharding.mesh(number, runs[0].train.batch)
-  rows = [_begun(run, workdir, on, tell) for run in runs]
+  rows: list[_Row] = []
+
+  def begin():
+    rows.extend(_begun(run, workdir, on, tell) for run in runs)
+    return ' '.join(str(row.step) for row in rows)
+
+  together.same(begin, f'what is saved under {workdir}')
   if not beside.seconds:  # They are counted already.
     tell.skip(sum(effort(row.run) * row.step for row in rows))
   found = {}
   for step in sorted({row.step for row in rows}):
-    together = [row for row in rows if row.step == step]
-    seconds = _advance(together, number, on, tell)
-    for row in together:
+    level = [row for row in rows if row.step == step]
+    seconds = _advance(level, number, on, tell)
+    for row in level:
       state = row.state
       had = {k: v + beside.seconds.get(k, 0.0) for k, v in seconds.items()}
       transfer = row.moved.transfer if row.moved else None
@@ -121,7 +126,7 @@ def most(run: config.Run, asked: int | None = None) -> int:
   devices, seeds = jax.devices(), len(run.seeds)
   if asked:
     return asked
-  if sharding.on_cpu(devices[0]):
+  if sharding.looped(devices[0]):
     return len(devices) // math.gcd(seeds, len(devices))
   return 1 if asked is None else fitting(packs.stem(run, seeds))
 
@@ -183,7 +188,7 @@ def _advance(
   if step == run.train.steps:
     return dict.fromkeys(('first_chunk', 'train'), 0.0)
   runs, seeds = [row.run for row in rows], len(run.seeds)
-  if sharding.on_cpu(on.devices.flat[0]):  # Where the idle are left out.
+  if sharding.looped(on.devices.flat[0]):  # Where the idle are left out.
     number = len(rows) * seeds
   start, advance = train.programs(run, on, number=number)
   members = train.members(runs, on, number)
@@ -197,7 +202,7 @@ def _advance(
   while step < run.train.steps:
     done = min(train.CHUNK, run.train.steps - step)
     state, loss_MxC = advance(state, members, np.int32(step))
-    mean_M = np.mean(np.asarray(loss_MxC)[:, :done], axis=1)
+    mean_M = np.mean(sharding.fetch(loss_MxC)[:, :done], axis=1)
     for n, row in enumerate(rows):
       mine = slice(n * seeds, (n + 1) * seeds)
       row.losses_SxC[:, step // train.CHUNK] = mean_M[mine]
@@ -206,24 +211,25 @@ def _advance(
     tell.advance(effort(run) * done * len(rows), label)
     every = run.train.checkpoint_every
     due = step // every > (step - done) // every or step == run.train.steps
-    last = stop.asked()
+    last = together.asked()
     if due or last:
       _keep(rows, step, state)
     if last:
-      stop.obey()
+      raise together.Left(last)
   took = {'first_chunk': first - begun, 'train': time.monotonic() - begun}
   return {name: seconds / len(rows) for name, seconds in took.items()}
 
 
 def _keep(rows: Sequence[_Row], step: int, state: Any) -> None:
-  """Writes a checkpoint of each."""
-  whole = jax.tree.map(np.asarray, state)
+  """Writes a checkpoint of each; of one that has all devices, where it is."""
+  whole = sharding.fetch(state)
+  own = sharding.several() and len(whole.diverged_S) == len(rows[0].run.seeds)
   for n, row in enumerate(rows):
     seeds = len(row.run.seeds)
     mine = slice(n * seeds, (n + 1) * seeds)
     row.step = step
     row.state = jax.tree.map(operator.itemgetter(mine), whole)
-    row.save()
+    row.save(state if own else row.state)
 
 
 def weights(

@@ -1,0 +1,152 @@
+"""One run over several processes, one a host: the first leads, all compute.
+
+The first goes through a grid as if it were alone, and before each piece of
+computing tells the others which. It alone writes records and notes; each writes
+its part of a checkpoint. See `posexp.launch.together` for what all agree on.
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from posexp import config, sharding
+from posexp.launch import progress, single, stop, together, training
+
+# What the others are told.
+WAIT, COMPUTE, TRAIN, END = range(4)
+# The address for which JAX asks the cluster that it finds itself in.
+AUTO = 'auto'
+# Seconds after which the others take a silent process for dead, and end.
+HEARTBEAT = 30
+
+
+def join(address: str, processes: int | None, process: int | None) -> None:
+  """Becomes one of the processes of a run; before JAX starts.
+
+  Args:
+    address: host:port of the first, where it listens; or AUTO.
+    processes: how many there are; None for AUTO, as the next.
+    process: which of them this is, from 0.
+
+  Raises:
+    ValueError: one sentence, if they cannot come together.
+  """
+  try:
+    jax.distributed.initialize(
+      None if address == AUTO else address,
+      processes,
+      process,
+      heartbeat_timeout_seconds=HEARTBEAT,
+      shutdown_timeout_seconds=HEARTBEAT,
+    )
+  except (RuntimeError, ValueError) as error:
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    raise ValueError(
+      f'the processes of --coordinator={address} did not come together '
+      f'({said[0][:200]}): start the same command on every host, each with a '
+      '--process of its own, and give a host:port of the first that all reach'
+    ) from None
+
+
+def check(runs: Sequence[config.Run]) -> None:
+  """Raises a ValueError, one sentence, for what processes cannot share."""
+  if not sharding.several():
+    return
+  plan = ' '.join(run.digest for run in runs)
+  together.same(lambda: plan, 'the grid')
+  for run in runs:
+    on = sharding.mesh(len(run.seeds), run.train.batch)
+    busy = len({device.process_index for device in on.devices.flat})
+    if busy < jax.process_count():
+      raise ValueError(
+        f'{run.name} can be spread over {on.devices.size} of '
+        f'{jax.device_count()} devices, and {jax.process_count() - busy} of '
+        f'{jax.process_count()} processes would have none of them: give seeds '
+        f'(now {len(run.seeds)}) or a batch (now {run.train.batch}) that the '
+        'devices divide'
+      )
+
+
+class Others:
+  """The other processes of a run, as the first one tells them what to do.
+
+  Where there are none it computes, and nothing is told.
+  """
+
+  def __init__(self, runs: Sequence[config.Run]):
+    self._number = {run.digest: n for n, run in enumerate(runs)}
+
+  def wait(self) -> None:
+    """Tells them that there is nothing to do as yet."""
+    self._tell(WAIT)
+
+  def compute(
+    self,
+    run: config.Run,
+    workdir: pathlib.Path,
+    tell: progress.Progress,
+    beside: training.Beside,
+  ) -> None:
+    """`single.compute`, in all processes."""
+    self._tell(COMPUTE, beside.width, [run])
+    single.compute(run, workdir, tell, beside)
+
+  def train(
+    self,
+    runs: Sequence[config.Run],
+    workdir: pathlib.Path,
+    tell: progress.Progress,
+    beside: training.Beside,
+  ) -> list[training.Trained]:
+    """`single.trained`, in all processes."""
+    self._tell(TRAIN, beside.width, runs)
+    return single.trained(runs, workdir, tell, beside)
+
+  def end(self, code: int) -> None:
+    """Tells them that all is done, and with what they end."""
+    self._tell(END, code)
+    if sharding.several():
+      jax.distributed.shutdown()
+
+  def _tell(
+    self, what: int, number: int = 0, runs: Sequence[config.Run] = ()
+  ) -> None:
+    if sharding.several():
+      wanted_N = np.zeros(len(self._number), np.int32)
+      wanted_N[[self._number[run.digest] for run in runs]] = 1
+      together.exchange([what, number, *wanted_N])
+
+
+class _Quiet(progress.Progress):
+  """The progress of a process that follows: the first one tells."""
+
+  def note(self, text: str) -> None:
+    pass
+
+  def show(self) -> None:
+    pass
+
+
+def follow(runs: Sequence[config.Run], workdir: pathlib.Path) -> int:
+  """Computes what the first process says until it is done; its exit code."""
+  listening = np.zeros(2 + len(runs), np.int32)
+  with stop.noted(), _Quiet(1.0, pathlib.Path(os.devnull)) as tell:
+    while True:
+      what, number, *wanted = together.exchange(listening)[0].tolist()
+      if what == END:
+        jax.distributed.shutdown()
+        return number
+      if what == WAIT:
+        continue
+      mine = [run for run, mine in zip(runs, wanted, strict=True) if mine]
+      beside = training.Beside(number)
+      try:
+        if what == TRAIN:
+          single.trained(mine, workdir, tell, beside)
+        else:
+          single.compute(mine[0], workdir, tell, beside)
+      except (Exception, together.Left):
+        continue  # All have the same error, and the first deals with it.
