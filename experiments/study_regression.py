@@ -35,7 +35,7 @@ BASES = {
   PLAIN: 10000.0,
 }
 # With fewer some seeds stay on a plateau in recall or attachment.
-STEPS = dict(zip(BASES, (9000, 7000), strict=True))
+STEPS = dict(zip(BASES, (12000, 8000), strict=True))
 
 SMALL = (
   'At the matched base as many pairs of a rotation complete a period within '

@@ -11,6 +11,9 @@ from posexp import choice, config, diagnose, evaluate, model, windows
 # only for the estimate that `--dry_run` prints. `posexp bench` measures it.
 TYPICAL_SHARE = 0.25
 
+# The arithmetic of runs by their digests.
+_known: dict[str, float] = {}
+
 
 def parameters(run: config.Run) -> dict[str, int]:
   """How many parameters one seed of a run has: total and positional."""
@@ -84,18 +87,21 @@ def diagnose_flops(run: config.Run, length: int) -> float:
 
 def run_flops(run: config.Run) -> float:
   """Of a whole run: all steps and all lengths, all seeds."""
-  one = run.train.steps * train_flops(run)
-  for length in run.lengths:
-    one += evaluate_flops(run, length) + diagnose_flops(run, length)
-  return one * len(run.seeds)
+  # It is asked for again and again, and a run's hash is as slow to make.
+  if run.digest not in _known:
+    one = run.train.steps * train_flops(run)
+    for length in run.lengths:
+      one += evaluate_flops(run, length) + diagnose_flops(run, length)
+    _known[run.digest] = one * len(run.seeds)
+  return _known[run.digest]
 
 
 def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
-  """The float32 matmul rate of the default devices together, in FLOP/s.
+  """The float32 matmul rate of this process's devices together, in FLOP/s.
 
   The best of a few timings of a square product on every device at once.
   """
-  devices = jax.devices()
+  devices = jax.local_devices()
   multiply = jax.jit(lambda x: x @ x)
   blocks = [
     jax.device_put(jnp.ones((size, size), jnp.float32), d) for d in devices

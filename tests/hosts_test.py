@@ -208,6 +208,7 @@ def test_processes_that_cannot_share_a_run_say_why(tmp_path):
       '--process must be from 0 to 1 of --processes=2, got 2',
     ),
     (['--coordinator=auto', '--workers=2'], 'leave out --workers'),
+    (['--coordinator=auto', '--pack=0'], 'give the number of runs'),
     (['--coordinator=auto', '--executor=ray'], 'leave out --workers'),
   ],
 )

@@ -1,7 +1,9 @@
 """A grid on a real SLURM, of this machine alone, that is started for it.
 
 One of its jobs is requeued in mid-grid. Then every record, target and weight
-is compared, bit for bit, with those of a grid that one process computed.
+is compared, bit for bit, with those of a grid that one process computed. Two
+tasks of one job, which find each other through SLURM, compute a part of it too,
+as two hosts would.
 
 Needs root, and Debian's packages slurm-wlm and munge.
 
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+from posexp import records
 from posexp.launch import status
 from tests import crash
 
@@ -92,6 +95,18 @@ def wait_for(done, what: str) -> None:
     time.sleep(0.2)
 
 
+def hosts(file: pathlib.Path, workdir: pathlib.Path) -> None:
+  """Some runs of a grid, each by two processes that SLURM starts."""
+  command = [sys.executable, '-m', 'posexp', 'run', str(file), crash.ONLY]
+  command += [f'--workdir={workdir}', '--coordinator=auto']
+  subprocess.run(['srun', '--ntasks=2', '--overcommit', *command], check=True)
+  found = records.read_all(workdir)
+  by = {record['device']['processes'] for record in found}
+  if len(found) != 3 or by != {2}:
+    sys.exit(f'{len(found)} runs by {by} processes, and not 3 by 2 each')
+  print('3 runs, each by two processes of a SLURM job', flush=True)
+
+
 def main() -> None:
   missing = [name for name in NEEDED if not shutil.which(name)]
   if missing or os.getuid():
@@ -125,7 +140,8 @@ def main() -> None:
       wait_for(lambda: len(running()) < 2, 'a job that was requeued')
       print(f'job {victim} was requeued', flush=True)
       crash.finish(process)
-    seconds = time.monotonic() - begun
+      seconds = time.monotonic() - begun
+      hosts(file, folder / 'hosts')
     crash.finish(crash.command(file, folder / 'whole'))
     wrong = [
       *crash.differences(folder / 'whole', folder / 'slurm'),

@@ -93,6 +93,11 @@ class Hands(NamedTuple):
         '--processes and --process are for a run over several hosts: give '
         '--coordinator=HOST:PORT of the first, too'
       )
+    if self.coordinator and self.pack == 0:
+      raise ValueError(
+        '--pack=0 asks the memory of one host: with --coordinator give the '
+        'number of runs that one program trains at once'
+      )
     if self.coordinator and not self.alone:
       raise ValueError(
         '--coordinator is for one run over several hosts, a process each: '

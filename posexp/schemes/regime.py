@@ -8,7 +8,6 @@ turns every rule into its number.
 
 import dataclasses
 import math
-import types
 import typing
 from typing import TypeVar
 
@@ -127,23 +126,29 @@ def number(name: str, value: Number) -> float:
 def resolve(part: C, train_length: int) -> C:
   """The same component with every rule in it turned into its number."""
   changed = {}
-  hints = typing.get_type_hints(type(part))
   for field in dataclasses.fields(part):  # type: ignore[arg-type]
     old = getattr(part, field.name)
-    new = _resolved(old, hints[field.name], train_length)
+    new = _resolved(old, train_length)
     if new is not old:
+      if isinstance(old, Relative) and _whole(type(part), field.name):
+        new = round(new)
       changed[field.name] = new
   return dataclasses.replace(part, **changed) if changed else part  # type: ignore[type-var]
 
 
-def _resolved(value: typing.Any, hint: typing.Any, length: int) -> typing.Any:
+def _whole(kind: type, field: str) -> bool:
+  """Whether a field is of whole numbers."""
+  hint = typing.get_type_hints(kind)[field]
+  return int in (hint, *typing.get_args(hint))
+
+
+def _resolved(value: typing.Any, length: int) -> typing.Any:
   if isinstance(value, Relative):
-    whole = int in (hint, *typing.get_args(hint))
-    return round(value.at(length)) if whole else value.at(length)
+    return value.at(length)
   if isinstance(value, component.Component):
     return resolve(value, length)
   if isinstance(value, tuple):
-    new = tuple(_resolved(v, types.NoneType, length) for v in value)
+    new = tuple(_resolved(v, length) for v in value)
     same = all(a is b for a, b in zip(new, value))
     return value if same else new
   return value
