@@ -120,6 +120,8 @@ def alike(work: Callable[[], Any]) -> Any:
     except Exception:  # Whatever a barrier raises where somebody is missing.
       lost(error)
     raise
+  except BaseException as error:  # Asked twice to stop: at once, then.
+    lost(error)
 
 
 def lost(error: BaseException) -> NoReturn:
