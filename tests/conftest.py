@@ -23,8 +23,8 @@ for _name, _value in (
   os.environ[_name.upper()] = str(_value)
 # Compiling is what tests take their time for, and almost all ask what goes
 # where, which no optimisation changes. Where it is what a compiler makes of two
-# programs that ought to agree, a test is marked `optimised`; with the variable
-# all are, and pass as well.
+# programs that ought to agree, a module is marked `optimised`; with the variable
+# all are.
 QUICKLY = 'POSEXP_OPTIMISED' not in os.environ
 # No frozen sets of the user's own.
 os.environ['POSEXP_DATA'] = str(_CACHE.parent / 'no_data')
@@ -91,16 +91,12 @@ def _compile(quickly: bool) -> None:
   os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = str(int(quickly))
 
 
-def _optimised(request: pytest.FixtureRequest):
-  before = os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1'
-  change = before and request.node.get_closest_marker('optimised') is not None
+@pytest.fixture(autouse=True, scope='module')
+def optimised(request: pytest.FixtureRequest):
+  """Programs as users have them, in a module that is marked so."""
+  change = QUICKLY and request.node.get_closest_marker('optimised') is not None
   if change:
     _compile(quickly=False)
   yield
   if change:
     _compile(quickly=True)
-
-
-# Of a module before its fixtures, and of a test.
-optimised_module = pytest.fixture(autouse=True, scope='module')(_optimised)
-optimised_test = pytest.fixture(autouse=True)(_optimised)

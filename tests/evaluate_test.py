@@ -79,7 +79,6 @@ def cross_entropy(logits, tokens):
   return found
 
 
-@pytest.mark.optimised
 @pytest.mark.parametrize('scheme', [schemes.RoPE(), Odd()], ids=str)
 def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
   # More examples than are drawn, and predicted, at once.
@@ -183,7 +182,6 @@ def test_exact_match_and_first_error_by_hand():
   assert row['token'] == 0.75
 
 
-@pytest.mark.optimised
 @pytest.mark.parametrize('bos', [True, False])
 def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
   run = small.run(

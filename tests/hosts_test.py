@@ -15,12 +15,14 @@ from posexp.launch import grid, progress, single, status
 from tests import crash
 
 FILE = """
+import posexp
 from posexp import schemes
 from tests import small
 
 def grid():
   root = small.run(
     train=small.train_config(steps=STEPS, batch=BATCH, checkpoint_every=50),
+    evaluate=posexp.Evaluate(lengths=(12,), examples=16),
     seeds=(3, 5),
   )
   yield root

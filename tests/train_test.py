@@ -23,6 +23,8 @@ from posexp import (
 )
 from tests import small
 
+pytestmark = pytest.mark.optimised
+
 
 def trained(run, chunk=train.CHUNK):
   """The final state of a run, on the host, without any file."""
@@ -43,7 +45,6 @@ def assert_same_bits(a, b):
     np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
 
 
-@pytest.mark.optimised
 def test_a_seed_is_the_same_bits_alone_and_among_others():
   # On two devices five seeds are three rounds, the last half idle.
   seeds = (3, 5, 9, 2, 8)
@@ -57,7 +58,6 @@ def test_a_seed_is_the_same_bits_alone_and_among_others():
     np.testing.assert_array_equal(losses[n], loss[0])
 
 
-@pytest.mark.optimised
 def test_the_bits_do_not_depend_on_how_many_steps_a_call_does():
   one, losses = trained(small.run(), chunk=50)
   two, losses_7 = trained(small.run(), chunk=7)
@@ -92,7 +92,6 @@ def test_every_seed_has_its_own_initial_weights():
   assert not np.isclose(one['embedding'], two['embedding']).any()
 
 
-@pytest.mark.optimised
 @pytest.mark.parametrize(
   ('seeds', 'cpu', 'seed_and_data'),
   [((3,), True, (2, 1)), ((3, 5, 9), False, (1, 2)), ((3, 5), False, (2, 1))],
@@ -287,7 +286,6 @@ def test_predicting_only_what_is_asked_changes_no_gradient(task, bos):
       np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.optimised
 def test_arithmetic_is_counted_as_the_compiler_counts_it():
   run = small.run(
     scheme=schemes.NoPE(),
