@@ -23,8 +23,8 @@ for _name, _value in (
   os.environ[_name.upper()] = str(_value)
 # Compiling is what tests take their time for, and almost all ask what goes
 # where, which no optimisation changes. Where it is what a compiler makes of two
-# programs that ought to agree, a module is marked `optimised`; with the variable
-# all are.
+# programs that ought to agree, a module is marked `optimised`; all are with the
+# variable.
 QUICKLY = 'POSEXP_OPTIMISED' not in os.environ
 # No frozen sets of the user's own.
 os.environ['POSEXP_DATA'] = str(_CACHE.parent / 'no_data')
