@@ -81,8 +81,14 @@ class Checkpoints:
   def _read(self, step: int, like: Any) -> Any | None:
     path = self._path(step)
     wanted = {'tree': like, 'digest': self._mark()}
+    me, alone = jax.process_index(), {}
+    if jax.process_count() > 1:
+      # Each reads for itself: were one not to find it, others would wait.
+      alone['multiprocessing_options'] = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}
+      )
     try:
-      with ocp.StandardCheckpointer() as checkpointer:
+      with ocp.StandardCheckpointer(**alone) as checkpointer:
         found = checkpointer.restore(path, wanted)
     # Whatever orbax and its storage raise on a damaged file means the same.
     except Exception as error:

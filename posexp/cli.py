@@ -104,7 +104,7 @@ def run(words: list[str]) -> int:
 def _study(planned, file: str) -> int:
   """Carries out the study of an experiment file, to its memo."""
   from posexp import studies
-  from posexp.launch import grid
+  from posexp.launch import grid, together
 
   for flag in ('set', 'seeds'):
     if FLAGS[flag].value:
@@ -118,8 +118,12 @@ def _study(planned, file: str) -> int:
   if FLAGS.only:
     runs = grid.select(runs, FLAGS.only)
   if not FLAGS.dry_run:
-    writable(workdir)
-    studies.begin(planned, workdir)
+
+    def begin() -> None:
+      writable(workdir)
+      studies.begin(planned, workdir)
+
+    together.same(begin, 'the study')
   code = _execute(grid.plan(runs), workdir)
   if FLAGS.dry_run:
     print(studies.outlook(planned))
@@ -206,13 +210,14 @@ def _hands():
 
 def _execute(runs, workdir: pathlib.Path) -> int:
   """Computes what is missing of the runs, or says what it would take."""
-  from posexp.launch import conduct, grid, local
+  from posexp.launch import conduct, grid, local, together
 
   conduct.check(runs, workdir, _hands())
   if FLAGS.dry_run:
-    print(grid.estimate(runs))
+    if together.first():
+      print(grid.estimate(runs))
     return 0
-  writable(workdir)
+  together.same(lambda: writable(workdir), 'the work directory')
   launch = local.Launch(retries=FLAGS.retries)
   return conduct.conduct(runs, workdir, launch, _hands())
 

@@ -127,6 +127,8 @@ def check(
     workers: processes that do so at once, each on as many.
   """
   busy = min(seeds, on.shape[sharding.SEED]) * on.shape[sharding.DATA]
+  if sharding.on_cpu(on.devices.flat[0]):  # Of this machine alone.
+    busy = min(busy, len(on.local_devices))
   have = available(on)
   need = sequence(net, length, asked) * _beside(on, seeds)
   if have is None or workers * busy * need <= have:

@@ -77,9 +77,14 @@ def on_cpu(device: jax.Device) -> bool:
   return device.platform == 'cpu'
 
 
+# Whether this process has joined others; JAX is asked only then, as to be asked
+# makes it take the devices.
+joined = False
+
+
 def several() -> bool:
   """Whether several processes compute one run, see `posexp.launch.hosts`."""
-  return jax.process_count() > 1
+  return joined and jax.process_count() > 1
 
 
 def looped(device: jax.Device) -> bool:

@@ -1,5 +1,6 @@
 """One run over several processes, against the same run in one."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -15,6 +16,8 @@ from posexp.launch import grid, progress, single, status
 from tests import crash
 
 FILE = """
+import dataclasses
+
 import posexp
 from posexp import schemes
 from tests import small
@@ -29,6 +32,8 @@ def grid():
   yield root.retrofit(
     schemes.RoPE() + schemes.ALiBi(), train=small.train_config(steps=20)
   )
+  # Its batch is split over all devices.
+  yield dataclasses.replace(root, seeds=(7,))
 """
 # Sums over a batch that is split are rounded otherwise: relative to the
 # largest number, after so few steps.
@@ -74,7 +79,12 @@ def start(
 
 def ended(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
   """The exit code of each and what it said."""
-  said = [process.communicate(timeout=240)[0] for process in processes]
+  try:
+    said = [process.communicate(timeout=240)[0] for process in processes]
+  finally:
+    for process in processes:
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
   return [
     (process.returncode, text)
     for process, text in zip(processes, said, strict=True)
@@ -123,7 +133,8 @@ def test_numbers_are_those_of_one_process(shared, alone):
   for run in grid.read(path).runs:
     here, there = (records.whole(w, run.digest) for w in (alone, workdir))
     assert here['device']['mesh'] == {'seed': 2, 'data': 1}
-    assert there['device']['mesh'] == {'seed': 2, 'data': 4}
+    seeds = len(run.seeds)
+    assert there['device']['mesh'] == {'seed': seeds, 'data': 8 // seeds}
     assert there['device']['processes'] == 2
     assert here['examples'] == there['examples']
     assert close(here['losses'], there['losses'])
@@ -205,6 +216,7 @@ def test_processes_that_cannot_share_a_run_say_why(tmp_path):
   [
     (['--process=1'], 'give --coordinator=HOST:PORT of the first, too'),
     (['--coordinator=a:1', '--process=1'], 'needs --processes'),
+    (['--coordinator=a'], 'must be HOST:PORT of the first process, or auto'),
     (
       ['--coordinator=a:1', '--process=2', '--processes=2'],
       '--process must be from 0 to 1 of --processes=2, got 2',

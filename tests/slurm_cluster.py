@@ -99,7 +99,9 @@ def hosts(file: pathlib.Path, workdir: pathlib.Path) -> None:
   """Some runs of a grid, each by two processes that SLURM starts."""
   command = [sys.executable, '-m', 'posexp', 'run', str(file), crash.ONLY]
   command += [f'--workdir={workdir}', '--coordinator=auto']
-  subprocess.run(['srun', '--ntasks=2', '--overcommit', *command], check=True)
+  subprocess.run(
+    ['srun', '--ntasks=2', '--overcommit', *command], check=True, timeout=600
+  )
   found = records.read_all(workdir)
   by = {record['device']['processes'] for record in found}
   if len(found) != 3 or by != {2}:

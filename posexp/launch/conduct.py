@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -104,6 +105,11 @@ class Hands(NamedTuple):
         'leave out --workers and --executor'
       )
     if self.coordinator not in (None, hosts.AUTO):
+      if not re.fullmatch(r'.+:\d+', self.coordinator):
+        raise ValueError(
+          '--coordinator must be HOST:PORT of the first process, or auto, got '
+          f'{self.coordinator!r}'
+        )
       if self.processes is None or self.process is None:
         raise ValueError(
           f'--coordinator={self.coordinator} needs --processes, how many there '
@@ -142,11 +148,7 @@ def check(
   """Raises a ValueError, one sentence, for runs that cannot be computed."""
   hosts.check(runs)
   if hands.local:  # Others know best what memory they have.
-
-    def work():
-      grid.check(runs, workdir, hands.workers)
-      return ''
-
+    work = lambda: grid.check(runs, workdir, hands.workers)
     together.same(work, 'the grid')
 
 

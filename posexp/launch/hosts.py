@@ -7,6 +7,8 @@ its part of a checkpoint. See `posexp.launch.together` for what all agree on.
 
 import os
 import pathlib
+import sys
+from collections import Counter
 from collections.abc import Sequence
 
 import jax
@@ -35,13 +37,14 @@ def join(address: str, processes: int | None, process: int | None) -> None:
     ValueError: one sentence, if they cannot come together.
   """
   try:
-    jax.distributed.initialize(
-      None if address == AUTO else address,
-      processes,
-      process,
-      heartbeat_timeout_seconds=HEARTBEAT,
-      shutdown_timeout_seconds=HEARTBEAT,
-    )
+    with stop.kept():
+      jax.distributed.initialize(
+        None if address == AUTO else address,
+        processes,
+        process,
+        heartbeat_timeout_seconds=HEARTBEAT,
+        shutdown_timeout_seconds=HEARTBEAT,
+      )
   except (RuntimeError, ValueError) as error:
     said = str(error).strip().splitlines() or [type(error).__name__]
     raise ValueError(
@@ -49,12 +52,19 @@ def join(address: str, processes: int | None, process: int | None) -> None:
       f'({said[0][:200]}): start the same command on every host, each with a '
       '--process of its own, and give a host:port of the first that all reach'
     ) from None
+  sharding.joined = True
 
 
 def check(runs: Sequence[config.Run]) -> None:
   """Raises a ValueError, one sentence, for what processes cannot share."""
   if not sharding.several():
     return
+  devices = Counter(device.process_index for device in jax.devices())
+  if len(set(devices.values())) > 1:
+    raise ValueError(
+      f'the processes have {", ".join(map(str, devices.values()))} devices: '
+      'give each the same number (on a CPU JAX_NUM_CPU_DEVICES says how many)'
+    )
   plan = ' '.join(run.digest for run in runs)
   together.same(lambda: plan, 'the grid')
   for run in runs:
@@ -80,8 +90,13 @@ class Others:
     self._number = {run.digest: n for n, run in enumerate(runs)}
 
   def wait(self) -> None:
-    """Tells them that there is nothing to do as yet."""
-    self._tell(WAIT)
+    """Tells them that there is nothing to do as yet.
+
+    Raises:
+      together.Left: if one of them was asked to stop.
+    """
+    if number := self._tell(WAIT):
+      raise together.Left(number)
 
   def compute(
     self,
@@ -113,11 +128,14 @@ class Others:
 
   def _tell(
     self, what: int, number: int = 0, runs: Sequence[config.Run] = ()
-  ) -> None:
-    if sharding.several():
-      wanted_N = np.zeros(len(self._number), np.int32)
-      wanted_N[[self._number[run.digest] for run in runs]] = 1
-      together.exchange([what, number, *wanted_N])
+  ) -> int:
+    """The signal that asks one of them to stop, 0 if none."""
+    if not sharding.several():
+      return 0
+    wanted_N = np.zeros(len(self._number), np.int32)
+    wanted_N[[self._number[run.digest] for run in runs]] = 1
+    every = together.exchange([stop.asked(), what, number, *wanted_N])
+    return int(every[:, 0].max())
 
 
 class _Quiet(progress.Progress):
@@ -132,10 +150,12 @@ class _Quiet(progress.Progress):
 
 def follow(runs: Sequence[config.Run], workdir: pathlib.Path) -> int:
   """Computes what the first process says until it is done; its exit code."""
-  listening = np.zeros(2 + len(runs), np.int32)
-  with stop.noted(), _Quiet(1.0, pathlib.Path(os.devnull)) as tell:
+  nothing = [0] * (2 + len(runs))
+  devnull = pathlib.Path(os.devnull)
+  with stop.noted(), _Quiet(1.0, devnull, live=False) as tell:
     while True:
-      what, number, *wanted = together.exchange(listening)[0].tolist()
+      every = together.exchange([stop.asked(), *nothing])
+      _, what, number, *wanted = every[0].tolist()
       if what == END:
         jax.distributed.shutdown()
         return number
@@ -148,5 +168,11 @@ def follow(runs: Sequence[config.Run], workdir: pathlib.Path) -> int:
           single.trained(mine, workdir, tell, beside)
         else:
           single.compute(mine[0], workdir, tell, beside)
-      except (Exception, together.Left):
-        continue  # All have the same error, and the first deals with it.
+      except together.Left:
+        continue
+      except Exception as error:
+        # The first has it too, and deals with it, or only knows of it.
+        if isinstance(error, together.Apart) and error.__cause__:
+          print(
+            f'posexp: process {jax.process_index()}: {error}', file=sys.stderr
+          )

@@ -19,6 +19,7 @@ from posexp.launch import (
   progress,
   single,
   stop,
+  together,
   training,
 )
 
@@ -255,6 +256,8 @@ class _Here:
             mine[mate] = other
       if len(mine) == 1:
         return
+      # In the order of the plan, which other processes of this run have.
+      mine = {mate: mine[mate] for mate in self._pack(run) if mate in mine}
       for mate, own in mine.items():
         # Should the process die, each is tried alone before it is to blame.
         own.say(launch=self.launch.name, name=mate.name, attempt=0)
@@ -313,6 +316,10 @@ def _foreseen(error: Exception) -> bool:
 
   Libraries and schemes of a user's own raise ValueErrors too.
   """
+  if isinstance(error, together.Apart):
+    if error.__cause__ is None:  # Not the same everywhere, perhaps not yet.
+      return False
+    error = error.__cause__  # type: ignore[assignment]
   frames = traceback.extract_tb(error.__traceback__)
   mine = pathlib.Path(__file__).parents[1]
   raised = pathlib.Path(frames[-1].filename) if frames else mine

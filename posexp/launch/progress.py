@@ -29,7 +29,9 @@ class Progress:
     path: the log file, appended to.
   """
 
-  def __init__(self, total: float, path: pathlib.Path):
+  def __init__(
+    self, total: float, path: pathlib.Path, live: bool | None = None
+  ):
     self.path = path
     self.total = max(total, 1.0)
     self.done = 0.0
@@ -39,7 +41,9 @@ class Progress:
     self._label = ''
     self._claims: tuple[claims.Claim, ...] = ()
     self._effort = self._before = 0.0
-    self._live = sys.stderr.isatty() or 'ipykernel' in sys.modules
+    self._live = live
+    if live is None:  # Wherever somebody can see it.
+      self._live = sys.stderr.isatty() or 'ipykernel' in sys.modules
     self._bar = tqdm.auto.tqdm(
       total=100.0,
       disable=not self._live,

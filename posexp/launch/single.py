@@ -32,6 +32,8 @@ Looks = dict[str, list[dict[str, Any]]]
 Computed = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 CONFIG = 'config.json'
+# Seconds until a file that one host wrote is seen by another.
+PATIENCE = 90.0
 
 
 def weights(
@@ -81,8 +83,7 @@ def _computed(
   """All that is kept of a run."""
   start = time.monotonic()
   on = sharding.mesh(len(run.seeds), run.train.batch)
-  _prepared([run], workdir)
-  parent = _parent(run, workdir, tell)
+  parents = _prepared([run], workdir, tell)
   if run.train.steps:
     (trained,) = training.trained([run], workdir, tell, beside)
   else:
@@ -92,6 +93,7 @@ def _computed(
   trained.seconds['evaluate'] = time.monotonic() - begun
   before = beside.seconds.get('train', 0.0)
   trained.seconds['total'] = time.monotonic() - start + before
+  parent = parents[0] if parents else None
   return _record(run, parent, on, trained, results, looks), arrays
 
 
@@ -104,7 +106,7 @@ def trained(
   """Trains runs of one stem at once, in every process that they have."""
 
   def work():
-    _prepared(runs, workdir)
+    _prepared(runs, workdir, tell)
     return training.trained(runs, workdir, tell, beside)
 
   return together.alike(work)
@@ -129,23 +131,51 @@ def _keep(
   )
 
 
-def _prepared(runs: Sequence[config.Run], workdir: pathlib.Path) -> None:
+def _prepared(
+  runs: Sequence[config.Run], workdir: pathlib.Path, tell: progress.Progress
+) -> list[dict[str, Any] | None]:
   """Makes runs' directories; tells before any training what cannot be.
+
+  Returns:
+    The records of the runs' parents, in the first process.
 
   Raises:
     ValueError: one sentence, of too little memory, a damaged set, or processes
       that have not the same work directory.
   """
-  together.same(
-    lambda: ' '.join(prepare(run, workdir) for run in runs), 'evaluation data'
-  )
-  directories = [records.run_directory(workdir, run.digest) for run in runs]
-  there = lambda: str([(one / CONFIG).exists() for one in directories])
-  together.same(there, f'the work directory {workdir}')
+  parents: list[dict[str, Any] | None] = []
+
+  def work():
+    found = ' '.join(prepare(run, workdir) for run in runs)
+    if together.first():
+      parents.extend(_parent(run, workdir, tell) for run in runs)
+    return found
+
+  together.same(work, 'evaluation data')
+  together.same(lambda: _seen(runs, workdir), f'the work directory {workdir}')
+  return parents
+
+
+def _seen(runs: Sequence[config.Run], workdir: pathlib.Path) -> str:
+  """Whether this process sees what the first one wrote of runs.
+
+  A file system of several hosts may take its time.
+  """
+  until = time.monotonic() + PATIENCE
+  for run in runs:
+    path = records.run_directory(workdir, run.digest) / CONFIG
+    while not path.exists():
+      if time.monotonic() > until:
+        return f'no {path}'
+      time.sleep(0.5)
+  return 'all'
 
 
 def prepare(run: config.Run, workdir: pathlib.Path) -> str:
-  """Makes a run's directory; the digests of what it will be evaluated on."""
+  """Makes a run's directory; what it will be evaluated on, by digests.
+
+  Which are for other processes: empty where there are none.
+  """
   directory = records.run_directory(workdir, run.digest)
   if together.first():
     directory.mkdir(parents=True, exist_ok=True)
@@ -154,7 +184,11 @@ def prepare(run: config.Run, workdir: pathlib.Path) -> str:
     files.put(directory / CONFIG, body, over=True)
   on = sharding.mesh(len(run.seeds), run.train.batch)
   _evaluator(run, on).check()
-  return ' '.join(_examples(run).values())
+  if sharding.several():
+    return ' '.join(_examples(run).values())
+  for n in run.lengths:
+    evaluate.examples(run.task, n, run.evaluate.number(n))
+  return ''
 
 
 def _examples(run: config.Run) -> dict[str, str]:

@@ -18,8 +18,9 @@ from orbax.checkpoint import multihost
 from posexp import options, sharding
 from posexp.launch import stop
 
-# Seconds that a process which failed waits for the others to fail alike.
-ALIKE = 20
+# Seconds that a process which failed waits for the others to fail alike: they
+# may be slower to compile. One that died is missed sooner, by its heartbeat.
+ALIKE = 120
 
 # How often all have failed alike: no barrier has the name of another.
 _failed = 0
@@ -35,7 +36,7 @@ class Left(stop.Stopped):
 
 def first() -> bool:
   """Whether this is the process that leads, and writes what is written once."""
-  return jax.process_index() == 0
+  return not sharding.several() or jax.process_index() == 0
 
 
 def exchange(mine: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -62,11 +63,11 @@ def obey() -> None:
     raise Left(number)
 
 
-def same(work: Callable[[], str], what: str) -> None:
+def same(work: Callable[[], str | None], what: str) -> None:
   """Does in every process what must come out the same, before they compute.
 
   Args:
-    work: gives what it came to, in words that are compared.
+    work: gives what it came to, in words that are compared, if anything.
     what: that is, in words for people.
 
   Raises:
@@ -78,7 +79,7 @@ def same(work: Callable[[], str], what: str) -> None:
     return
   found, failure = '', None
   try:
-    found = work()
+    found = work() or ''
   except Exception as error:
     failure = error
   digest = hashlib.sha256(found.encode()).digest()[:16]
@@ -100,8 +101,8 @@ def alike(work: Callable[[], Any]) -> Any:
   """Does in every process what fails in all of them, or ends this one.
 
   All raise what they agreed on, and an error that all have, such as one of a
-  scheme as it is compiled. Were it this process alone that failed, the others
-  would wait for it for ever.
+  scheme as it is compiled. Were it this process alone that failed, or was asked
+  twice to stop, the others would wait for it for ever.
   """
   global _failed
   if not sharding.several():
@@ -126,7 +127,8 @@ def alike(work: Callable[[], Any]) -> Any:
 
 def lost(error: BaseException) -> NoReturn:
   """Ends this process at once, as nobody waits for the others any more."""
-  traceback.print_exception(error)
+  if not isinstance(error, stop.Stopped):
+    traceback.print_exception(error)
   said = str(error).strip().splitlines() or [type(error).__name__]
   print(
     f'posexp: process {jax.process_index()} of {jax.process_count()} cannot go '
@@ -135,4 +137,4 @@ def lost(error: BaseException) -> NoReturn:
     file=sys.stderr,
     flush=True,
   )
-  os._exit(options.FAILED)
+  os._exit(getattr(error, 'code', options.FAILED))

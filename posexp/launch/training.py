@@ -93,7 +93,7 @@ def trained(
 
   def begin():
     rows.extend(_begun(run, workdir, on, tell) for run in runs)
-    return ' '.join(str(row.step) for row in rows)
+    return ' '.join(f'{row.run.digest} {row.step}' for row in rows)
 
   together.same(begin, f'what is saved under {workdir}')
   if not beside.seconds:  # They are counted already.
@@ -222,8 +222,13 @@ def _advance(
 
 def _keep(rows: Sequence[_Row], step: int, state: Any) -> None:
   """Writes a checkpoint of each; of one that has all devices, where it is."""
+  last = rows[0]
+  own = sharding.several() and len(state.diverged_S) == len(last.run.seeds)
+  if own and step < last.run.train.steps:
+    last.step = step
+    last.save(state)
+    return
   whole = sharding.fetch(state)
-  own = sharding.several() and len(whole.diverged_S) == len(rows[0].run.seeds)
   for n, row in enumerate(rows):
     seeds = len(row.run.seeds)
     mine = slice(n * seeds, (n + 1) * seeds)
