@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from posexp import cli, records
-from posexp.launch import grid, progress, single, status
+from posexp.launch import grid, hosts, progress, single, status
 from tests import crash
 
 FILE = """
@@ -209,6 +209,17 @@ def test_processes_that_cannot_share_a_run_say_why(tmp_path):
     assert code == 2
     assert 'can be spread over 1 of 3 devices' in said
     assert 'seeds (now 2) or a batch (now 7)' in said
+
+
+def test_a_first_process_that_never_comes_is_a_sentence(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(hosts, 'PATIENCE', 0.1)
+  flags = '--coordinator=localhost:1', '--processes=2', '--process=1'
+  assert cli.main(['posexp', 'run', str(file(tmp_path)), *flags]) == 2
+  said = capsys.readouterr().err
+  assert 'no process listens at --coordinator=localhost:1' in said
+  assert 'start the same command with --process=0 there' in said
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ its part of a checkpoint. See `posexp.launch.together` for what all agree on.
 
 import os
 import pathlib
+import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -23,6 +25,8 @@ WAIT, COMPUTE, TRAIN, END = range(4)
 AUTO = 'auto'
 # Seconds after which the others take a silent process for dead, and end.
 HEARTBEAT = 30
+# Seconds that the others wait for the first to start.
+PATIENCE = 240.0
 
 
 def join(address: str, processes: int | None, process: int | None) -> None:
@@ -36,6 +40,8 @@ def join(address: str, processes: int | None, process: int | None) -> None:
   Raises:
     ValueError: one sentence, if they cannot come together.
   """
+  if address != AUTO and process:
+    _reach(address)
   try:
     with stop.kept():
       jax.distributed.initialize(
@@ -53,6 +59,24 @@ def join(address: str, processes: int | None, process: int | None) -> None:
       '--process of its own, and give a host:port of the first that all reach'
     ) from None
   sharding.joined = True
+
+
+def _reach(address: str) -> None:
+  """Waits until the first process listens, which JAX would not survive."""
+  host, _, port = address.rpartition(':')
+  until = time.monotonic() + PATIENCE
+  while True:
+    try:
+      socket.create_connection((host, int(port)), timeout=5).close()
+      return
+    except OSError as error:
+      if time.monotonic() > until:
+        raise ValueError(
+          f'no process listens at --coordinator={address} after '
+          f'{PATIENCE:.0f} s ({error}): start the same command with '
+          '--process=0 there, and give an address that this host reaches'
+        ) from None
+    time.sleep(0.5)
 
 
 def check(runs: Sequence[config.Run]) -> None:
