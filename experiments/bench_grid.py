@@ -2,8 +2,8 @@
 
 In place of training, each run writes a record like that of a real one: three
 seeds, four lengths, losses, diagnostics. So what is timed is planning, claims,
-records and tables. The aim, which is not reached yet, is that of a person who
-waits: 10,000 finished runs skipped in 5 s, and their table there in 3 s.
+records and tables. The aim is that of a person who waits: 10,000 finished runs
+skipped in 5 s, and their table there in 3 s.
 
 Command: python experiments/bench_grid.py
 """

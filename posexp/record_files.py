@@ -107,14 +107,14 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
     Damaged: naming the file, if it is truncated, changed or not this run's.
   """
   path = run_directory(workdir, digest) / 'record.json'
-  if not path.exists():
-    return None
   again = 'it is left there; move it away to run that configuration again'
   try:
     content = path.read_bytes()
     record = json.loads(content)
     said = record.pop('checksum')
     mine, form = record['digest'], record['format']
+  except FileNotFoundError:
+    return None
   except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
     raise Damaged(
       f'record {path} cannot be read ({type(error).__name__}: {error}): {again}'
