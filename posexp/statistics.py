@@ -92,7 +92,7 @@ def interval(
   >>> interval([0.9])
   Interval(mean=0.9, low=nan, high=nan, n=1)
   """
-  _check_confidence(confidence)
+  check_confidence(confidence)
   array = np.asarray(list(values), np.float64)
   n = array.size
   mean = float(array.mean()) if n else math.nan
@@ -176,7 +176,7 @@ def median(values: Iterable[float], confidence: float = 0.95) -> Median:
   >>> median([1.1, 1.0, 1.2, 0.9, 1.0])
   Median(median=1.0, low=nan, high=nan, n=5)
   """
-  _check_confidence(confidence)
+  check_confidence(confidence)
   array = np.sort(np.asarray(list(values), np.float64))
   n = array.size
   middle = float(np.median(array)) if n else math.nan
@@ -189,7 +189,8 @@ def median(values: Iterable[float], confidence: float = 0.95) -> Median:
   return Median(middle, float(array[k]), float(array[n - 1 - k]), n)
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+  """Raises a ValueError unless a confidence lies between 0 and 1."""
   if not 0 < confidence < 1:
     raise ValueError(
       f'confidence must lie between 0 and 1, got {confidence}: 0.95 is 95 %'
