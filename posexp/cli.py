@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from posexp import component, inform
+from posexp import component, inform, reading
 from posexp.launch import stop
 from posexp.options import (
   BAD_INPUT,
@@ -30,8 +30,6 @@ ELSEWHERE = (
   'command without --executor, where the answers are to be served, times it '
   'and writes the memo anew'
 )
-# To the top of a terminal that is empty then.
-CLEAR = '\x1b[H\x1b[2J'
 
 
 def entry_point() -> None:
@@ -95,10 +93,21 @@ def run(words: list[str]) -> int:
   if FLAGS.only:
     runs = grid.select(runs, FLAGS.only)
   workdir = pathlib.Path(FLAGS.workdir or f'runs/{pathlib.Path(file).stem}')
+  _outlook(runs, workdir)
   code = _execute(runs, workdir)
   if code in ENDED and not FLAGS.dry_run:
     _present(experiment.module, runs, workdir)
   return code
+
+
+def _outlook(runs, workdir: pathlib.Path) -> None:
+  """Says what so many seeds can show, while more can still be asked for."""
+  from posexp import comparisons, records
+  from posexp.launch import together
+
+  missing = [r for r in runs if not records.finished(workdir, r.digest)]
+  if missing and together.first():
+    print(comparisons.planned(runs), file=sys.stderr)
 
 
 def _study(planned, file: str) -> int:
@@ -222,30 +231,6 @@ def _execute(runs, workdir: pathlib.Path) -> int:
   return conduct.conduct(runs, workdir, launch, _hands())
 
 
-def show(words: list[str]) -> int:
-  """Prints the results under a work directory."""
-  from posexp import records, tables
-
-  (workdir,) = exactly(words, ['WORKDIR'], 'show')
-  print(tables.text(records.load(workdir)))
-  return 0
-
-
-def show_status(words: list[str]) -> int:
-  """Prints what became of the runs of a work directory so far."""
-  from posexp.launch import status
-
-  (workdir,) = exactly(words, ['WORKDIR'], 'status')
-  try:
-    for text in status.followed(workdir) if FLAGS.follow else ():
-      print(f'{CLEAR if sys.stdout.isatty() else ""}{text}', flush=True)
-  except KeyboardInterrupt:
-    return INTERRUPTED
-  if not FLAGS.follow:
-    print(status.text(workdir))
-  return 0
-
-
 def bench(words: list[str]) -> int:
   """Prints the speed of a training step of each scheme."""
   from posexp import bench as bench_lib
@@ -318,8 +303,10 @@ def data(words: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'run': run,
   'evaluate': evaluate,
-  'show': show,
-  'status': show_status,
+  'show': reading.show,
+  'compare': reading.compare,
+  'report': reading.report,
+  'status': reading.status,
   'memo': write_memo,
   'bench': bench,
   'measure': measure_costs,

@@ -7,6 +7,7 @@ one family, corrected by Holm's method, so that the chance of any false claim
 in it is at most 5 %. What is not claimed is a tie, and is shown as one.
 """
 
+import functools
 import itertools
 import math
 import textwrap
@@ -157,6 +158,39 @@ def _tested(d_N: np.ndarray, finest: float) -> dict[str, float]:
   return {'effect': effect, 'error': error, 'p': p}
 
 
+def text(compared: pd.DataFrame) -> str:
+  """What `pairs` found, for a terminal: what is claimed, then the ties."""
+  if compared.empty:
+    return 'nothing to compare: fewer than two runs of a question are admitted'
+  lines = []
+  for key, group in compared.groupby([*QUESTION, 'length'], sort=False):
+    task, trained, length = key
+    lines.append(f'{task}, trained at {trained}, at {length} tokens')
+    claimed = group[group['claimed']]
+    lines += [f'  {claim(row)}' for _, row in claimed.iterrows()]
+    ties = len(group) - len(claimed)
+    lines.append(f'  {ties} of {len(group)} pairs are ties')
+  lines.append(
+    '[interval], p: paired t tests over seeds, Holm’s correction over all '
+    'pairs and lengths of a task, 5 %'
+  )
+  return '\n'.join(lines)
+
+
+def claim(row: pd.Series) -> str:
+  """A claimed difference in accuracy, told from the better run's side."""
+  one, other = row['label'], row['against']
+  low, high = row['low'], row['high']
+  if row['effect'] < 0:
+    one, other, low, high = other, one, -high, -low
+  return (
+    f'{one} is right more often than {other}, by '
+    f'{100 * abs(row["effect"]):.1f} points [{100 * low:.1f}, '
+    f'{100 * high:.1f}], p = {row["holm"]:.2g} after correction, '
+    f'{row["n"]} seeds'
+  )
+
+
 def ranks(compared: pd.DataFrame) -> pd.DataFrame:
   """How many runs are shown to be better than each, plus one, by length.
 
@@ -185,6 +219,7 @@ def ranks(compared: pd.DataFrame) -> pd.DataFrame:
   return pd.DataFrame(rows, columns=[*keys, 'digest', 'rank', 'tied'])
 
 
+@functools.lru_cache
 def detectable(
   n: int, comparisons: int, *, power: float = POWER, alpha: float = ALPHA
 ) -> float:
@@ -242,20 +277,19 @@ def outlook(question: str, runs: int, lengths: int, seeds: int) -> str:
   times = lambda n, what: f'{n} {what}{"s" * (n > 1)}'
   more = [n for n in MORE_SEEDS if n > seeds][:3]
   each = [f'{detectable(n, many):.1f}' for n in more]
-  text = f'Of {_and(map(str, more))} seeds: {_and(each)}.' if more else ''
+  others = f'{_and(map(str, more))} seeds' if more else ''
   if seeds < 2:
-    text = 'One seed shows nothing, as it has no interval. ' + text
-    text = text.replace(
-      'Of',
-      'What more are likely to show, in standard deviations over seeds, of',
-      1,
+    text = (
+      'One seed shows nothing, as it has no interval. In standard deviations '
+      f'over seeds, {others} are likely to show a difference of {_and(each)}.'
     )
   else:
     least = detectable(seeds, many)
     text = (
       f'{seeds} seeds are likely to show a difference of {least:.1f} standard '
       f'deviations over seeds: {5 * least:.0f} points where seeds differ by 5'
-      f'{", more than there are" * (5 * least > 100)}. {text}'
+      f'{", more than there are" * (5 * least > 100)}.'
+      + (f' Of {others}: {_and(each)}.' if more else '')
     )
   head = (
     f'{question}: {times(many, "comparison")} ({times(runs, "run")} at '

@@ -20,6 +20,9 @@ HELP = """posexp: controlled experiments on position in transformers.
   posexp memo WORKDIR    the decision that the study in a work directory comes
                          to, by written rules: an answer, and a memo with all
                          numbers, as Markdown and as HTML
+  posexp report WORKDIR  the results on one page, with figures, tables, and what
+                         can be claimed: WORKDIR/report.html (or --output=FILE)
+  posexp compare WORKDIR which runs differ, by paired tests over seeds
   posexp bench           tokens per second of a training step, scheme by scheme
   posexp measure [SCHEME...]
                          time and memory of schemes side by side: a training
@@ -133,7 +136,7 @@ flags.DEFINE_integer('target', None, 'in tokens', flag_values=FLAGS)
 flags.DEFINE_integer('heads', 4, 'how many', flag_values=FLAGS)
 flags.DEFINE_integer('head_width', 16, 'their size', flag_values=FLAGS)
 flags.DEFINE_string('trained', None, 'a scheme', flag_values=FLAGS)
-flags.DEFINE_string('output', 'runs/explain', 'figures', flag_values=FLAGS)
+flags.DEFINE_string('output', None, 'where to', flag_values=FLAGS)
 flags.DEFINE_string('baseline', 'RoPE()', 'a scheme', flag_values=FLAGS)
 flags.DEFINE_list(
   'what', 'train,prefill,decode', 'is measured', flag_values=FLAGS

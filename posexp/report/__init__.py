@@ -1,0 +1,1 @@
+"""`posexp report`: the results of a work directory on one page."""
