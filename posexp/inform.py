@@ -18,7 +18,7 @@ def explain(words: list[str]) -> int:
     heads=FLAGS.heads,
     head_width=FLAGS.head_width,
   )
-  output = pathlib.Path(FLAGS.output)
+  output = pathlib.Path(FLAGS.output or 'runs/explain')
   writable(output, '--output')
   print(explain_tables.text(found))
   for path in explain_figures.save(found, output):
