@@ -93,8 +93,7 @@ def run(words: list[str]) -> int:
   if FLAGS.only:
     runs = grid.select(runs, FLAGS.only)
   workdir = pathlib.Path(FLAGS.workdir or f'runs/{pathlib.Path(file).stem}')
-  _outlook(runs, workdir)
-  code = _execute(runs, workdir)
+  code = _execute(runs, workdir, before=lambda: _outlook(runs, workdir))
   if code in ENDED and not FLAGS.dry_run:
     _present(experiment.module, runs, workdir)
   return code
@@ -217,16 +216,26 @@ def _hands():
   )
 
 
-def _execute(runs, workdir: pathlib.Path) -> int:
-  """Computes what is missing of the runs, or says what it would take."""
+def _execute(
+  runs, workdir: pathlib.Path, before: Callable[[], None] = lambda: None
+) -> int:
+  """Computes what is missing of the runs, or says what it would take.
+
+  Args:
+    runs: of one grid.
+    workdir: where their records go.
+    before: called when nothing speaks against them.
+  """
   from posexp.launch import conduct, grid, local, together
 
   conduct.check(runs, workdir, _hands())
+  if not FLAGS.dry_run:
+    together.same(lambda: writable(workdir), 'the work directory')
+  before()
   if FLAGS.dry_run:
     if together.first():
       print(grid.estimate(runs))
     return 0
-  together.same(lambda: writable(workdir), 'the work directory')
   launch = local.Launch(retries=FLAGS.retries)
   return conduct.conduct(runs, workdir, launch, _hands())
 

@@ -113,7 +113,7 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
     record = json.loads(content)
     said = record.pop('checksum')
     mine, form = record['digest'], record['format']
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     return None
   except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
     raise Damaged(
