@@ -213,6 +213,7 @@ def _hands():
     FLAGS.coordinator,
     FLAGS.processes,
     FLAGS.process,
+    tuple(FLAGS.track),
   )
 
 
@@ -314,7 +315,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'evaluate': evaluate,
   'show': reading.show,
   'compare': reading.compare,
+  'export': reading.export,
   'report': reading.report,
+  'figures': reading.figures,
   'status': reading.status,
   'memo': write_memo,
   'bench': bench,

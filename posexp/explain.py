@@ -6,77 +6,18 @@ None. Distances are in tokens, seen by the last of the target tokens.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posexp import blockwise, component, explain_rotations, schemes
+from posexp.explain_records import Content, Explanation, Stairs
 
 # Longer targets are sampled: so many pairs of neighbouring distances.
 EVERY, SAMPLED, LONGEST = 512, 160, 2**20
 # Numbers in one array of rotated keys.
 CHUNK = 2**21
-
-
-class Stairs(NamedTuple):
-  """A table of buckets filled with ALiBi's bias at each first distance."""
-
-  name: str
-  bucket_N: np.ndarray
-  filled_HxN: np.ndarray
-  alibi_HxN: np.ndarray
-
-
-class Content(NamedTuple):
-  """What distance does to q.k, at distances n of at least 1.
-
-  Attributes:
-    score_N: the mean q.k of two equal tokens over that at distance 0.
-    change_N: rms over contents of q.k at n less at n - 1, over the rms of q.k.
-    plain_N: the same without scaling; None where nothing is scaled.
-  """
-
-  score_N: np.ndarray
-  change_N: np.ndarray
-  plain_N: np.ndarray | None
-
-
-class Explanation(NamedTuple):
-  """All that `posexp explain` shows.
-
-  Attributes:
-    scheme: with its numbers resolved, as it is used at the target.
-    train_length: in tokens.
-    target: in tokens.
-    notes: sentences on what is, or cannot be, shown.
-    distance_N: n = 1, 2, ..., target - 1, sampled if these are many.
-    rotations: one for each rotation inside the scheme.
-    bias_HxT: of each head at distances 0 to target - 1, in nats.
-    stairs: for each table of buckets inside the scheme.
-    content: None where distance leaves q.k alone.
-    similarity_T: p_i.p_j / p_i.p_i of what is added to the input.
-  """
-
-  scheme: schemes.Scheme
-  train_length: int
-  target: int
-  notes: tuple[str, ...]
-  distance_N: np.ndarray
-  rotations: tuple[explain_rotations.Rotation, ...]
-  bias_HxT: np.ndarray | None
-  stairs: tuple[Stairs, ...]
-  content: Content | None
-  similarity_T: np.ndarray | None
-
-  @property
-  def step_HxN(self) -> np.ndarray | None:
-    """How much the bias changes from n - 1 to n, in nats."""
-    if self.bias_HxT is None:
-      return None
-    n = self.distance_N
-    return np.abs(self.bias_HxT[:, n] - self.bias_HxT[:, n - 1])
 
 
 def explain(

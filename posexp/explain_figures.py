@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import axes, figure, lines, ticker
 from matplotlib.backends import backend_agg
 
-from posexp import explain, figures
+from posexp import explain_records, figures
 
 # In inches: the title, a panel, its name above, its labels and the legend
 # below, and what is beside it.
@@ -25,19 +25,24 @@ UNSCALED: dict[str, Any] = {
   'linewidth': 1.0,
 }
 
-Panel = Callable[[axes.Axes, explain.Explanation], None]
+Panel = Callable[[axes.Axes, explain_records.Explanation], None]
 
 
 def save(
-  found: explain.Explanation, directory: str | os.PathLike
+  found: explain_records.Explanation, directory: str | os.PathLike
 ) -> list[pathlib.Path]:
   """Writes the figure as PNG and PDF, named after the scheme: their paths."""
-  words = re.sub(r'[^A-Za-z0-9.]+', '_', str(found.scheme)).strip('_')
   drawn = draw(found)
-  return [] if drawn is None else figures.save(drawn, directory, words[:80])
+  return [] if drawn is None else figures.save(drawn, directory, name(found))
 
 
-def draw(found: explain.Explanation) -> figure.Figure | None:
+def name(found: explain_records.Explanation) -> str:
+  """What files of an explanation are called."""
+  words = re.sub(r'[^A-Za-z0-9.]+', '_', str(found.scheme)).strip('_')
+  return words[:80]
+
+
+def draw(found: explain_records.Explanation) -> figure.Figure | None:
   """The figure of `save`, unsaved; None where a scheme does nothing."""
   panels = _panels(found)
   if not panels:
@@ -65,7 +70,7 @@ def draw(found: explain.Explanation) -> figure.Figure | None:
   return drawn
 
 
-def _panels(found: explain.Explanation) -> list[Panel]:
+def _panels(found: explain_records.Explanation) -> list[Panel]:
   """What there is to draw of a scheme."""
   content, biased = found.content is not None, found.bias_HxT is not None
   panels = [periods] * bool(found.rotations) + [resolution] * content
@@ -74,7 +79,7 @@ def _panels(found: explain.Explanation) -> list[Panel]:
   return panels + [score] * (content or found.similarity_T is not None)
 
 
-def periods(panel: axes.Axes, found: explain.Explanation) -> None:
+def periods(panel: axes.Axes, found: explain_records.Explanation) -> None:
   """The period of each pair, before and after scaling."""
   panel.set_yscale('log')
   for place, rotation in enumerate(found.rotations):
@@ -106,7 +111,7 @@ def periods(panel: axes.Axes, found: explain.Explanation) -> None:
   _finish(panel, 'Rotary pairs')
 
 
-def score(panel: axes.Axes, found: explain.Explanation) -> None:
+def score(panel: axes.Axes, found: explain_records.Explanation) -> None:
   """How the score of two equal tokens falls."""
   _axis(panel, found)
   if found.content is not None:
@@ -126,7 +131,7 @@ def score(panel: axes.Axes, found: explain.Explanation) -> None:
   _finish(panel, f'{what} against distance')
 
 
-def bias(panel: axes.Axes, found: explain.Explanation) -> None:
+def bias(panel: axes.Axes, found: explain_records.Explanation) -> None:
   """The bias of each head, and the line that filled stairs sample."""
   assert found.bias_HxT is not None
   _axis(panel, found)
@@ -152,7 +157,7 @@ def bias(panel: axes.Axes, found: explain.Explanation) -> None:
   _finish(panel, 'Bias against distance', extra)
 
 
-def resolution(panel: axes.Axes, found: explain.Explanation) -> None:
+def resolution(panel: axes.Axes, found: explain_records.Explanation) -> None:
   """What neighbours differ by in content."""
   content = found.content
   assert content is not None
@@ -167,7 +172,7 @@ def resolution(panel: axes.Axes, found: explain.Explanation) -> None:
   _finish(panel, 'Resolution of content')
 
 
-def steps(panel: axes.Axes, found: explain.Explanation) -> None:
+def steps(panel: axes.Axes, found: explain_records.Explanation) -> None:
   """What neighbours differ by in bias; nothing where they do not."""
   step_HxN = found.step_HxN
   assert step_HxN is not None
@@ -188,14 +193,14 @@ def steps(panel: axes.Axes, found: explain.Explanation) -> None:
   _finish(panel, title)
 
 
-def _heads(found: explain.Explanation) -> list[tuple[str, int]]:
+def _heads(found: explain_records.Explanation) -> list[tuple[str, int]]:
   assert found.bias_HxT is not None
   count = len(found.bias_HxT)
   some = np.linspace(0, count - 1, min(count, HEADS)).round()
   return list(zip(figures.COLORS, map(int, some)))
 
 
-def _lengths(found: explain.Explanation) -> list[tuple[int, str]]:
+def _lengths(found: explain_records.Explanation) -> list[tuple[int, str]]:
   """The lengths to mark; one name for both where there is no room for two."""
   length, target = found.train_length, found.target
   if target == length:
@@ -205,7 +210,7 @@ def _lengths(found: explain.Explanation) -> list[tuple[int, str]]:
   return [(length, 'trained'), (target, 'target')]
 
 
-def _axis(panel: axes.Axes, found: explain.Explanation) -> None:
+def _axis(panel: axes.Axes, found: explain_records.Explanation) -> None:
   """Distance, with the trained length and the target marked."""
   panel.set_xscale('log', base=2)
   panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f'{x:g}'))

@@ -1,66 +1,14 @@
 """What the scaling of a rotation does to its pairs, in numbers."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posexp import component, schemes
-
-
-class Equality(NamedTuple):
-  """How far a scaled rotation is from the plain one at other positions.
-
-  Each is max |R'(n) x - R(p) x| over normal x, in float32, for p = r_k n.
-
-  Attributes:
-    distance: n, in tokens.
-    own: r_k = theta'_k / theta_k, each pair its own ratio.
-    shared: r_k = 1 / s for all pairs.
-    none: r_k = 1, no transformation.
-  """
-
-  distance: int
-  own: float
-  shared: float
-  none: float
-
-
-class Rotation(NamedTuple):
-  """The pairs of a rotation; periods in tokens, inf where a pair stands.
-
-  Attributes:
-    name: of the scheme that rotates.
-    before_K: 2 pi / theta_k, unscaled.
-    after_K: the same, with the law and the positions of the scheme.
-    factor: s, what law and positions ask for; 1 without a factor.
-    temperature: the factor on the content logits.
-    equalities: at several distances; none where nothing is scaled.
-  """
-
-  name: str
-  before_K: np.ndarray
-  after_K: np.ndarray
-  factor: float
-  temperature: float
-  equalities: tuple[Equality, ...]
-
-  @property
-  def stretch_K(self) -> np.ndarray:
-    """By how much each period is longer than before."""
-    return self.after_K / self.before_K
-
-  @property
-  def scaled(self) -> bool:
-    return not np.allclose(self.stretch_K, 1, rtol=1e-6)
-
-  @property
-  def matched(self) -> bool:
-    """Whether the first pair is as before and the last stretched by s."""
-    ends = self.stretch_K[[0, -1]]
-    return bool(np.allclose(ends, [1, self.factor], rtol=1e-6))
+from posexp.explain_records import Equality, Rotation
 
 
 def rotations(scheme, dims, lengths: tuple[int, int]):

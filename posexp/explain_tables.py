@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from posexp import explain, explain_rotations
+from posexp import explain_records
 
 # Columns of a terminal; rows and heads of a table, the rest left out evenly.
 WIDTH, ROWS, HEADS = 80, 16, 5
@@ -13,7 +13,7 @@ WIDTH, ROWS, HEADS = 80, 16, 5
 Rows = Iterable[Sequence[str]]
 
 
-def text(found: explain.Explanation) -> str:
+def text(found: explain_records.Explanation) -> str:
   """The tables of what a scheme does, one blank line between them."""
   title = (
     f'{found.scheme}, trained at {found.train_length} tokens, target '
@@ -30,7 +30,7 @@ def text(found: explain.Explanation) -> str:
   return '\n\n'.join(blocks)
 
 
-def distances(found: explain.Explanation) -> list[int]:
+def distances(found: explain_records.Explanation) -> list[int]:
   """Distances worth a row: powers of two, and both sides of the lengths."""
   length, target = found.train_length, found.target
   fixed = {1, length // 2, length - 1, length, target // 2, target - 1}
@@ -45,7 +45,7 @@ def distances(found: explain.Explanation) -> list[int]:
 
 
 def _rotation(
-  found: explain.Explanation, rotation: explain_rotations.Rotation
+  found: explain_records.Explanation, rotation: explain_records.Rotation
 ) -> list[str]:
   """The periods of a rotation, and what its scaling keeps."""
   length, target = found.train_length, found.target
@@ -78,7 +78,7 @@ def _rotation(
   return blocks + (_scaling(rotation) if rotation.scaled else [])
 
 
-def _scaling(rotation: explain_rotations.Rotation) -> list[str]:
+def _scaling(rotation: explain_records.Rotation) -> list[str]:
   """The period-matching constraint, and the rotation at other angles."""
   first, last = rotation.stretch_K[[0, -1]]
   factor = rotation.factor
@@ -103,7 +103,9 @@ def _scaling(rotation: explain_rotations.Rotation) -> list[str]:
   return ['\n'.join(_wrap(constraint)), '\n'.join([*same, *_table(rows)])]
 
 
-def _stairs(found: explain.Explanation, stairs: explain.Stairs) -> str:
+def _stairs(
+  found: explain_records.Explanation, stairs: explain_records.Stairs
+) -> str:
   """A filled table beside the line that it samples."""
   title = (
     f'{stairs.name} filled with ALiBi at the first distance of each bucket, '
@@ -118,7 +120,7 @@ def _stairs(found: explain.Explanation, stairs: explain.Stairs) -> str:
   return '\n'.join([*_wrap(title), *_table(rows)])
 
 
-def _score(found: explain.Explanation) -> list[str]:
+def _score(found: explain_records.Explanation) -> list[str]:
   """What falls with distance: content, biases, what is added to inputs."""
   n = np.array(distances(found))
   columns: list[tuple[str, np.ndarray]] = []
@@ -144,7 +146,7 @@ def _score(found: explain.Explanation) -> list[str]:
   return ['\n'.join([*_wrap(title), *_table([head, *rows])])]
 
 
-def _resolution(found: explain.Explanation) -> list[str]:
+def _resolution(found: explain_records.Explanation) -> list[str]:
   """What tells two neighbours apart, near and far."""
   length, target = found.train_length, found.target
   asked = {1, length // 2, length - 1, target // 2, target - 1}

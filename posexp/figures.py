@@ -21,33 +21,16 @@ from posexp import statistics
 WIDTH = 17 / 2.54
 DPI = 200
 
-STYLE: dict[Any, Any] = {
-  'axes.axisbelow': True,
-  'axes.linewidth': 0.6,
-  **dict.fromkeys(('axes.spines.right', 'axes.spines.top'), False),
-  'figure.dpi': DPI,
-  'savefig.dpi': 'figure',
-  'font.family': 'DejaVu Sans',  # comes with matplotlib: the same everywhere
-  'font.size': 7,
-  'axes.titlesize': 7,
-  **dict.fromkeys(('xtick.labelsize', 'ytick.labelsize'), 7),
-  **dict.fromkeys(('legend.fontsize', 'legend.title_fontsize'), 7),
-  'grid.color': '0.9',
-  'hatch.linewidth': 0.5,
-  'legend.borderaxespad': 0,
-  'legend.frameon': False,
-  'lines.linewidth': 1.3,
-  'lines.markersize': 4.2,
-  'pdf.fonttype': 42,  # text that journals accept and editors can change
-}
+_STYLE_FILE = pathlib.Path(__file__).with_name('paper.mplstyle')
+STYLE: dict[Any, Any] = dict(
+  matplotlib.rc_params_from_file(_STYLE_FILE, use_default_template=False)
+)
 GREY = '0.45'
 # With no, one and several admitted seeds in a run.
 SHOWN = ('no seed learned it', 'one seed a run', 'mean, 95% t interval, seeds')
 
-# Okabe and Ito's palette without its yellow, which is faint on paper, then two
-# of Paul Tol's. Markers differ too, so that colour is never needed.
-COLORS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#000000', '#E69F00']
-COLORS += ['#56B4E9', '#332288', '#999933']
+# Markers differ too, so that colour is never needed.
+COLORS: list[str] = STYLE['axes.prop_cycle'].by_key()['color']
 MARKERS = 'osD^vPX<>ph*'
 # A retrofit has its parent's colour, darker or lighter, and never a full line.
 SHADES = (('black', 0.4), ('white', 0.3), ('black', 0.65), ('white', 0.5))
@@ -172,7 +155,7 @@ def _size(runs: Runs) -> _Size:
   panel = (WIDTH - LEFT - EDGE + 0.16) / columns - 0.16
   legend = sum(1.3 + _entry(run).count('\n') for run in runs.values())
   curves = max(2.3, LINE * (legend + 2))
-  titles = [_wrap(run['label'].iloc[0], panel) for run in runs.values()]
+  titles = [wrap(run['label'].iloc[0], panel) for run in runs.values()]
   high = [LINE * (1 + title.count('\n')) + 0.06 for title in titles]
   names = [max(high[i : i + columns]) for i in range(0, len(high), columns)]
   bars = sum(names) + len(names) * (BARS + GAP)
@@ -191,7 +174,7 @@ def _block(
     return on.add_axes((left / WIDTH, down, wide / WIDTH, high / size.height))
 
   task, trained = results[['task', 'trained_length']].iloc[0]
-  title = _wrap(f'{task}, trained at {trained} tokens', 0.75 * WIDTH, 1)
+  title = wrap(f'{task}, trained at {trained} tokens', 0.75 * WIDTH, 1)
   y = 1 - 0.16 / size.height
   on.text(EDGE / WIDTH, y, title, size=9, weight='bold', va='center')
   panel = place(LEFT, TITLE, WIDTH - LEFT - LEGEND, size.curves)
@@ -230,9 +213,9 @@ def _legend(panel: axes.Axes, runs: Runs, styles: Looks) -> None:
 def _entry(run: pd.DataFrame) -> str:
   """A run's entry in the legend."""
   admitted, seeds = run['n_admitted'].max(), run['n_seeds'].max()
-  label = _wrap(run['label'].iloc[0], LEGEND - 0.3)
+  label = wrap(run['label'].iloc[0], LEGEND - 0.3)
   if admitted == 0:
-    return f'{label}\n{_wrap(statistics.not_admitted(run), LEGEND - 0.3, 4)}'
+    return f'{label}\n{wrap(statistics.not_admitted(run), LEGEND - 0.3, 4)}'
   return label if admitted == seeds else f'{label}\n{admitted} of {seeds} seeds'
 
 
@@ -281,14 +264,14 @@ def _scales(panel: axes.Axes, results: pd.DataFrame) -> None:
   ends = min(lengths[0], trained), max(lengths[-1], trained)
   panel.set_xlim(ends[0] / 2**0.3, ends[1] * 2**0.3)
   panel.xaxis.set_minor_locator(ticker.NullLocator())
-  _ticks(panel, lengths, [f'{n}\n{n / trained:.3g}×' for n in lengths])
+  ticks(panel, lengths, [f'{n}\n{n / trained:.3g}×' for n in lengths])
   panel.set_xlabel('sequence length (tokens, and times the trained length)')
   panel.yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=''))
   panel.set_ylabel('accuracy (% of targets answered right)')
   panel.grid(axis='y')
 
 
-def _ticks(panel: axes.Axes, places: Any, names: list[str]) -> None:
+def ticks(panel: axes.Axes, places: Any, names: list[str]) -> None:
   """A tick at every place, named where there is room, the ends first."""
   across = panel.transData.transform([(x, 1) for x in places])[:, 0]
   letters = max(len(line) for name in names for line in name.split('\n'))
@@ -320,15 +303,15 @@ def _marks(panel: axes.Axes, results: pd.DataFrame) -> None:
 def errors(panel: axes.Axes, run: pd.DataFrame) -> None:
   """Stacked shares of correct, order error and retrieval error by length."""
   inches = panel.bbox.width / DPI
-  panel.set_title(_wrap(run['label'].iloc[0], inches), loc='left', pad=3)
+  panel.set_title(wrap(run['label'].iloc[0], inches), loc='left', pad=3)
   panel.set_xlim(-0.6, len(run) - 0.4)
   panel.set_ylim(0, 1)
-  _ticks(panel, range(len(run)), [str(n) for n in run['length']])
+  ticks(panel, range(len(run)), [str(n) for n in run['length']])
   panel.yaxis.set_major_locator(ticker.FixedLocator([0, 0.5, 1]))
   panel.yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=''))
   if run['n_admitted'].max() == 0:
     panel.set_facecolor('0.93')
-    why = _wrap(statistics.not_admitted(run), inches, 5)
+    why = wrap(statistics.not_admitted(run), inches, 5)
     middle = (sum(panel.get_xlim()) / 2, 0.5)
     panel.text(*middle, why, ha='center', va='center', color=GREY)
     return
@@ -340,7 +323,7 @@ def errors(panel: axes.Axes, run: pd.DataFrame) -> None:
     bottom = bottom + share
 
 
-def _wrap(text: str, inches: float, most: int = 3) -> str:
+def wrap(text: str, inches: float, most: int = 3) -> str:
   """A label in a figure: without empty brackets, broken at spaces."""
   text = text.replace('()', '').replace('->', '→')
   width = max(8, int(inches / LETTER))

@@ -8,7 +8,7 @@ from posexp.options import FLAGS, exactly, writable
 def explain(words: list[str]) -> int:
   """Prints and draws what a scheme does, before any training."""
   from posexp import explain as explain_lib
-  from posexp import explain_figures, explain_tables, schemes
+  from posexp import explain_figures, explain_records, explain_tables, schemes
 
   (text,) = exactly(words, ['SCHEME'], 'explain')
   found = explain_lib.explain(
@@ -23,6 +23,8 @@ def explain(words: list[str]) -> int:
   print(explain_tables.text(found))
   for path in explain_figures.save(found, output):
     print(f'figure: {path}')
+  record = output / f'{explain_figures.name(found)}.npz'
+  print(f'record: {explain_records.write(record, found)}')
   return 0
 
 

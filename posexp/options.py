@@ -22,6 +22,11 @@ HELP = """posexp: controlled experiments on position in transformers.
                          numbers, as Markdown and as HTML
   posexp report WORKDIR  the results on one page, with figures, tables, and what
                          can be claimed: WORKDIR/report.html (or --output=FILE)
+  posexp figures WORKDIR figures for a paper, PNG and PDF, and their numbers as
+                         LaTeX tables: WORKDIR/figures (or --output=DIR)
+  posexp export WORKDIR --to=csv|parquet|tensorboard|wandb
+                         the results and settings of all runs for other tools,
+                         into --output=DIR (default: the work directory)
   posexp compare WORKDIR which runs differ, by paired tests over seeds
   posexp bench           tokens per second of a training step, scheme by scheme
   posexp measure [SCHEME...]
@@ -63,6 +68,8 @@ Flags of run:
                     --workdir is shared. --coordinator=auto where the cluster
                     says all three (TPU, SLURM)
   --retries=1       how often a run that failed is tried again
+  --track=wandb     trackers that are told of a run when it finishes: wandb,
+                    tensorboard or both, as `posexp export` would tell them
   --dry_run         print the runs, their sizes and an estimate; compute nothing
   --size=small      of a study: `small` for two cores, `full` for accelerators
 
@@ -128,6 +135,8 @@ flags.DEFINE_string('coordinator', None, 'host:port', flag_values=FLAGS)
 flags.DEFINE_integer('processes', None, 'of a run', flag_values=FLAGS)
 flags.DEFINE_integer('process', None, 'which', flag_values=FLAGS)
 flags.DEFINE_integer('retries', 1, 'of a run', lower_bound=0, flag_values=FLAGS)
+flags.DEFINE_list('track', [], 'trackers', flag_values=FLAGS)
+flags.DEFINE_string('to', None, 'a format', flag_values=FLAGS)
 flags.DEFINE_bool('follow', False, 'live', flag_values=FLAGS)
 flags.DEFINE_bool('dry_run', False, 'compute nothing', flag_values=FLAGS)
 flags.DEFINE_string('data_dir', None, 'frozen sets', flag_values=FLAGS)

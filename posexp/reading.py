@@ -1,8 +1,11 @@
 """Commands that read what a work directory holds, and compute no run."""
 
+import functools
+import os
+import pathlib
 import sys
 
-from posexp.options import FLAGS, INTERRUPTED, exactly
+from posexp.options import FLAGS, INTERRUPTED, exactly, writable
 
 # To the top of a terminal that is empty then.
 CLEAR = '\x1b[H\x1b[2J'
@@ -51,4 +54,42 @@ def report(words: list[str]) -> int:
   left = [s for s in status_lib.states(workdir) if s.kind != status_lib.DONE]
   progress = status_lib.text(workdir) if left else ''
   print(f'report: {page.write(workdir, FLAGS.output, progress)}')
+  return 0
+
+
+def export(words: list[str]) -> int:
+  """Writes the results of a work directory for other tools."""
+  from posexp import export as export_lib
+
+  (workdir,) = exactly(words, ['WORKDIR'], 'export')
+  found = export_lib.finished(workdir, FLAGS.to)
+  output = pathlib.Path(FLAGS.output or export_lib.place(workdir, FLAGS.to))
+  writable(output, '--output')
+  try:
+    for path in export_lib.write(found, workdir, FLAGS.to, output):
+      print(f'{FLAGS.to}: {path}')
+  except OSError as error:
+    raise ValueError(
+      f'cannot write {error.filename or output} ({error.strerror}): make room '
+      'or give another directory with --output'
+    ) from None
+  return 0
+
+
+def figures(words: list[str]) -> int:
+  """Draws all that the records of a work directory allow, for a paper."""
+  from posexp import paper, records
+  from posexp.launch import progress
+
+  (workdir,) = exactly(words, ['WORKDIR'], 'figures')
+  records.load(workdir, [])  # Is there one?
+  output = pathlib.Path(FLAGS.output or pathlib.Path(workdir) / 'figures')
+  writable(output, '--output')
+  with progress.Progress(1, pathlib.Path(os.devnull)) as bar:
+    tell = functools.partial(bar.advance, label='figures')
+    written = paper.write(workdir, output, tell)
+  for path in written.paths:
+    print(f'{"table" if path.suffix == ".tex" else "figure"}: {path}')
+  for note in written.notes:
+    print(f'posexp: {note}', file=sys.stderr)
   return 0

@@ -229,7 +229,7 @@ def strata(
   """
   names = [by] if isinstance(by, str) else list(by)
   table = outcomes(workdir, digest)
-  known = [str(c) for c in table if c not in _NO_STRATA]
+  known = strata_of(table)
   for name in names:
     if name not in known:
       raise ValueError(
@@ -244,6 +244,11 @@ def strata(
   grouped = table.groupby(['length', 'seed', *names])
   means = grouped[[*shares, 'nats']].mean()
   return means.assign(targets=grouped.size()).reset_index()
+
+
+def strata_of(table: pd.DataFrame) -> list[str]:
+  """The strata that a table of `outcomes` has."""
+  return [str(column) for column in table if column not in _NO_STRATA]
 
 
 def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:

@@ -13,9 +13,11 @@ from posexp import (
   cli,
   explain,
   explain_figures,
+  explain_records,
   explain_rotations,
   explain_tables,
   figures,
+  frames,
   schemes,
 )
 from tests import cases, figures_test
@@ -277,6 +279,33 @@ def test_the_command_prints_tables_and_writes_figures(tmp_path, capsys):
   for ending in ('png', 'pdf'):
     path = tmp_path / f'new/RoPE_NTK_4_ALiBi.{ending}'
     assert f'figure: {path}' in out and path.stat().st_size > 1000
+  assert f'record: {tmp_path}/new/RoPE_NTK_4_ALiBi.npz' in out
+
+
+def same(one, other):
+  if isinstance(one, tuple):
+    return len(one) == len(other) and all(map(same, one, other))
+  if isinstance(one, np.ndarray):
+    return one.dtype == other.dtype and np.array_equal(one, other)
+  return one == other
+
+
+@pytest.mark.parametrize(
+  'text', ['RoPE(NTK(4)) + ALiBi()', 'RoPE(DroPE()) + T5()', 'Sinusoidal()']
+)
+def test_a_record_holds_every_number(tmp_path, text):
+  found = explain.explain(schemes.parse(text), train_length=16, target=40)
+  read = explain_records.read(explain_records.write(tmp_path / 'x.npz', found))
+  assert same(read, found._replace(scheme=str(found.scheme)))
+  one, other = map(explain_figures.draw, (found, read))
+  assert frames.png(one) == frames.png(other)
+
+
+@pytest.mark.parametrize('content', [b'', b'PK', b'{"found": 1}'])
+def test_what_is_no_record_is_a_sentence(tmp_path, content):
+  (tmp_path / 'x.npz').write_bytes(content)
+  with pytest.raises(ValueError, match=r'x\.npz cannot be read as what'):
+    explain_records.read(tmp_path / 'x.npz')
 
 
 @pytest.mark.parametrize(

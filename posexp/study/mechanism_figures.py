@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import axes, lines, ticker
 
-from posexp import figures
+from posexp import figures, frames
 from posexp.study import cells as evidence_lib
 from posexp.study import memo_figures, plan
 
@@ -39,7 +39,7 @@ def periods(study: plan.Study, by_regime: Mapping[str, Periods]) -> bytes:
   } | {names[0]: PLAIN}
   keys = [lines.Line2D([], [], **looks[name], label=name) for name in names]
   with matplotlib.rc_context(figures.STYLE):
-    drawn, spots = memo_figures.frame(list(by_regime), keys)
+    drawn, spots = frames.frame(list(by_regime), keys)
     for spot, found in zip(spots, by_regime.values()):
       for name, period_K in found.items():
         spot.plot(range(len(period_K)), period_K, **looks[name])
@@ -61,8 +61,8 @@ def periods(study: plan.Study, by_regime: Mapping[str, Periods]) -> bytes:
       spot.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     for spot in spots[:: memo_figures.ACROSS]:
       spot.set_ylabel('period (tokens)')
-    memo_figures.alike(spots, 'y')
-    return memo_figures.png(drawn)
+    frames.alike(spots, 'y')
+    return frames.png(drawn)
 
 
 def worth(
@@ -92,7 +92,7 @@ def worth(
     for name in names
   ]
   with matplotlib.rc_context(figures.STYLE):
-    drawn, spots = memo_figures.frame([title for title, _ in shown], keys)
+    drawn, spots = frames.frame([title for title, _ in shown], keys)
     for spot, (_, rows) in zip(spots, shown):
       for name, mine in rows.items():
         one = seen[seen['digest'].isin(mine['digest'])]
@@ -101,8 +101,8 @@ def worth(
       _worth_axes(spot, found.study)
     for spot in spots[:: memo_figures.ACROSS]:
       spot.set_ylabel('change of a logit (nats a token)')
-    memo_figures.alike(spots, 'y')
-    return memo_figures.png(drawn)
+    frames.alike(spots, 'y')
+    return frames.png(drawn)
 
 
 def _worth_axes(spot: axes.Axes, study: plan.Study) -> None:

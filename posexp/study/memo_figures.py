@@ -1,30 +1,23 @@
 """The figures of a memo, from the tables of a study; PNG bytes."""
 
-import io
-import math
 import textwrap
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import axes, figure, lines, patches, ticker
-from matplotlib.backends import backend_agg
 
-from posexp import figures, statistics
+from posexp import figures, frames, statistics
 from posexp.study import cells as evidence_lib
 from posexp.study import compare, criteria, plan, verdict
 
-# In inches: the height of a panel, the space above, below, left and between,
-# and a line of the legend.
-PANEL, TOP, BELOW, LEFT, GAP, LINE = 2.1, 0.3, 0.45, 0.5, 0.35, 0.16
-# Left of bars, whose options have their names there.
+# Left of bars, whose options have their names there, in inches and letters.
 WORDS, LETTERS = 1.15, 18
 # The height of a bar, whose name may take two lines.
 BAR = 0.3
-# Panels in a row, and entries in a row of the legend.
-ACROSS, ENTRIES = 2, 3
+# Panels in a row.
+ACROSS = 2
 
 Rows = dict[str, pd.DataFrame]  # by option
 Panels = list[tuple[str, Rows]]  # with their titles
@@ -88,7 +81,7 @@ def draw(found: evidence_lib.Evidence, regime: str) -> dict[str, bytes]:
     }
     if found.study.kind == 'regression':
       drawn['square'] = square(found, regime)
-    return {name: png(one) for name, one in drawn.items()}
+    return {name: frames.png(one) for name, one in drawn.items()}
 
 
 def accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
@@ -99,12 +92,12 @@ def accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
     lines.Line2D([], [], **looks[name], label=entry(study, name))
     for name in names
   ]
-  drawn, spots = frame([title for title, _ in shown], keys)
+  drawn, spots = frames.frame([title for title, _ in shown], keys)
   for spot, (_, rows) in zip(spots, shown):
     _curves(spot, rows, looks, study)
   for spot in spots[::ACROSS]:
     spot.set_ylabel('accuracy (% of targets, mean over tasks)')
-  alike(spots, 'y')
+  frames.alike(spots, 'y')
   return drawn
 
 
@@ -115,12 +108,12 @@ def errors(study: plan.Study, shown: Panels) -> figure.Figure:
     for _, name, c, h in figures.KINDS[1:]
   ]
   most = max(len(rows) for _, rows in shown)
-  panel = max(PANEL, BAR * most)
+  panel = max(frames.PANEL, BAR * most)
   titles = [title for title, _ in shown]
-  drawn, spots = frame(titles, keys, WORDS, panel)
+  drawn, spots = frames.frame(titles, keys, left=WORDS, panel=panel)
   for spot, (_, rows) in zip(spots, shown):
     _bars(spot, rows, study)
-  alike(spots, 'x')
+  frames.alike(spots, 'x')
   return drawn
 
 
@@ -131,52 +124,14 @@ def square(found: evidence_lib.Evidence, regime: str) -> figure.Figure:
   keys = [
     lines.Line2D([], [], **_pair(n), label=name) for n, name in enumerate(names)
   ]
-  drawn, spots = frame([label(group) for group in groups], keys)
+  drawn, spots = frames.frame([label(group) for group in groups], keys)
   target = found.study.target
   for spot, group in zip(spots, groups):
     _cross(spot, verdict.square(found, group), target)
   for spot in spots[::ACROSS]:
     spot.set_ylabel(f'accuracy at {target:,} tokens (% of targets)')
-  alike(spots, 'y')
+  frames.alike(spots, 'y')
   return drawn
-
-
-def frame(
-  titles: Sequence[str],
-  keys: Sequence[Any],
-  left: float = LEFT,
-  panel: float = PANEL,
-) -> tuple[figure.Figure, list[axes.Axes]]:
-  """A figure with a panel a title, and a legend below."""
-  rows, across = math.ceil(len(titles) / ACROSS), min(ACROSS, len(titles))
-  high = TOP + panel + BELOW
-  legend = LINE * (1 + math.ceil(len(keys) / ENTRIES)) + 0.1
-  height = rows * high + legend
-  drawn = figure.Figure((figures.WIDTH, height))
-  backend_agg.FigureCanvasAgg(drawn)
-  gap = left if left > LEFT else GAP
-  wide = (figures.WIDTH - left - figures.EDGE - gap * (across - 1)) / across
-  spots = []
-  for n, title in enumerate(titles):
-    row, column = divmod(n, across)
-    x = (left + column * (wide + gap)) / figures.WIDTH
-    y = 1 - (row * high + TOP + panel) / height
-    spot = drawn.add_axes((x, y, wide / figures.WIDTH, panel / height))
-    spot.set_title(title, loc='left')
-    spots.append(spot)
-  place = (LEFT / figures.WIDTH, 0.05 / height)
-  drawn.legend(
-    handles=list(keys), loc='lower left', bbox_to_anchor=place, ncols=ENTRIES
-  )
-  return drawn, spots
-
-
-def alike(spots: Sequence[axes.Axes], axis: str) -> None:
-  """The same ends in all panels, so that they can be compared."""
-  get, put = f'get_{axis}lim', f'set_{axis}lim'
-  ends = [getattr(spot, get)() for spot in spots]
-  for spot in spots:
-    getattr(spot, put)(min(e[0] for e in ends), max(e[1] for e in ends))
 
 
 def entry(study: plan.Study, option: str) -> str:
@@ -289,9 +244,3 @@ def _cross(spot: axes.Axes, rows: Rows, target: int) -> None:
 
 def _percent(axis: Any) -> None:
   axis.set_major_formatter(ticker.PercentFormatter(1, symbol='', decimals=0))
-
-
-def png(drawn: figure.Figure) -> bytes:
-  packed = io.BytesIO()
-  drawn.savefig(packed, format='png', metadata={'Software': None})
-  return packed.getvalue()
