@@ -23,7 +23,9 @@ from posexp.launch import (
   status,
   stop,
   together,
+  tracking,
 )
+from posexp.trackers import kinds
 
 EXECUTORS = ('local', 'ray', 'slurm')
 
@@ -41,6 +43,7 @@ class Hands(NamedTuple):
     coordinator: where the first process of several of one run listens.
     processes: how many there are, and
     process: which this is, see `hosts.join`.
+    track: trackers that are told of runs as they finish.
   """
 
   workers: int = 1
@@ -51,6 +54,7 @@ class Hands(NamedTuple):
   coordinator: str | None = None
   processes: int | None = None
   process: int | None = None
+  track: Sequence[str] = ()
 
   @property
   def local(self) -> bool:
@@ -86,6 +90,7 @@ class Hands(NamedTuple):
     if self.executor == 'slurm':
       slurm.library(self.slurm)
     self._check_hosts()
+    kinds.check(self.track)
 
   def _check_hosts(self) -> None:
     place = self.processes, self.process
@@ -213,10 +218,11 @@ def _lead(
       if local.is_full(error):
         raise local.full(workdir) from error
       raise
-    if hands.alone:
-      return local.execute(runs, workdir, tell, launch, hands.pack)
-    members = _hired(runs, workdir, tell, launch, hands)
-    return crew.execute(runs, workdir, tell, launch, members)
+    with tracking.followed(runs, workdir, hands.track, tell):
+      if hands.alone:
+        return local.execute(runs, workdir, tell, launch, hands.pack)
+      members = _hired(runs, workdir, tell, launch, hands)
+      return crew.execute(runs, workdir, tell, launch, members)
 
   with progress.Progress(sum(efforts), workdir / 'log.txt') as tell:
     return _ended(work, tell)
