@@ -7,6 +7,7 @@ one family, corrected by Holm's method, so that the chance of any false claim
 in it is at most 5 %. What is not claimed is a tie, and is shown as one.
 """
 
+import collections
 import functools
 import itertools
 import math
@@ -139,9 +140,11 @@ def _compared(group: pd.DataFrame, measure: str) -> Iterable[dict[str, Any]]:
   for length, cell in group.groupby('length'):
     table = cell.pivot(index='seed', columns='digest', values=measure)
     finest = 0.0 if measure == 'nats' else 1 / max(1, cell['targets'].max())
-    listed = [d for d in dict.fromkeys(cell['digest']) if d in table]
+    values = {str(d): table[d].to_numpy(np.float64) for d in table}
+    listed = dict.fromkeys(map(str, cell['digest']))
     for one, other in itertools.combinations(listed, 2):
-      d_N = (table[one] - table[other]).dropna().to_numpy()
+      both = values[one] - values[other]
+      d_N = both[~np.isnan(both)]
       row = {'length': length, 'one': one, 'other': other, 'n': d_N.size}
       yield row | _tested(d_N, finest)
 
@@ -204,18 +207,21 @@ def ranks(compared: pd.DataFrame) -> pd.DataFrame:
   rows = []
   keys = [*QUESTION, 'length']
   for key, cell in compared.groupby(keys, sort=False):
-    listed = dict.fromkeys([*cell['one'], *cell['other']])
-    for digest in listed:
-      mine, other = cell['one'] == digest, cell['other'] == digest
-      better = (mine & (cell['effect'] < 0)) | (other & (cell['effect'] > 0))
-      rows.append(
-        {
-          **dict(zip(keys, key)),
-          'digest': digest,
-          'rank': 1 + int((better & cell['claimed']).sum()),
-          'tied': int(((mine | other) & ~cell['claimed']).sum()),
-        }
-      )
+    claimed = cell['claimed'].to_numpy(bool)
+    better = cell['effect'].to_numpy() > 0  # The first of the two.
+    sides = cell['one'].to_numpy(), cell['other'].to_numpy()
+    beaten = [*sides[1][claimed & better], *sides[0][claimed & ~better]]
+    lost = collections.Counter(beaten)
+    ties = collections.Counter([*sides[0][~claimed], *sides[1][~claimed]])
+    rows += [
+      {
+        **dict(zip(keys, key)),
+        'digest': digest,
+        'rank': 1 + lost[digest],
+        'tied': ties[digest],
+      }
+      for digest in dict.fromkeys([*sides[0], *sides[1]])
+    ]
   return pd.DataFrame(rows, columns=[*keys, 'digest', 'rank', 'tied'])
 
 

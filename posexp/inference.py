@@ -7,7 +7,7 @@ count, see `statistics`.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -179,11 +179,13 @@ def cells(results: pd.DataFrame, measure: str = 'token') -> pd.DataFrame:
   names = statistics.labels(results)
   rows: list[dict[str, Any]] = []
   values: list[np.ndarray] = []
-  for digest, run in results.groupby('digest', sort=False):
-    for _, cell in run.groupby('length'):
-      admitted = cell[cell['admitted'].astype(bool)]
-      rows.append(_row(cell, admitted, names[str(digest)]))
-      values.append(admitted[measure].to_numpy(np.float64))
+  columns = {str(name): results[name].to_numpy() for name in results}
+  admitted_N = columns['admitted'].astype(bool)
+  for digest, run in statistics.positions(results):
+    for cell in statistics.by_length(columns['length'], run):
+      admitted = cell[admitted_N[cell]]
+      rows.append(_row(columns, cell, admitted) | {'label': names[digest]})
+      values.append(columns[measure][admitted].astype(np.float64))
       mean = statistics.interval(values[-1], within=within)
       ends = mean.mean, mean.low, mean.high
       rows[-1] |= dict(zip(('mean', 'mean_low', 'mean_high'), ends))
@@ -197,15 +199,13 @@ def cells(results: pd.DataFrame, measure: str = 'token') -> pd.DataFrame:
 
 
 def _row(
-  cell: pd.DataFrame, admitted: pd.DataFrame, label: str
+  columns: Mapping[str, np.ndarray], cell: np.ndarray, admitted: np.ndarray
 ) -> dict[str, Any]:
   """What a cell is, and how many of its admitted seeds succeeded."""
-  gate = cell['gate'].iloc[0]
-  won = int((admitted['token'] >= gate).sum())
+  won = int((columns['token'][admitted] >= columns['gate'][cell[0]]).sum())
   share = wilson(won, len(admitted))
-  same = {name: cell[name].iloc[0] for name in COLUMNS if name in cell}
+  same = {name: columns[name][cell[0]] for name in COLUMNS if name in columns}
   return same | {
-    'label': label,
     'n_seeds': len(cell),
     'n_admitted': len(admitted),
     'successes': won,

@@ -1,5 +1,6 @@
 """Commands that read what a work directory holds, and compute no run."""
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -53,7 +54,11 @@ def report(words: list[str]) -> int:
   (workdir,) = exactly(words, ['WORKDIR'], 'report')
   left = [s for s in status_lib.states(workdir) if s.kind != status_lib.DONE]
   progress = status_lib.text(workdir) if left else ''
-  print(f'report: {page.write(workdir, FLAGS.output, progress)}')
+  output = pathlib.Path(FLAGS.output or pathlib.Path(workdir) / page.NAME)
+  with _writing(output) as bar:
+    tell = functools.partial(bar.advance, label='report')
+    path = page.write(workdir, output, progress, tell)
+  print(f'report: {path}')
   return 0
 
 
@@ -65,27 +70,36 @@ def export(words: list[str]) -> int:
   found = export_lib.finished(workdir, FLAGS.to)
   output = pathlib.Path(FLAGS.output or export_lib.place(workdir, FLAGS.to))
   writable(output, '--output')
-  try:
+  with _writing(output):
     for path in export_lib.write(found, workdir, FLAGS.to, output):
       print(f'{FLAGS.to}: {path}')
+  return 0
+
+
+@contextlib.contextmanager
+def _writing(output: pathlib.Path):
+  """Progress from 0 to 1; what the file system refuses is a sentence."""
+  from posexp.launch import progress
+
+  try:
+    with progress.Progress(1, pathlib.Path(os.devnull)) as bar:
+      yield bar
   except OSError as error:
     raise ValueError(
       f'cannot write {error.filename or output} ({error.strerror}): make room '
-      'or give another directory with --output'
+      'or give another place with --output'
     ) from None
-  return 0
 
 
 def figures(words: list[str]) -> int:
   """Draws all that the records of a work directory allow, for a paper."""
   from posexp import paper, records
-  from posexp.launch import progress
 
   (workdir,) = exactly(words, ['WORKDIR'], 'figures')
   records.load(workdir, [])  # Is there one?
   output = pathlib.Path(FLAGS.output or pathlib.Path(workdir) / 'figures')
   writable(output, '--output')
-  with progress.Progress(1, pathlib.Path(os.devnull)) as bar:
+  with _writing(output) as bar:
     tell = functools.partial(bar.advance, label='figures')
     written = paper.write(workdir, output, tell)
   for path in written.paths:

@@ -6,7 +6,7 @@ import importlib.resources
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jinja2
@@ -26,6 +26,7 @@ def write(
   workdir: str | os.PathLike,
   output: str | os.PathLike | None = None,
   progress: str = '',
+  tell: Callable[[float], None] = lambda _: None,
 ) -> pathlib.Path:
   """Writes the report of a work directory; its path.
 
@@ -33,6 +34,7 @@ def write(
     workdir: as given to `posexp run`.
     output: the file; WORKDIR/report.html by default.
     progress: what `posexp status` says, '' if nothing is to be said.
+    tell: called from time to time with the share of the work since.
 
   Raises:
     ValueError: if there is no such directory.
@@ -40,11 +42,13 @@ def write(
   found = evidence.load(workdir, progress)
   path = pathlib.Path(output or pathlib.Path(workdir) / NAME)
   path.parent.mkdir(parents=True, exist_ok=True)
-  files.put(path, compose(found).encode(), over=True)
+  files.put(path, compose(found, tell).encode(), over=True)
   return path
 
 
-def compose(found: evidence.Evidence) -> str:
+def compose(
+  found: evidence.Evidence, tell: Callable[[float], None] = lambda _: None
+) -> str:
   """The page as HTML; the same evidence gives the same text."""
   read = lambda name: (
     importlib.resources.files('posexp.report').joinpath(name).read_text('utf-8')
@@ -64,7 +68,7 @@ def compose(found: evidence.Evidence) -> str:
     style=read('style.css') % {'light': light, 'dark': dark},
     script=script,
     hash=base64.b64encode(digest).decode(),
-    questions=_questions(found, looks),
+    questions=_questions(found, looks, tell),
     rows=_rows(found.cells),
     schemes=_schemes(found, looks),
     lengths=sorted(set(found.cells['length'])),
@@ -76,11 +80,14 @@ def compose(found: evidence.Evidence) -> str:
 
 
 def _questions(
-  found: evidence.Evidence, looks: dict[str, figures.Look]
+  found: evidence.Evidence,
+  looks: dict[str, figures.Look],
+  tell: Callable[[float], None],
 ) -> list[dict[str, Any]]:
   """Of each question its name, its figures and what can be claimed."""
   listed = []
-  for place, (task, trained, cells) in enumerate(evidence.questions(found)):
+  every = list(evidence.questions(found))
+  for place, (task, trained, cells) in enumerate(every):
     rows = found.results[found.results['digest'].isin(cells['digest'])]
     admitted = bool((cells['n_admitted'] > 0).any())
     drawn = [
@@ -101,6 +108,7 @@ def _questions(
         'claims': evidence.claims(found, task, trained),
       }
     )
+    tell(1 / len(every))
   return listed
 
 
