@@ -300,6 +300,33 @@ def labels(results: pd.DataFrame) -> dict[str, str]:
   return {digest: found[digest] for digest in runs['digest']}
 
 
+def questions(results: pd.DataFrame) -> dict[tuple[str, int], str]:
+  """What each task at a trained length is called, beside the others.
+
+  The class of the task, where no other has it; else the task as it is written,
+  and the trained length where that differs.
+
+  >>> tasks = ['Copy()', 'Recall(keys=4)', 'Recall(keys=8)']
+  >>> names = questions(pd.DataFrame({'task': tasks, 'trained_length': 64}))
+  >>> list(names.values())
+  ['Copy', 'Recall(keys=4)', 'Recall(keys=8)']
+  """
+  columns = ['task', 'trained_length']
+  found = results.drop_duplicates(columns)[columns]
+  keys = [(str(task), int(trained)) for task, trained in found.to_numpy()]
+  kind = lambda task: task.split('(')[0]
+  names = {}
+  for task, trained in keys:
+    alike = [key for key in keys if kind(key[0]) == kind(task)]
+    name = kind(task)
+    if len({other for other, _ in alike}) > 1:
+      name = task.removesuffix('()')
+    if len({length for other, length in alike if other == task}) > 1:
+      name = f'{name} at {trained:,}'
+    names[task, trained] = name
+  return names
+
+
 def _differences(twins: pd.DataFrame) -> list[str]:
   """An ending for each of several runs that have the same schemes."""
   for column in ('steps', 'parameters'):

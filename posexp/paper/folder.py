@@ -77,13 +77,14 @@ def _groups(workdir: str | os.PathLike) -> list[Callable[[], Iterable[Make]]]:
     none = f'no finished run under {workdir}: nothing to draw of runs'
     return [functools.partial(_never, none), others]
   results = statistics.joined(results)
-  several = results.drop_duplicates(['task', 'trained_length'])
+  names = statistics.questions(results)
   seen = functools.cache(lambda: attention_records.load(workdir))
   found: list[Callable[[], Iterable[Make]]] = []
   for question in plate.questions(results):
-    ending = f'-{_name(question, several)}' if len(several) > 1 else ''
+    task, trained = question[['task', 'trained_length']].iloc[0]
+    short = plate.slug(names[task, trained])[:80]
+    ending = f'-{short}' if len(names) > 1 else ''
     if not question['admitted'].astype(bool).any():
-      task, trained = question[['task', 'trained_length']].iloc[0]
       never = f'{task}, trained at {trained} tokens: no seed learned the task'
       found.append(functools.partial(_never, never))
       continue
@@ -92,7 +93,7 @@ def _groups(workdir: str | os.PathLike) -> list[Callable[[], Iterable[Make]]]:
       last = f'{ending}-{place + 1}' if len(parts) > 1 else ending
       found.append(functools.partial(_of_part, workdir, part, last, seen))
     found.append(functools.partial(_of_retrofits, question, ending))
-  if len(several) > 1:
+  if len(names) > 1:
     found.append(lambda: [functools.partial(heat.grid, results)])
   return [*found, others]
 
@@ -109,16 +110,6 @@ def _never(sentence: str) -> Iterator[Make]:
 def _ended(make: Make, ending: str) -> plate.Plate:
   made = make()
   return made._replace(name=f'{made.name}{ending}')
-
-
-def _name(question: pd.DataFrame, several: pd.DataFrame) -> str:
-  """A question in the names of files: of no other of the grid."""
-  task, trained = question[['task', 'trained_length']].iloc[0]
-  tasks = [one.split('(')[0] for one in several['task']]
-  short = task.split('(')[0]
-  if tasks.count(short) == 1:
-    return plate.slug(short)
-  return plate.slug(f'{task[:60]}-{trained}')
 
 
 def _parts(question: pd.DataFrame) -> Iterator[pd.DataFrame]:

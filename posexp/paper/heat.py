@@ -41,7 +41,7 @@ def grid(results: pd.DataFrame, ratio: float | None = None) -> plate.Plate:
       f'{"" if math.isnan(ratio) else f"{ratio:g} "}: give one that all have'
     )
   cells = _cells(results, ratio)
-  names = _columns(groups)
+  names = statistics.questions(results)
   rows = list(dict.fromkeys(cells['label']))
   table = {
     row: {
@@ -74,20 +74,6 @@ def _cells(results: pd.DataFrame, ratio: float) -> pd.DataFrame:
     lambda label: label.duplicated(keep=False)
   )
   return cells[~twins]
-
-
-def _columns(groups: Sequence[pd.DataFrame]) -> dict[tuple[str, int], str]:
-  """What each task is called: by its class, where that is enough."""
-  keys = [tuple(g[['task', 'trained_length']].iloc[0]) for g in groups]
-  short = [task.split('(')[0] for task, _ in keys]
-  found = {}
-  for (task, trained), name in zip(keys, short):
-    alike = [k for k, s in zip(keys, short) if s == name]
-    if len(alike) > 1:
-      many = len({t for t, _ in alike}) > 1
-      name = f'{task.replace("()", "") if many else name} at {trained:,}'
-    found[task, int(trained)] = name
-  return found
 
 
 def _cell(

@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 from matplotlib import colors
 
-from posexp import figures, files
+from posexp import figures, files, statistics
 from posexp.report import drawings, evidence
 
 NAME = 'report.html'
@@ -69,14 +69,18 @@ def compose(
     script=script,
     hash=base64.b64encode(digest).decode(),
     questions=_questions(found, looks, tell),
-    rows=_rows(found.cells),
+    rows=_rows(found.cells, statistics.questions(found.cells)),
     schemes=_schemes(found, looks),
     lengths=sorted(set(found.cells['length'])),
-    pairs=_pairs(found.pairs),
+    pairs=_pairs(found.pairs, statistics.questions(found.cells)),
     more_pairs=max(0, len(found.pairs) - PAIRS),
     not_admitted=evidence.not_admitted(found) if len(found.results) else [],
     configs=found.configs,
   )
+
+
+# What tasks at a trained length are called.
+Names = Mapping[tuple[str, int], str]
 
 
 def _questions(
@@ -178,7 +182,7 @@ def _ends(row: Mapping[Any, Any], column: str) -> str:
   return '' if math.isnan(low) else f' [{percent(low)}, {percent(high)}]'
 
 
-def _rows(cells: pd.DataFrame) -> list[dict[str, Any]]:
+def _rows(cells: pd.DataFrame, names: Names) -> list[dict[str, Any]]:
   """Every run at every length, as text and as what it is sorted by."""
   rows = []
   for row in cells.to_dict('records'):
@@ -197,6 +201,7 @@ def _rows(cells: pd.DataFrame) -> list[dict[str, Any]]:
       {
         **{name: row[name] for name in ('digest', 'label', 'task', 'length')},
         'trained': row['trained_length'],
+        'short': names[row['task'], row['trained_length']],
         'seeds': f'{row["n_admitted"]} of {row["n_seeds"]}',
         'values': values,
         'rank': '–' if math.isnan(rank) else f'{rank:.0f}',
@@ -206,7 +211,7 @@ def _rows(cells: pd.DataFrame) -> list[dict[str, Any]]:
   return rows
 
 
-def _pairs(pairs: pd.DataFrame) -> list[dict[str, Any]]:
+def _pairs(pairs: pd.DataFrame, names: Names) -> list[dict[str, Any]]:
   """The comparisons to list: claimed ones first, then the largest."""
   size = pairs['effect'].abs()
   order = pd.DataFrame(
@@ -216,6 +221,7 @@ def _pairs(pairs: pd.DataFrame) -> list[dict[str, Any]]:
   return [
     {
       **{name: row[name] for name in ('task', 'length', 'label', 'against')},
+      'short': names[row['task'], row['trained_length']],
       **{name: row[name] for name in ('one', 'other', 'n', 'effect')},
       'text': (
         f'{100 * row["effect"]:+.1f} [{100 * row["low"]:+.1f}, '
