@@ -1,4 +1,4 @@
-"""Writes docs/schemes, docs/tasks.md and README's tables from the docstrings.
+"""Writes docs/schemes, docs/tasks.md and README's lists from the docstrings.
 
 make docs
 """
@@ -7,11 +7,11 @@ import inspect
 import pathlib
 import re
 
-from posexp import catalogue, listing, tasks
+from posexp import catalogue, listing, options, tasks
 
 ROOT = pathlib.Path(__file__).parents[1]
 # What is written into README, between these lines.
-TABLES = 'schemes', 'tasks'
+LISTS = 'schemes', 'tasks'
 BEGIN, END = '<!-- {}: make docs -->\n', '<!-- end of {} -->'
 
 PAGES = {
@@ -48,6 +48,27 @@ not where, `recent` says what is nearest. Those that a task is *defended
 against* do no better than chance, or than `bag`. -1 is none.
 """
 
+INDEX_LEGEND = """\
+# Schemes
+
+*Written by `make docs` from the docstrings; edit those.*
+
+A name leads to its formula, when to use it and its known failure, which
+`posexp schemes NAME` prints too. *Golden from* is whose code gave numbers to
+compare with besides a float64 loop written from the paper (`tests/testdata` has
+versions), *(authors)* that of those who proposed it. The interface that all
+share is in [Schemes in Python](../reference/schemes.md).
+"""
+
+COMMAND_LEGEND = """\
+# Command line
+
+*Written by `make docs` from `posexp/options.py`; edit that.*
+
+`posexp --help` prints this page. A mistake is one sentence on stderr before any
+compute, and the exit code 2.
+"""
+
 _ARXIV = re.compile(r'(?:arXiv )(\d{4}\.\d{5})')
 _PAPER = re.compile(r'(\w+(?: et al\.)? \d{4})((?: \([^)]*\))?, arXiv )?')
 
@@ -58,14 +79,49 @@ def files() -> dict[pathlib.Path, str]:
   for family, stem in PAGES.items():
     listed = [e for e in catalogue.entries() if e.family == family]
     made[ROOT / f'docs/schemes/{stem}.md'] = page(family, listed)
+  made[ROOT / 'docs/schemes/index.md'] = f'{INDEX_LEGEND}\n{table()}'
   made[ROOT / 'docs/tasks.md'] = task_page()
+  made[ROOT / 'docs/reference/command-line.md'] = command_page()
   text = (ROOT / 'README.md').read_text()
-  for name, made_table in zip(TABLES, (table(), task_table())):
+  for name, made_list in zip(LISTS, (brief(), task_brief())):
     begin, end = BEGIN.format(name), END.format(name)
     before, rest = text.split(begin)
-    text = f'{before}{begin}{made_table}{end}{rest.split(end)[1]}'
+    text = f'{before}{begin}{made_list}{end}{rest.split(end)[1]}'
   made[ROOT / 'README.md'] = text
   return made
+
+
+def command_page() -> str:
+  """The help of the command line, a section a part, in Markdown."""
+  blocks, made = options.HELP.strip().split('\n\n'), []
+  for block in blocks[1:]:
+    head, _, rest = block.partition('\n')
+    if head.startswith('Flags of'):
+      made.append(f'## {head.split(",")[0].rstrip(":")}\n')
+      block = rest if head.endswith(':') and ',' not in head else block
+    made.append(f'```text\n{block}\n```\n')
+  return f'{COMMAND_LEGEND}\n## Commands\n\n' + '\n'.join(made)
+
+
+def brief() -> str:
+  """The list of README: a line a family."""
+  lines = []
+  for family, stem in PAGES.items():
+    file = f'docs/schemes/{stem}.md'
+    names = ', '.join(
+      f'[{e.name}]({file}#{e.name.lower()})'
+      for e in catalogue.entries()
+      if e.family == family
+    )
+    lines.append(f'- **{family}**: {names}')
+  return '\n'.join(lines) + '\n'
+
+
+def task_brief() -> str:
+  """The list of README: all tasks on a line."""
+  names = [type(task).__name__ for task in each_task()]
+  listed = ', '.join(f'[{n}](docs/tasks.md#{n.lower()})' for n in names)
+  return f'- **Tasks**: {listed}\n'
 
 
 def page(family: str, listed: list[catalogue.Entry]) -> str:
@@ -103,10 +159,8 @@ def section(entry: catalogue.Entry) -> str:
 
 def task_page() -> str:
   """All tasks, in Markdown."""
-  names = [type(task).__name__ for task in each_task()]
-  contents = ' · '.join(f'[{name}](#{name.lower()})' for name in names)
   sections = '\n'.join(map(task_section, each_task()))
-  return f'# Tasks\n\n{TASK_LEGEND}\n{contents}\n\n{sections}'
+  return f'# Tasks\n\n{TASK_LEGEND}\n{task_table()}\n{sections}'
 
 
 def each_task() -> list[tasks.Task]:
@@ -136,14 +190,14 @@ def task_section(task: tasks.Task) -> str:
 
 
 def task_table() -> str:
-  """The table of README: a row a task."""
+  """A row a task."""
   lines = ['| task | isolates | what it asks |', '|---|---|---|']
   for task in each_task():
     name = type(task).__name__
     summary = ' '.join(
       (inspect.getdoc(type(task)) or '').split('\n\n')[0].split()
     )
-    link = f'[{name}](docs/tasks.md#{name.lower()})'
+    link = f'[{name}](#{name.lower()})'
     lines.append(f'| {link} | {task.capability} | {summary} |')
   return '\n'.join(lines) + '\n'
 
@@ -158,7 +212,7 @@ def call(entry: catalogue.Entry) -> str:
 
 
 def table() -> str:
-  """The table of README: a row a scheme or law."""
+  """A row a scheme or law."""
   dims = catalogue.DIMS
   lines = [
     '| scheme | paper | acts on | golden from | learned, at width '
@@ -167,7 +221,7 @@ def table() -> str:
   ]
   family = ''
   for entry in catalogue.entries():
-    file = f'docs/schemes/{PAGES[entry.family]}.md'
+    file = f'{PAGES[entry.family]}.md'
     if entry.family != family:
       family = entry.family
       lines.append(f'| **[{family}]({file})** | | | | |')

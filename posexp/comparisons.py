@@ -112,7 +112,7 @@ def pairs(
       row |= {'label': names[row['one']], 'against': names[row['other']]}
       row |= _judged(row, len(rows), alpha, *judged)
       if measure != 'nats':  # No two shares differ by more than all.
-        row |= {end: min(1.0, max(-1.0, row[end])) for end in ('low', 'high')}
+        row |= {end: np.clip(row[end], -1, 1) for end in ('low', 'high')}
     frames.append(pd.DataFrame(rows, columns=list(COLUMNS)))
   empty = pd.DataFrame(columns=list(COLUMNS)).astype({'claimed': bool})
   return pd.concat(frames, ignore_index=True) if frames else empty

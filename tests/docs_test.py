@@ -59,11 +59,14 @@ def test_the_written_docs_are_what_the_docstrings_say(make):
 
 
 def test_links_of_the_table_lead_to_a_heading(make):
-  links = re.findall(r'\]\((docs/[^)#]+)#([^)]+)\)', make.table())
-  assert len(links) == len(ENTRIES)
-  for file, anchor in links:
-    heads = re.findall(r'^## (.+)$', (ROOT / file).read_text(), flags=re.M)
-    assert anchor in map(str.lower, heads), anchor
+  link = r'\]\(((?:docs/schemes/)?\w+\.md)#([^)]+)\)'
+  for text in (make.table(), make.brief()):
+    links = re.findall(link, text)
+    assert len(links) == len(ENTRIES)
+    for file, anchor in links:
+      page = ROOT / 'docs/schemes' / pathlib.Path(file).name
+      heads = re.findall(r'^## (.+)$', page.read_text(), flags=re.M)
+      assert anchor in map(str.lower, heads), anchor
 
 
 def test_every_scheme_and_law_has_an_entry():

@@ -1,8 +1,6 @@
-"""What README and the notebook show works as shown."""
+"""What README and docs show works as shown."""
 
-import dataclasses
 import os
-import pathlib
 import re
 import runpy
 import subprocess
@@ -10,23 +8,64 @@ import sys
 
 import pytest
 
-import posexp
-from posexp import config, datasets, schemes, tasks
+from posexp import cli, config, datasets, tasks
 from posexp.datasets import store
 from posexp.launch import grid
-from tests import small
+from tests import recorded, small, written
 
-ROOT = pathlib.Path(__file__).parents[1]
-README = (ROOT / 'README.md').read_text()
+ROOT = written.ROOT
+BLOCKS = dict(
+  reversed(
+    [
+      (block, page)
+      for page, block in written.blocks('python')
+      if not page.startswith(written.FROM_DOCSTRINGS)
+    ]
+  )
+)
+# Blocks that have a test of their own, found by what stands in them.
+APART = ('class SquareRoot', 'warm_in', 'data_source')
+# What others print, among other things.
+PRINTED = {
+  'from_hf': 'RoPE(YaRN(4, 2048)) + ALiBi()',
+  'generate.generate': '(2, 5)',
+  'tasks.Mixture': 'weights=(1, 0)',
+  'class Steps': "Steps() + RoPE() ('rotate', 'bias')",
+  'class First': '[ True  True]',
+  'posexp.attend': '(1, 300, 2, 16)',
+  'inference.wilson': '3 of 4: 0.75 [0.30, 0.95]',
+  'comparisons.detectable': ' 5 seeds:  1.68 alone,     5.00 among 60',
+}
 
 
-def blocks(language):
-  return re.findall(rf'```{language}\n(.*?)```', README, flags=re.S)
+def block_with(text):
+  """The one block of Python, of README or docs, that has a text in it."""
+  (found,) = {block for block in BLOCKS if text in block}
+  return found
+
+
+@pytest.mark.parametrize(
+  'block',
+  [b for b in BLOCKS if not any(text in b for text in APART)],
+  ids=lambda b: f'{BLOCKS[b]}: {b.splitlines()[0]}',
+)
+def test_a_block_runs_as_it_stands(block, tmp_path, monkeypatch, capsys):
+  workdir = tmp_path / 'runs' / 'quickstart'
+  recorded.write(workdir)
+  monkeypatch.chdir(tmp_path)
+  if 'results.csv' in block:
+    words = ['export', str(workdir), '--to=csv']
+    assert cli.main(['posexp', *words]) == 0
+  capsys.readouterr()
+  exec(block, {})
+  out = capsys.readouterr().out
+  for text, shown in PRINTED.items():
+    assert text not in block or shown in out
 
 
 def test_the_experiment_of_the_readme_runs_as_it_stands(tmp_path):
   path = tmp_path / 'my_question.py'
-  path.write_text(blocks('python')[0])
+  path.write_text(block_with('class SquareRoot'))
   runs = grid.load(str(path)).runs
   assert [str(run.scheme) for run in runs] == [
     'SquareRoot()',
@@ -39,48 +78,24 @@ def test_the_experiment_of_the_readme_runs_as_it_stands(tmp_path):
   assert small.execute(tmp_path / 'w', *runs) == {}
 
 
-def test_the_schemes_of_the_readme_are_what_it_says(capsys):
-  (block,) = (b for b in blocks('python') if 'from_hf' in b)
-  exec(block, {})
-  lines = capsys.readouterr().out.splitlines()
-  assert lines[-1] == ('RoPE(YaRN(4, 2048)) + ALiBi()')
-
-
-def test_the_prompts_of_the_readme_are_continued(capsys):
-  (block,) = (b for b in blocks('python') if 'generate.generate' in b)
-  exec(block, {})
-  assert capsys.readouterr().out == '(2, 5)\n'
-
-
-def test_the_factors_of_the_readme_are_runs(capsys):
-  (block,) = (b for b in blocks('python') if 'tasks.Mixture' in b)
-  exec(block, {})
-  assert 'weights=(1, 0)' in capsys.readouterr().out
-
-
-def test_the_retrofits_of_the_readme_are_runs():
-  (block,) = (b for b in blocks('python') if 'warm_in' in b)
-  lines = ''.join(f'  {line}\n' for line in block.splitlines())
-  space = {'posexp': posexp, 'schemes': schemes, 'dataclasses': dataclasses}
-  exec(f'def retrofits(run):\n{lines}', space)
-  found = [
-    run.changes
-    for run in space['retrofits'](
-      config.Run(
-        task=tasks.Ordering(symbols=16, queries=4, filler=4),
-        scheme=schemes.RoPE(),
-      )
-    )
-  ]
-  assert [len(changes) for changes in found] == [2, 2, 3, 3, 2]
-  assert found[3][1:] == (
+def test_the_retrofits_of_the_docs_are_runs(capsys):
+  space = {}
+  exec(block_with('warm_in'), space)
+  found = [run.changes for run in space['retrofits'](space['run'])]
+  assert [len(changes) for changes in found] == [1, 2, 2, 3, 3, 2]
+  assert found[4][1:] == (
     'adds ALiBi()',
     'adapted: 100 steps at 128, bias warmed in over 50',
   )
 
 
+@pytest.mark.parametrize('text', (*APART, *PRINTED))
+def test_what_has_a_test_of_its_own_is_shown(text):
+  assert block_with(text)
+
+
 def test_the_reader_of_the_readme_needs_tfds_alone(tmp_path):
-  (block,) = (b for b in blocks('python') if 'data_source' in b)
+  block = block_with('data_source')
   one = datasets.Set(tasks.Ordering(), 64)
   store.build([one], tmp_path / '.cache' / 'posexp' / 'data')
   # In a process that has never heard of posexp.
@@ -98,19 +113,11 @@ def test_the_reader_of_the_readme_needs_tfds_alone(tmp_path):
   assert ran.stdout.splitlines()[-1] == f'{512 * 8} True'
 
 
-def test_every_command_of_the_readme_is_one():
-  from posexp import cli
-
-  for command in re.findall(r'bin/posexp (\S+)', README):
-    assert command in cli.COMMANDS or command == '--help', command
-  makefile = (ROOT / 'Makefile').read_text()
-  for target in re.findall(r'^make (\S+)', README, flags=re.M):
-    assert re.search(rf'^{target}:', makefile, flags=re.M), target
-
-
-def test_files_that_the_readme_names_exist():
-  for path in re.findall(r'\]\(([^)#:]+)\)', README):
-    assert (ROOT / path).exists(), path
+def test_files_that_a_page_names_exist():
+  for page in written.PAGES:
+    text = re.sub(r'```.*?```', '', page.read_text(), flags=re.S)
+    for path in re.findall(r'\]\(([^)#:]+)[^):]*\)', text):
+      assert (page.parent / path).exists(), f'{page.name}: {path}'
 
 
 def test_every_experiment_file_can_be_planned():
@@ -132,36 +139,3 @@ def test_the_time_of_reading_is_measured_as_the_readme_says(
   bench['main']()
   lines = capsys.readouterr().out.splitlines()
   assert [line.split()[0] for line in lines[2:]] == ['12', '24', 'all']
-
-
-def test_the_notebook_runs_from_end_to_end(tmp_path, monkeypatch):
-  nbclient = pytest.importorskip('nbclient', reason='needs the extra [dev]')
-  nbformat = pytest.importorskip('nbformat')
-  monkeypatch.setenv('POSEXP_STEPS', '2')
-  # Compiling is what takes the time of so few steps.
-  monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
-  monkeypatch.setenv('POSEXP_EXAMPLES', '4')
-  monkeypatch.setenv('POSEXP_WORKDIR', str(tmp_path / 'w'))
-  folder = ROOT / 'colab'
-  notebook = nbformat.read(folder / 'quickstart.ipynb', as_version=4)
-  # Fewer runs of the same kinds: one scheme and its retrofits, two lengths.
-  text = (ROOT / 'experiments/quickstart.py').read_text()
-  for cut in ('schemes.NoPE(),', 'schemes.ALiBi(),', ', 64, 128'):
-    assert cut in text
-    text = text.replace(cut, '')
-  text = re.sub(r'schemes\.T5\([^)]*\),', '', text)
-  (tmp_path / 'few.py').write_text(text)
-  for cell in notebook.cells:
-    cell.source = cell.source.replace(
-      '../experiments/quickstart.py', str(tmp_path / 'few.py')
-    )
-  nbclient.NotebookClient(
-    notebook, timeout=300, resources={'metadata': {'path': str(folder)}}
-  ).execute()
-  shown = [
-    output.get('data', {})
-    for cell in notebook.cells
-    for output in cell.get('outputs', [])
-  ]
-  assert any('image/png' in data for data in shown)
-  assert os.path.exists(tmp_path / 'w' / 'quickstart.pdf')
