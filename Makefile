@@ -6,7 +6,7 @@ PEERS = .venv-peers/bin
 
 CRASHES ?= 20
 
-.PHONY: quickstart test crash-test slurm-test bench bench-peers test-oldest docs digests clean
+.PHONY: quickstart test crash-test slurm-test bench bench-peers test-oldest docs site digests clean
 
 quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
 	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
@@ -56,11 +56,14 @@ test-oldest:
 	$(PEERS)/pip install -q --disable-pip-version-check -e '.[peers]'
 	touch $@
 
-docs: .setup/user  ## docs/schemes and README's table, from the docstrings
+docs: .setup/user  ## pages and lists of the documentation, from the docstrings
 	$(RUN)/python docs/make.py
+
+site: .setup/dev  ## the documentation as pages, in site/
+	NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --strict
 
 digests: .setup/user  ## what posexp/datasets/digests.json publishes
 	$(RUN)/python -m posexp.datasets.published
 
 clean:  ## everything that was set up or computed here
-	rm -rf .venv .venv-peers .venv-oldest .setup runs build *.egg-info
+	rm -rf .venv .venv-peers .venv-oldest .setup runs site build *.egg-info
