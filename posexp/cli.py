@@ -156,11 +156,12 @@ def write_memo(words: list[str]) -> int:
 
 def _memo(workdir: str | os.PathLike) -> None:
   from posexp import mechanisms
-  from posexp.study import memo
+  from posexp.study import memo, verdict
 
   found = memo.load(workdir)
-  print(memo.answer(found))
-  for path in memo.publish(found, workdir, mechanisms.blocks(found)):
+  cases = verdict.verdicts(found)
+  print(memo.answer(found, cases))
+  for path in memo.publish(found, workdir, mechanisms.blocks(found), cases):
     print(f'{path.suffix[1:]}: {path}')
 
 

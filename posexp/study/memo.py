@@ -45,9 +45,18 @@ def publish(
   found: cells.Evidence,
   workdir: str | os.PathLike,
   mechanisms: Iterable[page.Block] = (),
+  cases: Sequence[Case] | None = None,
 ) -> list[pathlib.Path]:
-  """Writes the memo of given tables, with blocks on mechanisms."""
-  blocks = tuple(compose(found, verdict.verdicts(found), mechanisms))
+  """Writes the memo of given tables, with blocks on mechanisms.
+
+  Args:
+    found: the tables.
+    workdir: where to.
+    mechanisms: blocks of the memo.
+    cases: the verdicts, where they are known already.
+  """
+  cases = verdict.verdicts(found) if cases is None else cases
+  blocks = tuple(compose(found, cases, mechanisms))
   directory = pathlib.Path(workdir)
   contents = {
     'memo.md': page.as_markdown(blocks).encode(),
@@ -59,9 +68,10 @@ def publish(
   return [directory / name for name in contents]
 
 
-def answer(found: cells.Evidence) -> str:
+def answer(found: cells.Evidence, cases: Sequence[Case] | None = None) -> str:
   """The answer in one paragraph, as the memo gives it."""
-  return memo_text.answer(found, verdict.verdicts(found))
+  cases = verdict.verdicts(found) if cases is None else cases
+  return memo_text.answer(found, cases)
 
 
 def compose(
