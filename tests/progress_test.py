@@ -1,5 +1,8 @@
 """Progress: the estimate, the log file, and what was skipped."""
 
+import sys
+import types
+
 from posexp.launch import progress
 
 
@@ -32,3 +35,18 @@ def test_the_log_has_a_line_now_and_then(tmp_path, monkeypatch):
   log = (tmp_path / 'log.txt').read_text().splitlines()
   # The first at once, the next as soon as more than EVERY has passed.
   assert [line[-6:] for line in log] == ['step 1', 'step 4']
+
+
+def test_only_a_kernel_is_a_notebook(tmp_path, monkeypatch):
+  shell = types.SimpleNamespace()
+  ipython = types.SimpleNamespace(get_ipython=lambda: shell)
+  monkeypatch.setitem(sys.modules, 'IPython', ipython)
+  # Trackers and tools for notebooks import it wherever they run.
+  monkeypatch.setitem(sys.modules, 'ipykernel', types.ModuleType('ipykernel'))
+  shown = []
+  for kernel in (False, True):
+    if kernel:
+      shell.kernel = object()
+    with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
+      shown.append(tell._live)
+  assert shown == [False, True]

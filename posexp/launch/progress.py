@@ -43,7 +43,7 @@ class Progress:
     self._effort = self._before = 0.0
     self._live = live
     if live is None:  # Wherever somebody can see it.
-      self._live = sys.stderr.isatty() or 'ipykernel' in sys.modules
+      self._live = sys.stderr.isatty() or _in_a_notebook()
     self._bar = tqdm.auto.tqdm(
       total=100.0,
       disable=not self._live,
@@ -126,6 +126,13 @@ class Progress:
     # A full disk is told where something is lost, which is not here.
     with contextlib.suppress(OSError), self.path.open('a') as file:
       file.write(f'{stamp}  {text}\n')
+
+
+def _in_a_notebook() -> bool:
+  # Packages import ipykernel where no kernel runs; a kernel's shell has one.
+  ipython = sys.modules.get('IPython')
+  shell = ipython.get_ipython() if ipython else None
+  return getattr(shell, 'kernel', None) is not None
 
 
 def duration(seconds: float) -> str:
