@@ -1,7 +1,8 @@
 """What the laws run over: schemes, sizes and random parameters.
 
-The laws run without jit where they can: operations on tiny arrays compile
-once for all schemes, a whole model would compile once for each.
+Laws of a scheme's functions run without jit: operations on tiny arrays compile
+once for all schemes. What has loops, gradients or a whole model is one program
+a scheme, since each of its operations takes longer than its share of that.
 """
 
 import functools
@@ -112,8 +113,13 @@ def value_and_grads(scheme, params, arrays, block, content=None):
 
   Those of the parameters, of queries, keys and values and of the content.
   """
-  *qkv, w = arrays
   content = stream() if content is None else content
+  return _value_and_grads(scheme, params, arrays, block, content)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _value_and_grads(scheme, params, arrays, block, content):
+  *qkv, w = arrays
 
   def loss(*args):
     out = posexp.attend(scheme, *args[:4], block, args[4])

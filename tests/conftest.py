@@ -1,5 +1,6 @@
 """Tests run strictly: what is merely tolerated elsewhere is an error here."""
 
+import gc
 import os
 import pathlib
 
@@ -43,6 +44,9 @@ THIRD_PARTY = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+  # Traces make so many objects that looking for garbage is a tenth of the time.
+  gc.freeze()
+  gc.set_threshold(100_000)
   _compile(QUICKLY)
   config.addinivalue_line('filterwarnings', 'error')
   for line in THIRD_PARTY:
@@ -71,10 +75,27 @@ def grid_whole(grid_file):
   return workdir
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def own_programs():
-  """Programs that a test made under its own patches are no other test's."""
+  """For a test that patches what is in programs, or counts them.
+
+  Those that it finds are its own, and so are those that it makes. All others
+  share theirs: to trace a small run again takes longer than to do it.
+  """
+  _forget()
   yield
+  _forget()
+
+
+@pytest.fixture(autouse=True)
+def patched(request: pytest.FixtureRequest):
+  """Whoever patches has programs of his own, unasked."""
+  if 'monkeypatch' in request.fixturenames:
+    request.getfixturevalue('own_programs')
+
+
+def _forget() -> None:
+  """Forgets the programs of runs that this process made."""
   for kept in (
     train._programs,
     diagnose._program,
@@ -86,6 +107,7 @@ def own_programs():
 
 def _compile(quickly: bool) -> None:
   """Has what is compiled from here on compiled so; nothing older is kept."""
+  _forget()
   jax.clear_caches()
   jax.config.update('jax_disable_most_optimizations', quickly)
   os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = str(int(quickly))

@@ -11,7 +11,7 @@ from tests import cases
 pytestmark = pytest.mark.optimised
 
 
-@cases.every_scheme
+@cases.every_model
 def test_10_blockwise_equals_dense(scheme):
   if not scheme.blockwise:
     pytest.skip('the scheme changes whole rows of logits')

@@ -19,7 +19,7 @@ def test_7_decoding_equals_the_full_pass(scheme):
   length = cases.LENGTH
   tokens_BxL = jax.random.randint(jax.random.key(8), (2, length), 0, length)
   empty = attention.empty_cache(scheme, cases.DIMS, 2, length, jnp.float32)
-  whole, _ = net.apply(variables, tokens_BxL)
+  whole, _ = jax.jit(net.apply)(variables, tokens_BxL)
   cache = (empty,) * cases.SHAPE.layers
   decode = jax.jit(net.apply)
   for t in range(length):
@@ -40,7 +40,7 @@ def test_8_causality(scheme):
     params = {**variables['params'], 'embedding': table}
     return net.apply({'params': params}, tokens_1xL)[0][0] @ weights_V
 
-  jacobian = jax.jacrev(outputs_L)(variables['params']['embedding'])
+  jacobian = jax.jit(jax.jacrev(outputs_L))(variables['params']['embedding'])
   size_LxL = np.abs(jacobian).sum(-1)[:, : cases.LENGTH]
   assert (np.triu(size_LxL, 1) == 0).all()
   assert (size_LxL[np.tril_indices(cases.LENGTH)] > 0).all()
@@ -50,7 +50,7 @@ def test_8_causality(scheme):
 def test_9_shift(scheme):
   net, variables = cases.transformer(scheme)
   tokens_1xL, shift = jnp.arange(cases.LENGTH)[None], 100
-  run = lambda start: net.apply(variables, tokens_1xL, None, start)[0]
+  run = jax.jit(lambda start: net.apply(variables, tokens_1xL, None, start)[0])
   change = np.abs(run(shift) - run(0)).max()
   if scheme.relative:
     # Angles beyond 100 radians are off by up to 1.5e-5 in float32.
@@ -117,7 +117,7 @@ def test_12_a_seed_is_the_same_alone(scheme):
     return params, jax.grad(loss)(params)
 
   keys = jax.random.split(jax.random.key(0), 3)
-  together, alone = jax.vmap(one)(keys), one(keys[1])
+  together, alone = jax.jit(jax.vmap(one))(keys), jax.jit(one)(keys[1])
   # Batched products may sum in another order; draws are the same bits.
   close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
   jax.tree.map(lambda a, b: close(a[1], b), together[1], alone[1])
