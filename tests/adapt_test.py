@@ -198,6 +198,7 @@ def test_the_record_says_what_was_changed_and_spent(workdir):
   )
 
 
+@pytest.mark.usefixtures('own_programs')
 def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
   class Stop(Exception):
     pass

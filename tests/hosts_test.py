@@ -6,6 +6,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -35,6 +36,32 @@ def grid():
   # Its batch is split over all devices.
   yield dataclasses.replace(root, seeds=(7,))
 """
+# What two processes do together, in which those that are named fail.
+ALIKE = """
+import sys
+
+import jax
+
+from posexp.launch import hosts, together
+
+together.ALIKE = 10
+address, process, *failing = sys.argv[1:]
+hosts.join(address, 2, int(process))
+
+
+def work():
+  if process in failing:
+    raise RuntimeError('no kernel for this scheme')
+
+
+for _ in range(2):
+  try:
+    together.alike(work)
+  except RuntimeError as error:
+    print('all had:', error)
+  together.exchange([1])
+jax.distributed.shutdown()
+"""
 # Sums over a batch that is split are rounded otherwise: relative to the
 # largest number, after so few steps.
 TOLERANCE = 2e-5
@@ -57,18 +84,23 @@ def devices(number: int) -> dict[str, str]:
   }
 
 
+def address() -> str:
+  """Where nobody listens yet."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    return f'localhost:{free.getsockname()[1]}'
+
+
 def start(
   workdir: pathlib.Path, *files: pathlib.Path, number: int
 ) -> list[subprocess.Popen]:
   """A process for each file, of a run over several hosts; all are this one."""
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    address = f'--coordinator=localhost:{free.getsockname()[1]}'
+  where = address()
   return [
     crash.command(
       path,
       workdir,
-      address,
+      f'--coordinator={where}',
       f'--processes={len(files)}',
       f'--process={process}',
       **devices(number),
@@ -196,6 +228,35 @@ def test_where_one_process_dies_the_others_end(tmp_path):
   code, said = ended(processes[:1])[0]
   assert code, said
   processes[1].communicate()
+
+
+@pytest.mark.parametrize('failing', [['0', '1'], ['1']], ids=['all', 'one'])
+def test_what_fails_in_all_is_raised_and_in_one_ends_all(failing, tmp_path):
+  (script := tmp_path / 'alike.py').write_text(ALIKE)
+  root = str(pathlib.Path(__file__).parents[1])
+  where = address()
+  processes = [
+    subprocess.Popen(
+      [sys.executable, script, where, process, *failing],
+      env={**os.environ, 'PYTHONPATH': root, **devices(1)},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      start_new_session=True,
+      text=True,
+    )
+    for process in '01'
+  ]
+  (code, said), (other, quiet) = ended(processes)
+  if len(failing) == 2:
+    assert (code, other) == (0, 0), said + quiet
+    twice = ['all had: no kernel for this scheme'] * 2
+    for text in (said, quiet):
+      assert [x for x in text.splitlines() if 'all had' in x] == twice
+    return
+  assert code and other, said + quiet
+  assert 'all had' not in said + quiet
+  assert 'process 1 of 2 cannot go on (no kernel for this scheme)' in quiet
+  assert 'process 0 of 2 cannot go on' in said
 
 
 def test_processes_that_cannot_share_a_run_say_why(tmp_path):

@@ -80,6 +80,7 @@ def test_what_can_be_side_by_side(three):
   assert packs.pack(third, roots, 2) == (third,)
 
 
+@pytest.mark.usefixtures('own_programs')
 def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
   before = collections.Counter(compilations.counted)
   assert computed(tmp_path, three, 3) == {}
@@ -93,6 +94,7 @@ def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
   assert 0 < seconds['train'] < seconds['total'] < 100
 
 
+@pytest.mark.usefixtures('own_programs')
 def test_runs_of_one_stem_are_compiled_once_though_alone(three, tmp_path):
   before = collections.Counter(compilations.counted)
   assert computed(tmp_path, three[:3], 1) == {}
