@@ -1,11 +1,13 @@
 """Tests run strictly: what is merely tolerated elsewhere is an error here."""
 
+import functools
 import gc
 import os
 import pathlib
 
 import jax
 import pytest
+from jax._src import compiler
 
 from posexp import diagnose, train
 from posexp.launch import single, training
@@ -27,6 +29,11 @@ for _name, _value in (
 # programs that ought to agree, a module is marked `optimised`; all are with the
 # variable.
 QUICKLY = 'POSEXP_OPTIMISED' not in os.environ
+# Of compiling a small program more than half is MLIR, which this option leaves
+# to the older emitters. Programs run slower by it, so no user has it.
+EMITTERS = 'xla_cpu_use_fusion_emitters'
+_FLAGS = os.environ.get('XLA_FLAGS', '').replace(f'--{EMITTERS}=false', '')
+_options = compiler.get_compile_options
 # No frozen sets of the user's own.
 os.environ['POSEXP_DATA'] = str(_CACHE.parent / 'no_data')
 # No silent broadcasting of ranks and no silent promotion of dtypes.
@@ -47,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
   # Traces make so many objects that looking for garbage is a tenth of the time.
   gc.freeze()
   gc.set_threshold(100_000)
-  _compile(QUICKLY)
+  _compile(QUICKLY, fused=not QUICKLY)
   config.addinivalue_line('filterwarnings', 'error')
   for line in THIRD_PARTY:
     config.addinivalue_line('filterwarnings', line)
@@ -105,20 +112,46 @@ def _forget() -> None:
     kept.cache_clear()
 
 
-def _compile(quickly: bool) -> None:
+def _compile(quickly: bool, fused: bool = False) -> None:
   """Has what is compiled from here on compiled so; nothing older is kept."""
   _forget()
   jax.clear_caches()
   jax.config.update('jax_disable_most_optimizations', quickly)
   os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = str(int(quickly))
+  if _has_emitters():
+    # Here by the one function that all options come from, as flags of XLA are
+    # read but once; by a flag in the processes that tests start.
+    compiler.get_compile_options = functools.partial(_emitting, fused)
+    flag = '' if fused else f' --{EMITTERS}=false'
+    os.environ['XLA_FLAGS'] = _FLAGS + flag
+
+
+@functools.cache
+def _has_emitters() -> bool:
+  """Whether XLA knows the option; one that it does not would end a process."""
+  try:
+    jax.jit(lambda x: x, compiler_options={EMITTERS: True})(0)
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
+
+
+def _emitting(emitters: bool, *args, **kwargs):
+  options = _options(*args, **kwargs)
+  options.env_option_overrides = [
+    *options.env_option_overrides,
+    (EMITTERS, emitters),
+  ]
+  return options
 
 
 @pytest.fixture(autouse=True, scope='module')
 def optimised(request: pytest.FixtureRequest):
-  """Programs as users have them, in a module that is marked so."""
-  change = QUICKLY and request.node.get_closest_marker('optimised') is not None
+  """In a module marked so, programs as users have them, or fused alike."""
+  marked = request.node.get_closest_marker
+  change = QUICKLY and (marked('optimised') or marked('fused'))
   if change:
-    _compile(quickly=False)
+    _compile(quickly=not marked('optimised'), fused=True)
   yield
   if change:
-    _compile(quickly=True)
+    _compile(QUICKLY)
