@@ -63,7 +63,7 @@ SIZES = {
   'small': study_sizes.small(
     factor=4,
     stands_for=2048,
-    steps=12000,
+    steps=8000,
     seeds=(0, 1, 2, 3),
     transfers=SMALL,
     tokens=2**17,  # An eighth of 32 tokens is 4: few answers are that near.

@@ -35,7 +35,7 @@ BASES = {
   PLAIN: 10000.0,
 }
 # With fewer some seeds stay on a plateau in recall or attachment.
-STEPS = dict(zip(BASES, (12000, 8000), strict=True))
+STEPS = 8000
 
 SMALL = (
   'At the matched base as many pairs of a rotation complete a period within '
@@ -43,7 +43,7 @@ SMALL = (
   'do. What is seen at the matched base is the nearer to a full model.',
   'That one change does more harm than another, and whether errors are of '
   'order or of retrieval, is expected to carry over where both bases agree.',
-  'The size of an effect is not: three layers, trained on five synthetic '
+  'The size of an effect is not: four layers, trained on five synthetic '
   'tasks, have no slack. With 2 heads the flattest slope of ALiBi is 1/256 a '
   'token, which is 1 nat over 256 tokens and would be 128 over 32,768.',
   'Latency is measured at the length that stands beside it and not at the '
@@ -77,8 +77,9 @@ def study(size):
       of = study_sizes.small(
         factor=8,
         stands_for=4096,
-        steps=STEPS[regime],
-        adapt=150,
+        steps=STEPS,
+        adapt=500,
+        exponent=1.0,  # As many tokens of short sequences as of long ones.
         seeds=SEEDS[size],
         transfers=SMALL,
       )

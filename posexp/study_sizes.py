@@ -97,15 +97,17 @@ def suite(
   )
 
 
-# Few symbols: all five are quick to learn at either base.
+# Few symbols, and most of all of what is learned last: all five are quick to
+# learn at either base. Questions about all facts, as with fewer, or among facts
+# that are not asked about, attachment stays at a guess.
 SMALL = suite(
   symbols=12,
   queries=4,
-  clauses=3,
+  clauses=2,
   pairs=6,
   names=8,
   count=8,
-  weights=(1.3, 0.6, 2.4, 1.5, 0.8),
+  weights=(1.0, 0.5, 3.4, 2.2, 0.6),
 )
 
 
@@ -159,12 +161,12 @@ def small(
   trained, target = 32, 32 * factor
   return Size(
     task=SMALL,
-    model=config.Model(layers=3, heads=2, feedforward=128),
+    model=config.Model(layers=4, heads=2, feedforward=128),
     train=config.Train(
       length=trained,
       steps=steps,
       batch=64,
-      learning_rate=3e-3,
+      learning_rate=2e-3,
       checkpoint_every=1000,
     ),
     adapt=config.Train(

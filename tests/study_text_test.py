@@ -100,6 +100,11 @@ def test_sentences_of_a_regression_follow_the_branch(
 
 
 POOR, GOOD = (0.25, 0.2), (0.02, 0.02)
+OTHERS = [
+  cell.option
+  for cell in made.choice().cells
+  if cell.option not in ('root', 'YaRN')
+]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,14 @@ POOR, GOOD = (0.25, 0.2), (0.02, 0.02)
     (
       ['YaRN'],
       {},
-      'Recommendation: YaRN (zero-shot). Gain in accuracy over the root as it',
+      'Recommendation: YaRN (zero-shot), the best of those that pass all '
+      'criteria. Gain in accuracy over the root as it',
+    ),
+    (
+      ['YaRN'],
+      {'short': dict.fromkeys(OTHERS, 0.1)},
+      'Recommendation: YaRN (zero-shot), the only candidate that passes all '
+      'criteria. Gain in accuracy over the root as it',
     ),
     (['YaRN', 'NTK'], {'noise': 0.02}, 'a preference and not a finding'),
     ([], {}, 'none, as no difference can be claimed between those that pass'),

@@ -152,7 +152,7 @@ def _numbers(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
   ]
   if claimed:
     parts += [
-      f'{words.points(gap)} more than {found.study.shown(option)}'
+      f'{words.points(gap)} against {found.study.shown(option)}'
       for option, gap in case.alternatives.items()
     ]
   return f' Gain {where}: {"; ".join(parts)}.' if parts else ''
@@ -234,7 +234,10 @@ def recommended(case: Case) -> str:
   """What to choose."""
   match case.branch:
     case compare.FIRST:
-      return scheduled(case, case.lead.option)
+      which = 'the only candidate that passes all criteria'
+      if len(case.lead.gains) > 1:
+        which = 'the best of those that pass all criteria'
+      return f'{scheduled(case, case.lead.option)}, {which}'
     case compare.TIE:
       (one,) = case.preferred
       rest = [option for option in case.lead.tied if option != case.lead.option]
