@@ -97,9 +97,9 @@ def suite(
   )
 
 
-# Few symbols, and most of all of what is learned last: all five are quick to
-# learn at either base. Questions about all facts, as with fewer, or among facts
-# that are not asked about, attachment stays at a guess.
+# Few symbols, and most sequences of what is learned last: all five are quick to
+# learn at either base. Every fact is asked about; among others that are not, 13
+# of 14 seeds stayed at a guess in attachment for 5,000 steps or more.
 SMALL = suite(
   symbols=12,
   queries=4,
