@@ -167,7 +167,7 @@ def test_one_factor_is_changed_in_each_step_of_the_two_by_two():
   }
   regime = planned.study.regimes[0]
   at = lambda label: found[regime, label, 'zero-shot'].changes
-  how = 'adapted: 150 steps at 32 to 256'
+  how = 'adapted: 500 steps at 32 to 256'
   assert at('base scaling') == ('frequencies of RoPE: Law() -> NTK(8)',)
   assert at('bias A') == ('adds ALiBi()',)
   assert at('deployed A') == (*at('base scaling'), *at('bias A'))
