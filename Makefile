@@ -62,8 +62,8 @@ docs: .setup/user  ## pages and lists of the documentation, from the docstrings
 site: .setup/dev  ## the documentation as pages, in site/
 	NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --strict
 
-digests: .setup/user  ## what posexp/datasets/digests.json publishes
-	$(RUN)/python -m posexp.datasets.published
+digests: .setup/user  ## what posexp/data/digests.json publishes
+	$(RUN)/python -m posexp.data.published
 
 clean:  ## everything that was set up or computed here
 	rm -rf .venv .venv-peers .venv-oldest .setup runs site build *.egg-info

@@ -7,7 +7,9 @@ import inspect
 import pathlib
 import re
 
-from posexp import catalogue, listing, options, tasks
+from posexp import tasks
+from posexp.cli import flags
+from posexp.inspect import catalogue, listing
 
 ROOT = pathlib.Path(__file__).parents[1]
 # What is written into README, between these lines.
@@ -63,7 +65,7 @@ share is in [Schemes in Python](../reference/schemes.md).
 COMMAND_LEGEND = """\
 # Command line
 
-*Written by `make docs` from `posexp/options.py`; edit that.*
+*Written by `make docs` from `posexp/cli/flags.py`; edit that.*
 
 `posexp --help` prints this page. A mistake is one sentence on stderr before any
 compute, and the exit code 2.
@@ -93,7 +95,7 @@ def files() -> dict[pathlib.Path, str]:
 
 def command_page() -> str:
   """The help of the command line, a section a part, in Markdown."""
-  blocks, made = options.HELP.strip().split('\n\n'), []
+  blocks, made = flags.HELP.strip().split('\n\n'), []
   for block in blocks[1:]:
     head, _, rest = block.partition('\n')
     if head.startswith('Flags of'):

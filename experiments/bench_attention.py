@@ -24,7 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import posexp
-from posexp import bench, paired, schemes, sharding
+from posexp import schemes
+from posexp.cost import bench, paired_timing
+from posexp.models import mesh
 
 HEADS, WIDTH = 4, 16
 DIMS = schemes.Dims(HEADS * WIDTH, HEADS, WIDTH)
@@ -110,7 +112,7 @@ def one_case(number, length, block):
   run = program(kind, scheme, None if block == 'dense' else block)
   qkv = arrays(int(length))
   if block != 'dense':
-    qkv = jax.device_put(qkv, sharding.by_head(HEADS))
+    qkv = jax.device_put(qkv, mesh.by_head(HEADS))
   jax.block_until_ready(run(params_of(scheme), *qkv))
   print(peak() - before)
 
@@ -122,7 +124,7 @@ def time_case(number):
   show(*HEADINGS)
   for length, rounds in lengths.items():
     params, qkv = params_of(scheme), arrays(length)
-    spread = jax.device_put(qkv, sharding.by_head(HEADS))
+    spread = jax.device_put(qkv, mesh.by_head(HEADS))
     ours, dense = (program(kind, scheme, b) for b in ('auto', None))
     calls = [functools.partial(seconds, ours, params, *spread)]
     memory = [resident(number, length, 'auto')]
@@ -130,8 +132,8 @@ def time_case(number):
       calls.append(functools.partial(seconds, dense, params, *qkv))
       calls.append(functools.partial(seconds, dense, params, *spread))
       memory.append(resident(number, length, 'dense'))
-    next(paired.in_turns(calls, 1))  # Compiles.
-    times = np.array(list(paired.in_turns(calls, rounds or 3)))
+    next(paired_timing.in_turns(calls, 1))  # Compiles.
+    times = np.array(list(paired_timing.in_turns(calls, rounds or 3)))
     mine, *theirs = (f'{1e3 * t:,.0f} ms' for t in np.median(times, axis=0))
     ratios = [against(t / times[:, 0]) for t in times.T[1:]]
     cells = [x for pair in zip(theirs, ratios) for x in pair] or [''] * 4
@@ -193,5 +195,5 @@ def main():
 
 
 if __name__ == '__main__':
-  sharding.use_all_cores()
+  mesh.use_all_cores()
   one_case(*sys.argv[1:]) if len(sys.argv) > 1 else main()

@@ -17,28 +17,31 @@ import statistics
 import tempfile
 import time
 
-from posexp import datasets, evaluate, sharding, train
-from posexp.datasets import store
+from posexp import data
+from posexp.data import store
+from posexp.evaluation import evaluate
 from posexp.launch import grid
+from posexp.models import mesh
+from posexp.training import train_step
 
 ROUNDS = 7
 
 
 def main():
-  sharding.use_all_cores()
+  mesh.use_all_cores()
   file = pathlib.Path(__file__).with_name('quickstart.py')
   run = next(r for r in grid.load(str(file)).runs if str(r.scheme) == 'RoPE()')
-  on = sharding.mesh(len(run.seeds), run.train.batch)
-  start, _ = train.programs(run, on)
-  params = start(train.members([run], on)).params
+  on = mesh.mesh(len(run.seeds), run.train.batch)
+  start, _ = train_step.programs(run, on)
+  params = start(train_step.members([run], on)).params
   evaluator = evaluate.Evaluator(run, on)
-  sets = [datasets.Set(run.task, length) for length in run.lengths]
+  sets = [data.Set(run.task, length) for length in run.lengths]
   rounds = []
   with tempfile.TemporaryDirectory() as name:
     store.build(sets, pathlib.Path(name))
     for _ in range(ROUNDS + 1):
       rounds.append([_time(one, name, evaluator, params) for one in sets])
-  print(f'{run.name}: {datasets.NUMBER} examples, {len(run.seeds)} seeds')
+  print(f'{run.name}: {data.NUMBER} examples, {len(run.seeds)} seeds')
   print(f'{"length":>6}{"read, s":>10}{"predict, s":>12}  read / predict')
   for n, one in enumerate(sets):
     print(_line(str(one.length), [row[n] for row in rounds[1:]]))

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 import posexp
-from posexp import records, schemes, tasks
-from posexp.launch import conduct, grid, local, single, status, training
+from posexp import schemes, tasks
+from posexp.launch import grid, job, launcher, scheduler, status
+from posexp.results import records
+from posexp.training import loop
 
 
 def runs(number: int) -> tuple[posexp.Run, ...]:
@@ -54,7 +56,7 @@ def template(run: posexp.Run) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     workdir = pathlib.Path(folder)
     records.write = keep
     try:
-      assert conduct.conduct([run], workdir, local.Launch()) == 0
+      assert launcher.conduct([run], workdir, scheduler.Launch()) == 0
     finally:
       records.write = write
   return kept[0]
@@ -77,15 +79,15 @@ def main() -> None:
   number = parser.parse_args().runs
   record, outcomes = template(runs(1)[0])
 
-  def trivial(run, workdir, tell, beside=training.ALONE):
+  def trivial(run, workdir, tell, beside=loop.ALONE):
     mine = {'digest': run.digest, 'name': run.name, 'config': run.to_dict()}
     records.write(workdir, record | mine, outcomes)
 
-  single.compute = trivial
+  job.compute = trivial
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder)
     every = timed('construct the runs', lambda: runs(number), number)
-    launch = lambda: conduct.conduct(every, workdir, local.Launch())
+    launch = lambda: launcher.conduct(every, workdir, scheduler.Launch())
     timed('launch: claim, record, outcomes', launch, number)
     timed('launch again: all is finished', launch, number)
     timed('posexp status', lambda: status.text(workdir), number)

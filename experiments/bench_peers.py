@@ -27,7 +27,9 @@ import jax
 import numpy as np
 
 import posexp
-from posexp import bench, schemes, sharding, tasks
+from posexp import schemes, tasks
+from posexp.cost import bench
+from posexp.models import mesh
 
 try:
   import torch
@@ -120,7 +122,7 @@ def attention() -> None:
   shape = 1, LONG, HEADS, WIDTH
   q, k, v = jax.device_put(
     [jax.random.normal(jax.random.key(n), shape) for n in range(3)],
-    sharding.by_head(HEADS),
+    mesh.by_head(HEADS),
   )
   run = jax.jit(
     lambda q, k, v: posexp.attend(schemes.ALiBi(), {}, q, k, v, block='auto')
@@ -145,7 +147,7 @@ def _seconds(run) -> float:
 
 
 def main() -> None:
-  sharding.use_all_cores()
+  mesh.use_all_cores()
   rotary = {'rotary_pos_emb': True}
   rope = bench.step_run(schemes.RoPE())
   everywhere = Everywhere(**dataclasses.asdict(rope.task))

@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 
-from posexp import paired
+from posexp.cost import paired_timing
 
 FILE = """
 import posexp
@@ -70,7 +70,7 @@ def main() -> None:
     lambda: seconds('packed', str([SEEDS]), given.steps, '--workers=2'),
   ]
   rows = []
-  for row in paired.in_turns(turns, given.rounds):
+  for row in paired_timing.in_turns(turns, given.rounds):
     rows.append(row)
     print(f'plain {row[0]:.0f} s, two workers {row[1]:.0f} s', flush=True)
   ratios = sorted(plain / packed for plain, packed in rows)

@@ -33,7 +33,8 @@ two CPU cores that had other work to do.
 """
 
 import posexp
-from posexp import figures, schemes, tasks
+from posexp import schemes, tasks
+from posexp.plots import experiment
 
 TRAINED = 24
 
@@ -59,4 +60,4 @@ def grid():
 
 def figure(results, directory):
   """Accuracy by length, and the errors split into order and retrieval."""
-  return figures.overview(results, directory, name='indirect_indexing')
+  return experiment.overview(results, directory, name='indirect_indexing')

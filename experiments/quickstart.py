@@ -10,7 +10,8 @@ Command: posexp run experiments/quickstart.py
 """
 
 import posexp
-from posexp import figures, schemes, tasks
+from posexp import schemes, tasks
+from posexp.plots import experiment
 
 TRAINED = 32
 LENGTHS = (32, 48, 64, 128)
@@ -42,4 +43,4 @@ def grid():
 
 def figure(results, directory):
   """Accuracy by length, and the errors split into order and retrieval."""
-  return figures.overview(results, directory, name='quickstart')
+  return experiment.overview(results, directory, name='quickstart')

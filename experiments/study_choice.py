@@ -15,7 +15,8 @@ Command: posexp run experiments/study_choice.py
 
 import functools
 
-from posexp import schemes, studies, study_sizes
+from posexp import schemes
+from posexp.launch import study_runs, study_sizes
 
 QUESTION = (
   'A decoder that was trained with RoPE at {trained:,} tokens is to serve '
@@ -83,7 +84,7 @@ SIZES = {
 def study(size):
   """The plan of a size."""
   of = SIZES[size]
-  return studies.planned(
+  return study_runs.planned(
     cells(of),
     of,
     kind='choice',
@@ -106,7 +107,7 @@ def cells(size):
   )
   dynamic = schemes.RoPE(schemes.DynamicNTK(1.0, size.trained), BASE)
   alibi, table = schemes.ALiBi(), study_sizes.learned_bias(size)
-  make = functools.partial(studies.retrofits, root, size, REGIME)
+  make = functools.partial(study_runs.retrofits, root, size, REGIME)
   yield from make('no change', plain)
   yield from make('base scaling', scaled)
   yield from make('dynamic NTK', dynamic)

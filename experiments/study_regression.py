@@ -16,7 +16,8 @@ Command: posexp run experiments/study_regression.py
 
 import functools
 
-from posexp import schemes, studies, study_sizes
+from posexp import schemes
+from posexp.launch import study_runs, study_sizes
 
 QUESTION = (
   'A decoder that was trained with RoPE is stretched {factor} times, from '
@@ -84,7 +85,7 @@ def study(size):
         transfers=SMALL,
       )
     parts += cells(of, regime, base)
-  return studies.planned(
+  return study_runs.planned(
     parts,
     of,
     kind='regression',
@@ -103,7 +104,7 @@ def cells(size, regime, base):
   root, laws = size.root(plain), study_sizes.laws(size)
   stretched = {name: schemes.RoPE(law, base) for name, law in laws.items()}
   scaled = stretched.pop('base scaling')
-  make = functools.partial(studies.retrofits, root, size, regime)
+  make = functools.partial(study_runs.retrofits, root, size, regime)
   yield from make('root', plain)
   yield from make('base scaling', scaled)
   options = {'deployed': scaled, 'bias': plain, **stretched}

@@ -38,7 +38,8 @@ CPython 3.11.7. It took 30 minutes on two CPU cores that had other work to do.
 """
 
 import posexp
-from posexp import datasets, perplexity, schemes
+from posexp import data, schemes
+from posexp.plots import perplexity
 
 TRAINED = 128
 LENGTHS = (128, 256, 512, 1024, 2048)
@@ -53,7 +54,7 @@ def grid():
     schemes.T5(buckets=32, max_distance=TRAINED),
   ):
     run = posexp.Run(
-      task=datasets.Text(),
+      task=data.Text(),
       scheme=scheme,
       model=posexp.Model(layers=2),
       train=posexp.Train(

@@ -1,4 +1,10 @@
-"""Controlled experiments on position in transformers."""
+"""Controlled experiments on position in transformers.
+
+The public API: `Run` with its parts `Model`, `Train` and `Evaluate` describes
+an experiment, `attend` applies a positional scheme to arrays, `load` reads
+finished runs as a table, and `UserError` is what bad input raises. The
+namespaces, from bottom to top, are packages with one purpose each.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -6,27 +12,51 @@ from typing import TYPE_CHECKING, Any
 from posexp.version import VERSION as __version__  # noqa: F401
 
 if TYPE_CHECKING:
-  from posexp.attention import attend as attend
-  from posexp.config import Evaluate as Evaluate
-  from posexp.config import Model as Model
-  from posexp.config import Run as Run
-  from posexp.config import Train as Train
+  from posexp.attention.dense import attend as attend
+  from posexp.component import UserError as UserError
+  from posexp.results.records import load as load
+  from posexp.runs.config import Evaluate as Evaluate
+  from posexp.runs.config import Model as Model
+  from posexp.runs.config import Run as Run
+  from posexp.runs.config import Train as Train
 
-# Imported when first asked for, so that records are read without JAX.
+# Imported when first asked for, so that results are read without JAX.
 _WHERE = {
-  'attend': 'posexp.attention',
-  'Evaluate': 'posexp.config',
-  'Model': 'posexp.config',
-  'Run': 'posexp.config',
-  'Train': 'posexp.config',
+  'attend': 'posexp.attention.dense',
+  'Evaluate': 'posexp.runs.config',
+  'load': 'posexp.results.records',
+  'Model': 'posexp.runs.config',
+  'Run': 'posexp.runs.config',
+  'Train': 'posexp.runs.config',
+  'UserError': 'posexp.component',
 }
+_NAMESPACES = (
+  'results',
+  'schemes',
+  'tasks',
+  'data',
+  'attention',
+  'runs',
+  'models',
+  'training',
+  'evaluation',
+  'claims',
+  'studies',
+  'plots',
+  'reports',
+  'inspect',
+  'cost',
+  'launch',
+)
 
 
 def __getattr__(name: str) -> Any:
-  if name not in _WHERE:
-    raise AttributeError(f'module posexp has no attribute {name!r}')
-  return getattr(importlib.import_module(_WHERE[name]), name)
+  if name in _WHERE:
+    return getattr(importlib.import_module(_WHERE[name]), name)
+  if name in _NAMESPACES:
+    return importlib.import_module(f'posexp.{name}')
+  raise AttributeError(f'module posexp has no attribute {name!r}')
 
 
 def __dir__() -> list[str]:
-  return sorted([*globals(), *_WHERE])
+  return sorted({*globals(), *_WHERE, *_NAMESPACES})

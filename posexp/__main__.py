@@ -1,6 +1,6 @@
 """`python -m posexp` is `posexp`."""
 
-from posexp import cli
+from posexp.cli import main
 
 if __name__ == '__main__':
-  cli.entry_point()
+  main.entry_point()

@@ -11,6 +11,14 @@ import typing
 from typing import Any, Self
 
 
+class UserError(ValueError):
+  """Bad input: one sentence with the value and the remedy.
+
+  The command line prints it and exits with 2. Any other exception is a bug,
+  and is shown with its traceback.
+  """
+
+
 class Component:
   """A frozen dataclass whose fields are its whole configuration.
 

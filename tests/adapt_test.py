@@ -9,23 +9,14 @@ import numpy as np
 import optax
 import pytest
 
-from posexp import (
-  changes,
-  config,
-  evaluate,
-  factors,
-  lengths,
-  model,
-  optimise,
-  records,
-  retrofit,
-  schemes,
-  statistics,
-  tasks,
-  train,
-  warmin,
-)
-from posexp.launch import local, progress, single, training
+from posexp import schemes, tasks
+from posexp.claims import intervals
+from posexp.evaluation import evaluate
+from posexp.launch import job, rotation_factors, scheduler
+from posexp.models import transformer
+from posexp.results import progress, records
+from posexp.runs import config, diff, length_schedule
+from posexp.training import bias_warmup, loop, optimizer, retrofit, train_step
 from tests import small
 
 ROOT = small.run(
@@ -38,7 +29,7 @@ BOTH = schemes.RoPE(schemes.NTK(2)) + schemes.T5(buckets=4, max_distance=8)
 
 def weights(run, workdir):
   with progress.Progress(1.0, workdir / 'log.txt') as tell:
-    return single.weights(run, workdir, tell)
+    return job.weights(run, workdir, tell)
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +67,7 @@ def by_hand(run, params, seed, warm=lambda scheme, number: scheme):
   )
   mine = [x for x, f in zip(values, free) if f]
   state = rule.init(mine)
-  key = jax.random.fold_in(jax.random.key(jnp.uint32(seed)), train.DATA)
+  key = jax.random.fold_in(jax.random.key(jnp.uint32(seed)), train_step.DATA)
   for number in range(run.train.steps):
     # The parent did six steps.
     batch = run.task.sample(
@@ -85,12 +76,12 @@ def by_hand(run, params, seed, warm=lambda scheme, number: scheme):
       batch=run.train.batch,
     )
     scheme = warm(run.trained_scheme, number)
-    net = model.Transformer(run.model, scheme, run.task.vocabulary)
+    net = transformer.Transformer(run.model, scheme, run.task.vocabulary)
 
     def mean(mine, net=net, batch=batch):
       left = iter(mine)
       own = [next(left) if f else x for x, f in zip(values, free)]
-      total, count = train.loss(net, jax.tree.unflatten(tree, own), batch)
+      total, count = train_step.loss(net, jax.tree.unflatten(tree, own), batch)
       return total / count
 
     with jax.numpy_dtype_promotion('standard'):
@@ -134,21 +125,25 @@ def test_a_bias_that_is_warmed_in_is_a_weaker_one():
     train=dataclasses.replace(SHORT, warm_in=4),
   )
   batch = evaluate.examples(run.task, 20, 4)
-  params = jax.jit(train.initial_params, static_argnums=0)(run, jnp.uint32(1))
-  params.pop(model.POSITION, None)
+  params = jax.jit(train_step.initial_params, static_argnums=0)(
+    run, jnp.uint32(1)
+  )
+  params.pop(transformer.POSITION, None)
 
   @functools.partial(jax.jit, static_argnums=0)
   def gradient(net, number=None):
-    given = lambda p: p if number is None else warmin.params_of(run, p, number)
-    return train.gradient(net, params, batch, None, 4, None, given)
+    given = lambda p: (
+      p if number is None else bias_warmup.params_of(run, p, number)
+    )
+    return train_step.gradient(net, params, batch, None, 4, None, given)
 
   weaker = {0: 4.0, 1: 2.0, 3: 1.0, 9: 1.0}
   for number, factor in weaker.items():
     scheme = schemes.RoPE() + schemes.Interpolate(schemes.ALiBi(), factor)
-    net = model.Transformer(run.model, scheme, run.task.vocabulary)
+    net = transformer.Transformer(run.model, scheme, run.task.vocabulary)
     expected = jax.tree.leaves(gradient(net))
     mine = jax.tree.leaves(
-      gradient(warmin.of(run, run.train.length), jnp.int32(number))
+      gradient(bias_warmup.of(run, run.train.length), jnp.int32(number))
     )
     for x, y in zip(mine, expected, strict=True):
       np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
@@ -161,7 +156,7 @@ def test_a_learned_bias_is_warmed_in_from_its_place_in_a_sum(workdir):
   table = lambda params: params['block_0']['position']['T5']['table_NxH']
   assert not np.array_equal(table(got), table(whole))
   assert table(got).shape == table(whole).shape == (2, 4, 2)
-  scheme = warmin.of(run, run.train.length).scheme
+  scheme = bias_warmup.of(run, run.train.length).scheme
   assert scheme.faded == (1,)
   head = schemes.Head(jnp.zeros((1, 1, 1, 1), jnp.int32), 2)
   at = (jnp.arange(3, dtype=jnp.int32)[None],) * 2
@@ -169,7 +164,9 @@ def test_a_learned_bias_is_warmed_in_from_its_place_in_a_sum(workdir):
   turn = lambda axis: tuple(jnp.expand_dims(x, (1, axis)) for x in at)
   q_at, k_at = turn(3), turn(2)
   plain = scheme.scheme.bias(own, head, q_at, k_at)
-  half = scheme.bias(warmin.within(own, jnp.float32(0.5)), head, q_at, k_at)
+  half = scheme.bias(
+    bias_warmup.within(own, jnp.float32(0.5)), head, q_at, k_at
+  )
   np.testing.assert_allclose(half, plain / 2, rtol=1e-6)
 
 
@@ -190,7 +187,7 @@ def test_the_record_says_what_was_changed_and_spent(workdir):
   assert set(table['length']) == {12}
   assert set(table['ratio']) == {1.0}
   assert set(table['steps']) == {4}
-  labels = statistics.labels(table)
+  labels = intervals.labels(table)
   assert len(set(labels.values())) == 3
   assert labels[ADAPTED[2].digest] == (
     'RoPE() -> RoPE(NTK(2)) + T5(buckets=4, max_distance=8) '
@@ -205,7 +202,7 @@ def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
 
   run, path = ADAPTED[0], tmp_path / 'cut'
   assert not small.execute(path, ROOT)
-  made = training._store
+  made = loop._store
 
   def cut(*args):
     store = made(*args)
@@ -220,10 +217,10 @@ def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
     return store
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(train, 'CHUNK', 2)
-    patch.setattr(training, '_store', cut)
+    patch.setattr(train_step, 'CHUNK', 2)
+    patch.setattr(loop, '_store', cut)
     assert small.execute(path, run) == {run.digest: 'pulled the plug'}
-    patch.setattr(training, '_store', made)
+    patch.setattr(loop, '_store', made)
     assert not small.execute(path, run)
   assert 'resumed' in (path / 'log.txt').read_text()
   one, other = weights(run, path), weights(run, workdir)
@@ -232,7 +229,7 @@ def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
 
 def test_adaptations_of_adaptations_and_mixed_lengths():
   mixed = dataclasses.replace(
-    SHORT, length=24, lengths=lengths.Uniform(12, 24, rungs=2)
+    SHORT, length=24, lengths=length_schedule.Uniform(12, 24, rungs=2)
   )
   first = ROOT.retrofit(BOTH, train=mixed)
   second = first.without(schemes.T5, train=SHORT)
@@ -262,27 +259,27 @@ def test_an_adapted_run_is_evaluated_again_under_its_name():
 
 def test_a_search_of_factors_is_beyond_what_the_root_was_trained_at():
   run = ROOT.retrofit(schemes.RoPE(), train=SHORT)
-  factors.check(run, 16)
+  rotation_factors.check(run, 16)
   with pytest.raises(ValueError, match='above the trained 12, got 12'):
-    factors.check(run, 12)
+    rotation_factors.check(run, 12)
 
 
 def test_a_frozen_optimiser_has_no_state_for_content():
   run = ADAPTED[1]
   params = jax.eval_shape(
-    functools.partial(train.initial_params, run), jnp.uint32(0)
+    functools.partial(train_step.initial_params, run), jnp.uint32(0)
   )
-  state = jax.eval_shape(optimise.optimiser(run.train).init, params)
+  state = jax.eval_shape(optimizer.optimiser(run.train).init, params)
   sizes = {x.size for x in jax.tree.leaves(state)}
   assert sizes == {1, 4 * 2}
 
 
 def test_an_adaptation_starts_from_the_weights_that_were_moved(workdir):
   run = ADAPTED[0]
-  state = train.from_weights(
+  state = train_step.from_weights(
     run, retrofit.transfer(ROOT, run, weights(ROOT, workdir)).params
   )
-  busy = train.busy(run, state)
+  busy = train_step.busy(run, state)
   assert busy.diverged_S.tolist() == [-1, -1]
   for n, start in enumerate(moved(run, workdir)):
     mine = jax.tree.map(lambda x, n=n: x[n], busy.params)
@@ -293,7 +290,7 @@ def test_a_retrofit_without_its_parent_is_a_sentence(tmp_path):
   run = ROOT.retrofit(schemes.NoPE())
   tmp_path.mkdir(exist_ok=True)
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    (sentence,) = local.execute([run], tmp_path, tell).values()
+    (sentence,) = scheduler.execute([run], tmp_path, tell).values()
   assert sentence.startswith('its parent Ordering: RoPE() has no record in')
   assert 'run the parent first' in sentence
 
@@ -319,7 +316,7 @@ def test_bad_adaptations_are_sentences():
   with pytest.raises(ValueError, match=r'no ALiBi to remove: it has RoPE\(\)'):
     ROOT.without(schemes.ALiBi)
   with pytest.raises(ValueError, match=r'has no T5 to remove: .* no term'):
-    changes.without(schemes.NoPE(), schemes.T5)
+    diff.without(schemes.NoPE(), schemes.T5)
   wide = dataclasses.replace(ROOT.model, heads=4)
   with pytest.raises(ValueError, match="keeps its parent's model"):
     ROOT.retrofit(schemes.RoPE(), model=wide)

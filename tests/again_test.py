@@ -9,8 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posexp import cli, config, records, schemes, statistics, tables
-from posexp.launch import again, grid
+from posexp import schemes
+from posexp.claims import intervals
+from posexp.cli import main
+from posexp.launch import grid, reevaluate
+from posexp.reports import tables
+from posexp.results import records
+from posexp.runs import config
 from tests import small
 
 RUN = small.run()
@@ -44,27 +49,27 @@ def workdir(finished, tmp_path):
 
 
 def call(*words):
-  return cli.main(['posexp', 'evaluate', *map(str, words)])
+  return main.main(['posexp', 'evaluate', *map(str, words)])
 
 
 def test_every_run_at_every_length_short_ones_first(finished):
-  runs = again.plan(finished, (48, 20), examples=4, only='RoPE')
+  runs = reevaluate.plan(finished, (48, 20), examples=4, only='RoPE')
   children = [(one.parent, one.lengths, one.evaluate.examples) for one in runs]
   assert children == [
     *((parent, (20,), 4) for parent in (RUN, RETROFIT)),
     *((parent, (48,), 4) for parent in (RUN, RETROFIT)),
   ]
-  (windowed,) = again.plan(finished, (48,), only='*: RoPE()', window=12)
+  (windowed,) = reevaluate.plan(finished, (48,), only='*: RoPE()', window=12)
   assert windowed.evaluate == config.Evaluate(
     lengths=(48,), examples=RUN.evaluate.examples, window=12
   )
-  assert again.plan(finished, (20,), seeds=(3, 5)) == again.plan(
+  assert reevaluate.plan(finished, (20,), seeds=(3, 5)) == reevaluate.plan(
     finished, (20,)
   )
   # A run that was evaluated in windows is so again.
   evaluate = dataclasses.replace(RUN.evaluate, window=12)
   run = dataclasses.replace(RUN, evaluate=evaluate)
-  assert again._again(run, 48, None, None).evaluate.window == 12
+  assert reevaluate._again(run, 48, None, None).evaluate.window == 12
 
 
 def test_one_command_evaluates_what_is_missing(workdir, capsys):
@@ -81,7 +86,7 @@ def test_one_command_evaluates_what_is_missing(workdir, capsys):
   # What was evaluated is not evaluated again, nor are evaluations themselves.
   assert call(*words, '--lengths=48,36') == 0
   assert capsys.readouterr().err.count('done') == 2
-  assert call(workdir, '--only=windows', '--lengths=48') == cli.BAD_INPUT
+  assert call(workdir, '--only=windows', '--lengths=48') == main.BAD_INPUT
   table = records.load(workdir)
   children = table[table['length'].isin((36, 48))]
   assert len(children) == 2 * 2 * 2 and (children['targets'] == 4).all()
@@ -126,7 +131,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_computed(
   finished, tmp_path, capsys, words, sentence
 ):
   where = {'workdir': finished, 'empty': tmp_path}
-  assert call(*(word.format(**where) for word in words)) == cli.BAD_INPUT
+  assert call(*(word.format(**where) for word in words)) == main.BAD_INPUT
   captured = capsys.readouterr()
   assert sentence.format(**where) in captured.err
   assert captured.err.count('\n') == 1 and not captured.out
@@ -138,7 +143,7 @@ def test_a_record_of_another_configuration_is_refused(finished, monkeypatch):
   monkeypatch.setattr(config, 'REVISION', 0)
   sentence = f'another version of posexp.* as {mine} is now'
   with pytest.raises(ValueError, match=sentence):
-    again.plan(finished, (48,), only='*: RoPE()')
+    reevaluate.plan(finished, (48,), only='*: RoPE()')
 
 
 OWN = """
@@ -164,7 +169,7 @@ def test_classes_of_ones_own_are_found_in_their_file(
   plain = json.dumps(run.to_dict()).replace('known.Mine', 'unknown.Mine')
   pretend(json.loads(plain), 'Ordering: Mine()', tmp_path, finished)
   words = tmp_path, '--lengths=48', '--dry_run'
-  assert call(*words) == cli.BAD_INPUT
+  assert call(*words) == main.BAD_INPUT
   error = capsys.readouterr().err
   assert "Ordering: Mine(): no Scheme is called 'unknown.Mine'" in error
   assert call(*words, tmp_path / 'unknown.py') == 0
@@ -201,7 +206,7 @@ def test_evaluations_join_the_run_whose_weights_they_are_of():
       *rows('x', (32,), 10, **windowed),
     ]
   )
-  joined = statistics.joined(table)
+  joined = intervals.joined(table)
   found = joined[joined['seed'] == 0].set_index(['digest', 'length'])
   assert found['targets'].to_dict() == {
     ('a', 32): 10,
@@ -215,7 +220,7 @@ def test_evaluations_join_the_run_whose_weights_they_are_of():
   assert (found.loc['a', 'steps'] == 20).all()
   assert (found.loc['a', 'parent_digest'] == '').all()
   assert (found.loc['b', 'parent_digest'] == 'a').all()
-  again_joined = statistics.joined(joined)
+  again_joined = intervals.joined(joined)
   assert again_joined is joined
   lines = tables.text(table).splitlines()
   start = lines.index(next(x for x in lines if x.startswith('accuracy')))
@@ -231,7 +236,7 @@ def test_evaluations_join_the_run_whose_weights_they_are_of():
 
 def test_a_table_of_runs_alone_has_no_counts():
   table = pd.DataFrame(rows('a', (8, 16), 500))
-  assert statistics.joined(table) is table
+  assert intervals.joined(table) is table
   assert 'targets a seed' not in tables.text(table)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from posexp import attention_records, records
+from posexp.results import attention_records, records
 from tests.recorded import A, B, outcomes, record
 
 C = 'c' * 16

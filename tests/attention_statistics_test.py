@@ -9,16 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import (
-  attention_statistics,
-  config,
-  diagnose,
-  evaluate,
-  model,
-  schemes,
-  sharding,
-  tasks,
-)
+from posexp import schemes, tasks
+from posexp.evaluation import attention_statistics, diagnostics, evaluate
+from posexp.models import mesh, transformer
+from posexp.runs import config
 from tests import references, small, task_cases
 
 LENGTH, HEADS, WIDTH = 14, 2, 16
@@ -40,14 +34,14 @@ def run_of(scheme, **shape):
 @functools.cache
 def weights_of(run):
   """Random parameters of each seed, position's too, larger than at first."""
-  net = model.of(run)
+  net = transformer.of(run)
   make = jax.jit(lambda key: net.init(key, jnp.zeros((1, 4), jnp.int32)))
   drawn = [make(jax.random.key(seed))['params'] for seed in run.seeds]
   rng = np.random.default_rng(0)
 
   def one(path, *leaves):
     stacked = np.stack([np.asarray(x) for x in leaves])
-    if model.POSITION in jax.tree_util.keystr(path):
+    if transformer.POSITION in jax.tree_util.keystr(path):
       return rng.normal(size=stacked.shape).astype(np.float32)
     return 1.25 * stacked
 
@@ -56,9 +50,9 @@ def weights_of(run):
 
 def reported(run, params=None):
   params = weights_of(run) if params is None else params
-  on = sharding.mesh(len(run.seeds), run.train.batch)
-  params = sharding.pad_seeds(params, on, len(run.seeds))
-  return diagnose.report(run, params, LENGTH, on)[1]
+  on = mesh.mesh(len(run.seeds), run.train.batch)
+  params = mesh.pad_seeds(params, on, len(run.seeds))
+  return diagnostics.report(run, params, LENGTH, on)[1]
 
 
 def norm(x, scale):
@@ -70,7 +64,7 @@ def layers(run, params, read_L):
   """(q, k, content, params of position), layer by layer, in float64."""
   x = references.embed(
     run.scheme,
-    params.get(model.POSITION_INPUT, {}),
+    params.get(transformer.POSITION_INPUT, {}),
     params['embedding'][read_L][None],
   )[0]
   for n in range(run.model.layers):
@@ -81,7 +75,7 @@ def layers(run, params, read_L):
       (h @ w).reshape(1, len(x), HEADS, -1)
       for w in (block['query']['kernel'], *pair)
     )
-    own = block.get(model.POSITION, {})
+    own = block.get(transformer.POSITION, {})
     yield q, k, h[None], own
     mixed = references.attend(run.scheme, own, q, k, v, h[None])
     x = x + mixed.reshape(x.shape) @ block['out']['kernel']
@@ -151,8 +145,8 @@ def expected(run, params):
   """Mean of each measure: by name, or (name, bin), S x layers x H."""
   batch = evaluate.examples(TASK, LENGTH, 3)
   batch = jax.tree.map(np.asarray, batch)
-  net, bos = model.of(run), int(run.model.bos)
-  read_BxL = np.asarray(model.inputs(net, batch.tokens_BxL))
+  net, bos = transformer.of(run), int(run.model.bos)
+  read_BxL = np.asarray(transformer.inputs(net, batch.tokens_BxL))
   out = {}
   for s in range(len(run.seeds)):
     mine = jax.tree.map(lambda x, s=s: np.asarray(x[s], np.float64), params)
@@ -220,8 +214,8 @@ def test_the_right_key_reads_the_answer(name, bos):
   task, length = task_cases.TABLE[name]
   batch, shape = task_cases.draw(task, length), config.Model(bos=bos)
   batch = tasks.with_evidence(task, batch)
-  net = model.Transformer(shape, schemes.NoPE(), task.vocabulary)
-  read_BxL = np.asarray(model.inputs(net, batch.tokens_BxL))
+  net = transformer.Transformer(shape, schemes.NoPE(), task.vocabulary)
+  read_BxL = np.asarray(transformer.inputs(net, batch.tokens_BxL))
   found = attention_statistics.gold(batch, shape)
   targets_B = batch.targets_BxL.sum(1)
   for b in range(8):

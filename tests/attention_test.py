@@ -10,7 +10,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import posexp
-from posexp import attention, blockwise, choice, library, schemes
+from posexp import schemes
+from posexp.attention import cudnn, dispatch, flash
+from posexp.attention import dense as dense_lib
 from tests import cases
 
 SCHEME = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
@@ -71,7 +73,7 @@ def test_a_batch_of_one_token():
 
 def attend_with_gate(params, x_BxLxD, q, k, v, block):
   scheme = Gate() + schemes.ALiBi()
-  return attention.attend(scheme, params, q, k, v, block, x_BxLxD)
+  return dense_lib.attend(scheme, params, q, k, v, block, x_BxLxD)
 
 
 def test_a_clock_with_heads_and_a_gradient():
@@ -163,7 +165,7 @@ def largest_array(block, length):
 def _sizes(jaxpr):
   for equation in jaxpr.eqns:
     yield from (v.aval.size for v in equation.outvars)
-    for inner in blockwise.programs(equation):
+    for inner in flash.programs(equation):
       yield from _sizes(inner)
 
 
@@ -176,10 +178,10 @@ def test_memory_is_linear_in_length():
 
 
 def test_auto_is_dense_when_short_and_blockwise_when_long(monkeypatch):
-  short, long = choice.DENSE_UP_TO, 1025
+  short, long = dispatch.DENSE_UP_TO, 1025
   assert largest_array('auto', short) == largest_array(None, short)
   assert largest_array('auto', long) == largest_array(128, long)
-  size = functools.partial(choice.block_size, SCHEME, 'auto')
+  size = functools.partial(dispatch.block_size, SCHEME, 'auto')
   sizes = lambda *lengths: [size(n, n) for n in lengths]
   assert sizes(129, 10**6) == [128, 128]
   assert size(1, 10**6) is None  # A token that is decoded.
@@ -213,7 +215,7 @@ def test_heads_are_spread_over_devices(kind):
 
 @pytest.mark.parametrize('window', [None, 7])
 def test_a_gpu_uses_the_library_where_there_is_no_bias(monkeypatch, window):
-  length, asked = choice.DENSE_UP_TO + 1, []
+  length, asked = dispatch.DENSE_UP_TO + 1, []
   q, k, v = (
     cases.normal(n, 1, length, 2, 8).astype(jnp.bfloat16) for n in range(3)
   )
@@ -228,7 +230,7 @@ def test_a_gpu_uses_the_library_where_there_is_no_bias(monkeypatch, window):
     with jax.numpy_dtype_promotion('standard'):
       return real(*args, **kwargs)  # XLA's, on a machine without cuDNN.
 
-  monkeypatch.setattr(library, 'capability', lambda: library.CAPABILITY)
+  monkeypatch.setattr(cudnn, 'capability', lambda: cudnn.CAPABILITY)
   monkeypatch.setattr(jax.nn, 'dot_product_attention', counted)
   found = run(schemes.RoPE(), 'auto')
   assert asked == ['cudnn']
@@ -294,34 +296,34 @@ def test_from_a_cache_with_room(block):
   params, (q, k, v) = cases.layer_params(SCHEME), cases.queries()
   index = jnp.arange(cases.LENGTH, dtype=jnp.int32)[None]
   at = SCHEME.remap(index, None)
-  first = blockwise.heads_first
-  whole = attention.core(
+  first = flash.heads_first
+  whole = dense_lib.core(
     SCHEME, params, q, first(k), first(v), at, at, index, index, 0.5, None
   )
-  cache = attention.empty_cache(
+  cache = dense_lib.empty_cache(
     SCHEME, schemes.Dims(16, 2, 8), 2, 40, jnp.float32
   )
   for start, end in ((0, 11), (11, 12), (12, cases.LENGTH)):
     part = lambda x, s=start, e=end: x[:, s:e]
     here = jax.tree.map(part, at)
-    cache = attention.extend(cache, part(k), part(v), here, part(index))
+    cache = dense_lib.extend(cache, part(k), part(v), here, part(index))
     args = part(q), cache.k_BxHxMxE, cache.v_BxHxMxE, here, cache.at
-    out = attention.core(
+    out = dense_lib.core(
       SCHEME, params, *args, part(index), cache.index_1xM, 0.5, block
     )
     close(out, part(whole))
-  assert cache.index_1xM[0, cases.LENGTH :].tolist() == [blockwise.EMPTY] * 17
+  assert cache.index_1xM[0, cases.LENGTH :].tolist() == [flash.EMPTY] * 17
 
 
 def test_a_full_cache_does_not_overwrite_in_silence():
   scheme, k = schemes.NoPE(), jnp.ones((1, 2, 1, 4))
-  cache = attention.empty_cache(
+  cache = dense_lib.empty_cache(
     scheme, schemes.Dims(4, 1, 4), 1, 3, jnp.float32
   )
-  write = jax.jit(lambda cache, i: attention.extend(cache, k, k, i, i))
+  write = jax.jit(lambda cache, i: dense_lib.extend(cache, k, k, i, i))
   index = jnp.arange(2, dtype=jnp.int32)[None]
   assert np.isfinite(write(cache, index + 1).v_BxHxMxE).all()
   assert np.isnan(write(cache, index + 2).v_BxHxMxE).any()
   with pytest.raises(ValueError, match='3 slots but 4 tokens'):
     four = jnp.arange(4, dtype=jnp.int32)[None]
-    attention.extend(cache, jnp.ones((1, 4, 1, 4)), k, four, four)
+    dense_lib.extend(cache, jnp.ones((1, 4, 1, 4)), k, four, four)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import attention, blocks, blockwise, schemes
+from posexp import schemes
+from posexp.attention import blocks, flash
+from posexp.attention import dense as dense_lib
 from tests import cases
 
 # No multiple of any block, and longer than a few of most.
@@ -122,7 +124,7 @@ def visited(plan, start, queries, keys):
   """How often each block is visited, and which of them are masked."""
   index = start + jnp.arange(queries, dtype=jnp.int32)[None]
   tokens = lambda index: blocks.pad(
-    blockwise.tokens(jnp.zeros((1, 1, index.shape[1], 1)), index, index), 4
+    flash.tokens(jnp.zeros((1, 1, index.shape[1], 1)), index, index), 4
   )
   rows = tokens(index)
   columns = tokens(jnp.arange(keys, dtype=jnp.int32)[None])
@@ -175,12 +177,12 @@ def test_a_chunk_of_a_prefill(window):
   at = scheme.remap(index, None)
   late = lambda x: x[:, -q.shape[1] :]
   run = functools.partial(
-    attention.core,
+    dense_lib.core,
     scheme,
     params,
     q,
-    blockwise.heads_first(k),
-    blockwise.heads_first(v),
+    flash.heads_first(k),
+    flash.heads_first(v),
     jax.tree.map(late, at),
     at,
     late(index),

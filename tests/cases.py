@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import bench, blockwise, model, schemes
+from posexp import schemes
+from posexp.attention import flash
+from posexp.cost import bench
+from posexp.models import transformer as transformer_lib
 
 CASES = (
   *schemes.CATALOGUE,
@@ -136,7 +139,7 @@ def take(at, order):
 def bias_of(scheme, params, q_at, k_at, index=None):
   """The bias for all pairs and the heads asked for, B x H x Q x K."""
   index = jnp.arange(DIMS.heads) if index is None else jnp.asarray(index)
-  q_at, k_at = jax.tree.map(blockwise.heads_first, (q_at, k_at))
+  q_at, k_at = jax.tree.map(flash.heads_first, (q_at, k_at))
   pick = lambda x: x if x.shape[1] == 1 else x[:, index]
   q_at, k_at = jax.tree.map(pick, (q_at, k_at))
   shape = [jax.tree.leaves(at)[0].shape[2] for at in (q_at, k_at)]
@@ -149,13 +152,13 @@ def bias_of(scheme, params, q_at, k_at, index=None):
 @functools.cache
 def transformer(scheme):
   """A tiny model and its variables, with random positional parameters."""
-  net = model.Transformer(SHAPE, scheme, vocabulary=LENGTH)
+  net = transformer_lib.Transformer(SHAPE, scheme, vocabulary=LENGTH)
   tokens = jnp.arange(LENGTH)[None]
   params = dict(net.init(jax.random.key(0), tokens)['params'])
   for name, value in params.items():
-    if name == model.POSITION_INPUT:
+    if name == transformer_lib.POSITION_INPUT:
       params[name] = randomised(value)
-    elif model.POSITION in getattr(value, 'keys', tuple)():
-      drawn = randomised(value[model.POSITION])
-      params[name] = {**value, model.POSITION: drawn}
+    elif transformer_lib.POSITION in getattr(value, 'keys', tuple)():
+      drawn = randomised(value[transformer_lib.POSITION])
+      params[name] = {**value, transformer_lib.POSITION: drawn}
   return net, {'params': params}

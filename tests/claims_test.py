@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from posexp.launch import claims
+from posexp.launch import locks
 
 HOLD = """
 import pathlib, sys, time
-from posexp.launch import claims
+from posexp.launch import locks
 with claims.claimed(pathlib.Path(sys.argv[1])) as claim:
   claim.say(launch='theirs', attempt=2, share=0.5)
   print('held', flush=True)
@@ -36,39 +36,39 @@ def other(tmp_path):
 
 
 def test_only_one_has_it_until_it_is_released(tmp_path):
-  with claims.claimed(tmp_path) as first:
+  with locks.claimed(tmp_path) as first:
     assert first is not None and first.before == {}
-    with claims.claimed(tmp_path) as second:
+    with locks.claimed(tmp_path) as second:
       assert second is None
     assert (tmp_path / 'claim').exists()
   assert not (tmp_path / 'claim').exists()
-  with claims.claimed(tmp_path) as third:
+  with locks.claimed(tmp_path) as third:
     assert third is not None
 
 
 def test_a_claim_dies_with_its_owner_and_tells_what_it_said(tmp_path, other):
-  with claims.claimed(tmp_path) as claim:
+  with locks.claimed(tmp_path) as claim:
     assert claim is None
-  said, alive = claims.state(tmp_path)
+  said, alive = locks.state(tmp_path)
   assert alive and said['pid'] == other.pid and said['share'] == 0.5
   other.send_signal(signal.SIGKILL)
   other.wait()
-  said, alive = claims.state(tmp_path)
+  said, alive = locks.state(tmp_path)
   assert not alive and said['attempt'] == 2
-  with claims.claimed(tmp_path) as claim:
+  with locks.claimed(tmp_path) as claim:
     assert claim.before['launch'] == 'theirs'
     assert claim.before['attempt'] == 2
 
 
 def test_what_is_said_is_replaced_whole(tmp_path):
-  with claims.claimed(tmp_path) as claim:
+  with locks.claimed(tmp_path) as claim:
     claim.say(label='a long label that a shorter text follows', share=0.25)
     claim.say(label='short')
-    said, alive = claims.state(tmp_path)
+    said, alive = locks.state(tmp_path)
     assert alive
     assert (said['label'], said['share']) == ('short', 0.25)
     assert said['pid'] == os.getpid() and said['since'] <= said['said']
-  assert claims.state(tmp_path) is None
+  assert locks.state(tmp_path) is None
 
 
 def test_a_claim_that_was_removed_between_opening_and_locking_is_taken_anew(
@@ -83,9 +83,9 @@ def test_a_claim_that_was_removed_between_opening_and_locking_is_taken_anew(
     return lock(descriptor, how)
 
   monkeypatch.setattr(fcntl, 'flock', once)
-  with claims.claimed(tmp_path) as claim:
+  with locks.claimed(tmp_path) as claim:
     assert claim is not None and len(seen) == 2
-    with claims.claimed(tmp_path) as second:
+    with locks.claimed(tmp_path) as second:
       assert second is None
 
 
@@ -96,13 +96,13 @@ def test_a_file_system_without_locks_is_a_sentence(tmp_path, monkeypatch):
   monkeypatch.setattr(fcntl, 'flock', none)
   with (
     pytest.raises(ValueError, match=r'cannot be locked .*give another --work'),
-    claims.claimed(tmp_path),
+    locks.claimed(tmp_path),
   ):
     pass
 
 
 def test_half_a_word_is_no_word(tmp_path):
   (tmp_path / 'claim').write_text('{"pid": 1')
-  assert claims.state(tmp_path) == ({}, False)
-  with claims.claimed(tmp_path) as claim:
+  assert locks.state(tmp_path) == ({}, False)
+  with locks.claimed(tmp_path) as claim:
     assert claim.before == {}

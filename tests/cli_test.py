@@ -8,8 +8,10 @@ import sys
 import jax
 import pytest
 
-from posexp import cli, measure, sharding
-from posexp.launch import local
+from posexp.cli import main
+from posexp.cost import flop_count
+from posexp.launch import scheduler
+from posexp.models import mesh
 
 TINY = """
 from tests import small
@@ -34,14 +36,14 @@ def file(tmp_path):
 
 
 def call(*words):
-  return cli.main(['posexp', *words])
+  return main.main(['posexp', *words])
 
 
 def test_help_lists_every_command_and_flag(capsys):
   for words in ((), ('help',), ('--help',), ('run', '--help')):
     assert call(*words) == 0
     out = capsys.readouterr().out
-    for name in cli.COMMANDS:
+    for name in main.COMMANDS:
       assert f'posexp {name}' in out
     for flag in ('--workdir', '--only', '--set', '--seeds', '--dry_run'):
       assert flag in out
@@ -96,15 +98,15 @@ def test_a_failure_and_an_interruption_have_exit_codes(
     raise KeyboardInterrupt
 
   for outcome, code in ((lambda *_: {'a': 'why'}, 1), (interrupted, 130)):
-    monkeypatch.setattr(local, 'execute', outcome)
+    monkeypatch.setattr(scheduler, 'execute', outcome)
     assert call('run', file, f'--workdir={tmp_path}') == code
   assert 'goes on from the last checkpoint' in capsys.readouterr().err
 
 
 def test_the_estimate_is_arithmetic_over_the_rate(file, capsys, monkeypatch):
-  monkeypatch.setattr(measure, 'TYPICAL_SHARE', 0.25)
-  monkeypatch.setattr(measure, 'matmul_rate', lambda _: 4e12)
-  monkeypatch.setattr(measure, 'run_flops', lambda _: 60e12)
+  monkeypatch.setattr(flop_count, 'TYPICAL_SHARE', 0.25)
+  monkeypatch.setattr(flop_count, 'matmul_rate', lambda _: 4e12)
+  monkeypatch.setattr(flop_count, 'run_flops', lambda _: 60e12)
   assert call('run', file, '--dry_run') == 0
   out = capsys.readouterr().out
   assert out.count('60.00  1 min 0 s') == 2
@@ -116,11 +118,11 @@ def test_compilations_are_kept_where_the_environment_says(monkeypatch):
   told = []
   monkeypatch.setattr(jax.config, 'update', lambda *args: told.append(args))
   monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '')
-  sharding.cache_compilations()
+  mesh.cache_compilations()
   assert not told
   monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
   monkeypatch.setenv('XDG_CACHE_HOME', '/cache')
-  sharding.cache_compilations()
+  mesh.cache_compilations()
   where = pathlib.PurePath('/cache/posexp/jax')
   assert told == [('jax_compilation_cache_dir', str(where))]
 
@@ -158,7 +160,7 @@ def test_a_dry_run_writes_nothing(file, tmp_path, capsys):
 def test_a_mistake_is_one_sentence_and_exit_code_2(
   file, capsys, words, sentence
 ):
-  assert call(*[word.format(file=file) for word in words]) == cli.BAD_INPUT
+  assert call(*[word.format(file=file) for word in words]) == main.BAD_INPUT
   captured = capsys.readouterr()
   assert sentence in captured.err
   assert captured.err.count('\n') == 1 and captured.out == ''
@@ -179,7 +181,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
 def test_a_mistake_in_a_file_names_its_line(tmp_path, capsys, text, sentence):
   path = tmp_path / 'broken.py'
   path.write_text(text)
-  assert call('run', str(path)) == cli.BAD_INPUT
+  assert call('run', str(path)) == main.BAD_INPUT
   assert sentence in capsys.readouterr().err
 
 
@@ -187,7 +189,7 @@ def test_an_unwritable_work_directory_is_found_before_compute(file, tmp_path):
   if os.getuid() == 0:
     pytest.skip('root may write everywhere')
   tmp_path.chmod(0o500)
-  assert call('run', file, f'--workdir={tmp_path}/w') == cli.BAD_INPUT
+  assert call('run', file, f'--workdir={tmp_path}/w') == main.BAD_INPUT
 
 
 def test_schemes_and_tasks_are_listed(capsys):

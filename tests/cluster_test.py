@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from posexp import cli, options
-from posexp.launch import local, progress, repeat, slurm
+from posexp.cli import flags, main
+from posexp.launch import scheduler, slurm_executor, worker_command
+from posexp.results import progress
 from tests import crash
 
 # Its logger keeps the stream that it finds, which must outlive a test.
@@ -94,7 +95,7 @@ def test_no_ray_cluster_at_an_address_is_a_sentence(
   pytest.importorskip('ray', reason="needs pip install 'posexp[ray]'")
   words = ['run', str(grid_file), f'--workdir={tmp_path}/w', '--executor=ray']
   words += ['--address=127.0.0.1:1']
-  assert cli.main(['posexp', *words]) == options.BAD_INPUT
+  assert main.main(['posexp', *words]) == flags.BAD_INPUT
   told = capsys.readouterr().err
   assert told.startswith('posexp: no Ray cluster at --address=127.0.0.1:1 (')
   assert told.endswith('or leave --address out for one of this machine\n')
@@ -126,7 +127,7 @@ def test_a_preempted_job_goes_on_where_it_was(grid_file, grid_whole, tmp_path):
 
 
 def test_what_a_job_asks_for():
-  assert slurm.parameters(
+  assert slurm_executor.parameters(
     ['mem_gb=8', 'slurm_qos=low', 'slurm_setup=["a"]']
   ) == {
     'mem_gb': 8,
@@ -134,18 +135,20 @@ def test_what_a_job_asks_for():
     'slurm_setup': ['a'],
   }
   with pytest.raises(ValueError, match="--slurm='time' must be NAME=VALUE"):
-    slurm.parameters(['time'])
+    slurm_executor.parameters(['time'])
 
 
 def test_what_submitit_does_not_know_is_a_sentence(tmp_path, monkeypatch):
   pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
   monkeypatch.setenv('POSEXP_SLURM', str(tmp_path))
-  monkeypatch.setattr(options, 'GIVEN', ['run', 'file.py'])
+  monkeypatch.setattr(flags, 'GIVEN', ['run', 'file.py'])
   with (
     progress.Progress(1.0, tmp_path / 'log.txt') as tell,
     pytest.raises(ValueError, match=r'the jobs were refused \(.*minutes'),
   ):
-    slurm.hire(local.Launch(), tell, 1, ['cluster=local', 'minutes=3'])
+    slurm_executor.hire(
+      scheduler.Launch(), tell, 1, ['cluster=local', 'minutes=3']
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,7 +173,7 @@ def test_an_executor_that_cannot_be_is_a_sentence(
     monkeypatch.setitem(sys.modules, module, None)
   words = ['run', str(grid_file), f'--workdir={tmp_path}/w']
   words += f'--executor={executor}'.split()
-  assert cli.main(['posexp', *words]) == cli.BAD_INPUT
+  assert main.main(['posexp', *words]) == main.BAD_INPUT
   told = capsys.readouterr().err
   assert sentence in told and told.count('\n') == 1
   assert not (tmp_path / 'w').exists()
@@ -182,22 +185,24 @@ def test_slurm_without_its_commands_is_a_sentence(
   pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
   monkeypatch.setenv('PATH', str(tmp_path))
   words = ['run', str(grid_file), f'--workdir={tmp_path}/w', '--executor=slurm']
-  assert cli.main(['posexp', *words]) == cli.BAD_INPUT
+  assert main.main(['posexp', *words]) == main.BAD_INPUT
   assert 'needs the command sbatch, which is not on' in capsys.readouterr().err
 
 
 def test_a_worker_repeats_the_command_from_where_it_was_given(monkeypatch):
-  monkeypatch.setattr(options, 'GIVEN', [])
+  monkeypatch.setattr(flags, 'GIVEN', [])
   with pytest.raises(ValueError, match='repeat a command, and this is none'):
-    repeat.command('launch', 1)
-  monkeypatch.setattr(options, 'GIVEN', ['run', 'file.py'])
+    worker_command.command('launch', 1)
+  monkeypatch.setattr(flags, 'GIVEN', ['run', 'file.py'])
   monkeypatch.setenv('XLA_FLAGS', '--some')
   monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
-  found = repeat.command('launch', 1, 'abc')
+  found = worker_command.command('launch', 1, 'abc')
   assert found.arguments == ('run', 'file.py')
   assert found.directory == os.getcwd()
-  assert found.environment[repeat.ONLY] == 'abc'
+  assert found.environment[worker_command.ONLY] == 'abc'
   # What decides on bits goes along, and what a node knows better does not.
   assert found.environment['XLA_FLAGS'] == '--some'
   assert 'JAX_PLATFORMS' not in found.environment
-  assert repeat.ONLY not in repeat.command('launch', 1).environment
+  assert (
+    worker_command.ONLY not in worker_command.command('launch', 1).environment
+  )

@@ -8,17 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posexp import (
-  attention_records,
-  collapse,
-  config,
-  diagnose,
-  records,
-  schemes,
-  sharding,
-  tasks,
-)
-from posexp.launch import progress, single
+from posexp import schemes, tasks
+from posexp.claims import collapse
+from posexp.evaluation import diagnostics
+from posexp.launch import job
+from posexp.models import mesh
+from posexp.results import attention_records, progress, records
+from posexp.runs import config
 from tests import recorded, small
 
 HEALTHY = {'finite': 1.0, 'entropy': 0.3, 'first': 0.1, 'rank_share': 0.02}
@@ -171,12 +167,12 @@ def changed(trained, tmp_path, make, scheme=None):
   """Verdicts at the trained length on a model that was tampered with."""
   run, workdir = trained
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    params = jax.tree.map(np.array, single.weights(run, workdir, tell))
+    params = jax.tree.map(np.array, job.weights(run, workdir, tell))
   make(params)
-  on = sharding.mesh(len(run.seeds), run.train.batch)
+  on = mesh.mesh(len(run.seeds), run.train.batch)
   run = dataclasses.replace(run, scheme=scheme or run.scheme)
-  params = sharding.pad_seeds(params, on, len(run.seeds))
-  _, row = diagnose.report(run, params, 16, on)
+  params = mesh.pad_seeds(params, on, len(run.seeds))
+  _, row = diagnostics.report(run, params, 16, on)
   before = records.whole(workdir, trained[0].digest)['diagnostics']
   for digest, parent, rows in (
     (recorded.A, None, before),

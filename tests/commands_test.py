@@ -15,8 +15,12 @@ import subprocess
 import numpy as np
 import pytest
 
-from posexp import bench, cli, config, measure, records, schemes, tasks
-from posexp.options import FLAGS
+from posexp import schemes, tasks
+from posexp.cli import main
+from posexp.cli.flags import FLAGS
+from posexp.cost import bench, flop_count
+from posexp.results import records
+from posexp.runs import config
 from tests import small, study_recorded, written
 
 COMMANDS = written.commands()
@@ -118,8 +122,8 @@ def quickstart(workdir):
 def here(made, monkeypatch):
   """In that folder, where an estimate of a run costs nothing."""
   monkeypatch.chdir(made)
-  monkeypatch.setattr(measure, 'matmul_rate', lambda *_: 1e11)
-  monkeypatch.setattr(measure, 'run_flops', lambda _: 1e12)
+  monkeypatch.setattr(flop_count, 'matmul_rate', lambda *_: 1e11)
+  monkeypatch.setattr(flop_count, 'run_flops', lambda _: 1e12)
   return made
 
 
@@ -136,7 +140,7 @@ def test_a_command_does_what_it_says(command, here, capsys):
   if name in ('run', 'evaluate'):
     words.append('--dry_run')
   before = sorted(here.rglob('record.json'))
-  assert cli.main(['posexp', name, *words]) == 0, capsys.readouterr().err
+  assert main.main(['posexp', name, *words]) == 0, capsys.readouterr().err
   assert capsys.readouterr().out.strip()
   assert sorted(here.rglob('record.json')) == before
   # What is said to be written is there.
@@ -150,7 +154,7 @@ def test_its_flags_are_those_of_posexp(command):
   _, *words = shlex.split(command)
   FLAGS.unparse_flags()
   (_, *left) = FLAGS(['posexp', *words])
-  assert not left or left[0] in cli.COMMANDS
+  assert not left or left[0] in main.COMMANDS
   for word in left:
     assert not word.startswith('-')
     if word.endswith('.py') and word != 'my_question.py':
@@ -234,9 +238,9 @@ def test_commands_are_found_where_another_starts_them(line):
 def test_bench_has_a_row_a_scheme(monkeypatch, capsys):
   monkeypatch.setattr(bench, 'one_of_each', lambda: (schemes.NoPE(),))
   monkeypatch.setattr(bench, 'step_run', lambda one: small.run(scheme=one))
-  monkeypatch.setattr(measure, 'matmul_rate', lambda *_, **__: 1e11)
+  monkeypatch.setattr(flop_count, 'matmul_rate', lambda *_, **__: 1e11)
   for name, value in (('ROUNDS', 1), ('CHUNK', 2)):
     monkeypatch.setattr(bench, name, value)
-  assert cli.main(['posexp', 'bench']) == 0
+  assert main.main(['posexp', 'bench']) == 0
   *_, row = capsys.readouterr().out.splitlines()
   assert row.startswith('NoPE()') and row.endswith('1.00 (1.00, 1.00)')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from posexp import comparisons
+from posexp.claims import contrasts
 from tests.statistics_test import run, table
 
 GRIDS = 200
@@ -24,7 +24,7 @@ def grid(values_RxSxL, targets=10**9):
 
 def beyond(results):
   """The pairs, without those at the trained length."""
-  found = comparisons.pairs(results[results['length'] > 64])
+  found = contrasts.pairs(results[results['length'] > 64])
   return found.set_index(['length', 'one', 'other'])
 
 
@@ -45,7 +45,7 @@ def test_pairs_are_scipys_paired_tests():
 def test_only_seeds_that_are_admitted_in_both_are_compared():
   one = run('A()', ((1.0, 0.9), (1.0, 0.8), (0.5, 0.1), (1.0, 0.7)))
   two = run('B()', ((1.0, 0.5), (0.5, 0.1), (1.0, 0.1), (1.0, 0.4)))
-  found = comparisons.pairs(table(one, two))
+  found = contrasts.pairs(table(one, two))
   (row,) = found[found['length'] == 128].to_dict('records')
   assert row['n'] == 2
   np.testing.assert_allclose(row['effect'], np.mean([0.4, 0.3]))
@@ -66,12 +66,12 @@ def test_holm_is_a_loop():
   for m in (1, 2, 5, 9):
     for _ in range(50):
       p = rng.random(m) ** 4
-      found = comparisons.holm(p.tolist())
+      found = contrasts.holm(p.tolist())
       assert found.claimed.tolist() == slow_holm(p, 0.05)
       assert ((found.adjusted <= 0.05) == found.claimed).all()
       # Its own level says the same of each.
       assert ((p <= found.level) == found.claimed).all()
-  none = comparisons.holm([math.nan, 0.001])
+  none = contrasts.holm([math.nan, 0.001])
   assert none.claimed.tolist() == [False, True]
   assert none.adjusted[1] == 0.002 and math.isnan(none.adjusted[0])
 
@@ -103,14 +103,14 @@ def test_the_same_scheme_under_several_names_is_not_ranked(heaped):
 def test_a_single_comparison_errs_as_often_as_it_says():
   values = np.random.default_rng(5).normal(0.5, 0.05, (2, 4, 1000))
   # Each length is a question of its own here.
-  p = [comparisons._tested(d, 0.0)['p'] for d in (values[0] - values[1]).T]
+  p = [contrasts._tested(d, 0.0)['p'] for d in (values[0] - values[1]).T]
   assert abs(np.mean(np.array(p) <= 0.05) - 0.05) <= 0.018
 
 
 @pytest.mark.parametrize('seeds', [3, 5, 8])
 def test_a_planted_difference_is_found_as_often_as_it_says(seeds):
   rng, sd = np.random.default_rng(6), 0.02
-  effect = comparisons.detectable(seeds, 6) * sd
+  effect = contrasts.detectable(seeds, 6) * sd
   found = first = 0
   for _ in range(GRIDS):
     # What differs over seeds alike in both is nothing to a paired test.
@@ -127,11 +127,11 @@ def test_a_planted_difference_is_found_as_often_as_it_says(seeds):
 
 def test_the_smallest_difference_is_that_of_the_noncentral_t():
   for n, m in ((2, 1), (3, 18), (6, 4)):
-    effect = comparisons.detectable(n, m)
+    effect = contrasts.detectable(n, m)
     edge = stats.t.ppf(1 - 0.05 / (2 * m), n - 1)
     power = stats.nct.sf(edge, n - 1, effect * math.sqrt(n))
     np.testing.assert_allclose(power, 0.8, rtol=1e-6)
-  assert comparisons.detectable(1, 1) == math.inf
+  assert contrasts.detectable(1, 1) == math.inf
 
 
 def test_seeds_that_coincide_are_no_proof():
@@ -149,7 +149,7 @@ def test_ranks_are_ties_unless_a_difference_is_claimed():
   mean_Rx1x1 = np.array([0.9, 0.9, 0.5, 0.2])[:, None, None]
   values = mean_Rx1x1 + rng.normal(0, 0.01, (4, 6, 1))
   results = grid(values)
-  ranks = comparisons.ranks(comparisons.pairs(results))
+  ranks = contrasts.ranks(contrasts.pairs(results))
   far = ranks[ranks['length'] == 128].set_index('digest')
   order = [f'Scheme{n}() Ordering()' for n in range(4)]
   assert far.loc[order, 'rank'].tolist() == [1, 1, 3, 4]
@@ -160,11 +160,11 @@ def test_ranks_are_ties_unless_a_difference_is_claimed():
 
 def test_text_says_what_is_claimed_and_what_is_tied():
   values = np.array([[[0.9]] * 3, [[0.1]] * 3])
-  told = comparisons.text(comparisons.pairs(grid(values, 100)))
+  told = contrasts.text(contrasts.pairs(grid(values, 100)))
   assert 'Scheme0() is right more often than Scheme1(), by 80.0 points' in told
   assert '1 of 1 pairs are ties' in told and '0 of 1 pairs are ties' in told
-  one = comparisons.pairs(table(run()))
-  assert 'nothing to compare' in comparisons.text(one)
+  one = contrasts.pairs(table(run()))
+  assert 'nothing to compare' in contrasts.text(one)
 
 
 def test_one_seed_compares_nothing():
@@ -172,5 +172,5 @@ def test_one_seed_compares_nothing():
   found = beyond(results)
   assert found['n'].tolist() == [1] and not found['claimed'].any()
   assert found[['p', 'low', 'high', 'detectable']].isna().all(axis=None)
-  assert 'One seed shows nothing' in comparisons.outlook('X()', 2, 1, 1)
-  assert comparisons.outlook('X()', 1, 3, 4).endswith('nothing to compare')
+  assert 'One seed shows nothing' in contrasts.outlook('X()', 2, 1, 1)
+  assert contrasts.outlook('X()', 1, 3, 4).endswith('nothing to compare')

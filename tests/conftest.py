@@ -9,8 +9,9 @@ import jax
 import pytest
 from jax._src import compiler
 
-from posexp import diagnose, train
-from posexp.launch import single, training
+from posexp.evaluation import diagnostics
+from posexp.launch import job
+from posexp.training import loop, train_step
 from tests import crash
 
 # Before any backend starts: two devices, so that sharding is really exercised.
@@ -104,10 +105,10 @@ def patched(request: pytest.FixtureRequest):
 def _forget() -> None:
   """Forgets the programs of runs that this process made."""
   for kept in (
-    train._programs,
-    diagnose._program,
-    single._evaluators,
-    training.fitting,
+    train_step._programs,
+    diagnostics._program,
+    job._evaluators,
+    loop.fitting,
   ):
     kept.cache_clear()
 

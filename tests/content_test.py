@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import attention, schemes
+from posexp import schemes
+from posexp.attention import dense
 from tests import cases
 
 GOLDEN = json.loads(
@@ -189,14 +190,14 @@ def test_a_clock_goes_on_where_a_cache_ends():
   params, x = cases.layer_params(scheme), cases.stream()
   index = jnp.arange(cases.LENGTH, dtype=jnp.int32)[None]
   whole = scheme.locate(params, x, scheme.remap(index, None), None)
-  cache = attention.empty_cache(scheme, cases.DIMS, 2, 40, jnp.float32)
+  cache = dense.empty_cache(scheme, cases.DIMS, 2, 40, jnp.float32)
   for start, end in ((0, 11), (11, 12), (12, cases.LENGTH)):
     part = index[:, start:end]
     at = scheme.remap(part, None)
-    before = attention.before(cache, start)
+    before = dense.before(cache, start)
     at = scheme.locate(params, x[:, start:end], at, before)
     k = jnp.zeros((2, end - start, 2, 8))
-    cache = attention.extend(cache, k, k, at, part)
+    cache = dense.extend(cache, k, k, at, part)
   # Sums of a few tens of nats in another order.
   close(cache.at[1][:, : cases.LENGTH], whole[1], rtol=1e-5)
 

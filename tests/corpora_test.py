@@ -11,11 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from posexp import (
-  cli,
-  datasets,
-)
-from posexp.datasets import corpora
+from posexp import data as data_lib
+from posexp.cli import main
+from posexp.data import corpora
 from tests import small
 
 # By name, not in order; some are shorter than any sequence that is drawn.
@@ -44,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def task(folder):
-  return datasets.Text(datasets.Folder(str(folder)), held_out=0.5)
+  return data_lib.Text(data_lib.Folder(str(folder)), held_out=0.5)
 
 
 def test_a_config_names_what_was_read(task, folder):
@@ -54,7 +52,7 @@ def test_a_config_names_what_was_read(task, folder):
       digest.update(len(part).to_bytes(8, 'big') + part)
   written = task.to_dict()
   assert written['corpus']['source'] == f'sha256:{digest.hexdigest()}'
-  assert datasets.Text.from_dict(written) == task
+  assert data_lib.Text.from_dict(written) == task
   assert str(task) == f'Text(Folder(path={str(folder)!r}), held_out=0.5)'
 
 
@@ -80,7 +78,7 @@ def test_a_digest_tells_names_and_texts_apart():
 
 
 def test_the_standard_library_is_its_source():
-  corpus = datasets.StandardLibrary()
+  corpus = data_lib.StandardLibrary()
   documents, digest = corpora.read(corpus)
   named = dict(documents)
   assert len(named) == len(documents) > 300
@@ -102,8 +100,8 @@ def test_the_standard_library_is_its_source():
 def bad(tmp_path, text=None, **fields):
   if text is not None:
     (tmp_path / 'a.txt').write_bytes(text)
-  corpus = datasets.Folder(str(tmp_path), **fields)
-  return datasets.Text(corpus)
+  corpus = data_lib.Folder(str(tmp_path), **fields)
+  return data_lib.Text(corpus)
 
 
 def named(tmp_path, name):
@@ -117,7 +115,7 @@ def named(tmp_path, name):
 
 BAD = {
   'no folder': (
-    lambda p: datasets.Text(datasets.Folder(str(p / 'none'))),
+    lambda p: data_lib.Text(data_lib.Folder(str(p / 'none'))),
     "no folder '.*none': give the path",
   ),
   'an empty folder': (bad, r"has no file that matches '\*.txt': put"),
@@ -139,7 +137,7 @@ BAD = {
     'split of .* has 0 tokens, fewer',
   ),
   'no such model': (
-    lambda p: datasets.Text(tokenizer=datasets.SentencePiece(str(p / 'none'))),
+    lambda p: data_lib.Text(tokenizer=data_lib.SentencePiece(str(p / 'none'))),
     'SentencePiece',
   ),
 }
@@ -163,7 +161,7 @@ def test_the_command_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
     '  yield posexp.Run(task=task, scheme=schemes.NoPE())\n'
   )
   monkeypatch.chdir(tmp_path)
-  assert cli.main(['posexp', 'run', 'mine.py']) == cli.BAD_INPUT
+  assert main.main(['posexp', 'run', 'mine.py']) == main.BAD_INPUT
   said = capsys.readouterr().err
   assert said.count('\n') == 1 and 'mine.py:5: texts/a.txt is not UTF-8' in said
   left = {p.name for p in tmp_path.rglob('*')} - {'__pycache__'}
@@ -175,7 +173,7 @@ def test_the_command_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
 def test_without_sentencepiece_the_extra_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, 'sentencepiece', None)
   with pytest.raises(ValueError, match=r"pip install 'posexp\[text\]'"):
-    datasets.SentencePiece('a.model').encode('text')
+    data_lib.SentencePiece('a.model').encode('text')
 
 
 def test_a_data_set_of_tfds(tmp_path):
@@ -205,17 +203,17 @@ def test_a_data_set_of_tfds(tmp_path):
   tfds.core.add_data_dir(tmp_path)
   builder = TinyText(file_format='array_record', data_dir=tmp_path)
   builder.download_and_prepare()
-  corpus = datasets.Catalogue('tiny_text')
+  corpus = data_lib.Catalogue('tiny_text')
   documents, digest = corpora.read(corpus)
   assert sorted(d.text for d in documents) == sorted(DOCUMENTS.values())
   assert len({d.name for d in documents}) == len(DOCUMENTS)
   assert corpus.source == f'tiny_text/1.2.0 sha256:{digest}'
-  some = datasets.Catalogue('tiny_text', split='train[:3]')
+  some = data_lib.Catalogue('tiny_text', split='train[:3]')
   assert [d.text for d in corpora.read(some)[0]] == [
     d.text for d in documents[:3]
   ]
   # More of a split moves no document between what is trained on and held out.
-  later = datasets.Catalogue('tiny_text', split='train[2:5]+train[12:]')
+  later = data_lib.Catalogue('tiny_text', split='train[2:5]+train[12:]')
   found = corpora.read(later)[0]
   assert found == (*documents[2:5], *documents[12:])
   for fields, sentence in (
@@ -224,7 +222,7 @@ def test_a_data_set_of_tfds(tmp_path):
     ({'field': 'texts'}, r"no field 'texts' \(did you mean text\?\)"),
     ({'field': 'label'}, "field 'label' .* is no text: it holds int;"),
   ):
-    wrong = datasets.Catalogue(**{'name': 'tiny_text', **fields})
+    wrong = data_lib.Catalogue(**{'name': 'tiny_text', **fields})
     with pytest.raises(ValueError, match=sentence):
       corpora.read(wrong)
 
@@ -241,13 +239,13 @@ def test_a_sentencepiece_model(folder, tmp_path):
     minloglevel=2,
   )
   path = tmp_path / 'm.model'
-  tokenizer = datasets.SentencePiece(str(path))
+  tokenizer = data_lib.SentencePiece(str(path))
   plain = spm.SentencePieceProcessor(model_file=str(path))
   separator = plain.vocab_size()
   assert tokenizer.separator == separator == tokenizer.vocabulary - 1
   digest = hashlib.sha256(path.read_bytes()).hexdigest()
   assert tokenizer.to_dict()['source'] == f'sha256:{digest}'
-  task = datasets.Text(datasets.Folder(str(folder)), tokenizer, 0.5)
+  task = data_lib.Text(data_lib.Folder(str(folder)), tokenizer, 0.5)
   size = task._streams()['train'].size
   batch = task.sample(jax.random.key(0), length=size, batch=1)
   pieces = [[]]
@@ -259,4 +257,4 @@ def test_a_sentencepiece_model(folder, tmp_path):
     path = tmp_path / f'wrong{n}.model'
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f'no SentencePiece model .*wrong{n}'):
-      datasets.SentencePiece(str(path)).vocabulary  # noqa: B018
+      data_lib.SentencePiece(str(path)).vocabulary  # noqa: B018

@@ -5,7 +5,9 @@ import math
 
 import pytest
 
-from posexp import config, cost_growth, schemes
+from posexp import schemes
+from posexp.cost import growth as growth_lib
+from posexp.runs import config
 
 SHAPE = config.Model(layers=1, width=8, heads=2)
 
@@ -18,7 +20,7 @@ def growth():
     *(schemes.Learned(32), schemes.Forgetting()),
   )
   return {
-    type(s).__name__: cost_growth.growth(s, SHAPE, length=16) for s in known
+    type(s).__name__: growth_lib.growth(s, SHAPE, length=16) for s in known
   }
 
 
@@ -68,8 +70,8 @@ def test_verdicts_are_sentences(growth):
 
 
 def test_what_xla_does_not_count_is_left_out(monkeypatch):
-  monkeypatch.setattr(cost_growth, '_slope', lambda *_: math.nan)
-  found = cost_growth.growth(schemes.ALiBi(), SHAPE, length=16)
+  monkeypatch.setattr(growth_lib, '_slope', lambda *_: math.nan)
+  found = growth_lib.growth(schemes.ALiBi(), SHAPE, length=16)
   says = 'arithmetic for every cached key, nothing learned'
   assert found.sentence == says
   plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
@@ -78,8 +80,8 @@ def test_what_xla_does_not_count_is_left_out(monkeypatch):
 
 def test_a_scheme_of_whole_rows_says_so(monkeypatch):
   slope = lambda scheme, *_: 2.0 if scheme == schemes.NoPE() else 5.0
-  monkeypatch.setattr(cost_growth, '_slope', slope)
-  found = cost_growth.growth(schemes.CoPE(positions=4), SHAPE, length=16)
+  monkeypatch.setattr(growth_lib, '_slope', slope)
+  found = growth_lib.growth(schemes.CoPE(positions=4), SHAPE, length=16)
   assert found.sentence == (
     'whole rows of logits are changed by something learned (3 operations a '
     "layer and key, +150% on attention's own); training and prefill hold all "
@@ -107,6 +109,6 @@ def test_a_scheme_of_whole_rows_says_so(monkeypatch):
   ids=str,
 )
 def test_other_growth_is_found(scheme, expected, monkeypatch):
-  monkeypatch.setattr(cost_growth, '_slope', lambda *_: 1.0)
-  found = cost_growth.growth(scheme, SHAPE, length=16)
+  monkeypatch.setattr(growth_lib, '_slope', lambda *_: 1.0)
+  found = growth_lib.growth(scheme, SHAPE, length=16)
   assert {name: getattr(found, name) for name in expected} == expected

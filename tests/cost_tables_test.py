@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from posexp import cost_figures, cost_records, cost_tables, costs, records
+from posexp.cost import measure
+from posexp.plots import costs
+from posexp.reports import cost_text
+from posexp.results import cost_records, records
 from tests import figures_test
 
 
@@ -55,7 +58,7 @@ def test_a_measurement_is_read_as_it_was_written(tmp_path):
   path = cost_records.write(tmp_path, body)
   found = cost_records.read(path)
   assert {k: v for k, v in found.items() if k in body} == body
-  table = costs.load(tmp_path)
+  table = measure.load(tmp_path)
   assert len(table) == 18 and (table['measured'] == found['measured']).all()
   for name, ratio in SOME.items():
     rows = table[table['scheme'] == name]
@@ -64,14 +67,14 @@ def test_a_measurement_is_read_as_it_was_written(tmp_path):
     for column in ('ratio', 'low', 'high'):
       np.testing.assert_allclose(rows[column], ratio)
   assert table['resident'].isna().all() and (table['flops'] == 2.5e6).all()
-  assert len(costs.rounds(tmp_path)) == 18 * 9
+  assert len(measure.rounds(tmp_path)) == 18 * 9
   path.write_text(path.read_text().replace('abacus', 'cheetah'))
   with pytest.raises(records.Damaged, match='was changed after it was written'):
     cost_records.read(path)
   with pytest.warns(UserWarning, match='was changed'):
-    assert costs.load(tmp_path).empty
+    assert measure.load(tmp_path).empty
   with pytest.raises(ValueError, match='no work directory'):
-    costs.load(tmp_path / 'absent')
+    measure.load(tmp_path / 'absent')
 
 
 def test_the_same_program_is_that_of_the_baseline():
@@ -102,7 +105,7 @@ def test_a_baseline_that_was_left_out_gives_no_ratio():
 
 def test_the_table_says_what_was_measured(tmp_path):
   body = made_up(SOME, resident=2**30) | {'measured': ''}
-  text = cost_tables.text(body)
+  text = cost_text.text(body)
   lines = text.splitlines()
   assert max(map(len, lines)) <= 100 and lines == [s.rstrip() for s in lines]
   assert lines[0] == (
@@ -132,14 +135,14 @@ def test_the_table_says_what_was_measured(tmp_path):
 
 def test_a_table_of_nothing_says_why():
   body = made_up(SOME, groups=[], growth=[]) | {'measured': ''}
-  assert cost_tables.text(body).splitlines()[1:] == [
+  assert cost_text.text(body).splitlines()[1:] == [
     *('', 'T5(), train at 2 tokens: left out'),
   ]
 
 
 @pytest.fixture(scope='module')
 def drawn():
-  return cost_figures.draw(table_of(SOME))
+  return costs.draw(table_of(SOME))
 
 
 def table_of(ratios):
@@ -166,7 +169,7 @@ def test_the_figure_shows_the_ratios_of_the_table(drawn):
       assert np.abs(away).max() < 0.2
     assert panel.get_xlabel() == 'tokens' and panel.get_yscale() == 'log'
     assert panel.get_xticks().tolist() == [2048, 8192]
-  near = cost_figures.draw(table_of({'RoPE()': 1.0, 'NoPE()': 0.75}))
+  near = costs.draw(table_of({'RoPE()': 1.0, 'NoPE()': 0.75}))
   assert {panel.get_yscale() for panel in near.axes} == {'linear'}
 
 
@@ -174,16 +177,16 @@ def test_the_figure_shows_the_ratios_of_the_table(drawn):
 def test_no_two_texts_of_the_figure_overlap(number):
   names = ['RoPE()'] + [f'Mine(place=$1, n={n})' for n in range(number)]
   names[-1] += f' + {names[-1]}' * (number % 6)
-  drawn = cost_figures.draw(table_of(dict(zip(names, range(1, 99)))))
+  drawn = costs.draw(table_of(dict(zip(names, range(1, 99)))))
   figures_test.assert_apart(drawn)
   for panel in drawn.axes:
     left, right = panel.get_xlim()
     x = np.concatenate([line.get_xdata() for line in panel.lines[1:]])
     assert left < x.min() and x.max() < right
-  looks = [cost_figures._look(n) for n in range(number)]
+  looks = [costs._look(n) for n in range(number)]
   assert len({tuple(look.values()) for look in looks}) == number
 
 
 def test_a_figure_of_nothing_is_a_sentence():
   with pytest.raises(ValueError, match='no costs to draw'):
-    cost_figures.draw(cost_records.table({}))
+    costs.draw(cost_records.table({}))

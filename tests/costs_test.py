@@ -8,19 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import (
-  cli,
-  config,
-  cost_growth,
-  cost_programs,
-  cost_records,
-  costs,
-  model,
-  optimise,
-  paired,
-  schemes,
-)
-from posexp.launch import progress
+from posexp import schemes
+from posexp.cli import main
+from posexp.cost import growth, measure, paired_timing
+from posexp.cost import programs as programs_lib
+from posexp.models import transformer
+from posexp.results import cost_records, progress
+from posexp.runs import config
+from posexp.training import optimizer
 
 SHAPE = config.Model(layers=1, width=8, heads=2)
 
@@ -33,7 +28,7 @@ def test_every_round_times_each_once_and_orders_differ():
     return float(name)
 
   turns = list(
-    paired.in_turns([functools.partial(call, n) for n in range(5)], 8)
+    paired_timing.in_turns([functools.partial(call, n) for n in range(5)], 8)
   )
   # Found by which was called, not by when.
   assert turns == [[0.0, 1.0, 2.0, 3.0, 4.0]] * 8
@@ -41,7 +36,7 @@ def test_every_round_times_each_once_and_orders_differ():
   assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
   assert len(set(orders)) > 4
   # In the long run nobody is first more often than others.
-  first = np.bincount([paired.order(n, 5)[0] for n in range(1000)])
+  first = np.bincount([paired_timing.order(n, 5)[0] for n in range(1000)])
   assert first.min() > 160
 
 
@@ -49,10 +44,10 @@ def test_a_ratio_is_of_the_same_round():
   # The machine slows down; the ratio of the medians would say 1.25.
   base = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
   mine = [1.5, 2.0, 5.0, 12.0, 8.0, 48.0, 96.0]
-  found = paired.ratio(mine, base)
+  found = paired_timing.ratio(mine, base)
   assert (found.median, found.low, found.high) == (1.5, 0.5, 1.5)
   with pytest.raises(ValueError, match='got 7 rounds and 6'):
-    paired.ratio(mine, base[:6])
+    paired_timing.ratio(mine, base[:6])
 
 
 def test_repetitions_are_enough_for_the_quickest():
@@ -64,14 +59,14 @@ def test_repetitions_are_enough_for_the_quickest():
     return seconds * (3 if len(told) < 3 else 1)
 
   timed = [functools.partial(one, 0.004), functools.partial(one, 0.001)]
-  times, single = cost_programs.repetitions(timed, least=0.02)
+  times, single = programs_lib.repetitions(timed, least=0.02)
   assert times * 0.001 >= 0.02 and times < 30
   assert single == pytest.approx([0.012, 0.003])
-  assert cost_programs.repetitions([lambda _: 0.5], least=0.02)[0] == 1
+  assert programs_lib.repetitions([lambda _: 0.5], least=0.02)[0] == 1
 
 
 def timed(quantity, scheme):
-  one = cost_programs.Timed(quantity, cost_programs.run_of(scheme, SHAPE, 16))
+  one = programs_lib.Timed(quantity, programs_lib.run_of(scheme, SHAPE, 16))
   one.start()
   return one
 
@@ -80,8 +75,8 @@ def test_the_programs_do_what_they_say():
   """Prefill is the forward pass, decoding its last token from the cache."""
   fill, one = (timed(q, schemes.RoPE()) for q in ('prefill', 'decode'))
   params, tokens_1xL = fill._fixed
-  run = cost_programs.run_of(schemes.RoPE(), SHAPE, 16)
-  forward = jax.jit(model.of(run).apply)
+  run = programs_lib.run_of(schemes.RoPE(), SHAPE, 16)
+  forward = jax.jit(transformer.of(run).apply)
   expected, _ = forward({'params': params}, tokens_1xL)
   cache, logits = fill._compiled(fill._fixed, fill._carried)
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
@@ -122,7 +117,7 @@ def test_one_program_is_timed_once():
     quantities=('decode',),
     rounds=3,
   )
-  (group,) = costs.answer(asked, pathlib.Path('/dev/null'))['groups']
+  (group,) = measure.answer(asked, pathlib.Path('/dev/null'))['groups']
   same, mine, other = (
     group['seconds'][str(s)] for s in (base, scaled, schemes.NoPE())
   )
@@ -143,27 +138,27 @@ ENTRY %main (x: f32[2]) -> f32[2] {
   %n = s32[] constant(8)
   ROOT %y = f32[2]{0} add(%x, %w)
 }"""
-  found = cost_programs.instructions(text)
+  found = programs_lib.instructions(text)
   same = (('{1, 0.5}', '{1, 2}'), ('"model.py"', '"m.py"'), ('_id=7', '_id=8'))
   other = (('constant(8)', 'constant(9)'), ('add', 'multiply'), ('[2]', '[4]'))
   for words in same:
-    assert cost_programs.instructions(text.replace(*words)) == found
+    assert programs_lib.instructions(text.replace(*words)) == found
   for words in other:
-    assert cost_programs.instructions(text.replace(*words)) != found
+    assert programs_lib.instructions(text.replace(*words)) != found
 
 
 def test_a_training_step_is_that_of_training():
   step = timed('train', schemes.ALiBi())
-  run = cost_programs.run_of(schemes.ALiBi(), SHAPE, 16)
+  run = programs_lib.run_of(schemes.ALiBi(), SHAPE, 16)
   params, state = jax.tree.map(np.asarray, step._carried)
   tokens_1xL = step._fixed
   (after, state_1), loss = step._compiled(step._fixed, step._carried)
-  predict = jax.jit(functools.partial(model.predict, model.of(run)))
+  predict = jax.jit(functools.partial(transformer.predict, transformer.of(run)))
   z_LxV = np.asarray(predict(params, tokens_1xL)[0], np.float64)
   log = z_LxV - np.log(np.exp(z_LxV).sum(1, keepdims=True))
   said = log[np.arange(15), np.asarray(tokens_1xL)[0, 1:]]
   assert float(loss) == pytest.approx(-said.mean(), rel=1e-5)
-  started = jax.jit(optimise.optimiser(run.train).init)(params)
+  started = jax.jit(optimizer.optimiser(run.train).init)(params)
   assert jax.tree.structure(state) == jax.tree.structure(started)
   for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(started)):
     np.testing.assert_array_equal(one, other)
@@ -176,7 +171,7 @@ def test_a_training_step_is_that_of_training():
 def question(**changes):
   small = {'layers': 1, 'heads': 2, 'head_width': 4, 'rounds': 2}
   small |= {'lengths': (8,), 'compared': (schemes.NoPE(),)}
-  return costs.Question(**small | changes)
+  return measure.Question(**small | changes)
 
 
 @pytest.mark.parametrize(
@@ -215,13 +210,13 @@ def test_the_baseline_is_measured_once_and_the_quickest_first():
 
 def test_measured_from_the_command_line(tmp_path, capsys, monkeypatch):
   slope = lambda scheme, *_: 2.0 if scheme == schemes.NoPE() else 5.0
-  monkeypatch.setattr(cost_growth, '_slope', slope)
-  monkeypatch.setattr(cost_programs, 'LEAST', 1e-9)
+  monkeypatch.setattr(growth, '_slope', slope)
+  monkeypatch.setattr(programs_lib, 'LEAST', 1e-9)
   monkeypatch.setattr(progress, 'EVERY', 0.0)
   words = ['ALiBi()', '--baseline=NoPE()', '--lengths=16,8', '--what=decode']
   words += ['--layers=1', '--heads=2', '--head_width=4', '--rounds=2']
   words += [f'--workdir={tmp_path}']
-  assert cli.main(['posexp', 'measure', *words]) == 0
+  assert main.main(['posexp', 'measure', *words]) == 0
   captured = capsys.readouterr()
   assert 'ALiBi(): arithmetic for every cached key' in captured.out
   line = 'left  timing: decode at 16 tokens'
@@ -229,7 +224,7 @@ def test_measured_from_the_command_line(tmp_path, capsys, monkeypatch):
   assert {path.name for path in tmp_path.glob('*.p*')} == {
     *('measure.png', 'measure.pdf'),
   }
-  table = costs.load(tmp_path)
+  table = measure.load(tmp_path)
   assert list(table.columns) == list(cost_records.COLUMNS)
   expected = {
     ('decode', length, scheme)
@@ -238,7 +233,7 @@ def test_measured_from_the_command_line(tmp_path, capsys, monkeypatch):
   }
   keys = ['quantity', 'length', 'scheme']
   assert set(table[keys].itertuples(index=False, name=None)) == expected
-  every = costs.rounds(tmp_path)
+  every = measure.rounds(tmp_path)
   assert (every.groupby(keys).size() == 2).all()
   assert (every['seconds'] > 0).all()
   assert (table['rounds'] == 2).all() and table['low'].isna().all()
@@ -249,7 +244,7 @@ def test_measured_from_the_command_line(tmp_path, capsys, monkeypatch):
 def test_a_refused_length_leaves_nothing_behind(tmp_path, capsys):
   workdir = tmp_path / 'w'
   words = ['Learned(rows=8)', '--lengths=16', f'--workdir={workdir}']
-  assert cli.main(['posexp', 'measure', *words]) == cli.BAD_INPUT
+  assert main.main(['posexp', 'measure', *words]) == main.BAD_INPUT
   captured = capsys.readouterr()
   assert 'Learned has 8 rows but a length of 16 was asked' in captured.err
   assert captured.err.count('\n') == 1 and not workdir.exists()
@@ -259,9 +254,9 @@ def test_an_interruption_keeps_what_was_finished(tmp_path, monkeypatch):
   def interrupted(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(cost_growth, 'growth', interrupted)
+  monkeypatch.setattr(growth, 'growth', interrupted)
   words = ['--lengths=8', '--rounds=2', f'--workdir={tmp_path}']
-  assert cli.main(['posexp', 'measure', *words]) == cli.INTERRUPTED
+  assert main.main(['posexp', 'measure', *words]) == main.INTERRUPTED
   (body,) = cost_records.read_all(tmp_path)
   assert body['interrupted'] and body['groups'] == []
   assert body['left_out'] == ['interrupted: what was finished is kept']
@@ -275,10 +270,10 @@ class Told(progress.Progress):
 
 
 def test_what_does_not_fit_into_memory_is_left_out(monkeypatch):
-  monkeypatch.setattr(cost_programs, 'free_bytes', lambda: 3000.0)
-  monkeypatch.setattr(cost_growth, '_slope', lambda *_: 1.0)
+  monkeypatch.setattr(programs_lib, 'free_bytes', lambda: 3000.0)
+  monkeypatch.setattr(growth, '_slope', lambda *_: 1.0)
   asked = question(baseline=schemes.NoPE(), quantities=('decode',))
-  found = costs.answer(asked, pathlib.Path('/dev/null'))
+  found = measure.answer(asked, pathlib.Path('/dev/null'))
   assert found['groups'] == []
   (sentence,) = found['left_out']
   assert sentence.startswith('NoPE(), decode at 8 tokens: XLA plans for ')
@@ -288,7 +283,7 @@ def test_what_does_not_fit_into_memory_is_left_out(monkeypatch):
 def test_what_takes_too_long_is_left_out_slowest_first():
   none, alibi, t5 = schemes.NoPE(), schemes.ALiBi(), schemes.T5()
   asked = question(compared=(alibi, t5), baseline=none, minutes=1.0, rounds=20)
-  one = costs._Measurement(asked, Told())
+  one = measure._Measurement(asked, Told())
 
   def fits(*seconds):
     each = dict(zip((none, alibi, t5), seconds))
@@ -317,7 +312,7 @@ def test_what_takes_too_long_is_left_out_slowest_first():
 
 
 def test_what_a_length_takes_is_expected_from_a_shorter_one():
-  one = costs._Measurement(question(baseline=schemes.NoPE()), Told())
+  one = measure._Measurement(question(baseline=schemes.NoPE()), Told())
   assert one._expected(('train', 16)) == {schemes.NoPE(): 0.0}
   for quantity, seconds in (('train', 32.0), ('decode', 8.0)):
     one._timed[quantity, schemes.NoPE()] = 8, 2.0

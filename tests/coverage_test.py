@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import cli, config, coverage, diagnose, model, records, schemes
+from posexp import schemes
+from posexp.cli import main
+from posexp.evaluation import diagnostics
+from posexp.inspect import coverage
+from posexp.models import transformer
+from posexp.results import records
+from posexp.runs import config
 from tests import cases, small
 
 DIMS = schemes.Dims(width=64, heads=4, head_width=16)
@@ -105,12 +111,12 @@ def test_what_was_used_before_an_adaptation_is_known_too():
 def test_attention_mass_is_that_of_the_weights():
   # With ALiBi and queries of zero, weights are exp(-m n) over their sum.
   shape = config.Model(layers=1, width=16, heads=2)
-  net = model.Transformer(shape, schemes.ALiBi(), vocabulary=7)
+  net = transformer.Transformer(shape, schemes.ALiBi(), vocabulary=7)
   tokens_BxL = jax.random.randint(jax.random.key(1), (2, 9), 0, 7)
   params = net.init(jax.random.key(0), tokens_BxL)['params']
   kernel = params['block_0']['query']['kernel']
   params['block_0']['query']['kernel'] = jnp.zeros_like(kernel)
-  by_distance, by_index = diagnose.attention_mass(net, params, tokens_BxL)
+  by_distance, by_index = diagnostics.attention_mass(net, params, tokens_BxL)
   distance, index = np.zeros((2, 9)), np.zeros((2, 9))
   for h, slope in enumerate((2**-4, 2**-8)):
     for i in range(9):
@@ -125,7 +131,7 @@ def test_attention_mass_is_that_of_the_weights():
 def test_long_sequences_are_sampled_and_mass_sums_to_one():
   net, variables = cases.transformer(schemes.RoPE())
   tokens_BxL = jax.random.randint(jax.random.key(1), (1, 200), 0, 7)
-  for mass in diagnose.attention_mass(net, variables['params'], tokens_BxL):
+  for mass in diagnostics.attention_mass(net, variables['params'], tokens_BxL):
     assert mass.shape == (2, 2, 200)
     np.testing.assert_allclose(mass.sum(-1), 1, atol=1e-5)
 
@@ -158,17 +164,17 @@ def test_coverage_is_in_every_record(tmp_path):
 
 def test_the_command_prints_a_scheme_or_a_work_directory(tmp_path, capsys):
   words = ['coverage', 'RoPE(NTK(4)) + T5()', '--trained=RoPE()']
-  assert cli.main(['posexp', *words, '--train_length=32', '--target=64']) == 0
+  assert main.main(['posexp', *words, '--train_length=32', '--target=64']) == 0
   rows = [line.split() for line in capsys.readouterr().out.splitlines()]
   assert ['buckets', *['100.0%'] * 3] in rows
   assert not small.execute(tmp_path, small.run(scheme=schemes.ALiBi()))
-  assert cli.main(['posexp', 'coverage', str(tmp_path)]) == 0
+  assert main.main(['posexp', 'coverage', str(tmp_path)]) == 0
   rows = [line.split() for line in capsys.readouterr().out.splitlines()]
   assert any(row[-4:-1] == ['24', 'distances', '50.0%'] for row in rows)
 
 
 def test_the_command_says_what_cannot_be(capsys):
-  assert cli.main(['posexp', 'coverage', 'RoPE(', '--target=64']) == 2
-  assert cli.main(['posexp', 'coverage', 'T5()', '--target=16']) == 2
+  assert main.main(['posexp', 'coverage', 'RoPE(', '--target=64']) == 2
+  assert main.main(['posexp', 'coverage', 'T5()', '--target=16']) == 2
   errors = capsys.readouterr().err.splitlines()
   assert len(errors) == 2 and 'target must be at least 64' in errors[1]

@@ -21,8 +21,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from posexp import files, records
 from posexp.launch import status
+from posexp.results import files, records
 
 FILE = """
 from posexp import schemes

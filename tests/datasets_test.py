@@ -14,8 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from posexp import cli, datasets, tasks
-from posexp.datasets import examples, frozen, published, store
+from posexp import data, tasks
+from posexp.cli import main
+from posexp.data import examples, frozen, published, store
 from tests.sets import SETS, TASK, files, shard
 
 
@@ -33,13 +34,13 @@ SHORTEST = {one.task: one for one in reversed(published.sets())}
 @pytest.mark.parametrize('one', SHORTEST.values(), ids=str)
 def test_what_is_drawn_here_is_what_was_published(one):
   expected = published.digests()[one.name]
-  assert datasets.digest(datasets.draw(one)) == expected
+  assert data.digest(data.draw(one)) == expected
 
 
 def test_no_setting_of_jax_changes_what_is_drawn():
-  expected = datasets.digest(datasets.draw(SETS[0]))
+  expected = data.digest(data.draw(SETS[0]))
   with jax.threefry_partitionable(False), jax.default_prng_impl('rbg'):
-    assert datasets.digest(datasets.draw(SETS[0])) == expected
+    assert data.digest(data.draw(SETS[0])) == expected
 
 
 @pytest.mark.parametrize('task', tasks.CATALOGUE, ids=str)
@@ -63,7 +64,7 @@ def test_an_example_is_found_from_its_key_as_described():
   for part in (int(hashlib.sha256(text.encode()).hexdigest()[:8], 16), 7, 1):
     key = jax.random.fold_in(key, np.uint32(part))
   second = jax.jit(lambda key: task.sample(key, length=7, batch=64))(key)
-  batch = datasets.draw(datasets.Set(task, 7), 128)
+  batch = data.draw(data.Set(task, 7), 128)
   np.testing.assert_array_equal(second.tokens_BxL, batch.tokens_BxL[64:])
 
 
@@ -83,9 +84,9 @@ def test_a_digest_is_of_names_types_shapes_and_bytes():
     b'targets |b1 (1, 2)\n\0\1'
     b'tokens <i4 (1, 2)\n\0\0\0\0\1\0\0\0'
   )
-  assert datasets.digest(batch) == hashlib.sha256(content).hexdigest()
+  assert data.digest(batch) == hashlib.sha256(content).hexdigest()
   big = batch._replace(tokens_BxL=plain.astype('>i4').T.copy().T)
-  assert datasets.digest(big) == datasets.digest(batch)
+  assert data.digest(big) == data.digest(batch)
 
 
 def test_a_published_set_is_a_configuration_of_the_builder(tmp_path):
@@ -118,11 +119,11 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
 
   def posexp(action, *words):
     where = f'--data_dir={tmp_path / "data"}'
-    code = cli.main(['posexp', 'data', action, *words, where])
+    code = main.main(['posexp', 'data', action, *words, where])
     return code, *capsys.readouterr()
 
   code, _, told = posexp('verify', str(experiment))
-  assert code == cli.BAD_INPUT and 'none of 2 evaluation sets' in told
+  assert code == main.BAD_INPUT and 'none of 2 evaluation sets' in told
   code, text, _ = posexp('build', str(experiment))
   assert code == 0 and '2 sets built, 0 there before' in text
   code, text, _ = posexp('list', str(experiment))
@@ -136,7 +137,7 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
     'built',
   ]
   code, text, told = posexp('verify', str(experiment))
-  assert code == cli.FAILED and '1 damaged' in text
+  assert code == main.FAILED and '1 damaged' in text
   assert str(store.place(SETS[0], tmp_path / 'data')) in told
   assert '`posexp data build FILE` of its run' in told
   shutil.rmtree(store.place(SETS[0], tmp_path / 'data'))
@@ -151,17 +152,17 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
 
 
 def test_no_other_word_is_taken(capsys):
-  assert cli.main(['posexp', 'data', 'biuld']) == cli.BAD_INPUT
+  assert main.main(['posexp', 'data', 'biuld']) == main.BAD_INPUT
   assert "cannot be 'biuld' (did you mean build?)" in capsys.readouterr().err
 
 
-OTHER = datasets.Set(tasks.Copy(symbols=4, distinct=False), 8)
+OTHER = data.Set(tasks.Copy(symbols=4, distinct=False), 8)
 
 
 WITHOUT = """
 import sys
-from posexp import datasets, tasks
-from posexp.datasets import store
+from posexp import data, tasks
+from posexp.data import store
 one = datasets.Set(tasks.Copy(symbols=4, distinct=False), 8)
 assert store.load(one.task, 8, 5).tokens_BxL.shape == (5, 8)
 assert 'tensorflow_datasets' not in sys.modules

@@ -8,7 +8,9 @@ import re
 
 import pytest
 
-from posexp import catalogue, cli, listing, schemes
+from posexp import schemes
+from posexp.cli import main
+from posexp.inspect import catalogue, listing
 
 ROOT = pathlib.Path(__file__).parents[1]
 DATA = ROOT / 'tests' / 'testdata'
@@ -184,9 +186,9 @@ def test_the_list_fits_a_terminal_and_has_every_scheme():
 
 
 def test_one_scheme_is_found_in_any_case(capsys):
-  assert cli.main(['posexp', 'schemes', 'yarn']) == 0
+  assert main.main(['posexp', 'schemes', 'yarn']) == 0
   out = capsys.readouterr().out
   for text in ('RoPE(YaRN(4, 64))', 'mscale_all_dim', 'Fails: with', '2309.00'):
     assert text in out
-  assert cli.main(['posexp', 'schemes', 'Alibbi']) == cli.BAD_INPUT
+  assert main.main(['posexp', 'schemes', 'Alibbi']) == main.BAD_INPUT
   assert 'did you mean ALiBi' in capsys.readouterr().err

@@ -8,18 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import (
-  config,
-  evaluate,
-  generate,
-  memory,
-  model,
-  outcomes,
-  schemes,
-  sharding,
-  tasks,
-  train,
-)
+from posexp import schemes, tasks
+from posexp.evaluation import evaluate, scoring
+from posexp.models import generation, memory, mesh, transformer
+from posexp.runs import config
+from posexp.training import train_step
 from tests import small
 
 # 13 and 14 are padded to the same length.
@@ -27,9 +20,9 @@ LENGTHS = (12, 13, 14, 24)
 
 
 def initial(run):
-  on = sharding.mesh(len(run.seeds), run.train.batch)
-  start, _ = train.programs(run, on)
-  return on, start(train.members([run], on)).params
+  on = mesh.mesh(len(run.seeds), run.train.batch)
+  start, _ = train_step.programs(run, on)
+  return on, start(train_step.members([run], on)).params
 
 
 def test_examples_depend_on_task_length_and_number_only():
@@ -53,7 +46,7 @@ def test_training_never_sees_the_evaluation_fold():
     row.tobytes() for row in evaluate.examples(run.task, 12, 128).tokens_BxL
   }
   for seed in (0, 1, evaluate.FOLD):
-    key = jax.random.fold_in(jax.random.key(np.uint32(seed)), train.DATA)
+    key = jax.random.fold_in(jax.random.key(np.uint32(seed)), train_step.DATA)
     for step in range(3):
       batch = run.task.sample(
         jax.random.fold_in(key, step), length=12, batch=64
@@ -88,8 +81,10 @@ def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
   evaluator = evaluate.Evaluator(run, on)
   for length in LENGTHS:
     tokens = np.asarray(evaluate.examples(run.task, length, 70).tokens_BxL)
-    net = model.of(dataclasses.replace(run, scheme=scheme.for_length(length)))
-    plain = jax.jit(functools.partial(model.predict, net))
+    net = transformer.of(
+      dataclasses.replace(run, scheme=scheme.for_length(length))
+    )
+    plain = jax.jit(functools.partial(transformer.predict, net))
     found = evaluator.predictions(params, tokens)
     for n in range(len(run.seeds)):
       one = jax.tree.map(lambda x, n=n: x[n], params)
@@ -144,21 +139,21 @@ def judged(answers):
     foils_BxLxC=foils,
     strata={'gap': np.arange(10).reshape(shape)},
   )
-  return outcomes.judge(np.array([answers]), batch, 5)
+  return scoring.judge(np.array([answers]), batch, 5)
 
 
 def test_error_kinds_by_hand():
   right, order, lost = (
-    outcomes.CORRECT,
-    outcomes.ORDER_ERROR,
-    outcomes.RETRIEVAL_ERROR,
+    scoring.CORRECT,
+    scoring.ORDER_ERROR,
+    scoring.RETRIEVAL_ERROR,
   )
   found = judged([[0, 3, 0, 2, 7], [0, 8, 0, 3, 1]])
   assert found.kind_SxT.tolist() == [[order, right, lost, order]]
   assert found.example_T.tolist() == [0, 0, 1, 1]
   assert found.strata['gap'].tolist() == [1, 3, 6, 8]
   assert found.ends_SxN.tolist() == [[True, False]]
-  (row,) = outcomes.summary(found, (4,))
+  (row,) = scoring.summary(found, (4,))
   assert row == {
     'seed': 4,
     'length': 5,
@@ -174,7 +169,7 @@ def test_error_kinds_by_hand():
 
 
 def test_exact_match_and_first_error_by_hand():
-  (row,) = outcomes.summary(judged([[0, 1, 0, 2, 7], [0, 3, 0, 8, 7]]), (0,))
+  (row,) = scoring.summary(judged([[0, 1, 0, 2, 7], [0, 3, 0, 8, 7]]), (0,))
   assert row['exact'] == 0.5  # The end of sequence is scored apart.
   assert (
     row['first_error'] == 1.5
@@ -193,16 +188,16 @@ def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
     train=small.train_config(length=10, steps=25, learning_rate=1e-2),
     seeds=(2,),
   )
-  net = model.of(run)
+  net = transformer.of(run)
   batch = run.task.sample(jax.random.key(0), length=10, batch=256)
-  on = sharding.mesh(1, run.train.batch)
-  start, advance = train.programs(run, on)
-  members = train.members([run], on)
+  on = mesh.mesh(1, run.train.batch)
+  start, advance = train_step.programs(run, on)
+  members = train_step.members([run], on)
   state, _ = advance(start(members), members, np.int32(0))
-  busy = train.busy(run, state.params)
+  busy = train_step.busy(run, state.params)
   params = jax.tree.map(lambda x: jnp.asarray(x[0]), busy)
-  forced = jnp.argmax(model.predict(net, params, batch.tokens_BxL), -1)
-  free = jax.jit(generate.greedy, static_argnums=0)(
+  forced = jnp.argmax(transformer.predict(net, params, batch.tokens_BxL), -1)
+  free = jax.jit(generation.greedy, static_argnums=0)(
     net, params, batch.tokens_BxL, batch.targets_BxL
   )
   targets = batch.targets_BxL[:, 1:] & ~batch.ends_BxL[:, 1:]
@@ -213,7 +208,7 @@ def test_greedy_decoding_has_the_exact_match_of_teacher_forcing(bos):
   assert 0 < exact(free).sum() < 256
   # The same without a cache: a full pass for every token, fed its own words.
   written = np.array(batch.tokens_BxL)
-  whole = jax.jit(lambda tokens: model.predict(net, params, tokens))
+  whole = jax.jit(lambda tokens: transformer.predict(net, params, tokens))
   for t in range(1, 10):
     said_B = np.argmax(whole(jnp.asarray(written))[:, t - 1], axis=-1)
     np.testing.assert_array_equal(np.asarray(free)[:, t - 1], said_B)

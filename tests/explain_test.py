@@ -8,18 +8,13 @@ import matplotlib
 import numpy as np
 import pytest
 
-from posexp import (
-  bench,
-  cli,
-  explain,
-  explain_figures,
-  explain_records,
-  explain_rotations,
-  explain_tables,
-  figures,
-  frames,
-  schemes,
-)
+from posexp import schemes
+from posexp.cli import main
+from posexp.cost import bench
+from posexp.inspect import explain, rotation_scaling
+from posexp.plots import experiment, explanation, layout
+from posexp.reports import explanation_text
+from posexp.results import explanations
 from tests import cases, figures_test
 
 LENGTH, TARGET, HEADS, WIDTH = 8, 32, 2, 8
@@ -105,7 +100,7 @@ def test_a_rotation_that_is_none_is_caught():
 
   wrong = Wrong(schemes.NTK(4))
   dims = schemes.Dims(8, 1, 8)
-  (rotation,), _ = explain_rotations.rotations(wrong, dims, (8, 32))
+  (rotation,), _ = rotation_scaling.rotations(wrong, dims, (8, 32))
   assert rotation.matched and rotation.equalities[-1].own > 0.5
 
 
@@ -168,7 +163,7 @@ def test_a_long_target_is_sampled_and_agrees():
   expected = np.cos(n[:, None] * np.array(angles(base))).mean(1)
   # Angles up to 2,000 radians in float32.
   np.testing.assert_allclose(found.content.score_N, expected, atol=5e-4)
-  assert '1999' in explain_tables.text(found)
+  assert '1999' in explanation_text.text(found)
 
 
 def test_rules_are_resolved_at_the_trained_length():
@@ -221,7 +216,7 @@ class Rows(schemes.Scheme):
   ids=str,
 )
 def test_what_cannot_be_shown_is_said(scheme, sentence):
-  text = ' '.join(explain_tables.text(small(scheme)).split())
+  text = ' '.join(explanation_text.text(small(scheme)).split())
   assert sentence in text
 
 
@@ -230,10 +225,10 @@ def test_what_cannot_be_shown_is_said(scheme, sentence):
 )
 def test_every_scheme_is_explained_in_a_terminal_and_drawn(scheme):
   found = small(scheme)
-  text = explain_tables.text(found)
+  text = explanation_text.text(found)
   assert max(map(len, text.splitlines())) <= 80
   assert 'nan' not in text and 'inf' not in text
-  drawn = explain_figures.draw(found)
+  drawn = explanation.draw(found)
   if not any((found.rotations, found.content, found.similarity_T is not None)):
     assert (drawn is None) == (found.bias_HxT is None)
 
@@ -251,8 +246,8 @@ def test_no_two_texts_of_a_figure_overlap_and_none_is_cut(text, length, heads):
   found = small(
     schemes.parse(text), train_length=length, target=256, heads=heads
   )
-  drawn = explain_figures.draw(found)
-  with matplotlib.rc_context(figures.STYLE):
+  drawn = explanation.draw(found)
+  with matplotlib.rc_context(experiment.STYLE):
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()
     boxes = [
@@ -268,7 +263,7 @@ def test_no_two_texts_of_a_figure_overlap_and_none_is_cut(text, length, heads):
 
 def call(*words):
   sizes = '--train_length=8', '--heads=2', '--head_width=8'
-  return cli.main(['posexp', 'explain', *sizes, *words])
+  return main.main(['posexp', 'explain', *sizes, *words])
 
 
 def test_the_command_prints_tables_and_writes_figures(tmp_path, capsys):
@@ -295,17 +290,17 @@ def same(one, other):
 )
 def test_a_record_holds_every_number(tmp_path, text):
   found = explain.explain(schemes.parse(text), train_length=16, target=40)
-  read = explain_records.read(explain_records.write(tmp_path / 'x.npz', found))
+  read = explanations.read(explanations.write(tmp_path / 'x.npz', found))
   assert same(read, found._replace(scheme=str(found.scheme)))
-  one, other = map(explain_figures.draw, (found, read))
-  assert frames.png(one) == frames.png(other)
+  one, other = map(explanation.draw, (found, read))
+  assert layout.png(one) == layout.png(other)
 
 
 @pytest.mark.parametrize('content', [b'', b'PK', b'{"found": 1}'])
 def test_what_is_no_record_is_a_sentence(tmp_path, content):
   (tmp_path / 'x.npz').write_bytes(content)
   with pytest.raises(ValueError, match=r'x\.npz cannot be read as what'):
-    explain_records.read(tmp_path / 'x.npz')
+    explanations.read(tmp_path / 'x.npz')
 
 
 @pytest.mark.parametrize(
@@ -326,7 +321,7 @@ def test_what_is_no_record_is_a_sentence(tmp_path, content):
   ],
 )
 def test_a_mistake_is_one_sentence(capsys, words, sentence):
-  assert call(*words) == cli.BAD_INPUT
+  assert call(*words) == main.BAD_INPUT
   captured = capsys.readouterr()
   assert sentence in captured.err
   assert captured.err.count('\n') == 1 and captured.out == ''

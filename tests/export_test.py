@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posexp import cli, export, records
+from posexp.cli import main
+from posexp.reports import export
+from posexp.results import records
 from tests import recorded, tracked
 from tests.recorded import A, B
 
@@ -53,7 +55,7 @@ def no_network(monkeypatch):
 
 
 def call(*words):
-  return cli.main(['posexp', 'export', *map(str, words)])
+  return main.main(['posexp', 'export', *map(str, words)])
 
 
 def read_csv(path):
@@ -147,7 +149,7 @@ def assert_points(got, want, dtype):
 
 
 def test_the_last_loss_is_of_the_last_step(tmp_path):
-  from posexp.trackers import series
+  from posexp.reports.trackers import series
 
   record = recorded.record(loss_every=12)
   found = series.curves(record)
@@ -261,7 +263,7 @@ def test_a_missing_extra_is_named(to, module, tmp_path, monkeypatch, capsys):
   fill(tmp_path)
   before = sorted(tmp_path.rglob('*'))
   monkeypatch.setitem(sys.modules, module, None)
-  assert call(tmp_path, f'--to={to}') == cli.BAD_INPUT
+  assert call(tmp_path, f'--to={to}') == main.BAD_INPUT
   said = capsys.readouterr().err
   assert said == (
     f"posexp: --to={to} needs {module}: pip install 'posexp[{to}]'\n"
@@ -289,7 +291,7 @@ def test_bad_input_is_one_sentence(words, sentence, tmp_path, capsys):
   places = 'WORK', 'EMPTY', 'NOWHERE', 'FILE'
   for name in places:
     words = [word.replace(name, str(tmp_path / name)) for word in words]
-  assert call(*words) == cli.BAD_INPUT
+  assert call(*words) == main.BAD_INPUT
   said = capsys.readouterr().err
   assert sentence in said and said.count('\n') == 1
   assert sorted(tmp_path.rglob('*')) == before
@@ -302,7 +304,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
     raise OSError(28, os.strerror(28), str(tmp_path / 'results.csv'))
 
   monkeypatch.setattr(export.files, 'put', full)
-  assert call(tmp_path, '--to=csv') == cli.BAD_INPUT
+  assert call(tmp_path, '--to=csv') == main.BAD_INPUT
   assert 'results.csv (No space left on device)' in capsys.readouterr().err
 
 
@@ -314,7 +316,7 @@ def test_wandb_that_refuses_is_one_sentence(tmp_path, monkeypatch, capsys):
     raise wandb.errors.CommError('run was deleted\nmore')
 
   monkeypatch.setattr(wandb, 'init', refuse)
-  assert call(tmp_path, '--to=wandb') == cli.BAD_INPUT
+  assert call(tmp_path, '--to=wandb') == main.BAD_INPUT
   said = capsys.readouterr().err
   assert said == (
     'posexp: W&B did not take Ordering: RoPE() (run was deleted)\n'
@@ -330,6 +332,6 @@ def test_without_a_key_wandb_says_so_at_once(tmp_path, monkeypatch, capsys):
 
   monkeypatch.delenv('WANDB_MODE')
   monkeypatch.setattr(wandb, 'login', nobody)
-  assert call(tmp_path, '--to=wandb') == cli.BAD_INPUT
+  assert call(tmp_path, '--to=wandb') == main.BAD_INPUT
   said = capsys.readouterr().err
   assert 'cannot log in to W&B (no key): `wandb login` first' in said

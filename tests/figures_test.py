@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib import colors, image, text
 
-from posexp import figures, statistics
+from posexp.claims import intervals
+from posexp.plots import experiment
 from tests.statistics_test import run, table
 
 SIX = (
@@ -51,7 +52,7 @@ def results(names=SIX, seeds=3, lengths=4, task='Ordering()'):
 
 @pytest.fixture(scope='module')
 def drawn():
-  return figures.draw(results())
+  return experiment.draw(results())
 
 
 def artists(drawn, prefix):
@@ -78,7 +79,7 @@ def said(drawn):
 
 def test_lines_points_and_intervals_are_those_of_the_table(drawn):
   data = results()
-  summary = statistics.summarize(data)
+  summary = intervals.summarize(data)
   means = artists(drawn, 'mean:')
   points, bars = artists(drawn, 'seeds:'), artists(drawn, 'interval:')
   expected = {f'{name} Ordering()' for name in SIX if name != 'ALiBi()'}
@@ -121,7 +122,7 @@ def test_axes_have_units_and_a_tick_at_every_length(drawn):
 
 
 def test_bars_are_shares_that_add_up(drawn):
-  summary = statistics.summarize(results())
+  summary = intervals.summarize(results())
   panels = {p.get_title(loc='left'): p for p in drawn.findobj(is_panel)}
   assert list(panels) == [
     *('NoPE', 'RoPE', 'ALiBi', 'T5'),
@@ -130,7 +131,9 @@ def test_bars_are_shares_that_add_up(drawn):
   for name, (_, rows) in zip(panels, summary.groupby('digest', sort=False)):
     if name == 'ALiBi':
       continue
-    for bars, kind in zip(panels[name].containers, figures.KINDS, strict=True):
+    for bars, kind in zip(
+      panels[name].containers, experiment.KINDS, strict=True
+    ):
       heights = [b.get_height() for b in bars]
       np.testing.assert_allclose(heights, rows[kind[0]], rtol=0, atol=1e-12)
     tops = [b.get_y() + b.get_height() for b in panels[name].containers[-1]]
@@ -153,7 +156,7 @@ def test_a_run_that_was_not_admitted_says_so_twice(drawn):
 
 
 def test_one_seed_has_no_interval():
-  drawn = figures.draw(results(seeds=1))
+  drawn = experiment.draw(results(seeds=1))
   assert 'one seed a run' in said(drawn)
   for bars in artists(drawn, 'interval:').values():
     assert sum(len(segment) for segment in bars.get_segments()) == 0
@@ -161,7 +164,7 @@ def test_one_seed_has_no_interval():
 
 
 def test_looks_tell_runs_apart_and_show_the_parent():
-  styles = figures.looks(results(TWELVE))
+  styles = experiment.looks(results(TWELVE))
   by_name = {
     digest.removesuffix(' Ordering()'): styles[digest] for digest in styles
   }
@@ -182,13 +185,13 @@ def test_looks_tell_runs_apart_and_show_the_parent():
 
 def test_a_scheme_looks_the_same_in_every_task():
   both = (results(SIX[::-1], task='Copy()'), results(SIX))
-  styles = figures.looks(table(*(t.to_dict('records') for t in both)))
+  styles = experiment.looks(table(*(t.to_dict('records') for t in both)))
   for name in SIX:
     assert styles[f'{name} Copy()'] == styles[f'{name} Ordering()']
 
 
 def test_a_retrofit_without_its_parent_is_drawn():
-  drawn = figures.draw(results(SIX[4:]))
+  drawn = experiment.draw(results(SIX[4:]))
   assert len(artists(drawn, 'mean:')) == 2
 
 
@@ -197,11 +200,11 @@ def test_a_retrofit_without_its_parent_is_drawn():
   [(SIX, 3, 4), (SIX[:1], 1, 1), (SIX[2:3], 3, 3), (TWELVE, 3, 6)],
 )
 def test_no_two_texts_overlap_and_none_is_cut(names, seeds, lengths):
-  assert_apart(figures.draw(results(names, seeds, lengths)))
+  assert_apart(experiment.draw(results(names, seeds, lengths)))
 
 
 def assert_apart(drawn):
-  with matplotlib.rc_context(figures.STYLE):
+  with matplotlib.rc_context(experiment.STYLE):
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()
     boxes = {t: t.get_window_extent(renderer) for t in texts(drawn)}
@@ -216,12 +219,12 @@ def assert_apart(drawn):
 
 
 def test_names_are_shown_as_they_are():
-  drawn = figures.draw(
+  drawn = experiment.draw(
     table(
       run('_Mine(a=$1, b=$2)', ((1.0, 0.9),)), run('Ünter()', ((0.5, 0.5),))
     )
   )
-  with matplotlib.rc_context(figures.STYLE):
+  with matplotlib.rc_context(experiment.STYLE):
     drawn.draw_without_rendering()
   assert said(drawn).count(r'_Mine(a=\$1, b=\$2)') == 2
   assert 'Ünter' in said(drawn)
@@ -229,7 +232,7 @@ def test_names_are_shown_as_they_are():
 
 def test_a_long_name_is_cut_and_not_the_figure():
   name = ' + '.join(f'RoPE(base={n})' for n in range(40))
-  drawn = figures.draw(table(run(name, ((1.0, 0.9),))))
+  drawn = experiment.draw(table(run(name, ((1.0, 0.9),))))
   assert max(t.get_text().count('\n') for t in texts(drawn)) <= 3
   assert drawn.get_figheight() < 6
 
@@ -238,7 +241,7 @@ def test_a_block_a_task_each_with_its_own_chance(tmp_path):
   one, two = results(SIX[:2]), results(SIX[:4], task='Copy(symbols=8)')
   two['chance'] = 0.125 + 0.01 * np.log2(two['ratio'])
   both = table(*(t.to_dict('records') for t in (one, two)))
-  drawn = figures.draw(both)
+  drawn = experiment.draw(both)
   titles = [t for t in said(drawn) if ', trained at' in t]
   assert titles == [
     'Ordering, trained at 64 tokens',
@@ -255,20 +258,20 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, monkeypatch):
   """And needs neither a display nor pyplot, nor leaves a style behind."""
   monkeypatch.setitem(sys.modules, 'matplotlib.pyplot', None)
   monkeypatch.delenv('DISPLAY', raising=False)
-  before = {key: matplotlib.rcParams[key] for key in figures.STYLE}
-  paths = figures.overview(results(), tmp_path / 'a' / 'b')
+  before = {key: matplotlib.rcParams[key] for key in experiment.STYLE}
+  paths = experiment.overview(results(), tmp_path / 'a' / 'b')
   assert {key: matplotlib.rcParams[key] for key in before} == before
   assert paths == [tmp_path / f'a/b/overview.{e}' for e in ('png', 'pdf')]
   with matplotlib.rc_context({'font.size': 30}):
-    again = figures.overview(results(), tmp_path, 'again')
+    again = experiment.overview(results(), tmp_path, 'again')
   for one, two in zip(paths, again):
     assert one.read_bytes() == two.read_bytes()
-  other = figures.overview(results(lengths=3), tmp_path, 'other')
+  other = experiment.overview(results(lengths=3), tmp_path, 'other')
   assert other[0].read_bytes() != paths[0].read_bytes()
 
 
 def test_the_png_is_as_wide_as_a_page_and_not_blank(tmp_path):
-  png, pdf = figures.overview(results(), tmp_path)
+  png, pdf = experiment.overview(results(), tmp_path)
   pixels = image.imread(png)[..., :3]
   assert pixels.shape[1] == int(17 / 2.54 * 200)
   ink = (pixels < 0.95).any(-1)
@@ -281,5 +284,5 @@ def test_the_png_is_as_wide_as_a_page_and_not_blank(tmp_path):
 
 def test_no_results_is_a_sentence(tmp_path):
   with pytest.raises(ValueError, match='no results to draw'):
-    figures.overview(table(), tmp_path / 'new')
+    experiment.overview(table(), tmp_path / 'new')
   assert not (tmp_path / 'new').exists()

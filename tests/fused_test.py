@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import blockwise, fused, model, schemes
+from posexp import schemes
+from posexp.attention import flash, kernel
+from posexp.models import transformer
 from tests import cases, small
 
 # The largest error, as a share of the largest value or of 1: the same float32
@@ -140,16 +142,16 @@ def test_some_queries_in_any_order():
   params, (q, k, v, *_) = cases.layer_params(SCHEME), inputs()
   places = jnp.asarray([22, 20, 9, 3, 2])
   index = jnp.arange(q.shape[1], dtype=jnp.int32)[None]
-  first = blockwise.heads_first
+  first = flash.heads_first
 
   def some(params, q, k):
     at = SCHEME.remap(index, None)
     cut = lambda x: x[:, places]
-    rows = blockwise.tokens(first(cut(q)), *jax.tree.map(cut, (at, index)))
-    columns = blockwise.tokens(first(k), at, index)
+    rows = flash.tokens(first(cut(q)), *jax.tree.map(cut, (at, index)))
+    columns = flash.tokens(first(k), at, index)
     scale = 1 / math.sqrt(q.shape[-1])
     args = rows, columns, first(v), scale
-    out = fused.attend(SCHEME, 2, 7, params, *args)
+    out = kernel.attend(SCHEME, 2, 7, params, *args)
     return jnp.sum(jnp.sin(out)), out
 
   def whole(params, q, k):
@@ -198,7 +200,7 @@ def test_a_model_and_its_gradients_are_those_of_xla():
     shape = dataclasses.replace(
       cases.SHAPE, implementation=implementation, **changes
     )
-    net = model.Transformer(shape, scheme, vocabulary=cases.LENGTH)
+    net = transformer.Transformer(shape, scheme, vocabulary=cases.LENGTH)
 
     def loss(params):
       logits, _ = net.apply({'params': params}, tokens, rows=rows)
@@ -214,10 +216,10 @@ def test_a_model_and_its_gradients_are_those_of_xla():
 
 def test_from_a_cache_it_is_that_of_xla():
   shape = dataclasses.replace(cases.SHAPE, implementation='pallas')
-  net = model.Transformer(shape, schemes.ALiBi(), vocabulary=cases.LENGTH)
+  net = transformer.Transformer(shape, schemes.ALiBi(), vocabulary=cases.LENGTH)
   _, variables = cases.transformer(schemes.ALiBi())
   tokens = jnp.arange(4)[None]
-  cache = model.empty_cache(net, 1, 4)
+  cache = transformer.empty_cache(net, 1, 4)
   text = str(jax.make_jaxpr(lambda: net.apply(variables, tokens, cache))())
   assert 'pallas_call' not in text
   assert 'pallas_call' in str(

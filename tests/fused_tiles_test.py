@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp.fused import hooks, tiles
-from posexp.fused.tiles import COLUMN, HEAD, ROW
+from posexp.attention.kernel import hooks, tiles
+from posexp.attention.kernel.tiles import COLUMN, HEAD, ROW
 from tests import cases
 
 HEADS, ROWS, COLUMNS, TABLE = 3, 8, 5, 4

@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import config, generate, model, schemes
+from posexp import schemes
+from posexp.models import generation
+from posexp.models import transformer as transformer_lib
+from posexp.runs import config
 from tests import cases
 
 PROMPT, NEW = 5, 12
@@ -31,7 +34,7 @@ def transformer(scheme):
 
 def whole_pass(net, params, key=None):
   """Logits of every place of PROMPT + NEW tokens, without a cache."""
-  forward = jax.jit(lambda t: model.predict(net, params, t, key=key))
+  forward = jax.jit(lambda t: transformer_lib.predict(net, params, t, key=key))
   # Logits for the first token are not asked for: the prompt has it.
   return lambda tokens: np.asarray(forward(jnp.asarray(tokens)))
 
@@ -59,7 +62,7 @@ def greedy_again(net, params, key=None):
 def test_greedy_is_the_argmax_of_whole_passes(scheme):
   net, params = transformer(scheme)
   key = jax.random.key(4) if scheme.draws else None
-  said = generate.generate(net, params, TOKENS_BxL, NEW, position_key=key)
+  said = generation.generate(net, params, TOKENS_BxL, NEW, position_key=key)
   assert said.dtype == jnp.int32
   again = greedy_again(net, params, key)
   np.testing.assert_array_equal(said, again)
@@ -69,7 +72,7 @@ def test_greedy_is_the_argmax_of_whole_passes(scheme):
 def test_room_in_the_cache_and_company_in_the_batch_change_nothing():
   net, params = transformer(schemes.RoPE())
   say = lambda tokens, **kwargs: np.asarray(
-    generate.generate(net, params, tokens, NEW, **kwargs)
+    generation.generate(net, params, tokens, NEW, **kwargs)
   )
   both = say(TOKENS_BxL)
   np.testing.assert_array_equal(say(TOKENS_BxL[1:], slots=40), both[1:])
@@ -82,7 +85,7 @@ def one_step(**kwargs):
   """How often each token follows one prompt, and its logits."""
   net, params = transformer(schemes.RoPE())
   many = jnp.broadcast_to(jnp.asarray(TOKENS_BxL[0]), (DRAWS, PROMPT))
-  said = generate.generate(
+  said = generation.generate(
     net, params, many, 1, key=jax.random.key(2), **kwargs
   )
   written = np.pad(TOKENS_BxL, ((0, 0), (0, NEW)))
@@ -117,7 +120,7 @@ def test_the_most_likely_tokens_are_drawn_among_themselves():
 def test_every_step_draws_anew_and_a_key_says_it_all():
   net, params = transformer(schemes.RoPE())
   say = lambda seed: np.asarray(
-    generate.generate(
+    generation.generate(
       net,
       params,
       TOKENS_BxL,
@@ -141,7 +144,7 @@ def test_every_step_draws_anew_and_a_key_says_it_all():
 
 def test_ties_stay_within_the_number_asked_for():
   flat = jnp.zeros((200, 7))
-  said = generate.sample(flat, 3, jax.random.key(0))
+  said = generation.sample(flat, 3, jax.random.key(0))
   assert set(np.asarray(said).tolist()) == {0, 1, 2}
 
 
@@ -173,28 +176,30 @@ def test_what_cannot_be_is_a_sentence_before_any_compute(changes, sentence):
   changes = {'bos': True, 'scheme': schemes.RoPE(), **changes}
   bos, scheme = changes.pop('bos'), changes.pop('scheme')
   shape = config.Model(layers=1, width=16, heads=2, bos=bos)
-  net = model.Transformer(shape, scheme, vocabulary=cases.LENGTH)
+  net = transformer_lib.Transformer(shape, scheme, vocabulary=cases.LENGTH)
   arguments = {'prompt_BxL': TOKENS_BxL, 'tokens': NEW, **changes}
   with pytest.raises(ValueError, match=sentence):
     # Without parameters: whatever computes would fail in another way.
-    generate.generate(net, {}, **arguments)
+    generation.generate(net, {}, **arguments)
 
 
 def test_a_model_without_bos_reads_one_token_less():
   shape = config.Model(layers=1, width=16, heads=2, bos=False)
-  net = model.Transformer(shape, schemes.Learned(rows=16), cases.LENGTH)
-  params = model.shapes(net)
+  net = transformer_lib.Transformer(
+    shape, schemes.Learned(rows=16), cases.LENGTH
+  )
+  params = transformer_lib.shapes(net)
   shape = jax.eval_shape(
-    lambda p: generate.generate(net, p, TOKENS_BxL, NEW), params
+    lambda p: generation.generate(net, p, TOKENS_BxL, NEW), params
   ).shape
   assert shape == (2, NEW)
   with pytest.raises(ValueError, match='16 rows but a length of 17'):
-    generate.generate(net, {}, TOKENS_BxL, NEW + 1)
+    generation.generate(net, {}, TOKENS_BxL, NEW + 1)
 
 
 def test_nothing_but_bos_is_enough_to_begin():
   net, params = transformer(schemes.RoPE())
   empty = TOKENS_BxL[:, :0]
-  said = generate.generate(net, params, empty, 1)
+  said = generation.generate(net, params, empty, 1)
   logits, _ = net.apply({'params': params}, jnp.full((1, 1), net.vocabulary))
   assert said.tolist() == 2 * [[int(logits[0, 0].argmax())]]

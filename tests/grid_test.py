@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from posexp import config, schemes
+from posexp import schemes
 from posexp.launch import grid
+from posexp.runs import config
 from tests import small
 
 

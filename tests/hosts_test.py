@@ -12,8 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from posexp import cli, records
-from posexp.launch import grid, hosts, progress, single, status
+from posexp.cli import main
+from posexp.launch import grid, job, multihost, status
+from posexp.results import progress, records
 from tests import crash
 
 FILE = """
@@ -42,7 +43,7 @@ import sys
 
 import jax
 
-from posexp.launch import hosts, together
+from posexp.launch import agreement, multihost
 
 together.ALIKE = 10
 address, process, *failing = sys.argv[1:]
@@ -156,7 +157,7 @@ def weights(path: pathlib.Path, workdir: pathlib.Path) -> list[np.ndarray]:
   """All parameters of the root, read by this process, of two devices."""
   root = grid.read(path).runs[0]
   with progress.Progress(1.0, workdir.parent / 'weights.txt') as tell:
-    return jax.tree.leaves(single.weights(root, workdir, tell))
+    return jax.tree.leaves(job.weights(root, workdir, tell))
 
 
 def test_numbers_are_those_of_one_process(shared, alone):
@@ -275,9 +276,9 @@ def test_processes_that_cannot_share_a_run_say_why(tmp_path):
 def test_a_first_process_that_never_comes_is_a_sentence(
   tmp_path, monkeypatch, capsys
 ):
-  monkeypatch.setattr(hosts, 'PATIENCE', 0.1)
+  monkeypatch.setattr(multihost, 'PATIENCE', 0.1)
   flags = '--coordinator=localhost:1', '--processes=2', '--process=1'
-  assert cli.main(['posexp', 'run', str(file(tmp_path)), *flags]) == 2
+  assert main.main(['posexp', 'run', str(file(tmp_path)), *flags]) == 2
   said = capsys.readouterr().err
   assert 'no process listens at --coordinator=localhost:1' in said
   assert 'start the same command with --process=0 there' in said
@@ -299,5 +300,5 @@ def test_a_first_process_that_never_comes_is_a_sentence(
   ],
 )
 def test_hosts_that_cannot_be_are_a_sentence(flags, sentence, tmp_path, capsys):
-  assert cli.main(['posexp', 'run', str(file(tmp_path)), *flags]) == 2
+  assert main.main(['posexp', 'run', str(file(tmp_path)), *flags]) == 2
   assert sentence in capsys.readouterr().err

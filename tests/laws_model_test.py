@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import attention, model, schemes
+from posexp import schemes
+from posexp.attention import dense
+from posexp.models import transformer
 from tests import cases, references
 
 
@@ -15,7 +17,7 @@ def test_7_decoding_equals_the_full_pass(scheme):
   net, variables = cases.transformer(scheme)
   length = cases.LENGTH
   tokens_BxL = jax.random.randint(jax.random.key(8), (2, length), 0, length)
-  empty = attention.empty_cache(scheme, cases.DIMS, 2, length, jnp.float32)
+  empty = dense.empty_cache(scheme, cases.DIMS, 2, length, jnp.float32)
   whole, _ = jax.jit(net.apply)(variables, tokens_BxL)
   cache = (empty,) * cases.SHAPE.layers
   decode = jax.jit(net.apply)
@@ -77,7 +79,7 @@ def test_11_beyond_the_table_raises(scheme):
 
   def forward(length):
     tokens = jnp.zeros((1, length), jnp.int32)
-    net = model.Transformer(cases.SHAPE, scheme, vocabulary=4)
+    net = transformer.Transformer(cases.SHAPE, scheme, vocabulary=4)
     return net.init_with_output(jax.random.key(0), tokens)[0][0]
 
   def served(length):

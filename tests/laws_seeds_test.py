@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import model
+from posexp.models import transformer
 from tests import cases
 
 pytestmark = pytest.mark.fused
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fused
 @cases.every_random_model
 def test_12_a_seed_is_the_same_alone(scheme):
   shape = dataclasses.replace(cases.SHAPE, layers=1)
-  net = model.Transformer(shape, scheme, vocabulary=7)
+  net = transformer.Transformer(shape, scheme, vocabulary=7)
   tokens_BxL = jax.random.randint(jax.random.key(8), (2, 9), 0, 7)
 
   def one(key):

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import blockwise, schemes
+from posexp import schemes
+from posexp.attention import flash
 from tests import cases, references
 
 
@@ -60,7 +61,7 @@ def test_3_finite_everywhere(scheme):
   head = schemes.Head(jnp.arange(2).reshape(1, 2, 1, 1), 2)
 
   def total(params, q_at, k_at, q, inputs, x):
-    rows, columns = jax.tree.map(blockwise.heads_first, (q_at, k_at))
+    rows, columns = jax.tree.map(flash.heads_first, (q_at, k_at))
     columns = jax.tree.map(lambda x: x.swapaxes(2, 3), columns)
     bias = jnp.asarray(scheme.bias(params, head, rows, columns))
     rotated = scheme.rotate(params, q, q_at, 'q')

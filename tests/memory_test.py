@@ -4,13 +4,17 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from posexp import cli, config, evaluate, memory, model, schemes, sharding
+from posexp import schemes
+from posexp.cli import main
+from posexp.evaluation import evaluate
+from posexp.models import memory, mesh, transformer
+from posexp.runs import config
 from tests import small
 
 
 def net(scheme, vocabulary=24, **changes):
   shape = config.Model(layers=2, width=32, heads=2, **changes)
-  return model.Transformer(shape, scheme, vocabulary)
+  return transformer.Transformer(shape, scheme, vocabulary)
 
 
 @pytest.mark.parametrize(
@@ -31,17 +35,19 @@ def net(scheme, vocabulary=24, **changes):
 )
 def test_the_estimate_is_near_what_the_compiler_needs(mine, length, asked):
   forward = jax.jit(
-    lambda params, tokens, places: model.predict(mine, params, tokens, places)
+    lambda params, tokens, places: transformer.predict(
+      mine, params, tokens, places
+    )
   )
   shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.int32)
-  args = model.shapes(mine), shape(1, length), shape(asked)
+  args = transformer.shapes(mine), shape(1, length), shape(asked)
   found = forward.lower(*args).compile().memory_analysis()
   needed = found.temp_size_in_bytes + found.output_size_in_bytes
   assert 0.5 < needed / memory.sequence(mine, length, asked) < 1.2
 
 
 def test_as_many_sequences_as_fit_are_done_at_once(monkeypatch):
-  mine, on = net(schemes.RoPE()), sharding.mesh(2, 1)
+  mine, on = net(schemes.RoPE()), mesh.mesh(2, 1)
   one = memory.sequence(mine, 100, 4)
   for budget, fitting in ((1, 1), (3.9 * one, 3), (9 * one, 9)):
     monkeypatch.setattr(memory, 'BUDGET', int(budget))
@@ -51,15 +57,15 @@ def test_as_many_sequences_as_fit_are_done_at_once(monkeypatch):
   few = [memory.at_once(mine, n, 4, on, 3) for n in (128, 129, 256, 4096)]
   assert few[0] > 64 and few[1:] == [3, 2, 1]
   # Elsewhere a device does all of its seeds at once.
-  monkeypatch.setattr(sharding, 'on_cpu', lambda _: False)
-  two = sharding.mesh(2, 1)
+  monkeypatch.setattr(mesh, 'on_cpu', lambda _: False)
+  two = mesh.mesh(2, 1)
   many = memory.at_once(mine, 129, 4, two, 2)
   assert many > 64
   assert many // 3 <= memory.at_once(mine, 129, 4, two, 6) <= many // 3 + 1
 
 
 def test_a_machine_has_as_many_devices_as_it_has_memory_for(monkeypatch):
-  mine, on = net(schemes.RoPE()), sharding.mesh(2, 1)
+  mine, on = net(schemes.RoPE()), mesh.mesh(2, 1)
   one = memory.sequence(mine, 512, 4)
   monkeypatch.setattr(memory, 'available', lambda _: 2 * one - 1)
   assert memory.mesh(mine, 512, 4, on).devices.shape == (1, 1)
@@ -73,9 +79,9 @@ def test_a_machine_has_as_many_devices_as_it_has_memory_for(monkeypatch):
 
 
 def test_seeds_that_an_accelerator_does_at_once_all_count(monkeypatch):
-  mine, on = net(schemes.RoPE()), sharding.mesh(2, 1)
+  mine, on = net(schemes.RoPE()), mesh.mesh(2, 1)
   one = memory.sequence(mine, 512, 4)
-  monkeypatch.setattr(sharding, 'on_cpu', lambda _: False)
+  monkeypatch.setattr(mesh, 'on_cpu', lambda _: False)
   monkeypatch.setattr(memory, 'available', lambda _: 5 * one)
   memory.check(mine, 512, 4, on, seeds=4)  # Two devices, two seeds each.
   with pytest.raises(ValueError, match='evaluating 512 tokens under RoPE'):
@@ -112,7 +118,7 @@ def test_too_little_memory_is_a_sentence_before_training(
     model=config.Model(layers=2, width=16, heads=2, block=block),
     evaluate=config.Evaluate(lengths=(12, LARGE), examples=2),
   )
-  on = sharding.mesh(len(run.seeds), run.train.batch)
+  on = mesh.mesh(len(run.seeds), run.train.batch)
   # 3 H L^2 floats are 35.8 GiB.
   sentence = r'needs about 35\.8 GiB on each of 2 devices, .* has 16\.0 GiB'
   with pytest.raises(ValueError, match=sentence) as error:
@@ -124,7 +130,8 @@ def test_too_little_memory_is_a_sentence_before_training(
 
 
 FILE = """
-from posexp import config, schemes
+from posexp.runs import config
+from posexp import schemes
 from tests import small
 
 def grid():
@@ -140,7 +147,7 @@ def test_the_command_line_says_so_before_any_run(tmp_path, monkeypatch, capsys):
   (tmp_path / 'large.py').write_text(FILE)
   words = 'posexp', 'run', str(tmp_path / 'large.py'), f'--workdir={tmp_path}/w'
   for more in ((), ('--dry_run',)):
-    assert cli.main([*words, *more]) == cli.BAD_INPUT
+    assert main.main([*words, *more]) == main.BAD_INPUT
     captured = capsys.readouterr()
     assert captured.err.startswith('posexp: Ordering: CoPE(): evaluating 40')
     assert captured.err.count('\n') == 1 and not captured.out
@@ -148,5 +155,5 @@ def test_the_command_line_says_so_before_any_run(tmp_path, monkeypatch, capsys):
 
 
 def test_the_memory_of_this_machine_is_known():
-  on = sharding.mesh(1, 1)
+  on = mesh.mesh(1, 1)
   assert 2**28 < memory.available(on) < 2**50

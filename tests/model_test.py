@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import attention, model, schemes, settings
+from posexp import schemes
+from posexp.attention import dense
+from posexp.models import transformer
+from posexp.runs import settings
 from tests import references, small
 
 SMALL = posexp.Model(layers=2, width=16, heads=2, feedforward=12)
@@ -21,7 +24,7 @@ def tokens(batch=2, length=LENGTH):
 
 
 def build(scheme=None, shape=SMALL):
-  net = model.Transformer(shape, scheme or schemes.NoPE(), VOCABULARY)
+  net = transformer.Transformer(shape, scheme or schemes.NoPE(), VOCABULARY)
   return net, net.init(jax.random.key(0), tokens())['params']
 
 
@@ -148,18 +151,20 @@ def test_a_shared_table_acts_in_every_layer():
 
 def test_bos_is_an_id_of_its_own_and_the_last_token_is_not_read():
   net, _ = build()
-  read = np.asarray(model.inputs(net, tokens()))
+  read = np.asarray(transformer.inputs(net, tokens()))
   assert (read[:, 0] == VOCABULARY).all()
   np.testing.assert_array_equal(read[:, 1:], tokens()[:, :-1])
   bare = net.clone(shape=dataclasses.replace(SMALL, bos=False))
-  np.testing.assert_array_equal(model.inputs(bare, tokens()), tokens()[:, :-1])
+  np.testing.assert_array_equal(
+    transformer.inputs(bare, tokens()), tokens()[:, :-1]
+  )
 
 
 @pytest.mark.parametrize('bos', [True, False])
 def test_logits_that_are_asked_for_are_those_of_their_places(bos):
   net, params = build(schemes.RoPE(), dataclasses.replace(SMALL, bos=bos))
-  whole = model.predict(net, params, tokens())
-  some = model.predict(net, params, tokens(), (1, 4, LENGTH - 1))
+  whole = transformer.predict(net, params, tokens())
+  some = transformer.predict(net, params, tokens(), (1, 4, LENGTH - 1))
   places = np.array([0, 3, LENGTH - 2])
   # Float32 products of another shape, logits of a few units.
   np.testing.assert_allclose(some, whole[:, places], rtol=0, atol=1e-5)
@@ -167,7 +172,7 @@ def test_logits_that_are_asked_for_are_those_of_their_places(bos):
 
 def test_initial_scales():
   shape = posexp.Model(layers=3, width=128, heads=2, feedforward=256)
-  net = model.Transformer(shape, schemes.NoPE(), 200)
+  net = transformer.Transformer(shape, schemes.NoPE(), 200)
   params = net.init(jax.random.key(0), tokens())['params']
   block = params['block_1']
   for x, deviation in (
@@ -251,7 +256,7 @@ def test_tied_logits_are_products_with_the_embedding():
 
 
 def caches(scheme, size, batch=2, dtype='float32'):
-  one = attention.empty_cache(
+  one = dense.empty_cache(
     scheme, schemes.Dims(16, 2, 8), batch, size, jnp.dtype(dtype)
   )
   return (one,) * SMALL.layers
@@ -317,7 +322,7 @@ def test_decoding_past_the_cache_is_seen():
 
 def test_a_cache_longer_than_the_table_is_refused():
   scheme = schemes.Learned(8)
-  net = model.Transformer(SMALL, scheme, VOCABULARY)
+  net = transformer.Transformer(SMALL, scheme, VOCABULARY)
   params = net.init(jax.random.key(0), tokens(length=8))['params']
   with pytest.raises(ValueError, match='8 rows but a length of 9'):
     net.apply({'params': params}, tokens()[:, :1], caches(scheme, 9))

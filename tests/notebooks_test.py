@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 import scipy.special
 
-from posexp import comparisons, records, tables
+from posexp.claims import contrasts
+from posexp.reports import tables
+from posexp.results import records
 
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDER = ROOT / 'colab'
@@ -184,7 +186,7 @@ def made(shares, seeds=6, noise=0.01, admitted=True):
 def verdict(shares, **how):
   """What the notebook says of options with these shares of order errors."""
   (source,) = (text for text in code('which_change') if 'def verdict' in text)
-  space = {'comparisons': comparisons}
+  space = {'comparisons': contrasts}
   exec(source[: source.index('\nfor schedule')], space)
   judge: Any = space['verdict']
   return list(judge(made(shares, **how), DIGESTS))

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp import optimise
+from posexp.training import optimizer
 from tests import small
 
 
 def test_decay_and_schedule_follow_the_configuration():
   run = small.run(train=small.train_config(steps=100, warmup=10))
-  optimiser = optimise.optimiser(run.train)
+  optimiser = optimizer.optimiser(run.train)
   params = {'w': jnp.ones((2, 2)), 'g': jnp.ones(2)}
   state = optimiser.init(params)
   zero = jax.tree.map(jnp.zeros_like, params)
@@ -32,7 +32,7 @@ def test_clipping_and_the_second_moment_follow_the_configuration():
   settings = small.train_config(
     steps=10**9, warmup=0, decay=0.0, beta2=0.5, clip=2.0
   )
-  optimiser = optimise.optimiser(settings)
+  optimiser = optimizer.optimiser(settings)
   params = {'w': jnp.ones((1, 2))}
   state = optimiser.init(params)
   for g in ([3.0, 4.0], [0.3, 0.4]):
@@ -53,11 +53,11 @@ def test_numbers_that_are_given_are_those_of_the_configuration():
   other = small.train_config(steps=9, warmup=3, learning_rate=9.0, decay=0.0)
   params = {'w': jnp.ones((2, 2)), 'g': jnp.ones(2)}
   grads = jax.tree.map(lambda x: 0.3 * x, params)
-  given = optimise.Member(jnp.uint32(0), jnp.float32(3e-3), jnp.float32(0.1))
+  given = optimizer.Member(jnp.uint32(0), jnp.float32(3e-3), jnp.float32(0.1))
   here = there = params
-  state = same = optimise.optimiser(settings).init(params)
+  state = same = optimizer.optimiser(settings).init(params)
   for _ in range(5):
-    here, state = optimise.update(settings, here, state, grads)
-    there, same = optimise.update(other, there, same, grads, given)
+    here, state = optimizer.update(settings, here, state, grads)
+    there, same = optimizer.update(other, there, same, grads, given)
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6)
   jax.tree.map(close, there, here)

@@ -10,16 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from posexp import (
-  compilations,
-  memory,
-  packs,
-  records,
-  schemes,
-  sharding,
-  train,
-)
-from posexp.launch import claims, grid, local, progress, stop, training
+from posexp import schemes
+from posexp.launch import grid, locks, scheduler, signals
+from posexp.models import compile_counter, memory, mesh
+from posexp.results import progress, records
+from posexp.runs import stacking
+from posexp.training import loop, train_step
 from tests import crash, small
 
 pytestmark = pytest.mark.optimised
@@ -39,9 +35,9 @@ def rates(*values, **changes):
 
 def computed(workdir, runs, most, tell=progress.Progress):
   workdir.mkdir(exist_ok=True)
-  with tell(1.0, workdir / 'log.txt') as bar, stop.noted():
-    launch = local.Launch(retries=0)
-    return local.execute(grid.plan(runs), workdir, bar, launch, most)
+  with tell(1.0, workdir / 'log.txt') as bar, signals.noted():
+    launch = scheduler.Launch(retries=0)
+    return scheduler.execute(grid.plan(runs), workdir, bar, launch, most)
 
 
 @pytest.fixture(scope='module')
@@ -67,7 +63,7 @@ def test_what_can_be_side_by_side(three):
   other = small.run(train=small.train_config(warmup=3), seeds=(0,))
   still = three[0].retrofit(schemes.NoPE())
   plan = grid.plan([*three, other, still])
-  found = packs.alike(plan)
+  found = stacking.alike(plan)
   first, second, third, *adapted = three
   for run in three[:3]:
     assert found[run.digest] == (first, second, third)
@@ -76,29 +72,33 @@ def test_what_can_be_side_by_side(three):
   assert still.digest not in found
   roots = found[first.digest]
   both = (first, second)
-  assert packs.pack(first, roots, 2) == packs.pack(second, roots, 2) == both
-  assert packs.pack(third, roots, 2) == (third,)
+  assert (
+    stacking.pack(first, roots, 2) == stacking.pack(second, roots, 2) == both
+  )
+  assert stacking.pack(third, roots, 2) == (third,)
 
 
 @pytest.mark.usefixtures('own_programs')
 def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
-  before = collections.Counter(compilations.counted)
+  before = collections.Counter(compile_counter.counted)
   assert computed(tmp_path, three, 3) == {}
   assert crash.differences(alone, tmp_path) == []
   assert crash.strays(tmp_path) == []
   # Roots are one program, and their retrofits another.
   log = (tmp_path / 'log.txt').read_text()
-  assert f'programs made: {compilations.told(before)}' in log
-  assert compilations.counted[compilations.TRAINING] - before['training'] == 2
+  assert f'programs made: {compile_counter.told(before)}' in log
+  assert (
+    compile_counter.counted[compile_counter.TRAINING] - before['training'] == 2
+  )
   seconds = records.read(tmp_path, three[2].digest)['seconds']
   assert 0 < seconds['train'] < seconds['total'] < 100
 
 
 @pytest.mark.usefixtures('own_programs')
 def test_runs_of_one_stem_are_compiled_once_though_alone(three, tmp_path):
-  before = collections.Counter(compilations.counted)
+  before = collections.Counter(compile_counter.counted)
   assert computed(tmp_path, three[:3], 1) == {}
-  more = compilations.counted - before
+  more = compile_counter.counted - before
   lengths = len(three[0].lengths)
   assert more == {'training': 1, 'evaluation': lengths, 'diagnosis': lengths}
 
@@ -114,8 +114,8 @@ class Asking(progress.Progress):
 def test_a_pack_that_is_stopped_goes_on_where_each_run_was(
   three, alone, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(train, 'CHUNK', 10)
-  with pytest.raises(stop.Stopped):
+  monkeypatch.setattr(train_step, 'CHUNK', 10)
+  with pytest.raises(signals.Stopped):
     computed(tmp_path, three, 3, Asking)
   kept = sorted(tmp_path.glob('runs/*/checkpoints/step_00000010'))
   assert len(kept) == 3 and not list(tmp_path.glob('runs/*/claim'))
@@ -148,7 +148,7 @@ def test_what_another_process_has_is_left_to_it(three, alone, tmp_path):
         held.close()
 
   with contextlib.ExitStack() as held:
-    held.enter_context(claims.claimed(directory))
+    held.enter_context(locks.claimed(directory))
     assert computed(tmp_path, roots, 3, Watching) == {}
   assert took and f'{roots[0].name}' in took[0]
   mine, same = (records.outcomes(w, roots[1].digest) for w in (tmp_path, alone))
@@ -158,14 +158,14 @@ def test_what_another_process_has_is_left_to_it(three, alone, tmp_path):
 def test_a_pack_that_fails_is_trained_one_by_one(
   three, alone, tmp_path, monkeypatch
 ):
-  real = training.trained
+  real = loop.trained
 
   def fail(runs, *more):
     if len(runs) > 1:
       raise RuntimeError('too large')
     return real(runs, *more)
 
-  monkeypatch.setattr(training, 'trained', fail)
+  monkeypatch.setattr(loop, 'trained', fail)
   assert computed(tmp_path, three[:3], 3) == {}
   assert (
     'alone, as beside others: too large' in (tmp_path / 'log.txt').read_text()
@@ -187,14 +187,14 @@ def test_who_is_trained_beside_a_run_that_kills_is_tried_again(
   three, alone, tmp_path
 ):
   """A process died twice in a pack that the first run was computed with."""
-  launch, roots = local.Launch(retries=1), three[:3]
+  launch, roots = scheduler.Launch(retries=1), three[:3]
   for run, attempt in zip(roots, (2, 0, 0), strict=True):
     directory = records.run_directory(tmp_path, run.digest)
     directory.mkdir(parents=True)
     body = {'launch': launch.name, 'attempt': attempt}
-    (directory / claims.NAME).write_text(json.dumps(body))
+    (directory / locks.NAME).write_text(json.dumps(body))
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    found = local.execute(roots, tmp_path, tell, launch, 3)
+    found = scheduler.execute(roots, tmp_path, tell, launch, 3)
   assert set(found) == {roots[0].digest}
   assert 'beside it' not in (tmp_path / 'log.txt').read_text()
   for run in roots[1:]:
@@ -205,13 +205,13 @@ def test_who_is_trained_beside_a_run_that_kills_is_tried_again(
 def test_an_accelerator_trains_all_at_once(three, monkeypatch):
   """In one program of them all; here on a CPU that is taken for one."""
   roots = three[:3]
-  on = sharding.mesh(1, 8)
+  on = mesh.mesh(1, 8)
   wanted = [losses(one, on) for one in roots]
-  monkeypatch.setattr(sharding, 'on_cpu', lambda _: False)
-  train._programs.cache_clear()
-  on = sharding.mesh(3, 8)
-  start, advance = train.programs(roots[0], on, 10, number=3)
-  members = train.members(roots, on, 3)
+  monkeypatch.setattr(mesh, 'on_cpu', lambda _: False)
+  train_step._programs.cache_clear()
+  on = mesh.mesh(3, 8)
+  start, advance = train_step.programs(roots[0], on, 10, number=3)
+  members = train_step.members(roots, on, 3)
   _, found = advance(start(members), members, np.int32(0))
   np.testing.assert_allclose(
     np.asarray(found), np.concatenate(wanted), rtol=2e-5
@@ -219,22 +219,22 @@ def test_an_accelerator_trains_all_at_once(three, monkeypatch):
 
 
 def losses(run, on):
-  start, advance = train.programs(run, on, 10)
-  members = train.members([run], on)
+  start, advance = train_step.programs(run, on, 10)
+  members = train_step.members([run], on)
   return np.asarray(advance(start(members), members, np.int32(0))[1])[:1]
 
 
 def test_an_accelerator_has_as_many_as_its_memory_holds(three, monkeypatch):
   devices = jax.device_count()
-  assert training.most(three[0]) == devices  # One seed, and no idle core.
-  assert training.most(small.run(seeds=tuple(range(2 * devices)))) == 1
-  monkeypatch.setattr(sharding, 'on_cpu', lambda _: False)
-  assert training.most(three[0]) == 1 and training.most(three[0], 5) == 5
+  assert loop.most(three[0]) == devices  # One seed, and no idle core.
+  assert loop.most(small.run(seeds=tuple(range(2 * devices)))) == 1
+  monkeypatch.setattr(mesh, 'on_cpu', lambda _: False)
+  assert loop.most(three[0]) == 1 and loop.most(three[0], 5) == 5
 
   def fitting(available):
-    training.fitting.cache_clear()
+    loop.fitting.cache_clear()
     monkeypatch.setattr(memory, 'available', lambda _: available)
-    return training.most(three[0], 0)
+    return loop.most(three[0], 0)
 
   assert fitting(None) == fitting(1) == 1
   assert fitting(2**31) == pytest.approx(2 * fitting(2**30), abs=1)

@@ -10,7 +10,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from posexp import attention, bench, model, retrofit, schemes, train
+from posexp import schemes
+from posexp.attention import dense
+from posexp.cost import bench
+from posexp.models import transformer
+from posexp.training import retrofit, train_step
 from tests import cases, small
 
 LENGTH = 12
@@ -46,9 +50,9 @@ def examples():
 def goes_through_everything(scheme):
   """Traces training, retrofit, decoding and blocks of a composition."""
   run = small.run(scheme=scheme, seeds=(0,))
-  net = model.of(run)
-  params = model.shapes(net)
-  step = lambda p, b: train.gradient(
+  net = transformer.of(run)
+  params = transformer.shapes(net)
+  step = lambda p, b: train_step.gradient(
     net, p, b, run.task.asked(LENGTH), 2, jax.random.key(0)
   )
   *_, grads = jax.eval_shape(step, params, examples())
@@ -56,7 +60,7 @@ def goes_through_everything(scheme):
     lambda x: x.shape, params
   )
   one = jax.ShapeDtypeStruct((2, 1), jnp.int32)
-  cache = jax.eval_shape(lambda: model.empty_cache(net, 2, LENGTH))
+  cache = jax.eval_shape(lambda: transformer.empty_cache(net, 2, LENGTH))
   decode = lambda p, t, c: net.apply({'params': p}, t, c, jnp.int32(3))
   _, longer = jax.eval_shape(decode, params, one, cache)
   assert jax.tree.map(lambda x: x.shape, longer) == jax.tree.map(
@@ -68,7 +72,7 @@ def goes_through_everything(scheme):
     layer = jax.eval_shape(
       lambda: scheme.init_layer(jax.random.key(0), cases.DIMS)
     )
-    block = lambda p, q, x: attention.attend(scheme, p, q, q, q, 5, x)
+    block = lambda p, q, x: dense.attend(scheme, p, q, q, q, 5, x)
     assert jax.eval_shape(block, layer, q, x).shape == q.shape
   moved = run.retrofit(schemes.NoPE()).retrofit(scheme)
   old = jax.eval_shape(lambda p: jax.tree.map(lambda x: x[None], p), params)

@@ -7,16 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posexp import (
-  attention_records,
-  cli,
-  explain_records,
-  figures,
-  paper,
-  records,
-  statistics,
-)
-from posexp.paper import latex, plate
+from posexp import plots
+from posexp.claims import intervals
+from posexp.cli import main
+from posexp.plots import experiment, latex
+from posexp.plots import paper as paper_lib
+from posexp.results import attention_records, explanations, records
 from tests import figures_test, recorded
 
 ROOT, NTK = 'RoPE()', 'RoPE() -> RoPE(NTK(4))'
@@ -88,13 +84,13 @@ def grid_of(*tasks):
 
 def every(results):
   """One plate of each kind."""
-  yield paper.accuracy(results)
-  yield paper.success(results)
-  yield paper.errors(results)
-  yield paper.retrofits(results)
-  yield paper.attention(results, heads(results))
-  yield paper.by_stratum(results, strata(results), 'gap')
-  yield paper.grid(grid_of('Ordering()', 'Recall()'))
+  yield plots.accuracy(results)
+  yield plots.success(results)
+  yield plots.errors(results)
+  yield plots.retrofits(results)
+  yield plots.attention(results, heads(results))
+  yield plots.by_stratum(results, strata(results), 'gap')
+  yield plots.grid(grid_of('Ordering()', 'Recall()'))
 
 
 @pytest.fixture(scope='module')
@@ -117,7 +113,7 @@ def test_intervals_are_those_of_statistics(results, plates):
     for n, values in zip(
       sorted(results['length'].unique()), of(results, name).T
     ):
-      found = statistics.interval(values, within=statistics.SHARE)
+      found = intervals.interval(values, within=intervals.SHARE)
       ends = f'[{100 * found.low:.1f}, {100 * found.high:.1f}]'
       assert table.loc[label, str(n)] == f'{100 * found.mean:.1f} {ends}'
   assert set(table.loc['ALiBi()']) == {'n.a.'}
@@ -132,7 +128,7 @@ def test_success_counts_seeds_at_the_gate(results, plates):
 def test_a_legend_has_the_order_of_the_lines(results, plates):
   drawn = marks(plates['accuracy'].drawn, 'mean:')
   far = {digest: y[-1] for digest, y in drawn.items()}
-  names = statistics.labels(results)
+  names = intervals.labels(results)
   wanted = [names[d] for d in sorted(far, key=far.get, reverse=True)]
   (legend,) = plates['accuracy'].drawn.legends
   shown = [' '.join(t.get_text().split()) for t in legend.get_texts()]
@@ -142,7 +138,7 @@ def test_a_legend_has_the_order_of_the_lines(results, plates):
 
 def test_a_gain_is_paired_by_seed(results, plates):
   gain = of(results, NTK)[:, -1] - of(results, ROOT)[:, -1]
-  found = statistics.interval(gain)
+  found = intervals.interval(gain)
   text = f'{100 * found.mean:+.1f} [{100 * found.low:+.1f}, '
   table = plates['retrofits'].table
   last = f'gain at {results["length"].max()}'
@@ -180,7 +176,7 @@ def test_strata_are_counted_as_by_hand(tmp_path):
       f'{length}/strata/order': gap_T,  # A name that a column has, too.
     }
   records.write(tmp_path, recorded.record(), outcomes)
-  found = paper.strata(tmp_path, records.load(tmp_path))
+  found = plots.strata(tmp_path, records.load(tmp_path))
   assert set(found) == {'gap', 'order'}  # Two sides are no quantity.
   table = found['gap']
   assert set(table['seed']) == {3}  # Seed 5 is not admitted.
@@ -213,17 +209,17 @@ def test_no_two_texts_of_a_figure_overlap_and_none_is_cut(plates):
 
 def test_long_names_and_many_runs_can_be_read_too():
   results = figures_test.results(figures_test.TWELVE)
-  for made in (paper.accuracy(results), paper.retrofits(results)):
+  for made in (plots.accuracy(results), plots.retrofits(results)):
     overlapping(made.drawn, made.name)
   tasks = (
     'Ordering(symbols=8)', 'Ordering(symbols=16, filler=4)',
     *(f'AnotherTaskOfItsOwn{n}()' for n in range(7)),
   )  # fmt: skip
-  overlapping(paper.grid(grid_of(*tasks)).drawn, 'grid')
+  overlapping(plots.grid(grid_of(*tasks)).drawn, 'grid')
 
 
 def overlapping(drawn, name):
-  with matplotlib.rc_context(figures.STYLE):
+  with matplotlib.rc_context(experiment.STYLE):
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()
     boxes = [
@@ -263,8 +259,8 @@ def apart(one, two):
 
 
 def test_files_are_the_same_bytes_again(tmp_path, results):
-  one = [p.read_bytes() for p in paper.accuracy(results).save(tmp_path / 'a')]
-  two = [p.read_bytes() for p in paper.accuracy(results).save(tmp_path / 'b')]
+  one = [p.read_bytes() for p in plots.accuracy(results).save(tmp_path / 'a')]
+  two = [p.read_bytes() for p in plots.accuracy(results).save(tmp_path / 'b')]
   assert one == two
   png = (tmp_path / 'a' / 'accuracy.png').read_bytes()
   assert png.startswith(b'\x89PNG')
@@ -300,27 +296,27 @@ def test_what_latex_reads_as_commands_is_escaped():
 
 def test_questions_join_evaluations_of_the_same_weights():
   both = grid_of('Ordering()', 'Recall()')
-  found = list(paper.questions(both))
+  found = list(plots.questions(both))
   assert [q['task'].iloc[0] for q in found] == ['Ordering()', 'Recall()']
-  assert not list(paper.questions(both.iloc[:0]))
+  assert not list(plots.questions(both.iloc[:0]))
 
 
 @pytest.mark.parametrize(
   ('draw', 'sentence'),
   [
-    (lambda r: paper.accuracy(grid_of('A()', 'B()')), 'and these are 2'),
+    (lambda r: plots.accuracy(grid_of('A()', 'B()')), 'and these are 2'),
     (
-      lambda r: paper.errors(r[~r['admitted']]),
+      lambda r: plots.errors(r[~r['admitted']]),
       'nothing to draw: no seed learned the task',
     ),
-    (lambda r: paper.grid(r), 'needs two tasks or more'),
-    (lambda r: paper.grid(grid_of('A()', 'B()'), 3.7), 'multiple .* 3.7'),
+    (lambda r: plots.grid(r), 'needs two tasks or more'),
+    (lambda r: plots.grid(grid_of('A()', 'B()'), 3.7), 'multiple .* 3.7'),
     (
-      lambda r: paper.retrofits(r[r['parent'] == '']),
+      lambda r: plots.retrofits(r[r['parent'] == '']),
       'no run is a retrofit of another that is admitted',
     ),
     (
-      lambda r: paper.attention(r, attention_records.EMPTY),
+      lambda r: plots.attention(r, attention_records.EMPTY),
       'have no diagnostics of attention',
     ),
   ],
@@ -331,13 +327,13 @@ def test_what_cannot_be_drawn_is_a_sentence(results, draw, sentence):
 
 
 def test_one_seed_has_no_interval_and_says_so():
-  made = paper.accuracy(figures_test.results(seeds=1))
+  made = plots.accuracy(figures_test.results(seeds=1))
   assert 'which give no interval' in made.caption
   assert '[' not in made.table.loc['RoPE()'].str.cat()
 
 
 def call(capsys, *words):
-  code = cli.main(['posexp', 'figures', *map(str, words)])
+  code = main.main(['posexp', 'figures', *map(str, words)])
   return code, capsys.readouterr()
 
 
@@ -345,7 +341,7 @@ def test_the_command_draws_what_there_is_and_says_what_there_is_not(
   tmp_path, capsys
 ):
   recorded.write(tmp_path)
-  found = explain_records.Explanation(
+  found = explanations.Explanation(
     scheme='ALiBi()',
     train_length=8,
     target=16,
@@ -358,7 +354,7 @@ def test_the_command_draws_what_there_is_and_says_what_there_is_not(
     similarity_T=None,
   )
   (tmp_path / 'explain').mkdir()
-  explain_records.write(tmp_path / 'explain' / 'ALiBi.npz', found)
+  explanations.write(tmp_path / 'explain' / 'ALiBi.npz', found)
   (tmp_path / 'explain' / 'broken.npz').write_bytes(b'PK')
   code, said = call(capsys, tmp_path)
   assert code == 0
@@ -377,7 +373,7 @@ def test_an_empty_directory_and_none_are_sentences(tmp_path, capsys):
   code, said = call(capsys, tmp_path)
   assert code == 0 and 'no finished run' in said.err and not said.out
   code, said = call(capsys, tmp_path / 'none')
-  assert code == cli.BAD_INPUT and 'no work directory' in said.err
+  assert code == main.BAD_INPUT and 'no work directory' in said.err
   assert not (tmp_path / 'none').exists()
 
 
@@ -395,11 +391,11 @@ def test_more_runs_than_one_figure_can_show_are_several(tmp_path, capsys):
 def test_the_style_can_be_used_by_name():
   from matplotlib import pyplot
 
-  with pyplot.style.context('posexp.paper'):
+  with pyplot.style.context('posexp.plots.paper'):
     assert matplotlib.rcParams['pdf.fonttype'] == 42
     cycle = matplotlib.rcParams['axes.prop_cycle'].by_key()['color']
-    assert cycle == figures.COLORS
+    assert cycle == experiment.COLORS
 
 
 def test_numbers_are_shown_alike():
-  assert plate.number(1.0, 0.987, 1.0) == '100.0 [98.7, 100.0]'
+  assert paper_lib.number(1.0, 0.987, 1.0) == '100.0 [98.7, 100.0]'

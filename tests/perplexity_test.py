@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib import image
 
-from posexp import figures, perplexity, records, statistics
+from posexp.claims import intervals
+from posexp.plots import experiment, perplexity
+from posexp.results import records
 from tests import recorded
 
 TRAINED, LENGTHS, SEEDS = 8, (8, 16, 32), (3, 5, 7)
@@ -138,7 +140,7 @@ def test_lines_and_intervals_are_those_of_the_records(workdir):
       np.sort(each), np.sort(np.exp(np.ravel(means))), rtol=1e-6
     )
     (band,) = right.findobj(lambda a, d=digest: a.get_gid() == f'interval:{d}')
-    found = statistics.interval(means[-1])
+    found = intervals.interval(means[-1])
     ends = [y for x, y in band.get_paths()[0].vertices if x == LENGTHS[-1]]
     assert min(ends) == pytest.approx(math.exp(found.low))
     assert max(ends) == pytest.approx(math.exp(found.high))
@@ -160,7 +162,7 @@ def test_the_figure_is_written_and_can_be_read(workdir):
   )
   assert [p.name for p in paths] == ['text.png', 'text.pdf']
   pixels = image.imread(paths[0])
-  assert pixels.shape[1] == int(figures.WIDTH * figures.DPI)
+  assert pixels.shape[1] == int(experiment.WIDTH * experiment.DPI)
   # Nothing touches the edge, and legend and title are whole.
   assert (pixels[[0, -1]] == 1).all() and (pixels[:, [0, -1]] == 1).all()
   legend = drawn_by(workdir).legends[0]

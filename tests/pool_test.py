@@ -7,8 +7,10 @@ import signal
 
 import pytest
 
-from posexp import cli, options, records, train
-from posexp.launch import claims, failures, local, progress, status, stop
+from posexp.cli import flags, main
+from posexp.launch import failures, locks, scheduler, signals, status
+from posexp.results import progress, records
+from posexp.training import train_step
 from tests import crash, small
 
 
@@ -86,7 +88,7 @@ def test_being_asked_to_stop_keeps_what_is_under_way(grid_file, grid_whole):
 
 
 def test_a_stop_is_kept_where_no_checkpoint_was_due(tmp_path, monkeypatch):
-  monkeypatch.setattr(train, 'CHUNK', 5)
+  monkeypatch.setattr(train_step, 'CHUNK', 5)
   run = small.run(train=small.train_config(checkpoint_every=1000))
 
   class Asking(progress.Progress):
@@ -96,10 +98,10 @@ def test_a_stop_is_kept_where_no_checkpoint_was_due(tmp_path, monkeypatch):
 
   with (
     Asking(1.0, tmp_path / 'log.txt') as tell,
-    stop.noted(),
-    pytest.raises(stop.Stopped),
+    signals.noted(),
+    pytest.raises(signals.Stopped),
   ):
-    local.execute([run], tmp_path, tell)
+    scheduler.execute([run], tmp_path, tell)
   directory = records.run_directory(tmp_path, run.digest)
   assert os.listdir(directory / 'checkpoints') == ['step_00000005']
   assert not (directory / 'claim').exists()
@@ -128,7 +130,7 @@ def test_a_senseless_number_of_workers_is_a_sentence(
 ):
   words = ['run', str(grid_file), f'--workers={workers}']
   words += [f'--workdir={tmp_path}/w']
-  assert cli.main(['posexp', *words]) == cli.BAD_INPUT
+  assert main.main(['posexp', *words]) == main.BAD_INPUT
   assert sentence in capsys.readouterr().err
   assert not (tmp_path / 'w').exists()
 
@@ -136,15 +138,15 @@ def test_a_senseless_number_of_workers_is_a_sentence(
 def alone(tmp_path, run, launch):
   tmp_path.mkdir(exist_ok=True)
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    return local.execute([run], tmp_path, tell, launch)
+    return scheduler.execute([run], tmp_path, tell, launch)
 
 
 def test_a_run_whose_process_dies_again_and_again_is_given_up(tmp_path):
-  run, launch = small.run(), local.Launch(retries=1)
+  run, launch = small.run(), scheduler.Launch(retries=1)
   directory = records.run_directory(tmp_path, run.digest)
   directory.mkdir(parents=True)
   # As an owner leaves it that was killed in its second attempt.
-  (directory / claims.NAME).write_text(
+  (directory / locks.NAME).write_text(
     f'{{"launch": "{launch.name}", "attempt": 2}}'
   )
   said = alone(tmp_path, run, launch)[run.digest]
@@ -152,7 +154,7 @@ def test_a_run_whose_process_dies_again_and_again_is_given_up(tmp_path):
   assert failures.read(directory)['attempts'] == 2
   # Another worker of the launch does not try again; another launch does.
   assert alone(tmp_path, run, launch) == {run.digest: said}
-  assert alone(tmp_path, run, local.Launch()) == {}
+  assert alone(tmp_path, run, scheduler.Launch()) == {}
   assert failures.read(directory) == {}
 
 
@@ -164,9 +166,9 @@ def test_a_run_that_fails_is_tried_again(tmp_path, monkeypatch):
     if len(tries) == 1:
       raise RuntimeError('the network went away')
 
-  monkeypatch.setattr(local.single, 'compute', flaky)
+  monkeypatch.setattr(scheduler.single, 'compute', flaky)
   run = small.run()
-  assert alone(tmp_path, run, local.Launch(retries=1)) == {}
+  assert alone(tmp_path, run, scheduler.Launch(retries=1)) == {}
   assert len(tries) == 2
   log = (tmp_path / 'log.txt').read_text()
   assert 'attempt 1 failed: the network went away' in log
@@ -179,9 +181,11 @@ def test_a_full_disk_ends_the_launch_with_a_sentence(tmp_path, monkeypatch):
     except OSError:
       raise RuntimeError('tensorstore gave up') from None
 
-  monkeypatch.setattr(local.single, 'compute', full)
-  with pytest.raises(local.Full, match='make room, and the same command goes'):
-    alone(tmp_path, small.run(), local.Launch())
+  monkeypatch.setattr(scheduler.single, 'compute', full)
+  with pytest.raises(
+    scheduler.Full, match='make room, and the same command goes'
+  ):
+    alone(tmp_path, small.run(), scheduler.Launch())
 
 
 def test_a_disk_without_room_keeps_what_is_finished(grid_file, grid_whole):
@@ -191,7 +195,7 @@ def test_a_disk_without_room_keeps_what_is_finished(grid_file, grid_whole):
   root = '--only=*: RoPE()'
   process = crash.command(grid_file, workdir, root, before=limit)
   told, _ = process.communicate()
-  assert process.returncode == options.FULL, told
+  assert process.returncode == flags.FULL, told
   # Threads of libraries speak in between.
   assert (
     f'no space left for {workdir}: what is finished is kept; make room, and '
@@ -204,19 +208,19 @@ def test_a_disk_without_room_keeps_what_is_finished(grid_file, grid_whole):
 
 
 def test_a_worker_stops_when_its_launcher_is_gone(monkeypatch):
-  assert not stop.asked()
-  monkeypatch.setenv(stop.LAUNCHER, '1' if os.getppid() != 1 else '2')
-  with stop.noted(), pytest.raises(stop.Stopped) as stopped:
-    stop.obey()
+  assert not signals.asked()
+  monkeypatch.setenv(signals.LAUNCHER, '1' if os.getppid() != 1 else '2')
+  with signals.noted(), pytest.raises(signals.Stopped) as stopped:
+    signals.obey()
   assert stopped.value.code == 143
-  assert not stop._asked
+  assert not signals._asked
 
 
 def test_a_second_signal_does_not_wait():
-  with stop.noted():
+  with signals.noted():
     signal.raise_signal(signal.SIGINT)
-    assert stop.asked()
-    with pytest.raises(stop.Stopped) as stopped:
+    assert signals.asked()
+    with pytest.raises(signals.Stopped) as stopped:
       signal.raise_signal(signal.SIGINT)
   assert stopped.value.code == 130
-  assert not stop.asked()
+  assert not signals.asked()

@@ -3,7 +3,7 @@
 import sys
 import types
 
-from posexp.launch import progress
+from posexp.results import progress
 
 
 def test_the_estimate_is_of_what_was_computed_and_not_skipped(

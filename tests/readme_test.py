@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
-from posexp import cli, config, datasets, tasks
-from posexp.datasets import store
+from posexp import data, tasks
+from posexp.cli import main
+from posexp.data import store
 from posexp.launch import grid
+from posexp.runs import config
 from tests import recorded, small, written
 
 ROOT = written.ROOT
@@ -55,7 +57,7 @@ def test_a_block_runs_as_it_stands(block, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   if 'results.csv' in block:
     words = ['export', str(workdir), '--to=csv']
-    assert cli.main(['posexp', *words]) == 0
+    assert main.main(['posexp', *words]) == 0
   capsys.readouterr()
   exec(block, {})
   out = capsys.readouterr().out
@@ -96,7 +98,7 @@ def test_what_has_a_test_of_its_own_is_shown(text):
 
 def test_the_reader_of_the_readme_needs_tfds_alone(tmp_path):
   block = block_with('data_source')
-  one = datasets.Set(tasks.Ordering(), 64)
+  one = data.Set(tasks.Ordering(), 64)
   store.build([one], tmp_path / '.cache' / 'posexp' / 'data')
   # In a process that has never heard of posexp.
   block += "import sys\nassert not {'posexp', 'tensorflow'} & {*sys.modules}\n"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posexp import records
+from posexp.results import records
 
 LENGTHS, SEEDS = (8, 16), (3, 5)
 A, B = 'a' * 16, 'b' * 16

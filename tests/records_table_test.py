@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posexp import records
+from posexp.results import records
 from tests.recorded import (
   LENGTHS,
   SEEDS,

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from posexp import files, records
+from posexp.results import files, records
 from tests.recorded import (
   A,
   B,

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posexp import cli, records
-from posexp.report import evidence, page
+from posexp.cli import main
+from posexp.reports import findings, page
+from posexp.results import records
 from tests import recorded
 
 LENGTHS, SEEDS = (8, 16, 32), (0, 1, 2, 3, 4)
@@ -76,7 +77,7 @@ def _row(rng, seed, length, far, learned, step):
 
 
 def report(workdir, *words):
-  assert cli.main(['posexp', 'report', str(workdir), *words]) == 0
+  assert main.main(['posexp', 'report', str(workdir), *words]) == 0
   return (workdir / 'report.html').read_text()
 
 
@@ -286,7 +287,7 @@ def test_hostile_names_are_text(tmp_path, browser):
 
 def test_claims_and_ties_are_those_of_the_comparisons(grid):
   workdir, _ = grid
-  found = evidence.load(workdir)
+  found = findings.load(workdir)
   text = ' '.join(page.compose(found).split())
   claimed = found.pairs[found.pairs['claimed']]
   assert 0 < len(claimed) < len(found.pairs)
@@ -370,7 +371,7 @@ def test_missing_cells_and_records_that_cannot_be_read_are_said(
 
 def test_no_work_directory_is_a_sentence(tmp_path, capsys):
   none = tmp_path / 'none'
-  assert cli.main(['posexp', 'report', str(none)]) == cli.BAD_INPUT
+  assert main.main(['posexp', 'report', str(none)]) == main.BAD_INPUT
   said = capsys.readouterr().err
   assert said.startswith(f'posexp: no work directory {none}')
   assert said.count('\n') == 1 and not none.exists()
@@ -379,14 +380,14 @@ def test_no_work_directory_is_a_sentence(tmp_path, capsys):
 def test_another_file_can_be_asked_for(grid, tmp_path, capsys):
   path = tmp_path / 'deep' / 'page.html'
   words = 'posexp', 'report', str(grid[0]), f'--output={path}'
-  assert cli.main(list(words)) == 0
+  assert main.main(list(words)) == 0
   assert capsys.readouterr().out == f'report: {path}\n'
   assert path.read_text() == (grid[0] / 'report.html').read_text()
 
 
 def test_what_cannot_be_written_is_a_sentence(grid, capsys):
   words = 'posexp', 'report', str(grid[0]), '--output=/dev/null/page.html'
-  assert cli.main(list(words)) == cli.BAD_INPUT
+  assert main.main(list(words)) == main.BAD_INPUT
   said = capsys.readouterr().err.splitlines()[-1]
   assert said.startswith('posexp: cannot write /dev/null')
   assert said.endswith('give another place with --output')

@@ -7,13 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import config, model, retrofit, schemes, tasks, train
+from posexp import schemes, tasks
+from posexp.models import transformer
+from posexp.runs import config
+from posexp.training import retrofit, train_step
 from tests import small
 
 
 def params_of(run):
   """Initial parameters with a seed axis, positional ones not at zero."""
-  one = train.initial_params(run, jnp.uint32(0))
+  one = train_step.initial_params(run, jnp.uint32(0))
   number = itertools.count()
   spread = lambda x: (
     0.001 * next(number)
@@ -39,11 +42,11 @@ def test_content_is_kept_and_the_result_fits_the_new_model():
   params, transfer, child = moved(
     schemes.Learned(rows=32), schemes.RoPE(schemes.NTK(2)) + schemes.T5()
   )
-  wanted = model.shapes(model.of(child))
+  wanted = transformer.shapes(transformer.of(child))
   assert jax.tree.structure(transfer.params) == jax.tree.structure(wanted)
   for path, leaf in jax.tree_util.tree_leaves_with_path(transfer.params):
     name = jax.tree_util.keystr(path)
-    if model.POSITION not in name:
+    if transformer.POSITION not in name:
       old = params
       for entry in path:
         old = old[entry.key]
@@ -75,7 +78,7 @@ def test_a_trained_table_follows_its_scheme_into_sums_and_wrappers(new):
     np.testing.assert_array_equal(
       jax.tree.leaves(after)[0], jax.tree.leaves(before)[0]
     )
-  wanted = model.shapes(model.of(child))
+  wanted = transformer.shapes(transformer.of(child))
   assert jax.tree.structure(transfer.params) == jax.tree.structure(wanted)
 
 
@@ -120,8 +123,12 @@ def test_what_is_added_changes_nothing_until_it_is_trained(added):
   params, transfer, child = moved(old, old + added)
   first = lambda tree: jax.tree.map(lambda x: jnp.asarray(x[0]), tree)
   tokens = jnp.arange(12, dtype=jnp.int32)[None]
-  before = model.predict(model.of(child.parent), first(params), tokens)
-  after = model.predict(model.of(child), first(transfer.params), tokens)
+  before = transformer.predict(
+    transformer.of(child.parent), first(params), tokens
+  )
+  after = transformer.predict(
+    transformer.of(child), first(transfer.params), tokens
+  )
   np.testing.assert_array_equal(before, after)
 
 
@@ -132,6 +139,6 @@ def test_trained_weights_on_another_arm_of_the_task():
   assert other.name == f'{twin}: RoPE()'
   assert other.retrofit(schemes.NoPE()).name == f'{twin}: RoPE() -> NoPE()'
   assert run.retrofit(schemes.NoPE()).name == 'Ordering: RoPE() -> NoPE()'
-  params = train.initial_params(run, np.uint32(0))
+  params = train_step.initial_params(run, np.uint32(0))
   moved = retrofit.transfer(run, other, params)
   jax.tree.map(np.testing.assert_array_equal, moved.params, params)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import attention, model, schemes
+from posexp import schemes
+from posexp.attention import dense
+from posexp.models import transformer
 from tests import cases, references_rotary
 from tests.rotary_golden_test import products
 
@@ -55,7 +57,7 @@ def test_prefill_and_decoding_agree_beyond_the_trained_length(law):
   net, variables = cases.transformer(scheme)
   tokens = jax.random.randint(jax.random.key(8), (1, total), 0, cases.LENGTH)
   whole, _ = net.apply(variables, tokens)
-  cache = model.empty_cache(net, 1, total)
+  cache = transformer.empty_cache(net, 1, total)
   logits, cache = net.apply(variables, tokens[:, :prompt], cache, 0)
   # Two layers of float32 sums in another order.
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5)
@@ -209,9 +211,9 @@ def test_a_cache_holds_keys_without_the_temperature():
   scheme = schemes.RoPE(schemes.YaRN(4, 64, attention_factor=3.0))
   (k,) = cases.queries(1)
   at = jnp.arange(cases.LENGTH)[None]
-  cache = attention.empty_cache(scheme, cases.DIMS, *k.shape[:2], jnp.float32)
+  cache = dense.empty_cache(scheme, cases.DIMS, *k.shape[:2], jnp.float32)
   turned = scheme.rotate({}, k, at, 'k')
-  cache = attention.extend(cache, turned, k, at, at)
+  cache = dense.extend(cache, turned, k, at, at)
   norm = lambda x: np.linalg.norm(x, axis=-1)
   np.testing.assert_allclose(
     norm(cache.k_BxHxMxE), norm(k.swapaxes(1, 2)), rtol=1e-6

@@ -14,19 +14,14 @@ import time
 import numpy as np
 import pytest
 
-from posexp import (
-  checkpoint,
-  config,
-  datasets,
-  evaluate,
-  measure,
-  records,
-  schemes,
-  tables,
-  tasks,
-  train,
-)
-from posexp.launch import failures, grid, local, progress
+from posexp import data, schemes, tasks
+from posexp.cost import flop_count
+from posexp.evaluation import evaluate
+from posexp.launch import failures, grid, scheduler
+from posexp.reports import tables
+from posexp.results import progress, records
+from posexp.runs import config
+from posexp.training import checkpoint, train_step
 from tests import small
 
 NUMBERS = ('exact', 'token', 'order', 'retrieval', 'first_error', 'diverged')
@@ -92,12 +87,12 @@ def test_a_retrofit_is_judged_by_its_root_and_moved_from_its_parent(tmp_path):
 def test_progress_ends_at_the_arithmetic_that_was_promised(tmp_path):
   run = small.run()
   runs = grid.plan([run.retrofit(schemes.NoPE())])
-  total = sum(measure.run_flops(r) for r in runs)
+  total = sum(flop_count.run_flops(r) for r in runs)
   record = records.run_directory(tmp_path, run.digest) / 'record.json'
   # From the start, from the last checkpoint, and with nothing to do.
   for _ in range(3):
     with progress.Progress(total, tmp_path / 'log.txt') as tell:
-      assert local.execute(runs, tmp_path, tell) == {}
+      assert scheduler.execute(runs, tmp_path, tell) == {}
       assert tell.done == pytest.approx(total)
     if 'resumed' not in (tmp_path / 'log.txt').read_text():
       record.unlink()
@@ -110,7 +105,7 @@ def test_checkpoints_are_as_frequent_as_asked(tmp_path, monkeypatch):
     saved.append(step)
     save(self, step, tree)
 
-  monkeypatch.setattr(train, 'CHUNK', 5)
+  monkeypatch.setattr(train_step, 'CHUNK', 5)
   monkeypatch.setattr(checkpoint.Checkpoints, 'save', spy)
   run = small.run(train=small.train_config(steps=33, checkpoint_every=7))
   small.execute(tmp_path, run)
@@ -126,7 +121,7 @@ class Stop(Exception):
 def test_a_run_stopped_at_a_random_step_ends_bit_identical(
   tmp_path, monkeypatch, seed
 ):
-  monkeypatch.setattr(train, 'CHUNK', 5)
+  monkeypatch.setattr(train_step, 'CHUNK', 5)
   run = small.run(train=small.train_config(steps=33, checkpoint_every=7))
   small.execute(tmp_path / 'whole', run)
   # The first checkpoint is at step 10, the end of the second call.
@@ -146,7 +141,7 @@ def test_a_run_stopped_at_a_random_step_ends_bit_identical(
     pytest.raises(KeyboardInterrupt),
     Dying(1.0, broken / 'log.txt') as tell,
   ):
-    local.execute([run], broken, tell)
+    scheduler.execute([run], broken, tell)
   assert records.read(broken, run.digest) is None
   assert small.execute(broken, run) == {}
   assert 'resumed Ordering: RoPE() at step' in (broken / 'log.txt').read_text()
@@ -287,11 +282,11 @@ def test_the_record_tells_what_is_behind_a_number(tmp_path):
   # A table of 8 buckets for 2 heads in one layer.
   assert record['parameters']['positional'] == 16
   assert record['seconds']['train'] > 0
-  assert len(record['losses'][0]) == -(-30 // train.CHUNK)
+  assert len(record['losses'][0]) == -(-30 // train_step.CHUNK)
   # Which examples: the same for every run of the task, told by their bytes.
   for length in run.lengths:
     batch = evaluate.examples(task, length, run.evaluate.examples)
-    assert record['examples'][str(length)] == datasets.digest(batch)
+    assert record['examples'][str(length)] == data.digest(batch)
   first, second = record['losses']
   assert first != second
   assert json.loads(json.dumps(record)) == record
@@ -313,11 +308,11 @@ def test_a_run_that_fails_at_its_end_is_counted_once(tmp_path, monkeypatch):
   def fail(*_):
     raise ValueError('no room for the record')
 
-  monkeypatch.setattr(local.single.records, 'write', fail)
+  monkeypatch.setattr(scheduler.single.records, 'write', fail)
   run = small.run()
-  total = measure.run_flops(run)
+  total = flop_count.run_flops(run)
   with progress.Progress(total, tmp_path / 'log.txt') as tell:
-    failures = local.execute([run], tmp_path, tell)
+    failures = scheduler.execute([run], tmp_path, tell)
     assert failures == {run.digest: 'no room for the record'}
     assert tell.done == pytest.approx(total)
 

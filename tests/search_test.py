@@ -8,8 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posexp import config, evaluate, factors, schemes, search, train
-from posexp import model as model_lib
+from posexp import schemes
+from posexp.evaluation import evaluate
+from posexp.launch import longrope_search, rotation_factors
+from posexp.models import transformer as model_lib
+from posexp.runs import config
+from posexp.training import train_step
 from tests import small
 
 LENGTH = 24  # Twice the trained length of the small run.
@@ -19,7 +23,7 @@ NUMBER = 16  # Examples; everywhere the same, so that they are drawn once.
 def params_of(run):
   """Parameters far enough from the start for position to matter."""
   seeds = jnp.asarray(run.seeds)
-  params = jax.jit(jax.vmap(lambda s: train.initial_params(run, s)))(seeds)
+  params = jax.jit(jax.vmap(lambda s: train_step.initial_params(run, s)))(seeds)
   return jax.tree.map(lambda x: 3 * np.asarray(x) + np.float32(0.01), params)
 
 
@@ -28,15 +32,17 @@ def loss_of(run, params):
   net = model_lib.Transformer(
     run.model, run.evaluated_scheme(LENGTH), run.task.vocabulary
   )
-  batch = evaluate.examples(run.task, LENGTH, NUMBER, factors.FOLD)
-  each = jax.jit(jax.vmap(lambda p: train.loss(net, p, batch)))
+  batch = evaluate.examples(run.task, LENGTH, NUMBER, rotation_factors.FOLD)
+  each = jax.jit(jax.vmap(lambda p: train_step.loss(net, p, batch)))
   total_S, count_S = each(params)
   return np.mean(np.asarray(total_S) / np.asarray(count_S), dtype=np.float64)
 
 
 def test_the_search_uses_none_of_the_evaluation_examples():
   task = small.run().task
-  chosen = evaluate.examples(task, LENGTH, NUMBER, factors.FOLD).tokens_BxL
+  chosen = evaluate.examples(
+    task, LENGTH, NUMBER, rotation_factors.FOLD
+  ).tokens_BxL
   judged = evaluate.examples(task, LENGTH, NUMBER).tokens_BxL
   rows = lambda tokens: {row.tobytes() for row in np.asarray(tokens)}
   assert len(rows(chosen)) == len(rows(judged)) == NUMBER
@@ -68,11 +74,11 @@ def test_the_loss_is_that_of_the_law_and_one_program_serves_all(scheme, shape):
   shape = config.Model(**{'layers': 1, 'width': 16, 'heads': 2, **shape})
   run = small.run(scheme=scheme, model=shape)
   params = params_of(run)
-  loss = factors.Objective(run, params, LENGTH, examples=NUMBER)
+  loss = rotation_factors.Objective(run, params, LENGTH, examples=NUMBER)
   ones_K = np.ones_like(loss.starts()['PI'])
   list_K = np.linspace(1.1, 2.3, ones_K.size)
   rope = dataclasses.replace(rope_in(scheme), frequencies=loss.law(list_K))
-  child = run.retrofit(factors.with_rope(scheme, lambda _: rope))
+  child = run.retrofit(rotation_factors.with_rope(scheme, lambda _: rope))
   # Sums over examples are taken in another order: a few float32 roundings.
   np.testing.assert_allclose(loss(list_K), loss_of(child, params), rtol=1e-6)
   assert abs(loss(list_K) - loss(ones_K)) > 1e-4  # The factors do matter.
@@ -82,7 +88,7 @@ def test_the_loss_is_that_of_the_law_and_one_program_serves_all(scheme, shape):
 def test_the_starts_are_the_laws_and_the_temperature_can_be_left_out():
   run = small.run(scheme=schemes.RoPE(base=100.0))
   params = params_of(run)
-  loss = factors.Objective(run, params, LENGTH, attention_factor=1.0)
+  loss = rotation_factors.Objective(run, params, LENGTH, attention_factor=1.0)
   laws = {
     'unscaled': schemes.Law(),
     'PI': schemes.Linear(2),
@@ -97,7 +103,7 @@ def test_the_starts_are_the_laws_and_the_temperature_can_be_left_out():
     found = loss.law(starts[name]).for_length(LENGTH)
     np.testing.assert_allclose(angles(found), angles(law))
     assert found.temperature == 1.0
-  law = factors.Objective(run, params, LENGTH).law(starts['PI'])
+  law = rotation_factors.Objective(run, params, LENGTH).law(starts['PI'])
   np.testing.assert_allclose(law.temperature, 1 + math.log(2) / math.log(12))
 
 
@@ -117,7 +123,7 @@ def away(factors_K):
 
 def evolved(loss=away, **changes):
   options = {'most': 5.0, 'evaluations': 1344, 'seed': 0, **changes}
-  return search.evolve(loss, STARTS, **options)
+  return longrope_search.evolve(loss, STARTS, **options)
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -173,11 +179,11 @@ def test_what_is_not_finite_is_never_the_best():
 def test_a_finished_run_is_searched_and_the_law_can_be_judged(tmp_path):
   run = small.run(evaluate=config.Evaluate(lengths=(12,), examples=16))
   with pytest.raises(ValueError, match='has not finished in'):
-    search.longrope_of(tmp_path, run, LENGTH)
+    longrope_search.longrope_of(tmp_path, run, LENGTH)
   assert small.execute(tmp_path, run) == {}
   options = {'evaluations': 80, 'examples': NUMBER}
-  found = search.longrope_of(tmp_path, run, LENGTH, **options)
-  assert found == search.longrope_of(tmp_path, run, LENGTH, **options)
+  found = longrope_search.longrope_of(tmp_path, run, LENGTH, **options)
+  assert found == longrope_search.longrope_of(tmp_path, run, LENGTH, **options)
   assert found.loss <= min(found.starts.values())
   assert found.history[-1] == (80, found.loss)
   law = found.law
@@ -204,4 +210,4 @@ def test_a_finished_run_is_searched_and_the_law_can_be_judged(tmp_path):
 def test_bad_input_is_a_sentence(scheme, length, options, sentence):
   run = small.run(scheme=scheme)
   with pytest.raises(ValueError, match=sentence):
-    search.longrope(run, None, length, **options)
+    longrope_search.longrope(run, None, length, **options)

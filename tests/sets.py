@@ -1,11 +1,11 @@
 """The evaluation sets of the small run, and the files they lie in."""
 
-from posexp import datasets
-from posexp.datasets import store
+from posexp import data
+from posexp.data import store
 from tests import small
 
 TASK = small.run().task
-SETS = tuple(datasets.Set(TASK, length) for length in (12, 24))
+SETS = tuple(data.Set(TASK, length) for length in (12, 24))
 
 
 def shard(where, one=SETS[0]):

@@ -21,8 +21,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from posexp import records
 from posexp.launch import status
+from posexp.results import records
 from tests import crash
 
 NEEDED = ('munged', 'slurmctld', 'slurmd', 'sbatch', 'scontrol')

@@ -3,8 +3,10 @@
 import dataclasses
 import pathlib
 
-from posexp import config, schemes, tasks
-from posexp.launch import grid, local, progress
+from posexp import schemes, tasks
+from posexp.launch import grid, scheduler
+from posexp.results import progress
+from posexp.runs import config
 
 # A test that fails should say so at once.
 RETRIES = 0
@@ -34,5 +36,5 @@ def execute(workdir: pathlib.Path, *runs: config.Run) -> dict[str, str]:
   """Runs a grid quietly and returns its failures."""
   workdir.mkdir(parents=True, exist_ok=True)
   with progress.Progress(1.0, workdir / 'log.txt') as tell:
-    launch = local.Launch(retries=RETRIES)
-    return local.execute(grid.plan(runs), workdir, tell, launch)
+    launch = scheduler.Launch(retries=RETRIES)
+    return scheduler.execute(grid.plan(runs), workdir, tell, launch)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from posexp import records, statistics
+from posexp.claims import intervals
+from posexp.results import records
 
 
 def run(name='RoPE()', token=((1.0, 0.8),), **changes):
@@ -62,7 +63,7 @@ def table(*runs):
 @pytest.mark.parametrize('confidence', [0.5, 0.9, 0.95, 0.99])
 def test_interval_is_that_of_a_t_test(n, confidence):
   values = np.random.default_rng(n).uniform(size=n)
-  found = statistics.interval(values, confidence)
+  found = intervals.interval(values, confidence)
   test = stats.ttest_1samp(values, 0.5).confidence_interval(confidence)
   np.testing.assert_allclose(found[1:3], test, rtol=0, atol=1e-12)
   assert found.mean == pytest.approx(values.mean(), abs=1e-15)
@@ -71,7 +72,7 @@ def test_interval_is_that_of_a_t_test(n, confidence):
 
 def test_interval_by_hand():
   # s = 0.05, and the quantile of t with 2 degrees of freedom is 4.302653.
-  found = statistics.interval([0.80, 0.90, 0.85])
+  found = intervals.interval([0.80, 0.90, 0.85])
   half = 4.302653 * 0.05 / math.sqrt(3)
   assert found.low == pytest.approx(0.85 - half, abs=1e-6)
   assert found.high == pytest.approx(0.85 + half, abs=1e-6)
@@ -79,45 +80,45 @@ def test_interval_by_hand():
 
 def test_interval_covers_the_mean_as_often_as_it_says():
   rng = np.random.default_rng(0)
-  found = [statistics.interval(rng.normal(size=3), 0.8) for _ in range(2000)]
+  found = [intervals.interval(rng.normal(size=3), 0.8) for _ in range(2000)]
   covered = sum(i.low <= 0 <= i.high for i in found)
   # Four standard errors of a share of 0.8 among 2000.
   assert abs(covered / 2000 - 0.8) < 4 * math.sqrt(0.8 * 0.2 / 2000)
 
 
 def test_interval_is_cut_only_where_asked():
-  free = statistics.interval([0.9, 1.0])
-  cut = statistics.interval([0.9, 1.0], within=statistics.SHARE)
+  free = intervals.interval([0.9, 1.0])
+  cut = intervals.interval([0.9, 1.0], within=intervals.SHARE)
   assert free.high > 1 and cut.high == 1
   assert (cut.mean, cut.low) == (free.mean, free.low)
-  assert statistics.interval([0.0, 0.1], within=statistics.SHARE).low == 0
+  assert intervals.interval([0.0, 0.1], within=intervals.SHARE).low == 0
 
 
 def test_interval_of_few_values():
-  one = statistics.interval([0.7], within=statistics.SHARE)
+  one = intervals.interval([0.7], within=intervals.SHARE)
   assert (one.mean, one.n) == (0.7, 1)
   assert math.isnan(one.low) and math.isnan(one.high)
-  none = statistics.interval([])
+  none = intervals.interval([])
   assert none.n == 0 and all(math.isnan(x) for x in none[:3])
-  assert statistics.interval([0.5] * 3) == (0.5, 0.5, 0.5, 3)
+  assert intervals.interval([0.5] * 3) == (0.5, 0.5, 0.5, 3)
 
 
 def test_a_nan_is_not_dropped():
-  found = statistics.interval([0.5, math.nan, 0.7], within=statistics.SHARE)
+  found = intervals.interval([0.5, math.nan, 0.7], within=intervals.SHARE)
   assert all(math.isnan(x) for x in found[:3]) and found.n == 3
 
 
 @pytest.mark.parametrize('confidence', [0, 1, 95, math.nan])
 def test_confidence_is_a_share(confidence):
   with pytest.raises(ValueError, match=f'got {confidence}: 0.95 is 95 %'):
-    statistics.interval([0.1, 0.2], confidence)
+    intervals.interval([0.1, 0.2], confidence)
 
 
 @pytest.mark.parametrize('confidence', [0.5, 0.95, 0.99])
 def test_median_interval_leaves_out_what_coin_tosses_allow(confidence):
   for n in range(1, 25):
     values = np.random.default_rng(n).permutation(n) * 1.0
-    found = statistics.median(values, confidence)
+    found = intervals.median(values, confidence)
     assert found.median == (n - 1) / 2 and found.n == n
     # P(fewer than k of n tosses are heads), by counting.
     below = [sum(math.comb(n, i) for i in range(k)) / 2**n for k in range(n)]
@@ -131,7 +132,7 @@ def test_median_interval_leaves_out_what_coin_tosses_allow(confidence):
 
 def test_median_interval_covers_a_skewed_median_as_often_as_it_says():
   rng = np.random.default_rng(0)
-  found = [statistics.median(rng.exponential(size=15)) for _ in range(2000)]
+  found = [intervals.median(rng.exponential(size=15)) for _ in range(2000)]
   covered = np.mean([m.low <= math.log(2) <= m.high for m in found])
   # By the binomial 0.965, with a standard error of 0.004.
   assert abs(covered - 0.965) < 0.013
@@ -139,14 +140,14 @@ def test_median_interval_covers_a_skewed_median_as_often_as_it_says():
 
 def test_median_of_a_nan_or_of_nothing_is_nan():
   for values in ([], [1.0] * 9 + [math.nan]):
-    found = statistics.median(values)
+    found = intervals.median(values)
     assert all(map(math.isnan, found[:3])) and found.n == len(values)
 
 
 def test_summary_averages_admitted_seeds_only():
   tokens = ((1.0, 0.8), (0.6, 0.1), (0.99, 0.7))
-  summary = statistics.summarize(table(run(token=tokens)))
-  assert tuple(summary) == statistics.COLUMNS
+  summary = intervals.summarize(table(run(token=tokens)))
+  assert tuple(summary) == intervals.COLUMNS
   assert summary['length'].tolist() == [64, 128]
   assert summary['ratio'].tolist() == [1, 2]
   assert summary['n_seeds'].tolist() == [3, 3]
@@ -164,9 +165,9 @@ def test_summary_averages_admitted_seeds_only():
 
 
 def test_summary_of_a_run_that_was_not_admitted():
-  summary = statistics.summarize(table(run(token=((0.9, 0.8), (0.8, 0.7)))))
+  summary = intervals.summarize(table(run(token=((0.9, 0.8), (0.8, 0.7)))))
   assert summary['n_admitted'].tolist() == [0, 0]
-  measures = [c for c in summary if c.split('_')[0] in statistics.MEASURES]
+  measures = [c for c in summary if c.split('_')[0] in intervals.MEASURES]
   assert len(measures) == 15
   assert summary[measures].isna().all(axis=None)
   assert summary['in_distribution'].tolist() == pytest.approx([0.85, 0.85])
@@ -174,14 +175,14 @@ def test_summary_of_a_run_that_was_not_admitted():
 
 def test_summary_without_the_trained_length():
   results = table(run(token=((0.5, 0.4),)))
-  far = statistics.summarize(results[results['length'] > 64])
+  far = intervals.summarize(results[results['length'] > 64])
   assert far['in_distribution'].isna().tolist() == [True]
 
 
 def test_summary_keeps_the_order_of_runs_and_sorts_lengths():
   results = table(run('RoPE()'), run('ALiBi()'), run('NoPE()'))
   shuffled = results.iloc[[1, 0, 2, 3, 5, 4]]
-  summary = statistics.summarize(shuffled)
+  summary = intervals.summarize(shuffled)
   assert summary['label'].tolist() == [
     *('RoPE()', 'RoPE()', 'ALiBi()', 'ALiBi()', 'NoPE()', 'NoPE()')
   ]
@@ -189,8 +190,8 @@ def test_summary_keeps_the_order_of_runs_and_sorts_lengths():
 
 
 def test_empty_results_have_an_empty_summary():
-  summary = statistics.summarize(table())
-  assert summary.empty and tuple(summary) == statistics.COLUMNS
+  summary = intervals.summarize(table())
+  assert summary.empty and tuple(summary) == intervals.COLUMNS
 
 
 def test_labels_tell_runs_of_one_scheme_apart():
@@ -205,7 +206,7 @@ def test_labels_tell_runs_of_one_scheme_apart():
     run('A() -> B()', digest='8'),
     run('A()', digest='9', trained_length=128),
   )
-  assert list(statistics.labels(results).items()) == [
+  assert list(intervals.labels(results).items()) == [
     ('1', 'A() [1,000 steps]'),
     ('2', 'A() [20,000 steps]'),
     ('3', 'B() [500 parameters]'),
@@ -220,7 +221,7 @@ def test_labels_tell_runs_of_one_scheme_apart():
 
 def test_not_admitted_says_how_far_it_came():
   def why(**changes):
-    return statistics.not_admitted(statistics.summarize(table(run(**changes))))
+    return intervals.not_admitted(intervals.summarize(table(run(**changes))))
 
   two = ((0.9, 0.8), (0.8, 0.7))
   assert why(token=two) == (

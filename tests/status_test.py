@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from posexp import cli, options
-from posexp.launch import claims, conduct, failures, local, status
+from posexp.cli import flags, main
+from posexp.launch import failures, launcher, locks, scheduler, status
 from tests import recorded, small
 
 DONE, OTHER, BUSY, BAD, CUT, IDLE = (letter * 16 for letter in 'abcdef')
@@ -32,7 +32,7 @@ def workdir(tmp_path):
 
 
 def test_every_kind_is_told(workdir):
-  with claims.claimed(workdir / 'runs' / BUSY) as claim:
+  with locks.claimed(workdir / 'runs' / BUSY) as claim:
     claim.say(share=0.5, host='a-host', pid=7, since=1000.0)
     lines = status.text(workdir, now=1090.0).splitlines()
   assert lines[0] == (
@@ -63,7 +63,7 @@ def test_what_an_earlier_grid_left_undone_is_not_waited_for(workdir):
   (first,) = (workdir / 'grids').iterdir()
   second = status.plan(workdir, [(IDLE, 'z', 1e9), ('9' * 16, 'new', 2e9)])
   os.utime(first, ns=(1, 1))
-  with claims.claimed(workdir / 'runs' / BUSY):
+  with locks.claimed(workdir / 'runs' / BUSY):
     kinds = {state.digest: state.kind for state in status.states(workdir)}
   assert kinds == {
     DONE: 'done',
@@ -86,16 +86,16 @@ def test_nothing_is_known_before_a_run_has_finished(tmp_path):
 
 
 def test_the_command(workdir, capsys):
-  assert cli.main(['posexp', 'status', str(workdir)]) == 0
+  assert main.main(['posexp', 'status', str(workdir)]) == 0
   assert '2 done, 1 failed' in capsys.readouterr().out
-  assert cli.main(['posexp', 'status', str(workdir / 'none')]) == 2
+  assert main.main(['posexp', 'status', str(workdir / 'none')]) == 2
   assert 'no work directory' in capsys.readouterr().err
 
 
 def test_following_ends_when_nothing_is_left(tmp_path, capsys):
   status.plan(tmp_path, [(DONE, 'a run', 1e9)])
   recorded.write(tmp_path, digest=DONE, seconds={'total': 3.0})
-  assert cli.main(['posexp', 'status', str(tmp_path), '--follow']) == 0
+  assert main.main(['posexp', 'status', str(tmp_path), '--follow']) == 0
   assert capsys.readouterr().out == '1 done of 1 runs\n'
 
 
@@ -114,18 +114,18 @@ def test_a_plan_that_cannot_be_read_is_a_sentence_before_any_compute(
   (path,) = (tmp_path / 'grids').iterdir()
   path.write_text(text)
   with pytest.raises(ValueError, match=sentence):
-    conduct.conduct([small.run()], tmp_path, local.Launch())
+    launcher.conduct([small.run()], tmp_path, scheduler.Launch())
   assert not (tmp_path / 'runs').exists()
 
 
 def test_a_directory_that_others_may_change_is_told(tmp_path, capsys):
-  options.writable(tmp_path)
+  flags.writable(tmp_path)
   assert capsys.readouterr().err == ''
   tmp_path.chmod(0o777)
-  options.writable(tmp_path)
+  flags.writable(tmp_path)
   assert 'may be written to by everyone' in capsys.readouterr().err
   if os.getuid() == 0:
     tmp_path.chmod(0o755)
     os.chown(tmp_path, 12345, -1)
-    options.writable(tmp_path)
+    flags.writable(tmp_path)
     assert 'belongs to another user' in capsys.readouterr().err

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from posexp import datasets, evaluate, tasks
-from posexp.datasets import examples, frozen, published, store
+from posexp import data, tasks
+from posexp.data import examples, frozen, published, store
+from posexp.evaluation import evaluate
 from tests import small
 from tests.sets import SETS, TASK, files, shard
 
 
 @pytest.fixture(scope='module')
 def drawn():
-  return {one: datasets.draw(one) for one in SETS}
+  return {one: data.draw(one) for one in SETS}
 
 
 @pytest.fixture(scope='module')
@@ -74,7 +75,7 @@ def test_the_dataset_says_what_it_is_and_where_it_is_from(built, drawn):
   assert 'grouped by' in info.features['strata']['gap'].doc.desc
   about = dict(info.metadata)
   assert tasks.Task.from_dict(about['task']) == TASK
-  assert about['digest'] == datasets.digest(drawn[one])
+  assert about['digest'] == data.digest(drawn[one])
   assert about['length'] == 12
   assert about['key'].startswith('threefry2x32')
 
@@ -155,7 +156,7 @@ def test_a_damaged_set_is_refused_everywhere(kind, copy, capsys):
   with pytest.raises(store.Damaged, match=sentence):
     evaluate.examples(TASK, 12, 5)
   with pytest.raises(store.Damaged, match=sentence):
-    store.build((*SETS, datasets.Set(TASK, 16)), copy)
+    store.build((*SETS, data.Set(TASK, 16)), copy)
   assert files(copy) == before
   assert store.state(SETS[0], copy) in (store.BUILT, store.DAMAGED)
 
@@ -165,7 +166,7 @@ def test_other_bytes_than_published_are_told_with_both_digests(
 ):
   one = SETS[0]
   monkeypatch.setattr(published, 'digests', lambda: {one.name: 'f00d'})
-  found = datasets.digest(drawn[one])
+  found = data.digest(drawn[one])
   sentence = f'{one.name}.*array_record.* the digest {found}, expected f00d'
   with pytest.raises(store.Damaged, match=sentence):
     evaluate.examples(TASK, 12, 5)

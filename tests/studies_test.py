@@ -6,13 +6,20 @@ import re
 import pytest
 
 import posexp
-from posexp import changes, cli, mechanisms, records, schemes, studies
-from posexp.study import cells, memo, page, plan
+from posexp import schemes
+from posexp.cli import main
+from posexp.inspect import mechanisms
+from posexp.launch import study_runs
+from posexp.reports import document, memo
+from posexp.results import records
+from posexp.runs import diff
+from posexp.studies import evidence, plan
 
 FILE = """
 import functools
 import posexp
-from posexp import schemes, studies, study_sizes, tasks
+from posexp import schemes, tasks
+from posexp.launch import study_runs, study_sizes
 
 TASK = tasks.Mixture(tuple(
   tasks.Ordering(symbols=16, queries=1, filler=4) for _ in study_sizes.TASKS
@@ -66,7 +73,7 @@ def file(tmp_path_factory):
 def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   workdir = tmp_path / 'work'
   command = ['posexp', 'run', file, f'--workdir={workdir}']
-  assert cli.main(command) == 0
+  assert main.main(command) == 0
   said = capsys.readouterr().out
   assert str(workdir / 'memo.html') in said
   study = plan.read(workdir)
@@ -76,7 +83,7 @@ def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
     '2 steps of 8 sequences of 24 tokens, 384 tokens a seed, all weights, '
     'learning rate 0.001'
   )
-  found = cells.load(workdir, study)
+  found = evidence.load(workdir, study)
   assert not found.missing
   # Five tasks at two lengths, two seeds; nothing was learned in two steps.
   assert len(found.cells) == 4 * 5 * 2 * 2
@@ -86,7 +93,7 @@ def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   # As if all had been.
   good = found._replace(cells=found.cells.assign(admitted=True))
   blocks = list(mechanisms.blocks(good))
-  assert [b.text for b in blocks if isinstance(b, page.Heading)] == [
+  assert [b.text for b in blocks if isinstance(b, document.Heading)] == [
     'What rotations encode, and what scaling does to them',
     'What each bias does to neighbouring distances',
     'What a token of distance is worth to a logit',
@@ -95,15 +102,15 @@ def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   # Again: nothing is computed twice, and the memo is the same but for dates.
   before = sorted(workdir.rglob('record.json')), sorted(workdir.glob('meas*/*'))
   text = (workdir / 'memo.md').read_text()
-  assert cli.main(command) == 0
+  assert main.main(command) == 0
   after = sorted(workdir.rglob('record.json')), sorted(workdir.glob('meas*/*'))
   assert before == after
   assert (workdir / 'memo.md').read_text() == text
   capsys.readouterr()
-  assert cli.main(['posexp', 'memo', str(workdir)]) == 0
+  assert main.main(['posexp', 'memo', str(workdir)]) == 0
   assert memo.answer(found) in capsys.readouterr().out
   # Of another size it is refused before anything is computed.
-  assert cli.main([*command, '--size=full']) == 2
+  assert main.main([*command, '--size=full']) == 2
   error = capsys.readouterr().err
   assert "size 'small', and this is a choice study of size 'full'" in error
   assert '--workdir' in error
@@ -116,11 +123,11 @@ def test_the_size_of_a_study_is_checked(file, capsys, tmp_path):
     (['--set=train.steps=3'], '--set would make another study'),
     (['--seeds=1'], '--seeds would make another study'),
   ):
-    assert cli.main(['posexp', 'run', file, *words]) == 2
+    assert main.main(['posexp', 'run', file, *words]) == 2
     assert sentence in capsys.readouterr().err
   plain = tmp_path / 'plain.py'
   plain.write_text('def grid(): pass\n')
-  assert cli.main(['posexp', 'run', str(plain), '--size=full']) == 2
+  assert main.main(['posexp', 'run', str(plain), '--size=full']) == 2
   assert '--size=full is for a study' in capsys.readouterr().err
 
 
@@ -184,7 +191,7 @@ def test_one_factor_is_changed_in_each_step_of_the_two_by_two():
   for option in ('deployed', 'interpolation', 'by parts', 'YaRN'):
     run = found[regime, f'{option} B', 'zero-shot']
     scheme = found[regime, f'{option} B', 'adapted'].scheme
-    assert run.scheme == changes.without(scheme, schemes.T5)
+    assert run.scheme == diff.without(scheme, schemes.T5)
 
 
 def test_what_a_bias_looks_up_grows_with_the_keys():
@@ -198,13 +205,13 @@ def test_what_a_bias_looks_up_grows_with_the_keys():
     # The weights of a head's network, whatever the length.
     (schemes.FIRE(), [33, 33]),
   ):
-    assert [studies.lookups(scheme, shape, n) for n in (5, 40)] == expected
+    assert [study_runs.lookups(scheme, shape, n) for n in (5, 40)] == expected
 
 
 def test_the_plan_in_the_work_directory_is_plain(file, tmp_path):
   from posexp.launch import grid
 
   planned = grid.read(file).planned
-  studies.begin(planned, tmp_path)
+  study_runs.begin(planned, tmp_path)
   body = json.loads((tmp_path / 'study.json').read_text())
   assert not re.search('/|object at', json.dumps(body))

@@ -1,6 +1,6 @@
 """Which candidate is recommended, on made-up tables whose truth is planted."""
 
-from posexp.study import compare, criteria, rules, verdict
+from posexp.studies import compare, criteria, rules, verdict
 from tests import study_made as made
 from tests.study_made import one
 

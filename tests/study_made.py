@@ -6,7 +6,8 @@ import html.parser
 import numpy as np
 import pandas as pd
 
-from posexp.study import cells, plan, verdict
+from posexp.studies import evidence as evidence_lib
+from posexp.studies import plan, verdict
 
 TRAINED, TARGET = 64, 256
 TASKS = ('ordering', 'presence')
@@ -103,13 +104,13 @@ def evidence(
     wrong = said.get((cell.option, cell.schedule), wrong)
     lost = (short or {}).get(cell.option, 0.0)
     rows += _rows(made, cell, wrong, noise * draw.normal(size=(5, 2, 2)), lost)
-  table = pd.DataFrame(rows)[list(cells.COLUMNS)]
+  table = pd.DataFrame(rows)[list(evidence_lib.COLUMNS)]
   near = table['seed'].isin(unlearned) & (
     table['length'] == made.trained_length
   )
   table.loc[near, ['token', 'order', 'retrieval']] = (0.6, 0.2, 0.2)
-  table['admitted'] = cells.admitted(made, table)
-  return cells.Evidence(
+  table['admitted'] = evidence_lib.admitted(made, table)
+  return evidence_lib.Evidence(
     made,
     table,
     pd.DataFrame(_collapse(made, done, collapsed)),
@@ -165,7 +166,7 @@ def _collapse(made, done, collapsed):
 def _latency(made, done, latency):
   for cell in done:
     ratio = latency.get(cell.option, (1.0, 0.99, 1.01))
-    for quantity in cells.QUANTITIES:
+    for quantity in evidence_lib.QUANTITIES:
       where = {'quantity': quantity, 'length': made.target}
       times = dict(zip(('ratio', 'low', 'high'), ratio))
       yield {'digest': cell.digest, **where, **times, 'same_program': False}

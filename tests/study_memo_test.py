@@ -6,14 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from posexp import cli, records
-from posexp.study import (
-  cells,
-  memo,
-  memo_tables,
-  plan,
-  verdict,
-)
+from posexp.cli import main
+from posexp.reports import memo, memo_tables
+from posexp.results import records
+from posexp.studies import evidence, plan, verdict
 from tests import study_made as made
 from tests import study_recorded as recorded
 
@@ -33,7 +29,7 @@ def work(tmp_path_factory):
 
 def test_a_memo_is_written_from_records(work, capsys):
   workdir, study, _ = work
-  assert cli.main(['posexp', 'memo', str(workdir)]) == 0
+  assert main.main(['posexp', 'memo', str(workdir)]) == 0
   out = capsys.readouterr().out
   assert 'First fix: remove the bias and keep base scaling' in out
   assert f'html: {workdir}/memo.html' in out
@@ -123,9 +119,9 @@ def shown(arrays, length, kind, tasks=(0, 1), near=None):
 
 def test_the_table_behind_a_memo(work):
   workdir, study, written = work
-  found = cells.load(workdir, study)
+  found = evidence.load(workdir, study)
   table = found.cells
-  assert tuple(table) == cells.COLUMNS
+  assert tuple(table) == evidence.COLUMNS
   assert len(table) == len(written) * 3 * 2 * 2
   assert table.groupby('seed')['admitted'].unique().map(list).to_dict() == {
     0: [True],
@@ -146,7 +142,7 @@ def test_the_table_behind_a_memo(work):
 
 def test_a_collapse_is_told_with_its_seed_and_kind(work):
   workdir, study, _ = work
-  found = cells.load(workdir, study)
+  found = evidence.load(workdir, study)
   table = found.collapse
   assert len(table) == 5 * 2 * len(recorded.SEEDS)
   (deployed,) = (c.digest for c in study.cells if c.option == plan.DEPLOYED)
@@ -176,7 +172,7 @@ def test_a_collapse_that_nothing_shows_is_not_measured(
     never = functools.partial(attention, entropy=0.9)
     monkeypatch.setattr(recorded, 'attention', never)
   study, _ = recorded.write(tmp_path)
-  found = cells.load(tmp_path, study)
+  found = evidence.load(tmp_path, study)
   assert found.collapse.empty
   (case,) = verdict.verdicts(found)
   assert case.judged[plan.DEPLOYED].stable.branch == 'not measured'
@@ -188,7 +184,7 @@ def test_a_damaged_run_is_missing(tmp_path):
   path = records.run_directory(tmp_path, cell.digest) / 'outcomes.npz'
   path.write_bytes(path.read_bytes()[:-1])
   with pytest.warns(UserWarning, match='are not those that were written'):
-    found = cells.load(tmp_path, study)
+    found = evidence.load(tmp_path, study)
   assert cell in found.missing and len(found.missing) == 2
   assert plan.SCALED not in set(found.cells['option'])
 
@@ -196,7 +192,7 @@ def test_a_damaged_run_is_missing(tmp_path):
 def test_the_newest_measurement_counts(tmp_path):
   study, _ = recorded.write(tmp_path)
   recorded.measured(tmp_path, slower=1.5)
-  table = cells.load(tmp_path, study).latency
+  table = evidence.load(tmp_path, study).latency
   scaled = table[table['digest'] == study.cells[1].digest]
   assert scaled['ratio'].tolist() == pytest.approx([1.52, 1.52])
   assert scaled['length'].tolist() == [200, 200]
@@ -204,14 +200,14 @@ def test_the_newest_measurement_counts(tmp_path):
 
 def test_a_work_directory_of_no_finished_run(tmp_path, capsys):
   plan.write(tmp_path, made.regression())
-  assert cli.main(['posexp', 'memo', str(tmp_path)]) == 0
+  assert main.main(['posexp', 'memo', str(tmp_path)]) == 0
   assert 'Open, as runs that it needs have not finished.' in (
     capsys.readouterr().out
   )
   text = (tmp_path / 'memo.md').read_text()
   assert 'no record yet' in text and 'No run has finished.' in text
   assert '0 of 7 cells have finished' in text
-  assert cli.main(['posexp', 'memo', str(tmp_path / 'nowhere')]) == 2
+  assert main.main(['posexp', 'memo', str(tmp_path / 'nowhere')]) == 2
   error = capsys.readouterr().err
   assert all(file in error for file in plan.FILES.values())
   assert error.count('\n') == 1
@@ -223,7 +219,7 @@ def test_too_few_names_of_tasks_is_a_sentence(work):
   with pytest.raises(
     ValueError, match=r'task of index 1, and study.json names 1'
   ):
-    cells.load(workdir, few)
+    evidence.load(workdir, few)
 
 
 def test_a_hostile_name_is_shown_and_never_read(tmp_path):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from posexp.study import plan
+from posexp.studies import plan
 from tests import study_made as made
 
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from posexp import config, cost_records, records, schemes, tasks
-from posexp.study import plan
+from posexp import schemes, tasks
+from posexp.results import cost_records, records
+from posexp.runs import config
+from posexp.studies import plan
 
 TRAINED, TARGET = 32, 64
 SEEDS = (0, 1, 2)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posexp import statistics
-from posexp.study import compare, criteria, plan, rules, verdict
+from posexp.claims import intervals
+from posexp.studies import compare, criteria, plan, rules, verdict
 from tests import study_made as made
 from tests.study_made import one
 
@@ -310,7 +310,7 @@ def test_differences_are_paired_and_simultaneous():
   mine = pd.Series([0.9, 0.7, 0.8, 0.1], [0, 1, 2, 7])
   base = pd.Series([0.5, 0.6, 0.6, 0.3], [2, 1, 0, 9])
   found = compare.difference(mine, base, 4)
-  ours = statistics.interval([0.9 - 0.6, 0.7 - 0.6, 0.8 - 0.5], 1 - 0.05 / 4)
+  ours = intervals.interval([0.9 - 0.6, 0.7 - 0.6, 0.8 - 0.5], 1 - 0.05 / 4)
   assert found == pytest.approx((*ours, 4))
   assert not compare.difference(mine[:1], base).above
 

@@ -3,14 +3,9 @@
 import numpy as np
 import pytest
 
-from posexp.study import (
-  memo,
-  memo_figures,
-  page,
-  plan,
-  rules,
-  verdict,
-)
+from posexp.plots import study_figures
+from posexp.reports import document, memo
+from posexp.studies import plan, rules, verdict
 from tests import study_made as made
 
 
@@ -27,7 +22,7 @@ from tests import study_made as made
   ],
 )
 def test_the_start_of_a_line_is_text(text):
-  parsed = made.Parser(page.as_html([page.Text(text)]))
+  parsed = made.Parser(document.as_html([document.Text(text)]))
   inside = [tag for tag, _ in parsed.tags]
   assert inside[inside.index('body') + 1 :] == ['p']
   assert parsed.text.rstrip().endswith(text)
@@ -35,19 +30,21 @@ def test_the_start_of_a_line_is_text(text):
 
 def test_a_mechanism_has_its_place():
   found = made.evidence(made.choice())
-  blocks = [page.Text('They encode.'), page.Table(('a',), (('1',),))]
+  blocks = [document.Text('They encode.'), document.Table(('a',), (('1',),))]
   said = list(memo.compose(found, verdict.verdicts(found), blocks))
-  at = said.index(page.Heading('Mechanism'))
+  at = said.index(document.Heading('Mechanism'))
   assert said[at + 1 : at + 3] == blocks
   bare = memo.compose(found, verdict.verdicts(found))
-  assert page.Heading('Mechanism') not in bare
+  assert document.Heading('Mechanism') not in bare
 
 
 def text_of(found):
   """The memo's Markdown without figures, which take the time."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(memo_figures, 'draw', lambda found, regime: {})
-    return page.as_markdown(tuple(memo.compose(found, verdict.verdicts(found))))
+    patch.setattr(study_figures, 'draw', lambda found, regime: {})
+    return document.as_markdown(
+      tuple(memo.compose(found, verdict.verdicts(found)))
+    )
 
 
 BAD = {name: (0.3, 0.1) for name in plan.OPTIONS if name != plan.SCALED}
@@ -173,24 +170,24 @@ def test_where_all_fail_the_one_to_go_on_with_is_not_recommended():
 
 def test_figures_are_drawn_of_one_seed_and_of_none_not():
   one = made.evidence(made.regression(), BAD, unlearned=made.SEEDS[1:])
-  drawn = memo_figures.draw(one, made.REGIME)
+  drawn = study_figures.draw(one, made.REGIME)
   assert list(drawn) == ['accuracy', 'errors', 'square']
   assert all(png.startswith(b'\x89PNG') for png in drawn.values())
   none = made.evidence(made.regression(), BAD, unlearned=made.SEEDS)
-  assert memo_figures.draw(none, made.REGIME) == {}
+  assert study_figures.draw(none, made.REGIME) == {}
   missing = one._replace(missing=one.study.cells)
-  assert memo_figures.draw(missing, made.REGIME) == {}
+  assert study_figures.draw(missing, made.REGIME) == {}
 
 
 def test_a_figure_shows_the_numbers_of_the_tables():
   found = made.evidence(made.choice(), {'YaRN': GOOD})
-  ((_, rows),) = memo_figures.panels(found, made.REGIME)
-  drawn = memo_figures.accuracy(found.study, [('', rows)])
+  ((_, rows),) = study_figures.panels(found, made.REGIME)
+  drawn = study_figures.accuracy(found.study, [('', rows)])
   (panel,) = drawn.axes
   (line,) = (one for one in panel.lines if one.get_gid() == 'mean:YaRN')
   shown = rows['YaRN'].groupby('length')['token'].mean()
   np.testing.assert_allclose(line.get_ydata(), shown, rtol=0, atol=1e-12)
-  drawn = memo_figures.errors(found.study, [('', rows)])
+  drawn = study_figures.errors(found.study, [('', rows)])
   (panel,) = drawn.axes
   at = list(rows).index('YaRN')
   wide = [bars[at].get_width() for bars in panel.containers]
@@ -230,6 +227,6 @@ def test_a_seed_that_diverged_is_named():
 
 def test_the_rules_are_printed_whole():
   text = text_of(made.evidence(made.regression()))
-  words = ' '.join(page.escape(rules.__doc__).split())
+  words = ' '.join(document.escape(rules.__doc__).split())
   for part in words.split(r' \* ')[1:]:
     assert f'- {part}' in text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from posexp import tables
+from posexp.reports import tables
 from tests.statistics_test import run, table
 
 GOLDEN = """\

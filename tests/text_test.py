@@ -10,15 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from posexp import (
-  config,
-  datasets,
-  evaluate,
-  model,
-  records,
-  schemes,
-  tasks,
-)
+from posexp import data, schemes, tasks
+from posexp.evaluation import evaluate
+from posexp.models import transformer
+from posexp.results import records
+from posexp.runs import config
 from tests import small
 from tests.corpora_test import DOCUMENTS, write
 from tests.evaluate_test import cross_entropy, initial
@@ -33,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def task(folder):
-  return datasets.Text(datasets.Folder(str(folder)), held_out=HELD_OUT)
+  return data.Text(data.Folder(str(folder)), held_out=HELD_OUT)
 
 
 def streams():
@@ -114,7 +110,7 @@ def test_other_documents_do_not_change_the_split_of_one(task, tmp_path):
   for name, text in {**DOCUMENTS, 'new.txt': 'new', 'z.txt': 'z'}.items():
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(text, 'utf-8')
-  more = dataclasses.replace(task, corpus=datasets.Folder(str(tmp_path)))
+  more = dataclasses.replace(task, corpus=data.Folder(str(tmp_path)))
   for split, stream in STREAMS.items():
     size = more._streams()[split].size
     grown = dataclasses.replace(more, split=split)
@@ -161,7 +157,7 @@ def test_a_length_beyond_a_split_is_a_sentence(task):
 @pytest.mark.parametrize('fields', [{'held_out': 1.0}, {'split': 'test'}])
 def test_a_wrong_field_is_a_sentence(fields):
   with pytest.raises(ValueError, match=str(*fields.values())):
-    datasets.Text(**fields)
+    data.Text(**fields)
 
 
 def test_a_windowed_evaluation_sees_its_window_and_no_more(task):
@@ -178,9 +174,9 @@ def test_a_windowed_evaluation_sees_its_window_and_no_more(task):
   evaluator = evaluate.Evaluator(run, on)
   tokens = np.asarray(evaluate.examples(task, 20, 3).tokens_BxL)
   found = evaluator.predictions(params, tokens)
-  net = model.of(run)
+  net = transformer.of(run)
   one = jax.tree.map(lambda x: x[1], params)
-  forward = jax.jit(lambda tokens: model.predict(net, one, tokens))
+  forward = jax.jit(lambda tokens: transformer.predict(net, one, tokens))
   for first in range(0, 13, 4):
     part = tokens[:, first : first + 8]
     logits = np.asarray(forward(part))

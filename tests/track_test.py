@@ -9,9 +9,10 @@ import types
 
 import pytest
 
-from posexp import cli, records
-from posexp.launch import local, progress, stop, tracking
-from posexp.trackers import kinds
+from posexp.cli import main
+from posexp.launch import scheduler, signals, tracking
+from posexp.reports.trackers import kinds
+from posexp.results import progress, records
 from tests import recorded, tracked
 from tests.recorded import A, B
 from tests.small import run as small_run
@@ -148,13 +149,13 @@ def test_one_that_is_slow_is_waited_for_while_it_moves(
 
 def test_a_stop_waits_for_a_little(tmp_path, tell, use, capsys, monkeypatch):
   monkeypatch.setattr(tracking, 'HURRY', 0.1)
-  monkeypatch.setattr(stop, 'asked', lambda: 15)
+  monkeypatch.setattr(signals, 'asked', lambda: 15)
   go = threading.Event()
   use(Fake(lambda record: go.wait(20)))
   finish(tmp_path, A)
   begun = time.monotonic()
-  with pytest.raises(stop.Stopped), followed(tmp_path, tell):
-    raise stop.Stopped(15)
+  with pytest.raises(signals.Stopped), followed(tmp_path, tell):
+    raise signals.Stopped(15)
   assert time.monotonic() - begun < 10
   go.set()
   assert 'were not sent in time' in capsys.readouterr().err
@@ -196,7 +197,7 @@ def test_what_is_sent_live_is_what_an_export_sends(name, tmp_path, tell):
   with followed(tmp_path, tell, (name,)):
     pass
   assert _stamps(tmp_path) == stamps  # Nothing is sent again.
-  assert cli.main(['posexp', 'export', str(tmp_path), f'--to={name}']) == 0
+  assert main.main(['posexp', 'export', str(tmp_path), f'--to={name}']) == 0
   assert _written(name, tmp_path) == live
 
 
@@ -243,10 +244,10 @@ def test_a_grid_tells_its_tracker(file, tmp_path, capsys, monkeypatch):
       recorded.write(workdir, digest=run.digest, name=run.name)
     return {}
 
-  monkeypatch.setattr(local, 'execute', compute)
+  monkeypatch.setattr(scheduler, 'execute', compute)
   workdir = tmp_path / 'w'
   words = ['run', str(file), f'--workdir={workdir}', '--track=tensorboard']
-  assert cli.main(['posexp', *words]) == 0
+  assert main.main(['posexp', *words]) == 0
   assert 'note' not in capsys.readouterr().err
   run = small_run()
   got = tracked.tensorboard(workdir / 'tensorboard')
@@ -277,7 +278,7 @@ def test_a_tracker_that_cannot_be_is_told_before_any_compute(
     monkeypatch.setitem(sys.modules, hidden, None)
   workdir = tmp_path / 'w'
   call = ['posexp', 'run', str(file), f'--workdir={workdir}', words]
-  assert cli.main(call) == cli.BAD_INPUT
+  assert main.main(call) == main.BAD_INPUT
   said = capsys.readouterr().err
   assert sentence in said and said.count('\n') == 1
   assert not pathlib.Path(workdir).exists()

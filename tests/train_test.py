@@ -9,31 +9,25 @@ import numpy as np
 import optax
 import pytest
 
-from posexp import (
-  checkpoint,
-  config,
-  evaluate,
-  measure,
-  model,
-  optimise,
-  schemes,
-  sharding,
-  tasks,
-  train,
-)
+from posexp import schemes, tasks
+from posexp.cost import flop_count
+from posexp.evaluation import evaluate
+from posexp.models import mesh, transformer
+from posexp.runs import config
+from posexp.training import checkpoint, optimizer, train_step
 from tests import small
 
 
-def trained(run, chunk=train.CHUNK):
+def trained(run, chunk=train_step.CHUNK):
   """The final state of a run, on the host, without any file."""
-  on = sharding.mesh(len(run.seeds), run.train.batch)
-  start, advance = train.programs(run, on, chunk)
-  members = train.members([run], on)
+  on = mesh.mesh(len(run.seeds), run.train.batch)
+  start, advance = train_step.programs(run, on, chunk)
+  members = train_step.members([run], on)
   state, losses = start(members), []
   for first in range(0, run.train.steps, chunk):
     state, loss_SxC = advance(state, members, np.int32(first))
-    losses.append(train.busy(run, loss_SxC))
-  return train.busy(run, state), np.concatenate(losses, axis=1)
+    losses.append(train_step.busy(run, loss_SxC))
+  return train_step.busy(run, state), np.concatenate(losses, axis=1)
 
 
 def assert_same_bits(a, b):
@@ -47,25 +41,27 @@ def test_schemes_share_content_initialisation_and_data():
   seen = {}
   for scheme in (schemes.NoPE(), schemes.RoPE(), schemes.T5()):
     run = small.run(scheme=scheme)
-    params = train.initial_params(run, jnp.uint32(3))
+    params = train_step.initial_params(run, jnp.uint32(3))
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
       name = jax.tree_util.keystr(path)
-      if model.POSITION not in name:
+      if transformer.POSITION not in name:
         np.testing.assert_array_equal(seen.setdefault(name, leaf), leaf)
   assert len(seen) > 8
 
 
 def test_every_seed_and_every_step_has_its_own_data(monkeypatch):
-  weights = train.initial_params
+  weights = train_step.initial_params
   same = lambda run, seed: weights(run, jnp.uint32(0))
-  monkeypatch.setattr(train, 'initial_params', same)
+  monkeypatch.setattr(train_step, 'initial_params', same)
   still = small.train_config(learning_rate=1e-20)
   _, losses = trained(small.run(train=still))
   assert len(np.unique(losses[:, :30])) == 2 * 30
 
 
 def test_every_seed_has_its_own_initial_weights():
-  one, two = (train.initial_params(small.run(), jnp.uint32(n)) for n in (0, 1))
+  one, two = (
+    train_step.initial_params(small.run(), jnp.uint32(n)) for n in (0, 1)
+  )
   assert not np.isclose(one['embedding'], two['embedding']).any()
 
 
@@ -76,18 +72,20 @@ def test_every_seed_has_its_own_initial_weights():
 def test_a_step_follows_the_mean_gradient_however_it_is_split(
   monkeypatch, seeds, cpu, seed_and_data
 ):
-  monkeypatch.setattr(optimise, 'optimiser', lambda *_: optax.sgd(1.0))
-  monkeypatch.setattr(sharding, 'on_cpu', lambda _: cpu)
+  monkeypatch.setattr(optimizer, 'optimiser', lambda *_: optax.sgd(1.0))
+  monkeypatch.setattr(mesh, 'on_cpu', lambda _: cpu)
   run = small.run(seeds=seeds, train=small.train_config(steps=1))
-  assert sharding.mesh(len(seeds), 8).devices.shape == seed_and_data
+  assert mesh.mesh(len(seeds), 8).devices.shape == seed_and_data
   state, losses = trained(run)
 
   @jax.jit
   def of_seed(seed):
-    key = jax.random.fold_in(jax.random.key(seed), train.DATA)
+    key = jax.random.fold_in(jax.random.key(seed), train_step.DATA)
     batch = run.task.sample(jax.random.fold_in(key, 0), length=12, batch=8)
-    params = train.initial_params(run, seed)
-    found = train.gradient(model.of(run), params, batch, None, micro=8)
+    params = train_step.initial_params(run, seed)
+    found = train_step.gradient(
+      transformer.of(run), params, batch, None, micro=8
+    )
     return params, *found
 
   for n, seed in enumerate(seeds):
@@ -105,9 +103,9 @@ def test_the_loss_is_the_cross_entropy_of_the_targets_alone():
 
   @jax.jit
   def losses_and_logits(seed):
-    params, net = train.initial_params(run, seed), model.of(run)
-    logits = model.predict(net, params, batch.tokens_BxL)
-    return *train.loss(net, params, batch), logits
+    params, net = train_step.initial_params(run, seed), transformer.of(run)
+    logits = transformer.predict(net, params, batch.tokens_BxL)
+    return *train_step.loss(net, params, batch), logits
 
   total, count, logits = losses_and_logits(jnp.uint32(0))
   logits = np.asarray(logits, np.float64)
@@ -250,11 +248,13 @@ def test_predicting_only_what_is_asked_changes_no_gradient(task, bos):
   )
   batch = evaluate.examples(task, length, 4)
   asked = tuple(task.asked(length))
-  params = jax.jit(train.initial_params, static_argnums=0)(run, jnp.uint32(1))
+  params = jax.jit(train_step.initial_params, static_argnums=0)(
+    run, jnp.uint32(1)
+  )
 
   @functools.partial(jax.jit, static_argnums=(0, 1))
   def gradient(asked, micro):
-    return train.gradient(model.of(run), params, batch, asked, micro)
+    return train_step.gradient(transformer.of(run), params, batch, asked, micro)
 
   everywhere = gradient(None, 4)
   for other in (gradient(asked, 4), gradient(asked, 1)):
@@ -270,14 +270,16 @@ def test_arithmetic_is_counted_as_the_compiler_counts_it():
     train=small.train_config(length=64),
     evaluate=config.Evaluate(lengths=(64,)),
   )
-  params = train.initial_params(run, jnp.uint32(0))
+  params = train_step.initial_params(run, jnp.uint32(0))
   tokens = jnp.zeros((1, 64), jnp.int32)
   for asked in (None, (20, 40)):
     forward = jax.jit(
-      lambda t, asked=asked: model.predict(model.of(run), params, t, asked)
+      lambda t, asked=asked: transformer.predict(
+        transformer.of(run), params, t, asked
+      )
     )
     cost = forward.lower(tokens).compile().cost_analysis()['flops']
-    mine = measure.forward_flops(run, 64, asked and len(asked))
+    mine = flop_count.forward_flops(run, 64, asked and len(asked))
     # The compiler counts norms, softmax and activations too: a few percent.
     assert mine < cost < 1.12 * mine
 
@@ -286,7 +288,7 @@ def test_arithmetic_is_counted_as_the_compiler_counts_it():
 def test_attention_in_blocks_is_counted_by_the_keys_that_are_seen(window):
   length, shape = 1024, {'layers': 2, 'width': 16, 'heads': 2}
   flops = [
-    measure.forward_flops(
+    flop_count.forward_flops(
       small.run(model=config.Model(**shape, window=window, block=block)), length
     )
     for block in (None, 'auto')

@@ -10,16 +10,12 @@ import pytest
 import scipy.stats
 
 import posexp
-from posexp import (
-  attention,
-  evaluate,
-  model,
-  records,
-  schemes,
-  sharding,
-  tasks,
-  train,
-)
+from posexp import schemes, tasks
+from posexp.attention import dense
+from posexp.evaluation import evaluate
+from posexp.models import mesh, transformer
+from posexp.results import records
+from posexp.training import train_step
 from tests import cases, references, small
 
 RANDOM = schemes.Randomize(schemes.RoPE(), positions=64)
@@ -70,7 +66,7 @@ def test_attention_at_drawn_positions_is_the_inner_scheme_there(monkeypatch):
 
 def test_decoding_and_padding_see_the_positions_of_the_full_pass():
   scheme, key = RANDOM.for_length(9), jax.random.key(2)
-  net = model.Transformer(cases.SHAPE, scheme, vocabulary=7)
+  net = transformer.Transformer(cases.SHAPE, scheme, vocabulary=7)
   tokens_BxL = jax.random.randint(jax.random.key(8), (2, 9), 0, 7)
   variables = net.init(jax.random.key(0), tokens_BxL)
   whole, _ = net.apply(variables, tokens_BxL, key=key)
@@ -78,7 +74,7 @@ def test_decoding_and_padding_see_the_positions_of_the_full_pass():
     variables, jnp.pad(tokens_BxL, ((0, 0), (0, 3))), key=key
   )
   np.testing.assert_allclose(padded[:, :9], whole, rtol=0, atol=2e-5)
-  empty = attention.empty_cache(scheme, cases.DIMS, 2, 9, jnp.float32)
+  empty = dense.empty_cache(scheme, cases.DIMS, 2, 9, jnp.float32)
   cache = (empty,) * cases.SHAPE.layers
   for t in range(9):
     one_Bx1 = tokens_BxL[:, t : t + 1]
@@ -113,11 +109,11 @@ def losses(scheme, times=1):
   still = small.train_config(steps=5, learning_rate=1e-30)
   task = Fixed(symbols=16, queries=1, filler=4)
   run = small.run(scheme=scheme, task=task, train=still)
-  on = sharding.mesh(len(run.seeds), run.train.batch)
-  start, advance = train.programs(run, on, chunk=5)
-  members = train.members([run], on)
+  on = mesh.mesh(len(run.seeds), run.train.batch)
+  start, advance = train_step.programs(run, on, chunk=5)
+  members = train_step.members([run], on)
   return [
-    train.busy(run, advance(start(members), members, np.int32(0))[1])
+    train_step.busy(run, advance(start(members), members, np.int32(0))[1])
     for _ in range(times)
   ]
 
@@ -148,12 +144,12 @@ def test_drawn_positions_go_through_a_whole_run(tmp_path):
 
 def test_evaluation_draws_for_each_example():
   run = small.run(scheme=schemes.Randomize(Mark(), positions=1000))
-  net = model.Transformer(run.model, run.evaluated_scheme(12), 24)
-  on = sharding.mesh(2, 1)
+  net = transformer.Transformer(run.model, run.evaluated_scheme(12), 24)
+  on = mesh.mesh(2, 1)
   tokens = jnp.zeros((64, 12), jnp.int32)
   params = net.init(jax.random.key(0), tokens[:, :2])['params']
   w_1x1xD = 3e-3 * jax.random.normal(jax.random.key(1), (1, 1, 16))
-  params = {**params, model.POSITION_INPUT: {'w_1x1xD': w_1x1xD}}
+  params = {**params, transformer.POSITION_INPUT: {'w_1x1xD': w_1x1xD}}
   params = jax.tree.map(lambda x: jnp.stack([x, x]), params)
   program = evaluate.predictor(net, on, 12, 2)
   number_B = np.arange(64, dtype=np.uint32)

@@ -5,7 +5,7 @@ import pathlib
 import time
 from typing import Any
 
-from posexp import files
+from posexp.results import files
 
 NAME = 'failure.json'
 

@@ -12,16 +12,13 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from posexp import (
-  columns,
-  component,
-  config,
-  evaluate,
-  measure,
-  records,
-  sharding,
-)
-from posexp.launch import progress
+from posexp import component
+from posexp.cost import flop_count
+from posexp.evaluation import evaluate
+from posexp.models import mesh
+from posexp.reports import text_table
+from posexp.results import progress, records
+from posexp.runs import config
 
 
 class Experiment(typing.NamedTuple):
@@ -254,7 +251,7 @@ def check(
   for run in runs:
     if records.finished(workdir, run.digest):
       continue
-    on = sharding.mesh(len(run.seeds), run.train.batch)
+    on = mesh.mesh(len(run.seeds), run.train.batch)
     try:
       evaluate.Evaluator(run, on).check(workers)
     except ValueError as error:
@@ -263,12 +260,12 @@ def check(
 
 def estimate(runs: Iterable[config.Run]) -> str:
   """The runs, their sizes and about how long they take, as a table."""
-  rate = measure.TYPICAL_SHARE * measure.matmul_rate(1024)
+  rate = flop_count.TYPICAL_SHARE * flop_count.matmul_rate(1024)
   titles = 'run parameters positional tokens seeds TFLOP about'
   rows = [tuple(titles.split())]
   total = 0.0
   for one in runs:
-    sizes, flops = measure.parameters(one), measure.run_flops(one)
+    sizes, flops = flop_count.parameters(one), flop_count.run_flops(one)
     total += flops
     rows.append(
       (
@@ -282,10 +279,10 @@ def estimate(runs: Iterable[config.Run]) -> str:
       )
     )
   return (
-    f'{columns.columns(rows)}\n\n{len(rows) - 1} runs, '
+    f'{text_table.columns(rows)}\n\n{len(rows) - 1} runs, '
     f'{total / 1e12:.1f} TFLOP, about '
     f'{progress.duration(total / rate)} on this machine, at '
-    f'{measure.TYPICAL_SHARE:.0%} of its matmul rate of '
-    f'{rate / measure.TYPICAL_SHARE / 1e9:.0f} GFLOP/s measured just now '
+    f'{flop_count.TYPICAL_SHARE:.0%} of its matmul rate of '
+    f'{rate / flop_count.TYPICAL_SHARE / 1e9:.0f} GFLOP/s measured just now '
     '(compilation not counted). Nothing was computed.'
   )

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from posexp import files, records
-from posexp.launch import claims, failures, progress
+from posexp.launch import failures, locks
+from posexp.results import files, progress, records
 
 DONE, RUNNING, FAILED, STOPPED, WAITING = (
   'done',
@@ -126,7 +126,7 @@ def _state(
   directory = records.run_directory(workdir, digest)
   if (directory / 'record.json').exists():
     return State(digest, name, DONE, {}, effort)
-  said, alive = claims.state(directory) or ({}, False)
+  said, alive = locks.state(directory) or ({}, False)
   if alive:
     return State(digest, name, RUNNING, said, effort)
   failed = failures.read(directory)

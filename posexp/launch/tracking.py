@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from posexp import config, records
-from posexp.launch import progress, stop
-from posexp.trackers import base, kinds
+from posexp.launch import signals
+from posexp.reports.trackers import base, kinds
+from posexp.results import progress, records
+from posexp.runs import config
 
 # Seconds between two looks at what has finished.
 EVERY = 2.0
@@ -82,7 +83,7 @@ class _Sender(threading.Thread):
     while self.is_alive():
       self.join(0.1)
       now = time.monotonic()
-      hurried = stop.asked() and now - begun > HURRY
+      hurried = signals.asked() and now - begun > HURRY
       if self.is_alive() and (hurried or now - self._moved > PATIENCE):
         self._note(f'{len(self._left)} runs were not sent in time')
         return

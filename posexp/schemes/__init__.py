@@ -35,11 +35,6 @@ from posexp.schemes.networks import FIRE as FIRE
 from posexp.schemes.networks import DynamicBias as DynamicBias
 from posexp.schemes.parsing import parse as parse
 from posexp.schemes.polar import PoPE as PoPE
-from posexp.schemes.regime import Matched as Matched
-from posexp.schemes.regime import Relative as Relative
-from posexp.schemes.regime import Share as Share
-from posexp.schemes.regime import matched as matched
-from posexp.schemes.regime import share as share
 from posexp.schemes.rotary import RoPE as RoPE
 from posexp.schemes.rotary import xPos as xPos
 from posexp.schemes.rowwise import CoPE as CoPE
@@ -48,6 +43,11 @@ from posexp.schemes.scaled_frequencies import Llama3 as Llama3
 from posexp.schemes.scaled_frequencies import LongRoPE as LongRoPE
 from posexp.schemes.scaled_frequencies import NTKByParts as NTKByParts
 from posexp.schemes.scaled_frequencies import YaRN as YaRN
+from posexp.schemes.trained_length import Matched as Matched
+from posexp.schemes.trained_length import Relative as Relative
+from posexp.schemes.trained_length import Share as Share
+from posexp.schemes.trained_length import matched as matched
+from posexp.schemes.trained_length import share as share
 from posexp.schemes.wrappers import Interpolate as Interpolate
 from posexp.schemes.wrappers import Randomize as Randomize
 from posexp.schemes.wrappers import Shift as Shift

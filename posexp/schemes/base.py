@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.schemes import regime
+from posexp.schemes import trained_length
 
 Params = dict[str, Any]
 At = Any  # An opaque pytree with leaves B x L or B x L x H.
@@ -197,7 +197,7 @@ class Scheme(component.Component):
     >>> round(scheme.trained_at(64).parts[0].base)
     27
     """
-    return regime.resolve(self, length)
+    return trained_length.resolve(self, length)
 
   def check(self, dims: Dims, length: int) -> None:
     """Raises a ValueError, in one sentence, where the scheme cannot serve.
@@ -261,9 +261,9 @@ class NoPE(Scheme):
   """
 
 
-def positive(name: str, value: float | regime.Relative) -> None:
+def positive(name: str, value: float | trained_length.Relative) -> None:
   """Raises unless a number is finite and above zero; a rule passes."""
-  if isinstance(value, regime.Relative):
+  if isinstance(value, trained_length.Relative):
     return
   if not (np.isfinite(value) and value > 0):
     raise ValueError(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.schemes import base, regime
+from posexp.schemes import base, trained_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ class T5(base.Scheme):
   """
 
   buckets: int = 32
-  max_distance: regime.Whole = 128
+  max_distance: trained_length.Whole = 128
   scaled: bool = True
   bidirectional: bool = False
 
@@ -94,7 +94,7 @@ class T5(base.Scheme):
         f'buckets of T5 must be {kind} and at least {4 * sides}, got '
         f'{self.buckets}: half of those for the past are exact distances'
       )
-    if isinstance(self.max_distance, regime.Relative):
+    if isinstance(self.max_distance, trained_length.Relative):
       return
     if self.max_distance <= self.side // 2:
       raise ValueError(
@@ -118,7 +118,7 @@ class T5(base.Scheme):
     """
     exact = self.side // 2
     share = np.arange(1, self.side - exact) / (self.side - exact)
-    last = regime.number('max_distance of T5', self.max_distance)
+    last = trained_length.number('max_distance of T5', self.max_distance)
     far = exact * (last / exact) ** share
     # A power that ought to be whole must not miss by its last bits.
     whole = np.isclose(far, far.round(), rtol=1e-12, atol=0)

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.schemes import base, regime
+from posexp.schemes import base, trained_length
 
 # Where a gate changes a trained model least: 0.05 nats in a thousand tokens.
 OPEN = 10.0
 
-TRAINED = regime.Share(1.0)
+TRAINED = trained_length.Share(1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,16 +94,16 @@ class LogLength(base.Scheme):
 
   relative = False
   factor_only = True
-  train_length: int | regime.Relative = TRAINED
+  train_length: int | trained_length.Relative = TRAINED
   learned: bool = False
 
   def __post_init__(self):
     base.positive('train_length of LogLength', self.train_length)
-    if not isinstance(self.train_length, regime.Relative):
+    if not isinstance(self.train_length, trained_length.Relative):
       component.at_least('train_length of LogLength', self.train_length, 2)
 
   def _length(self) -> float:
-    return regime.number('train_length of LogLength', self.train_length)
+    return trained_length.number('train_length of LogLength', self.train_length)
 
   def check(self, dims, length):
     del dims, length

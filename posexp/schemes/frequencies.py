@@ -12,7 +12,7 @@ import numpy as np
 
 from posexp import component
 from posexp.schemes import base as base_lib
-from posexp.schemes import regime
+from posexp.schemes import trained_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ class DynamicNTK(Law):
   """
 
   factor: float
-  train_length: regime.Whole
+  train_length: trained_length.Whole
 
   def __post_init__(self):
     base_lib.positive('factor of DynamicNTK', self.factor)
@@ -172,7 +172,7 @@ class DynamicNTK(Law):
     _two_pairs('DynamicNTK', width)
 
   def for_length(self, length):
-    trained = regime.number('train_length', self.train_length)
+    trained = trained_length.number('train_length', self.train_length)
     if length <= trained:
       return Law()
     return NTK(self.factor * length / trained - (self.factor - 1))

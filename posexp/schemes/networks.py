@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.schemes import base, regime
+from posexp.schemes import base, trained_length
 from posexp.schemes.bias import distance
 
 
@@ -47,7 +47,7 @@ class FIRE(base.Scheme):
 
   relative = False
   hidden: int = 32
-  threshold: regime.Number = 16.0
+  threshold: trained_length.Number = 16.0
 
   def __post_init__(self):
     component.at_least('hidden of FIRE', self.hidden, 1)
@@ -62,7 +62,7 @@ class FIRE(base.Scheme):
 
   def bias(self, params, head, q_at, k_at):
     slope = jnp.abs(params['c'].astype(jnp.float32))
-    threshold = regime.number('threshold of FIRE', self.threshold)
+    threshold = trained_length.number('threshold of FIRE', self.threshold)
     least = jnp.abs(params['multiplier'].astype(jnp.float32)) * threshold
     psi = lambda x: jnp.log1p(slope * x)
     top = jnp.maximum(q_at.astype(jnp.float32), least)

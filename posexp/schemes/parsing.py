@@ -6,7 +6,7 @@ import typing
 from typing import Any
 
 from posexp import component
-from posexp.schemes import base
+from posexp.schemes import base, trained_length
 
 EXAMPLE = 'write a scheme such as RoPE(NTK(4)) + ALiBi()'
 # Deeper than any scheme of use, and shallower than Python's own stack.
@@ -145,7 +145,7 @@ def _fits(kind: type, name: str, given: dict[str, Any]) -> None:
     ):
       continue
     # A rule stands for any number, and an integer for a float.
-    other = (base.regime.Relative, int if float in options else ())
+    other = (trained_length.Relative, int if float in options else ())
     if not isinstance(value, (*options, other)):
       kinds = ' or '.join(option.__name__ for option in options)
       raise ValueError(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp.schemes import base as base_lib
-from posexp.schemes import regime
+from posexp.schemes import trained_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PoPE(base_lib.Scheme):
 
   def inverse_frequencies(self, head_width: int) -> np.ndarray:
     """theta_c in radians per position: float64, head_width values."""
-    base = regime.number('base of PoPE', self.base)
+    base = trained_length.number('base of PoPE', self.base)
     return base ** (-np.arange(head_width) / head_width)
 
   def check(self, dims, length):

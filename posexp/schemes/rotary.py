@@ -11,7 +11,7 @@ import numpy as np
 from posexp import component
 from posexp.schemes import base as base_lib
 from posexp.schemes import frequencies as laws
-from posexp.schemes import regime
+from posexp.schemes import trained_length
 
 UNSCALED = laws.Law()
 
@@ -59,7 +59,7 @@ class RoPE(base_lib.Scheme):
   """
 
   frequencies: laws.Law = UNSCALED
-  base: regime.Number = 10000.0
+  base: trained_length.Number = 10000.0
   rotated: int | None = None
   pairing: str = 'half'
 
@@ -92,7 +92,7 @@ class RoPE(base_lib.Scheme):
         'rotate at most the whole head'
       )
     self.frequencies.check(width)
-    base = regime.number('base of RoPE', self.base)
+    base = trained_length.number('base of RoPE', self.base)
     return self.frequencies.inverse_frequencies(base=base, width=width)
 
   @property

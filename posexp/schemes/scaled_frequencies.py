@@ -7,7 +7,7 @@ import numpy as np
 
 from posexp import component
 from posexp.schemes import base as base_lib
-from posexp.schemes import frequencies, regime
+from posexp.schemes import frequencies, trained_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,9 @@ class NTKByParts(frequencies.Law):
   """
 
   factor: float
-  train_length: regime.Whole
-  alpha: regime.Number = 1.0
-  beta: regime.Number = 32.0
+  train_length: trained_length.Whole
+  alpha: trained_length.Number = 1.0
+  beta: trained_length.Number = 32.0
 
   def __post_init__(self):
     base_lib.positive('factor of NTKByParts', self.factor)
@@ -78,9 +78,9 @@ class Llama3(frequencies.Law):
   """
 
   factor: float
-  train_length: regime.Whole
-  low: regime.Number = 1.0
-  high: regime.Number = 4.0
+  train_length: trained_length.Whole
+  low: trained_length.Number = 1.0
+  high: trained_length.Number = 4.0
 
   def __post_init__(self):
     base_lib.positive('factor of Llama3', self.factor)
@@ -138,9 +138,9 @@ class YaRN(frequencies.Law):
   """
 
   factor: float
-  train_length: regime.Whole
-  beta_fast: regime.Number = 32.0
-  beta_slow: regime.Number = 1.0
+  train_length: trained_length.Whole
+  beta_fast: trained_length.Number = 32.0
+  beta_slow: trained_length.Number = 1.0
   ramp: str = 'index'
   truncate: bool = True
   attention_factor: float | None = None
@@ -193,10 +193,10 @@ class YaRN(frequencies.Law):
         "it or use ramp='rotations'"
       )
 
-    length = regime.number('train_length', self.train_length)
+    length = trained_length.number('train_length', self.train_length)
 
-    def pair(beta: regime.Number) -> float:
-      turns = length / (2 * math.pi * regime.number('a beta', beta))
+    def pair(beta: trained_length.Number) -> float:
+      turns = length / (2 * math.pi * trained_length.number('a beta', beta))
       return width * math.log(turns) / (2 * math.log(base))
 
     low, high = pair(self.beta_fast), pair(self.beta_slow)
@@ -218,7 +218,8 @@ class LongRoPE(frequencies.Law):
   Source: Ding et al. 2024, arXiv 2402.13753, and Hugging Face's
   'longrope' for the temperature. The paper's first tokens that are left
   unscaled are in neither.
-  Use: with lists that were searched for a model, as `posexp.search` does.
+  Use: with lists that were searched for a model, as
+  `posexp.launch.longrope_search` does.
   Fails: with lists of another model; and the two lists are two models, with
   a jump between L and L + 1.
 
@@ -236,7 +237,7 @@ class LongRoPE(frequencies.Law):
 
   short: tuple[float, ...]
   long: tuple[float, ...]
-  train_length: regime.Whole
+  train_length: trained_length.Whole
   factor: float
   attention_factor: float | None = None
 
@@ -265,7 +266,7 @@ class LongRoPE(frequencies.Law):
     """The factor on q and on k each."""
     if self.attention_factor is not None:
       return self.attention_factor
-    length = regime.number('train_length', self.train_length)
+    length = trained_length.number('train_length', self.train_length)
     grown = math.log(max(self.factor, 1.0)) / math.log(length)
     return math.sqrt(1.0 + grown)
 
@@ -275,7 +276,7 @@ class LongRoPE(frequencies.Law):
 
   def for_length(self, length):
     # The same list twice: resolved, and resolved again to itself.
-    if length <= regime.number('train_length', self.train_length):
+    if length <= trained_length.number('train_length', self.train_length):
       return dataclasses.replace(self, long=self.short)
     return dataclasses.replace(self, short=self.long)
 
@@ -287,13 +288,16 @@ class LongRoPE(frequencies.Law):
 
 def _kept(
   theta_K: np.ndarray,
-  length: regime.Number,
-  low: regime.Number,
-  high: regime.Number,
+  length: trained_length.Number,
+  low: trained_length.Number,
+  high: trained_length.Number,
 ) -> np.ndarray:
   """How much of each angle is kept: 0 up to low rotations, 1 from high on."""
-  length = regime.number('train_length', length)
-  low, high = regime.number('a beta', low), regime.number('a beta', high)
+  length = trained_length.number('train_length', length)
+  low, high = (
+    trained_length.number('a beta', low),
+    trained_length.number('a beta', high),
+  )
   rotations_K = length * theta_K / (2 * math.pi)
   if low == high:
     return (rotations_K >= low).astype(np.float64)
@@ -306,10 +310,15 @@ def _blend(theta_K: np.ndarray, factor: float, kept_K: np.ndarray):
 
 
 def _ordered(
-  name: str, high: regime.Number, low_name: str, low: regime.Number
+  name: str,
+  high: trained_length.Number,
+  low_name: str,
+  low: trained_length.Number,
 ) -> None:
   """Raises unless high >= low; a rule passes."""
-  if isinstance(high, regime.Relative) or isinstance(low, regime.Relative):
+  if isinstance(high, trained_length.Relative) or isinstance(
+    low, trained_length.Relative
+  ):
     return
   if high < low:
     raise ValueError(

@@ -1,0 +1,1 @@
+"""Time and memory that schemes take, side by side."""

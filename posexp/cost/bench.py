@@ -1,0 +1,100 @@
+"""The speed of a training step, scheme by scheme, against the machine's own."""
+
+import statistics
+import sys
+import time
+
+import jax
+import numpy as np
+import tqdm
+
+from posexp import schemes, tasks
+from posexp.cost import flop_count, paired_timing
+from posexp.models import mesh
+from posexp.runs import config
+from posexp.training import train_step
+
+# A step of this many tokens: four seeds of 64 sequences of 41.
+SEEDS, BATCH, LENGTH = (0, 1, 2, 3), 64, 41
+CHUNK, ROUNDS = 20, 7
+
+
+def step_run(scheme: schemes.Scheme) -> config.Run:
+  """The run whose training step is timed."""
+  return config.Run(
+    task=tasks.Copy(symbols=61),  # With three special ones: 64 token ids.
+    scheme=scheme,
+    model=config.Model(),
+    train=config.Train(length=LENGTH, steps=10**6, batch=BATCH),
+    evaluate=config.Evaluate(lengths=(LENGTH,)),
+    seeds=SEEDS,
+  )
+
+
+class Timed:
+  """A compiled training program that does a chunk of steps when called."""
+
+  def __init__(self, run: config.Run, chunk: int = CHUNK):
+    self.run, self._chunk = run, chunk
+    self._on = mesh.mesh(len(run.seeds), run.train.batch)
+    start, self._advance = train_step.programs(run, self._on, chunk)
+    self._members = train_step.members([run], self._on)
+    self._state = start(self._members)
+    self()
+
+  def __call__(self) -> float:
+    """Tokens per second of a chunk."""
+    begun = time.perf_counter()
+    self._state, losses = self._advance(self._state, self._members, np.int32(0))
+    jax.block_until_ready(losses)
+    train_config = self.run.train
+    tokens = len(self.run.seeds) * train_config.batch * train_config.length
+    return self._chunk * tokens / (time.perf_counter() - begun)
+
+
+def one_of_each() -> tuple[schemes.Scheme, ...]:
+  """The first scheme of each class of the catalogue.
+
+  A frequency law costs what RoPE does, as its angles are constants.
+  """
+  kinds: dict[type, schemes.Scheme] = {}
+  for scheme in schemes.CATALOGUE:
+    kinds.setdefault(type(scheme), scheme)
+  return tuple(kinds.values())
+
+
+def table(catalogue: tuple[schemes.Scheme, ...] | None = None) -> str:
+  """Interleaved timings: every round times each scheme and the matmul once.
+
+  Medians over rounds; the ratio is to NoPE in the same round, with the least
+  and the greatest of the rounds; the share is of the float32 matmul rate.
+  """
+  mesh.use_all_cores()
+  catalogue = one_of_each() if catalogue is None else catalogue
+  timed = [
+    Timed(step_run(s), CHUNK // 2)
+    for s in tqdm.tqdm(catalogue, desc='compiling', file=sys.stderr)
+  ]
+  rate_now = lambda: flop_count.matmul_rate(1024, repeats=3)
+  turns = paired_timing.in_turns((rate_now, *timed), ROUNDS)
+  found = list(tqdm.tqdm(turns, 'timing', ROUNDS, file=sys.stderr))
+  speeds = [row[1:] for row in found]
+  rate = statistics.median(row[0] for row in found)
+  lines = [
+    f'training step: {len(SEEDS)} seeds, batch {BATCH}, {LENGTH} tokens, '
+    f'3 layers of width 64, on {len(jax.devices())} x '
+    f'{jax.devices()[0].device_kind}; matmul rate {rate / 1e9:.0f} GFLOP/s',
+    f'{"scheme":34}{"tokens/s":>10}{"of matmul":>11}  ratio to '
+    f'{catalogue[0]} (least, greatest of {ROUNDS} rounds)',
+  ]
+  for n, scheme in enumerate(catalogue):
+    mine = [row[n] for row in speeds]
+    ratios = [row[n] / row[0] for row in speeds]
+    speed = statistics.median(mine)
+    flops = flop_count.train_flops(timed[n].run) / (BATCH * LENGTH)
+    lines.append(
+      f'{scheme!s:34}{speed:>10,.0f}{speed * flops / rate:>11.1%}'
+      f'  {statistics.median(ratios):.2f} ({min(ratios):.2f}, '
+      f'{max(ratios):.2f})'
+    )
+  return '\n'.join(lines)

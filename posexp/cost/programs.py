@@ -1,0 +1,306 @@
+"""The programs whose cost is measured: a training step, prefill and decoding.
+
+Each is compiled on its own for one scheme and one length, batch 1, and is a
+function of what stays and of what it carries: `program(fixed, carried)` gives
+what it carries on, in the same memory, and a result.
+"""
+
+import functools
+import hashlib
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posexp import schemes, tasks
+from posexp.cost import rss
+from posexp.models import memory, mesh, transformer
+from posexp.runs import config
+from posexp.training import optimizer, train_step
+
+# The least that a timing should last, in seconds, so that the clock and the
+# call weigh nothing.
+LEAST = 0.02
+
+
+# Of the text of a compiled program: tables of source lines stand unindented.
+_INSTRUCTION = re.compile(r'  |%|ENTRY|}|HloModule')
+_METADATA = re.compile(r', metadata=\{[^}]*\}')
+_FLOATING = re.compile(r'(\b(?:f|bf)\d\w*\[[^]]*\]\S* constant)\([^)]*\)')
+
+# Three of the symbols are special ones: 64 token ids.
+TASK = tasks.Copy(symbols=61, distinct=False)
+
+
+def run_of(
+  scheme: schemes.Scheme, shape: config.Model, length: int
+) -> config.Run:
+  """The run whose programs are measured at a length.
+
+  Raises:
+    ValueError: a sentence, if the scheme does not serve that length.
+  """
+  return config.Run(
+    task=TASK,
+    scheme=scheme,
+    model=shape,
+    train=config.Train(length=length, steps=10**6, batch=1),
+    evaluate=config.Evaluate(lengths=(length,)),
+    seeds=(0,),
+  )
+
+
+class Work(NamedTuple):
+  """A program that is not yet compiled.
+
+  Attributes:
+    program: (fixed, carried) -> (carried, result).
+    arguments: (fixed, carried) from the model's parameters.
+  """
+
+  program: Callable[[Any, Any], tuple[Any, Any]]
+  arguments: Callable[[Any], tuple[Any, Any]]
+
+
+def training(run: config.Run) -> Work:
+  """Forward, backward and AdamW's update; every token is a target."""
+  net = transformer.of(run)
+
+  def step(tokens_1xL, carried):
+    params, state = carried
+    every = jnp.ones(tokens_1xL.shape, bool)
+    batch = tasks.Batch(tokens_1xL, every, ~every, tokens_1xL[..., None], {})
+    key = jax.random.key(0) if net.scheme.draws else None
+    total, count, grads = train_step.gradient(net, params, batch, None, 1, key)
+    grads = jax.tree.map(lambda g: g / count, grads)
+    return optimizer.update(run.train, params, state, grads), total / count
+
+  def arguments(params):
+    state = jax.eval_shape(optimizer.optimiser(run.train).init, params)
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
+    return _tokens(run, run.train.length), (params, zeros)
+
+  return Work(step, arguments)
+
+
+def prefill(run: config.Run) -> Work:
+  """All tokens at once into a cache, with the logits of all."""
+  net, length = _served(run), run.train.length
+
+  def fill(fixed, cache):
+    params, tokens_1xL = fixed
+    logits, cache = net.apply({'params': params}, tokens_1xL, cache=cache)
+    return cache, logits
+
+  def arguments(params):
+    return (params, _tokens(run, length)), _full_cache(net, length)
+
+  return Work(fill, arguments)
+
+
+def decode(run: config.Run) -> Work:
+  """The last token of the length, all others being in the cache.
+
+  The most likely token goes in again, at the same place, so that every call
+  does the same.
+  """
+  net, length = _served(run), run.train.length
+
+  def one(fixed, carried):
+    params, place = fixed
+    token_1x1, cache = carried
+    logits, cache = net.apply(
+      {'params': params}, token_1x1, cache=cache, start=place
+    )
+    said_1x1 = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    return (said_1x1, cache), said_1x1
+
+  def arguments(params):
+    carried = _tokens(run, 1), _full_cache(net, length)
+    return (params, np.int32(length - 1)), carried
+
+  return Work(one, arguments)
+
+
+# By the name that a user writes, the cheapest first.
+PROGRAMS = {'decode': decode, 'prefill': prefill, 'train': training}
+
+
+def lowered(work: Work, run: config.Run) -> Any:
+  """A program as JAX hands it to the compiler."""
+  shapes = jax.eval_shape(
+    work.arguments, transformer.shapes(transformer.of(run))
+  )
+  return jax.jit(work.program, donate_argnums=1).lower(*shapes)
+
+
+class Timed:
+  """A compiled program, and what it carries from call to call.
+
+  Attributes:
+    analysis: what XLA says of the program, see the function.
+  """
+
+  def __init__(self, quantity: str, run: config.Run):
+    self._run, self._work = run, PROGRAMS[quantity](run)
+    self._compiled = lowered(self._work, run).compile()
+    self.analysis = analysis(self._compiled)
+
+  def start(self) -> None:
+    """Makes the arguments; nothing of their size is allocated before."""
+    arguments = self._work.arguments(_initial(self._run))
+    self._fixed, self._carried = jax.device_put(arguments)
+
+  def __call__(self, times: int = 1) -> float:
+    """Seconds a call, of `times` in a row."""
+    begun = time.perf_counter()
+    for _ in range(times):
+      self._carried, out = self._compiled(self._fixed, self._carried)
+    jax.block_until_ready((self._carried, out))
+    return (time.perf_counter() - begun) / times
+
+
+def analysis(compiled: Any) -> dict[str, Any]:
+  """What XLA says of a compiled program.
+
+  flops (transcendentals among them) and bytes_accessed are of one call, None
+  where XLA does not say; it counts the body of a loop once, however often it
+  runs, and `loops` says whether there is one. argument, output, temporary and
+  donated are bytes, and memory their sum, what is donated counted once.
+  program is a digest of its instructions, see `instructions`.
+  """
+  cost, plan = compiled.cost_analysis() or {}, compiled.memory_analysis()
+  size = lambda name: int(getattr(plan, f'{name}_size_in_bytes', 0))
+  argument, output, temporary, donated = map(
+    size, ('argument', 'output', 'temp', 'alias')
+  )
+  text = compiled.as_text()
+  return {
+    'program': hashlib.sha256(instructions(text).encode()).hexdigest()[:16],
+    'flops': flops(cost),
+    'bytes_accessed': cost.get('bytes accessed'),
+    'loops': ' while(' in text,
+    'argument': argument,
+    'output': output,
+    'temporary': temporary,
+    'donated': donated,
+    'memory': argument + output + temporary - donated,
+  }
+
+
+def instructions(text: str) -> str:
+  """A compiled program without its floating constants, and where it is from.
+
+  Two programs of which this is the same run the same instructions on arrays
+  of the same shapes and types, in the same order, whatever frequencies they
+  were given. Whole numbers count, since they may bound a loop; of arrays with
+  more of them than the compiler prints, the shape alone.
+
+  >>> instructions('  %c = f32[2]{0} constant({1, 2}), metadata={op_name="f"}')
+  '  %c = f32[2]{0} constant()'
+  """
+  kept = (line for line in text.splitlines() if _INSTRUCTION.match(line))
+  return _FLOATING.sub(r'\1()', _METADATA.sub('', '\n'.join(kept)))
+
+
+def flops(cost: dict[str, float] | None) -> float | None:
+  """The operations of an analysis by XLA, transcendentals among them."""
+  found = (cost or {}).get('flops')
+  return found and found + (cost or {}).get('transcendentals', 0.0)
+
+
+def repetitions(
+  timed: Sequence[Callable[[int], float]], least: float = LEAST
+) -> tuple[int, list[float]]:
+  """How many calls make a timing of any program, and seconds of one of each.
+
+  So many that the quickest lasts `least` seconds.
+  """
+  single = [one(1) for one in timed]
+  quickest, times = min(single), 1
+  while quickest * times < least:
+    times = math.ceil(1.1 * least / quickest)
+    quickest = min(quickest, timed[int(np.argmin(single))](times))
+  return times, single
+
+
+def free_bytes() -> float:
+  """The memory that the default device has free."""
+  device = jax.devices()[0]
+  stats = {} if mesh.on_cpu(device) else device.memory_stats() or {}
+  if 'bytes_limit' in stats:
+    return stats['bytes_limit'] - stats['bytes_in_use']
+  free = 1024.0 * rss.numbers('/proc/meminfo').get('MemAvailable', math.inf)
+  return min(free, memory.of_machine())
+
+
+def resident(quantity: str, run: config.Run) -> int | None:
+  """The memory that a program really takes, asked in a process of its own.
+
+  On a CPU the most that the process held in two calls, over what it held once
+  the program was compiled (over what it held before that, on systems that do
+  not forget a peak); on an accelerator the device's peak.
+
+  Returns:
+    Bytes; None where the program does not fit, or the device does not say.
+  """
+  start = rss.now()
+  timed = Timed(quantity, run)
+  if timed.analysis['memory'] > free_bytes():
+    return None
+  _initial(run)  # Compiled too.
+  compiled = rss.now()
+  timed.start()
+  forgot = rss.forget_peak()
+  timed(2)
+  device = jax.devices()[0]
+  if not mesh.on_cpu(device):
+    return (device.memory_stats() or {}).get('peak_bytes_in_use')
+  return rss.now().peak - (compiled.now if forgot else start.peak)
+
+
+def _served(run: config.Run) -> transformer.Transformer:
+  """The model as it answers at the length that it was trained at."""
+  scheme = run.evaluated_scheme(run.train.length)
+  return transformer.Transformer(run.model, scheme, run.task.vocabulary)
+
+
+def _initial(run: config.Run) -> Any:
+  """Initial parameters, on the host; those of a scheme serve many lengths."""
+  return _initialised(run.model, run.trained_scheme, run.task.vocabulary)
+
+
+@functools.lru_cache(maxsize=32)
+def _initialised(
+  shape: config.Model, scheme: schemes.Scheme, vocabulary: int
+) -> Any:
+  net = transformer.Transformer(shape, scheme, vocabulary)
+  tokens = jnp.zeros((1, 2), jnp.int32)
+  params = jax.jit(net.init)(jax.random.key(0), tokens)['params']
+  return jax.device_get(params)
+
+
+def _tokens(run: config.Run, length: int) -> np.ndarray:
+  """What they say costs nothing."""
+  rng = np.random.default_rng(0)
+  return rng.integers(0, run.task.vocabulary, (1, length)).astype(np.int32)
+
+
+def _full_cache(net: transformer.Transformer, slots: int) -> Any:
+  """A cache that holds so many tokens: made up, but for their indices."""
+  rng = np.random.default_rng(0)
+
+  def full(like):
+    if jnp.issubdtype(like.dtype, jnp.floating):
+      return rng.normal(size=like.shape).astype(like.dtype)
+    count = np.arange(slots).reshape(1, slots, *(1,) * (like.ndim - 2))
+    return np.broadcast_to(count, like.shape).astype(like.dtype)
+
+  return jax.tree.map(
+    full, jax.eval_shape(lambda: transformer.empty_cache(net, 1, slots))
+  )

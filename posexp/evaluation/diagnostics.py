@@ -1,0 +1,234 @@
+"""What attention does: where its weight falls, by distance and by index."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from posexp import tasks
+from posexp.attention import dense
+from posexp.evaluation import attention_statistics, evaluate
+from posexp.inspect import coverage
+from posexp.models import compile_counter, mesh, probe, transformer
+from posexp.runs import config, stacking
+
+Array = jax.Array
+
+# So many queries of a sequence are looked at, evenly spread over it.
+QUERIES = 64
+
+# And at so many sequences, for the record of a run, or fewer that have so many
+# tokens in all.
+EXAMPLES, TOKENS = 8, 2**15
+
+
+def attention_mass(
+  net: transformer.Transformer,
+  params: Any,
+  tokens_BxL: Array,
+  key: Array | None = None,
+) -> tuple[Array, Array]:
+  """How much attention falls on each distance, and on the key at each index.
+
+  Means over the sequences and over 64 queries (all, if there are fewer)
+  spread evenly over the places; schemes whose weights do not sum to one keep
+  what they leave out.
+
+  Args:
+    net: the model.
+    params: of one seed.
+    tokens_BxL: what the model reads.
+    key: for schemes that draw their positions.
+
+  Returns:
+    Two arrays, layers x H x L, float32.
+  """
+  place_Q = places(tokens_BxL.shape[1])
+  layers = probe.forward(net, params, tokens_BxL, key)
+
+  def one(layer):
+    logits = probe.logits(net, layer, place_Q)
+    return dense.normalise(net.scheme, logits).mean(axis=0)
+
+  return _mass(jax.lax.map(one, layers), place_Q)
+
+
+def places(length: int) -> np.ndarray:
+  """Where the queries stand that are looked at, of so many tokens."""
+  spread = np.linspace(0, length - 1, min(length, QUERIES))
+  return np.unique(np.round(spread).astype(np.int32))
+
+
+def _mass(weights_NxHxQxL: Array, place_Q: np.ndarray) -> tuple[Array, Array]:
+  """Means over queries by distance and by index, layers x H x L each."""
+  by_index = weights_NxHxQxL.mean(axis=2)
+  # Distance n of the query at i is the key at i - n.
+  distance_QxL = place_Q[:, None] - np.arange(weights_NxHxQxL.shape[-1])
+  back_QxL = np.where(distance_QxL >= 0, distance_QxL, 0)
+  turned = jnp.take_along_axis(weights_NxHxQxL, back_QxL[None, None], axis=-1)
+  turned = jnp.where(distance_QxL[None, None] >= 0, turned, 0.0)
+  return turned.mean(axis=2), by_index
+
+
+def sequences(run: config.Run, length: int) -> int:
+  """How many of the evaluated sequences `report` looks at.
+
+  >>> from posexp import schemes, tasks
+  >>> run = config.Run(task=tasks.Ordering(filler=8), scheme=schemes.RoPE())
+  >>> [sequences(run, length) for length in (64, 8192, 32768, 2**18)]
+  [8, 4, 1, 1]
+  """
+  # One of each task of a mixture, however long they are.
+  least = len(getattr(run.task, 'tasks', ())) or 1
+  fitting = max(least, TOKENS // run.context(length))
+  return min(max(least, EXAMPLES), run.evaluate.number(length), fitting)
+
+
+def chosen(batch: tasks.Batch, number: int) -> np.ndarray:
+  """Which sequences are looked at: the first, of each task of a mixture alike.
+
+  So that what is seen at two lengths is of the same tasks.
+
+  >>> one = np.zeros((5, 1), int)
+  >>> strata = {'task': np.array([[0], [0], [1], [0], [1]])}
+  >>> chosen(tasks.Batch(one, one, one, one, strata), 4).tolist()
+  [0, 1, 2, 4]
+  """
+  if 'task' not in batch.strata:
+    return np.arange(number, dtype=np.uint32)
+  task_B = np.asarray(batch.strata['task']).max(axis=1)
+  turn_B = np.zeros_like(task_B)
+  for task in np.unique(task_B):
+    turn_B[task_B == task] = np.arange((task_B == task).sum())
+  first_B = np.lexsort((task_B, turn_B))[:number]
+  return np.sort(first_B).astype(np.uint32)
+
+
+def report(
+  run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+  """What a run's record says of attention at a length, from one look at it.
+
+  First a row a kind of coverage: `unseen` is the share of the regimes in use
+  that training never used, and `mass`, seed by seed, the share of attention
+  that falls on them: means over layers, heads, some sequences and queries.
+
+  Then one row of what each head does, see `attention_statistics`: `heads` has
+  S x layers x H numbers by name and `binned` S x layers x H x bins, which begin
+  at the distances `bins`; in bin n there are `known[n]` queries whose right
+  key is known. Five digits; NaN where there is nothing to measure.
+
+  In windows, it is the first that is looked at.
+
+  Args:
+    run: the run.
+    params: with the seeds as first axis, idle ones included.
+    length: of the evaluated sequences.
+    on: the mesh.
+  """
+  masses, heads = _look(run, params, length, on)
+  return _coverage(run, length, masses), {'length': length, **heads}
+
+
+def _coverage(
+  run: config.Run, length: int, masses: tuple[np.ndarray, np.ndarray]
+) -> list[dict[str, Any]]:
+  adapted, one = [], run
+  while one.parent is not None:
+    if one.train.steps:
+      adapted.append((one.scheme, one.train.length))
+    one = one.parent
+  shares, new = coverage.compare(
+    run.scheme,
+    trained=one.scheme,
+    train_length=run.trained_length,
+    adapted=adapted,
+    length=run.context(length),
+    dims=run.model.dims,
+  )
+  if not shares:
+    return []
+  by_distance_SxL, by_index_SxL = (
+    m.astype(np.float64).mean(axis=(1, 2, 3)) for m in masses
+  )
+  new = {kind: x[: by_index_SxL.shape[1]] for kind, x in new.items()}
+  found = [
+    coverage.mass(new, *pair) for pair in zip(by_distance_SxL, by_index_SxL)
+  ]
+  return [
+    {
+      'length': length,
+      'kind': kind,
+      'unseen': share,
+      'mass': {str(s): m[kind] for s, m in zip(run.seeds, found)},
+    }
+    for kind, share in shares.items()
+  ]
+
+
+def _look(
+  run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
+) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
+  """Masses, S x B x layers x H x L, and what the heads of each seed do."""
+  program, gold = _program(stacking.stem(run, len(run.seeds)), length, on)
+  masses, values = jax.tree.map(
+    lambda x: x[: len(run.seeds)], mesh.fetch(program(params))
+  )
+  bins = attention_statistics.bins(run.context(length))
+  heads = attention_statistics.row(
+    values, masses, gold, run.trained_length, bins
+  )
+  return masses, heads
+
+
+@functools.lru_cache(maxsize=64)
+def _program(
+  run: config.Run, length: int, on: jax.sharding.Mesh
+) -> tuple[Callable[..., Any], Any]:
+  """The jitted look at the attention of all seeds, and the right keys there."""
+  batch = evaluate.examples(run.task, length, run.evaluate.number(length))
+  scheme = run.evaluated_scheme(length)
+  net = transformer.Transformer(run.model, scheme, run.task.vocabulary)
+  number_B = chosen(batch, sequences(run, length))
+  some = number_B, slice(run.context(length))
+  batch = jax.tree.map(lambda x: np.asarray(x)[some], batch)
+  tokens_BxL = transformer.inputs(net, jnp.asarray(batch.tokens_BxL))
+  gold = attention_statistics.gold(
+    tasks.with_evidence(run.task, batch), run.model
+  )
+  place_Q = places(tokens_BxL.shape[1])
+  bins = attention_statistics.bins(run.context(length))
+
+  def one(params, tokens_L, number, gold):
+    key = evaluate.position_key(scheme, number)
+    layers = probe.forward(net, params, tokens_L[None], key)
+
+    def each_layer(layer):
+      return attention_statistics.look(net, layer, place_Q, gold, bins)
+
+    weights_NxHxQxL, values = jax.lax.map(each_layer, layers)
+    return _mass(weights_NxHxQxL, place_Q), values
+
+  # One sequence at a time: a long one has many weights.
+  def each(params):
+    return jax.lax.map(lambda x: one(params, *x), (tokens_BxL, number_B, gold))
+
+  def every(params):
+    compile_counter.counted[compile_counter.DIAGNOSIS] += 1
+    return mesh.each_seed(each, on, len(run.seeds), params)
+
+  spread = jax.shard_map(
+    every,
+    mesh=on,
+    in_specs=PartitionSpec(mesh.SEED),
+    out_specs=PartitionSpec(mesh.SEED),
+    check_vma=False,
+  )
+  # It runs once: what LLVM takes most time for is left out, and no bit changes.
+  quickly = {'xla_llvm_disable_expensive_passes': True}
+  on_cpu = mesh.on_cpu(on.devices.flat[0])
+  return jax.jit(spread, compiler_options=quickly if on_cpu else None), gold

@@ -1,0 +1,260 @@
+"""Evaluation: correct, order error or retrieval error, at every length."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from posexp import data, schemes, tasks
+from posexp.data import store
+from posexp.evaluation import scoring, strided
+from posexp.models import compile_counter, memory, mesh, transformer
+from posexp.runs import config
+
+Array = jax.Array
+
+FOLD = data.FOLD
+# Examples that are predicted with one call of a program, and their tokens on
+# each device: progress is told after every call.
+ROWS, TOKENS = 64, 2**15
+
+# Told how much of the work was done.
+Advance = Callable[[float], None]
+
+
+@functools.lru_cache(maxsize=12)  # Of 512 long sequences, a set has 0.4 GiB.
+def examples(
+  task: tasks.Task, length: int, number: int, fold: int = FOLD
+) -> tasks.Batch:
+  """The evaluation examples of a task at a length, the same for every run.
+
+  A pure function of its arguments: no scheme, seed or machine enters, and the
+  first n examples are the same however many are asked for. They are read from
+  the frozen set where `posexp data build` made one, and drawn otherwise. What
+  is chosen by its score must be chosen on examples of another `fold`, which
+  never draws from data that are held out for evaluation.
+
+  Raises:
+    ValueError: one sentence with both digests, if the frozen set is damaged,
+      or what was drawn is not what was published.
+  """
+  if fold == FOLD:
+    return store.load(task, length, number)
+  return data.draw(data.Set(task, length), number, fold)
+
+
+def baselines(task: tasks.Task, length: int, number: int) -> dict[str, float]:
+  """The token accuracy of a task's answerers on the evaluation examples."""
+  batch = examples(task, length, number)
+  tokens_BxL = np.asarray(batch.tokens_BxL)
+  asked_BxL = np.asarray(batch.targets_BxL & ~batch.ends_BxL)
+  found = task.guesses(np.random.default_rng(FOLD), tokens_BxL, asked_BxL)
+  return {
+    name: float((said_BxL == tokens_BxL)[asked_BxL].mean())
+    for name, said_BxL in found.items()
+  }
+
+
+def asked(run: config.Run, length: int) -> np.ndarray | None:
+  """The places to predict; None for all: in windows, or to save little."""
+  places = run.task.asked(length)
+  whole = length <= memory.SHORT or run.context(length) < length
+  if places is None or whole or 2 * len(places) > length:
+    return None
+  return np.asarray(places, np.int32)
+
+
+class Predictions(NamedTuple):
+  """What a model makes of each token, S x B x L; the first token's are 0.
+
+  Attributes:
+    said_SxBxL: int32, the most likely token.
+    nats_SxBxL: float32, minus the log-probability of the token that is there.
+  """
+
+  said_SxBxL: np.ndarray
+  nats_SxBxL: np.ndarray
+
+
+class Evaluator:
+  """Teacher-forced predictions of all seeds, with few compilations.
+
+  A length is padded up to the next of 4, 5, 6 or 7 times a power of two, so
+  that a long list of lengths needs few programs; padding comes last and a
+  causal model does not see it. Each program is compiled once for all seeds.
+  Of a long sequence, only the places that a task asks for are predicted.
+  """
+
+  def __init__(self, run: config.Run, on: jax.sharding.Mesh):
+    self.run, self.on = run, on
+    self._programs: dict[Any, Callable[..., tuple[Array, Array]]] = {}
+
+  @property
+  def compilations(self) -> int:
+    return sum(p._cache_size() for p in self._programs.values())  # type: ignore[attr-defined]
+
+  def check(self, workers: int = 1) -> None:
+    """Raises a ValueError if a length needs more memory than there is.
+
+    With so many processes at work on runs like this one.
+    """
+    for length in self.run.lengths:
+      tokens, place_T = self.run.context(length), asked(self.run, length)
+      places = tokens if place_T is None else len(place_T)
+      net, seeds = self._net(length), len(self.run.seeds)
+      need = self._padded(tokens), places
+      memory.check(net, *need, self.on, seeds, workers)
+
+  def outcomes(
+    self, params: Any, length: int, advance: Advance = lambda share: None
+  ) -> scoring.Outcomes:
+    """What became of every target at a length, for every seed.
+
+    Args:
+      params: with the seeds as first axis, idle ones included.
+      length: tokens in a sequence.
+      advance: called every few sequences, with their share of the work.
+    """
+    batch = examples(self.run.task, length, self.run.evaluate.number(length))
+    tokens_BxL, place_T = np.asarray(batch.tokens_BxL), asked(self.run, length)
+    if place_T is None:
+      found = self.predictions(params, tokens_BxL, advance)
+    else:
+      found = self._whole(params, tokens_BxL, advance, place_T)
+      batch = jax.tree.map(lambda x: np.asarray(x)[:, place_T], batch)
+    batch = tasks.with_evidence(self.run.task, batch)
+    return scoring.judge(found.said_SxBxL, batch, length, found.nats_SxBxL)
+
+  def predictions(
+    self,
+    params: Any,
+    tokens_BxL: np.ndarray,
+    advance: Advance = lambda share: None,
+  ) -> Predictions:
+    """What the model says at each place, seeing a window where it has one."""
+    length = tokens_BxL.shape[1]
+    context = self.run.context(length)
+    if context == length:
+      return self._whole(params, tokens_BxL, advance)
+    found = self._whole(params, strided.slide(tokens_BxL, context), advance)
+    return Predictions(*(strided.join(x, length) for x in found))
+
+  def _whole(
+    self,
+    params: Any,
+    tokens_BxL: np.ndarray,
+    advance: Advance,
+    place_T: np.ndarray | None = None,
+  ) -> Predictions:
+    """What the model says, seeing all places before it, at some or at each."""
+    number, length = tokens_BxL.shape
+    padded = self._padded(length)
+    places = padded if place_T is None else ladder(len(place_T))
+    count = length - 1 if place_T is None else len(place_T)
+    if place_T is not None:  # A program a rung, and not one a number.
+      place_T = np.pad(place_T, (0, places - count), mode='edge')
+    net, on = self._net(length), self.on
+    if padded > memory.SHORT:
+      on = memory.mesh(net, padded, places, on)
+    shards = on.shape[mesh.DATA]
+    rows = max(1, min(-(-ROWS // shards), TOKENS // padded)) * shards
+    program = self._program(net, padded, on)
+    params = jax.device_put(params, mesh.over_seeds(on))
+    by_data = NamedSharding(on, PartitionSpec(mesh.DATA))
+    parts = []
+    for start in range(0, number, rows):
+      part = tokens_BxL[start : start + rows]
+      grow = ((0, rows - part.shape[0]), (0, padded - length))
+      number_B = np.arange(start, start + rows, dtype=np.uint32)
+      given = mesh.put((np.pad(part, grow), number_B), by_data)
+      parts.append(mesh.fetch(program(params, *given, place_T)))
+      advance(part.shape[0] / number)
+    first = ((0, 0), (0, 0), (int(place_T is None), 0))
+    cut = (slice(len(self.run.seeds)), slice(number), slice(count))
+    joined = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[cut], *parts)
+    return Predictions(*(np.pad(x, first) for x in joined))
+
+  def _padded(self, length: int) -> int:
+    return min(ladder(length), max(map(self.run.context, self.run.lengths)))
+
+  def _net(self, length: int) -> transformer.Transformer:
+    scheme = self.run.evaluated_scheme(length)
+    return transformer.Transformer(
+      self.run.model, scheme, self.run.task.vocabulary
+    )
+
+  def _program(
+    self, net: transformer.Transformer, padded: int, on: jax.sharding.Mesh
+  ) -> Callable[..., tuple[Array, Array]]:
+    if (net.scheme, padded) not in self._programs:
+      self._programs[net.scheme, padded] = predictor(
+        net, on, padded, len(self.run.seeds)
+      )
+    return self._programs[net.scheme, padded]
+
+
+def predictor(
+  net: transformer.Transformer, on: jax.sharding.Mesh, length: int, seeds: int
+) -> Callable[..., tuple[Array, Array]]:
+  """The jitted program from parameters and tokens to predictions.
+
+  It takes the parameters of S seeds, tokens B x L, the numbers of the examples
+  B and, if only some are wanted, T places; it gives two arrays S x B x L-1 (or
+  T): the most likely tokens, and minus the log-probabilities of those that are
+  there. Positions that are drawn depend on the number of the example alone.
+  """
+
+  def say(params, place_T, tokens_L, number):
+    key = position_key(net.scheme, number)
+    logits_1xTxV = transformer.predict(
+      net, params, tokens_L[None], place_T, key
+    )
+    said_T = jnp.argmax(logits_1xTxV[0], axis=-1).astype(jnp.int32)
+    nats_T = optax.softmax_cross_entropy_with_integer_labels(
+      logits_1xTxV[0], tokens_L[1:] if place_T is None else tokens_L[place_T]
+    )
+    return said_T, nats_T
+
+  def all_seeds(params, tokens_BxL, number_B, place_T=None):
+    places = length if place_T is None else place_T.shape[0]
+    one = lambda p: jax.lax.map(
+      lambda example: say(p, place_T, *example),
+      (tokens_BxL, number_B),
+      batch_size=memory.at_once(net, length, places, on, seeds),
+    )
+    return mesh.each_seed(one, on, seeds, params)
+
+  def program(params, tokens_BxL, number_B, place_T=None):
+    compile_counter.counted[compile_counter.EVALUATION] += 1
+    return jax.shard_map(
+      all_seeds,
+      mesh=on,
+      in_specs=(
+        PartitionSpec(mesh.SEED),
+        PartitionSpec(mesh.DATA),
+        PartitionSpec(mesh.DATA),
+        PartitionSpec(),
+      ),
+      out_specs=PartitionSpec(mesh.SEED, mesh.DATA),
+      check_vma=False,
+    )(params, tokens_BxL, number_B, place_T)
+
+  return jax.jit(program)
+
+
+def position_key(scheme: schemes.Scheme, number: Array) -> Array | None:
+  """The key of an example's positions, None where a scheme draws none."""
+  if not scheme.draws:
+    return None
+  return jax.random.fold_in(jax.random.key(FOLD), number)
+
+
+def ladder(length: int) -> int:
+  """The least of 4, 5, 6, 7 times a power of two that is no smaller."""
+  power = max(0, (length - 1).bit_length() - 3)
+  return -(-length // 2**power) * 2**power

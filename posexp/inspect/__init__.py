@@ -1,0 +1,1 @@
+"""What a scheme does, found out before any training."""

@@ -1,0 +1,278 @@
+"""Why the options of a study behave as they do: formulas, and what was seen.
+
+Rotations, how they are scaled, and biases are read off the schemes of the runs;
+what a position is worth to a logit is as measured in the runs themselves.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from posexp import schemes
+from posexp.plots import mechanisms
+from posexp.reports import document
+from posexp.studies import evidence, plan
+
+UNSCALED = 'unscaled'
+
+
+def blocks(found: evidence.Evidence) -> Iterator[document.Block]:
+  """What rotations encode, what scaling does to them, what a bias does.
+
+  Then what the heads were seen to do with it.
+  """
+  yield from _rotations(found)
+  yield from _biases(found)
+  seen = found.heads[found.heads['length'] == found.study.target]
+  good = found.cells.loc[found.cells['admitted'], ['digest', 'seed']]
+  seen = seen.merge(good.drop_duplicates(), on=['digest', 'seed'])
+  yield from _worth(found, seen)
+  yield from _heads(found, seen)
+
+
+def periods(found: evidence.Evidence, regime: str) -> dict[str, np.ndarray]:
+  """The period of each pair in tokens, by how it is scaled, the root's first.
+
+  Nothing where no run has rotations that are not scaled.
+  """
+  width = _head(found)[1]
+  ways: dict[str, np.ndarray] = {}
+  for cell in found.study.cells:
+    if cell.regime == regime and cell.digest in found.runs:
+      for part in _parts(found, cell):
+        if isinstance(part, schemes.RoPE):
+          theta_K = part.inverse_frequencies(width)
+          ways.setdefault(_way(part), 2 * math.pi / theta_K)
+  if UNSCALED not in ways:
+    return {}
+  return {UNSCALED: ways.pop(UNSCALED), **ways}
+
+
+def _way(rope: schemes.RoPE) -> str:
+  """What a scaling is called in a table."""
+  plain = rope.frequencies == schemes.Law()
+  return UNSCALED if plain else type(rope.frequencies).__name__
+
+
+def _parts(
+  found: evidence.Evidence, cell: plan.Cell
+) -> tuple[schemes.Scheme, ...]:
+  try:
+    scheme = schemes.parse(found.runs[cell.digest]['scheme'])
+  except ValueError:  # A class of the user's own has no text that is read.
+    return ()
+  resolved = scheme.trained_at(found.study.trained_length)
+  return resolved.for_length(found.study.target).parts
+
+
+def _head(found: evidence.Evidence) -> tuple[int, int]:
+  """Heads and their width, the same in all runs."""
+  run = next(iter(found.runs.values()))
+  return run['heads'], run['head_width']
+
+
+def _rotations(found: evidence.Evidence) -> Iterator[document.Block]:
+  study = found.study
+  regimes = study.regimes if found.runs else ()
+  by_regime = {regime: periods(found, regime) for regime in regimes}
+  by_regime = {regime: ways for regime, ways in by_regime.items() if ways}
+  if not by_regime:
+    return
+  yield document.Heading(
+    'What rotations encode, and what scaling does to them', 3
+  )
+  for regime, ways in by_regime.items():
+    yield document.Text(_encoded(study, ways[UNSCALED]), f'{regime}.')
+    yield document.Bullets(tuple(_scaled(study, ways)))
+    yield _pairs(study, ways)
+  yield document.Text(
+    'How well neighbours are told apart is what q.k loses over one token if '
+    'all pairs have the same content: the mean of 1 - cos theta_k.'
+  )
+  yield document.Picture(
+    'memo_periods.png',
+    'The period of each pair of a head, before and after scaling. A pair whose '
+    'period lies above the trained length was seen over part of a circle.',
+    mechanisms.periods(study, by_regime),
+  )
+
+
+def _encoded(study: plan.Study, period_K: np.ndarray) -> str:
+  slow = int((period_K > study.trained_length).sum())
+  return (
+    f'A head has {period_K.size} pairs of dimensions. Pair k turns by theta_k '
+    'from one token to the next: a fast pair tells neighbours apart, a slow '
+    f'one near from far. Pairs that complete a turn within the trained '
+    f'{study.trained_length:,} tokens, so that every angle was seen: '
+    f'{period_K.size - slow}. Slow ones, seen over part of a circle: {slow}. '
+    f'At {study.target:,} tokens those reach new angles unless slowed down.'
+  )
+
+
+def _scaled(study: plan.Study, ways: Mapping[str, np.ndarray]) -> Iterator[str]:
+  """What each scaling gains and loses."""
+  plain_K = ways[UNSCALED]
+  slow_K = plain_K > study.trained_length
+  for name, period_K in ways.items():
+    if name == UNSCALED:
+      continue
+    # A pair that is a thousandth beyond is not worth a word.
+    seen_K = study.target / period_K <= 1.001 * study.trained_length / plain_K
+    yield (
+      f'{name}: {int((slow_K & ~seen_K).sum())} of the {int(slow_K.sum())} '
+      f'slow pairs reach angles at {study.target:,} tokens that are new; '
+      f'neighbours are told apart {_apart(period_K) / _apart(plain_K):.2f} '
+      'times as well as before.'
+    )
+
+
+def _apart(period_K: np.ndarray) -> float:
+  return float(np.mean(1 - np.cos(2 * math.pi / period_K)))
+
+
+def _pairs(study: plan.Study, ways: Mapping[str, np.ndarray]) -> document.Table:
+  """A row a pair: period, turns, and by how much the period is stretched."""
+  plain_K = ways[UNSCALED]
+  scaled = [name for name in ways if name != UNSCALED]
+  lengths = study.trained_length, study.target
+  head = (
+    *('pair', 'period, tokens'),
+    *(f'turns in {n:,}' for n in lengths),
+    *(f'stretched by {name}' for name in scaled),
+  )
+  rows = [
+    (
+      str(k),
+      _three(period),
+      *(_three(n / period) for n in lengths),
+      *(f'{ways[name][k] / period:.2f}' for name in scaled),
+    )
+    for k, period in enumerate(plain_K)
+  ]
+  return document.Table(head, tuple(rows))
+
+
+def _three(value: float) -> str:
+  return f'{value:.3g}' if value < 1000 else f'{value:,.0f}'
+
+
+def _biases(found: evidence.Evidence) -> Iterator[document.Block]:
+  """What each fixed or tabled bias does to neighbouring distances."""
+  parts = [
+    part
+    for cell in found.study.cells
+    if cell.digest in found.runs
+    for part in _parts(found, cell)
+  ]
+  lines = []
+  for part in dict.fromkeys(parts):
+    if isinstance(part, schemes.ALiBi):
+      lines.append(_alibi(part, found))
+    if isinstance(part, schemes.T5):
+      lines.append(_table(part, found))
+  if lines:
+    yield document.Heading('What each bias does to neighbouring distances', 3)
+    yield document.Bullets(tuple(lines))
+
+
+def _alibi(bias: schemes.ALiBi, found: evidence.Evidence) -> str:
+  trained, target = found.study.trained_length, found.study.target
+  slopes_H = bias.slopes(_head(found)[0])
+  steep, flat = slopes_H.max(), slopes_H.min()
+  return (
+    'ALiBi takes the same off a logit for every token of distance: '
+    f'{", ".join(map(_three, slopes_H))} nats, head by head. Neighbours differ '
+    'by that at any distance, and all that lies between adds up: '
+    f'{_three(steep * trained)} nats in the steepest head and '
+    f'{_three(flat * trained)} in the flattest at {trained:,} tokens, '
+    f'{_three(steep * target)} and {_three(flat * target)} at {target:,}. A '
+    'key that far back must win by so much in content to be found, and of two '
+    'keys of equal content the nearer one is preferred, whatever was asked.'
+  )
+
+
+def _table(bias: schemes.T5, found: evidence.Evidence) -> str:
+  trained, target = found.study.trained_length, found.study.target
+  near, far = (_sharing(bias, n) for n in (trained, target - 1))
+  return (
+    f'T5 has a number of its own for each distance below {bias.side // 2}. '
+    f'Beyond, distances share one: {near:,} of them around {trained:,} tokens, '
+    f'{far:,} around {target - 1:,}. Within a bucket its resolution is 0, '
+    'whatever was learned: far back it says how far, and not which came first. '
+    'Added to a trained model all of it is 0 and changes nothing, so that '
+    'zero-shot this bias is none; an adaptation fills the buckets that it '
+    'reaches.'
+  )
+
+
+def _sharing(bias: schemes.T5, distance: int) -> int:
+  """How many distances up to twice a distance share its bucket."""
+  bucket_N = np.asarray(bias.bucket(np.arange(2 * distance + 1)))
+  return int((bucket_N == bucket_N[distance]).sum())
+
+
+def _worth(
+  found: evidence.Evidence, seen: pd.DataFrame
+) -> Iterator[document.Block]:
+  """What a token of distance is worth to a logit, as measured."""
+  mine = seen[seen['measure'] == 'resolution']
+  if mine.empty:
+    return
+  yield document.Heading('What a token of distance is worth to a logit', 3)
+  yield document.Text(
+    'By how much a logit changes from one distance to the next with the '
+    'content held fixed: means over layers, heads, admitted seeds and '
+    f'distances of a bin, as measured at {found.study.target:,} tokens. The '
+    'larger, the more position has to say there; what it says may be what '
+    'order needs, or a preference for what is near.'
+  )
+  for number, regime in enumerate(found.study.regimes):
+    png = mechanisms.worth(found, regime, mine)
+    if png is not None:
+      caption = f'The change of a logit for a token of distance; {regime}.'
+      yield document.Picture(f'memo_worth_{number}.png', caption, png)
+
+
+# Measures of a head as one reads them.
+_MEASURES = {
+  'asked_entropy': 'entropy / ln n',
+  'asked_first': 'on the first token',
+  'beyond': 'beyond the trained length',
+  'reach': 'mean distance, tokens',
+  'rank_share': 'rank of the right key / (n - 1)',
+}
+
+
+def _heads(
+  found: evidence.Evidence, seen: pd.DataFrame
+) -> Iterator[document.Block]:
+  """What the heads did at the target, beside what they did in training."""
+  known = seen['digest'].unique()
+  rows = []
+  for cell in found.study.cells:
+    mine = seen[seen['digest'] == cell.digest]
+    means = mine.groupby('measure')[['baseline', 'value']].mean()
+    if cell.digest in known:
+      named = (cell.regime, cell.label, cell.schedule)
+      rows.append((*named, *(_moved(means, name) for name in _MEASURES)))
+  if rows:
+    yield document.Heading('What the heads do', 3)
+    yield document.Text(
+      'Means over layers, heads and admitted seeds: of the trained model at '
+      f'the trained length → of the cell at {found.study.target:,} tokens. '
+      'Entropy, first token and rank are those of queries that answer; the '
+      'rest is of queries all over the sequence. Uniform attention has entropy '
+      '/ ln n of 1. A right key that is found stands at rank 0, and at a half '
+      'if nothing is known of it.'
+    )
+    head = ('regime', 'option', 'schedule', *_MEASURES.values())
+    yield document.Table(head, tuple(rows))
+
+
+def _moved(means: pd.DataFrame, measure: str) -> str:
+  if measure not in means.index:
+    return '–'
+  before, after = means.loc[measure]
+  return f'{before:.3g} → {after:.3g}'

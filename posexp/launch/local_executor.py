@@ -1,0 +1,84 @@
+"""Worker processes of this machine: this very command, several times.
+
+They are not tied to cores: while one compiles, on a single core, another has
+the rest, and a run that the others wait for has them all.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+
+from posexp.launch import scheduler, worker_command, worker_pool
+from posexp.results import progress
+
+
+def check(workers: int) -> None:
+  """Raises a ValueError for more workers than cores."""
+  cores = len(os.sched_getaffinity(0))
+  if workers > cores:
+    raise ValueError(
+      f'--workers={workers} is pointless on {cores} cores: workers that share '
+      f'a core wait for each other; give at most {cores}'
+    )
+
+
+def joined() -> scheduler.Launch | None:
+  """The launch that this process is a worker of, None if it is none."""
+  if worker_command.LAUNCH not in os.environ:
+    return None
+  retries = int(os.environ[worker_command.RETRIES])
+  return scheduler.Launch(os.environ[worker_command.LAUNCH], retries)
+
+
+class Voice(progress.Progress):
+  """A worker's progress: notes for the launcher, the rest through its claim."""
+
+  def note(self, text: str) -> None:
+    with contextlib.suppress(OSError):  # Its launcher may be gone.
+      print(text, file=sys.stderr, flush=True)
+
+  def show(self) -> None:
+    pass
+
+
+def hire(
+  launch: scheduler.Launch, tell: progress.Progress, workers: int
+) -> list[worker_pool.Worker]:
+  """So many worker processes, not yet started."""
+  asked = worker_command.command(launch.name, launch.retries)
+  return [_Worker(str(number), tell, asked) for number in range(workers)]
+
+
+class _Worker(worker_pool.Worker):
+  """One worker process, and what it says."""
+
+  def __init__(
+    self, name: str, tell: progress.Progress, asked: worker_command.Command
+  ):
+    super().__init__(name, tell)
+    self._asked = asked
+
+  def start(self) -> None:
+    self.process = worker_command.start(self._asked)
+    self._reader = threading.Thread(target=self._listen, daemon=True)
+    self._reader.start()
+
+  def _listen(self) -> None:
+    assert self.process.stderr is not None
+    for line in self.process.stderr:
+      self._tell.note(line.rstrip())
+
+  def code(self) -> int | None:
+    return self.process.poll()
+
+  def ask(self) -> None:
+    if self.process.poll() is None:
+      self.process.terminate()
+
+  def wait(self) -> None:
+    self.process.wait()
+    self._reader.join(timeout=5)
+
+  def kill(self) -> None:
+    self.process.kill()

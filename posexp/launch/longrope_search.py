@@ -1,0 +1,253 @@
+"""Search: the factors of LongRoPE for a run that has been trained."""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from posexp import component, schemes
+from posexp.launch import job, rotation_factors
+from posexp.results import progress
+from posexp.runs import config
+
+# As in the paper: the individuals at the start, the best that become parents,
+# and the children of a generation, one half mutated and one half crossed.
+POPULATION, PARENTS, CHILDREN = 64, 32, 32
+# What 40 generations of the paper's cost.
+EVALUATIONS = POPULATION + 40 * CHILDREN
+# The probability that a factor of a mutated individual changes.
+MUTATION = 0.3
+# The largest factor, in units of the extension s.
+REACH = 1.25
+# Decimals of a factor: the paper's grid of 0.01.
+DECIMALS = 2
+# The standard deviation of a nudge, in nats of a factor.
+NUDGE = 0.1
+# How often a child that has been seen is made anew.
+TRIES = 20
+
+History = tuple[tuple[int, float], ...]
+Tell = Callable[[int, float], None]
+
+
+class Found(NamedTuple):
+  """What a search found.
+
+  Attributes:
+    law: the law, with factors of 1 up to the trained length.
+    scheme: the run's scheme under that law, for `run.retrofit(found.scheme)`.
+    loss: its loss on the search's examples, in nats a target.
+    history: pairs of evaluations made and the best loss so far, one for the
+      start and one a generation.
+    starts: the losses of 'unscaled', 'PI', 'NTK' and 'YaRN'. They are the
+      factors of those laws, all under the temperature of `law`: 'unscaled' is
+      the trained model only with attention_factor=1.
+  """
+
+  law: schemes.LongRoPE
+  scheme: schemes.Scheme
+  loss: float
+  history: History
+  starts: dict[str, float]
+
+
+def longrope(
+  run: config.Run,
+  params: Any,
+  length: int,
+  *,
+  evaluations: int = EVALUATIONS,
+  examples: int = 64,
+  seed: int = 0,
+  attention_factor: float | None = None,
+  tell: Tell | None = None,
+) -> Found:
+  """LongRoPE's factors for a trained run, by evolution.
+
+  Minimises the mean cross-entropy of the targets over lambda_k, k = 1..d/2,
+  with 1 <= lambda_1 <= lambda_2 <= ... <= 1.25 s, where s is the length over
+  the trained length and theta_k / lambda_k are the angles. It starts from the
+  factors of PI, NTK, YaRN and of no scaling, and never ends worse than the
+  best of them. The mean is over the seeds of the run and over examples drawn
+  for the search alone: none is an example of `posexp.evaluation.evaluate`. The
+  same arguments give the same factors. All candidates share one compiled
+  program.
+
+  Source: Ding et al. 2024, arXiv 2402.13753, section 3; the sizes are theirs.
+  Departures: no first tokens are left unscaled; a mutated factor is redrawn
+  from the whole range, or nudged, and the factors are then sorted, where the
+  authors redraw it between its neighbours; and the unscaled factors start too.
+
+  Args:
+    run: a run whose scheme is an unscaled RoPE, alone or in a sum.
+    params: its trained parameters, with the seeds as first axis.
+    length: tokens in a sequence, more than the run was trained with.
+    evaluations: how many candidates are evaluated, at least 64, the first
+      population; the default is that and the paper's 40 generations of 32.
+    examples: sequences that a candidate is evaluated on.
+    seed: of the evolution; the examples are the same for every seed.
+    attention_factor: of the law; None is LongRoPE's own, and 1 leaves the
+      model at the trained length exactly as it was trained.
+    tell: called with the evaluations made and the best loss so far.
+
+  Raises:
+    ValueError: if the run, the length or the budget does not serve, or no
+      candidate has a finite loss.
+  """
+  component.at_least(
+    'evaluations of a search',
+    evaluations,
+    POPULATION,
+    'that is its first population',
+  )
+  loss = rotation_factors.Objective(
+    run, params, length, examples=examples, attention_factor=attention_factor
+  )
+  factors_K, history, starts = evolve(
+    loss,
+    loss.starts(),
+    most=REACH * loss.factor,
+    evaluations=evaluations,
+    seed=seed,
+    tell=tell,
+  )
+  law = loss.law(factors_K)
+  scheme = rotation_factors.with_rope(
+    run.scheme, lambda rope: dataclasses.replace(rope, frequencies=law)
+  )
+  return Found(law, scheme, history[-1][1], history, starts)
+
+
+def longrope_of(
+  workdir: str | os.PathLike,
+  run: config.Run,
+  length: int,
+  *,
+  evaluations: int = EVALUATIONS,
+  **options: Any,
+) -> Found:
+  """`longrope` for a finished run of a work directory.
+
+  ```
+  from posexp.launch import longrope_search
+  from posexp.launch import grid
+
+  run = grid.load('experiments/quickstart.py').runs[0]
+  found = search.longrope_of('runs/quickstart', run, 256)
+  print(found.law, found.starts, found.loss)
+  retrofit = run.retrofit(found.scheme)  # Yield it from grid() to judge it.
+  ```
+
+  Args:
+    workdir: as given to `posexp run`.
+    run: the run, configured as it was when it was trained.
+    length: as in `longrope`.
+    evaluations: as in `longrope`.
+    **options: of `longrope`: examples, seed, attention_factor.
+
+  Raises:
+    ValueError: as `longrope`, or if the run has not finished there.
+  """
+  rotation_factors.check(run, length)
+  workdir = pathlib.Path(workdir)
+  if not workdir.is_dir():
+    raise ValueError(
+      f'no work directory {workdir}: give the one that `posexp run` wrote to'
+    )
+  done = 0
+  with progress.Progress(evaluations, workdir / 'log.txt') as bar:
+
+    def tell(evaluated: int, best: float) -> None:
+      nonlocal done
+      work, done = evaluated - done, evaluated
+      bar.advance(work, f'LongRoPE for {run.name} at {length}: {best:.4f}')
+
+    params = job.weights(run, workdir, bar)
+    return longrope(
+      run, params, length, evaluations=evaluations, tell=tell, **options
+    )
+
+
+def evolve(
+  loss: Callable[[np.ndarray], float],
+  starts: Mapping[str, np.ndarray],
+  *,
+  most: float,
+  evaluations: int,
+  seed: int,
+  tell: Tell | None = None,
+) -> tuple[np.ndarray, History, dict[str, float]]:
+  """The ascending factors from 1 to `most` of least loss, by evolution.
+
+  Args:
+    loss: of an array of factors; what is not finite counts as worst.
+    starts: two or more arrays of factors, evaluated first.
+    most: the largest factor of a child.
+    evaluations: how often the loss is asked for.
+    seed: of all that is random.
+    tell: see `longrope`.
+
+  Returns:
+    The best factors, the history, and the losses of `starts`.
+  """
+  rng = np.random.default_rng(seed)
+  seen: set[bytes] = set()
+  asked: list[tuple[float, np.ndarray]] = []
+  history: list[tuple[int, float]] = []
+
+  def ask(factors_K: np.ndarray) -> float:
+    value = loss(factors_K)
+    value = value if math.isfinite(value) else math.inf
+    seen.add(factors_K.tobytes())
+    asked.append((value, factors_K))
+    return value
+
+  def best(number: int) -> list[np.ndarray]:
+    return [f for _, f in sorted(asked, key=lambda pair: pair[0])[:number]]
+
+  def breed(parents: list[np.ndarray], children: int, crossed: int) -> None:
+    for n in range(min(children, evaluations - len(asked))):
+      for _ in range(TRIES):
+        child_K = _child(rng, parents, most, crossed=n % 2 < crossed)
+        if child_K.tobytes() not in seen:
+          break
+      ask(child_K)
+    history.append((len(asked), best_loss := min(v for v, _ in asked)))
+    if tell is not None:
+      tell(len(asked), best_loss)
+
+  losses = {name: ask(factors_K) for name, factors_K in starts.items()}
+  breed(best(len(losses)), POPULATION - len(losses), crossed=0)
+  if not math.isfinite(history[0][1]):
+    raise ValueError(
+      f'none of the first {len(asked)} candidates has a finite loss: the '
+      'weights have diverged, so search with the seeds that have not'
+    )
+  while len(asked) < evaluations:
+    breed(best(PARENTS), CHILDREN, crossed=1)
+  return best(1)[0], tuple(history), losses
+
+
+def _child(
+  rng: np.random.Generator,
+  parents: list[np.ndarray],
+  most: float,
+  *,
+  crossed: bool,
+) -> np.ndarray:
+  """Two parents crossed, or one mutated, on the grid and in order."""
+  one, two = rng.choice(len(parents), 2, replace=False)
+  one_K, two_K = parents[one], parents[two]
+  pairs = one_K.size
+  if crossed:
+    child_K = np.where(rng.random(pairs) < 0.5, one_K, two_K)
+  else:
+    redrawn_K = np.exp(rng.uniform(0.0, math.log(most), pairs))
+    nudged_K = one_K * np.exp(rng.normal(0.0, NUDGE, pairs))
+    new_K = np.where(rng.random(pairs) < 0.5, redrawn_K, nudged_K)
+    child_K = np.where(rng.random(pairs) < MUTATION, new_K, one_K)
+  return np.sort(np.clip(np.round(child_K, DECIMALS), 1.0, most))

@@ -1,0 +1,210 @@
+"""Studies: a plan of runs with what each stands for, carried out to a memo."""
+
+import json
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from posexp import schemes
+from posexp.attention import flash
+from posexp.cost import flop_count, measure
+from posexp.launch import grid, study_sizes
+from posexp.launch.study_sizes import Size
+from posexp.results import cost_records, progress
+from posexp.runs import config
+from posexp.studies import plan
+
+# How often each program is timed, if the minutes allow: the interval of a ratio
+# must fit below `criteria.SLOWER`.
+ROUNDS = 101
+# FLOP/s of an accelerator, for the cost that `--dry_run` prints.
+RATE = 1e14
+
+
+class Part(NamedTuple):
+  """A run and what it stands for in a study, see `plan.Cell`."""
+
+  run: config.Run
+  regime: str
+  option: str
+  schedule: str
+  variant: str = ''
+
+
+def retrofits(
+  root: config.Run,
+  size: Size,
+  regime: str,
+  option: str,
+  scheme: schemes.Scheme,
+  variant: str = '',
+  inert: schemes.Scheme | None = None,
+) -> Iterator[Part]:
+  """A retrofit zero-shot and adapted; of the root's scheme the root itself.
+
+  `inert` is the scheme without what is learned and starts at 0: zero-shot it
+  gives the same answers, so that its run stands for both.
+  """
+  labels = {'regime': regime, 'option': option, 'variant': variant}
+  at_first = scheme if inert is None else inert
+  if scheme == root.scheme:
+    yield Part(root, regime, plan.ROOT, 'trained')
+  else:
+    same = at_first == root.scheme
+    run = root if same else root.retrofit(at_first)
+    yield Part(run, schedule='zero-shot', **labels)
+  adapted = root.retrofit(scheme, train=size.adapt)
+  yield Part(adapted, schedule='adapted', **labels)
+
+
+class Planned(NamedTuple):
+  """A study, the runs that answer it, and what is timed beside them."""
+
+  study: plan.Study
+  runs: tuple[config.Run, ...]
+  question: measure.Question
+
+
+def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
+  """The plan of a study from its runs, roots first.
+
+  Args:
+    parts: every run and what it stands for.
+    of: how large it is.
+    fields: of `plan.Study`, but those that follow from the others.
+  """
+  parts = tuple(parts)
+  adapt = of.adapt
+  cells = [plan.Cell(digest=part.run.digest, **_labels(part)) for part in parts]
+  found = {cell.label: part for cell, part in zip(cells, parts)}
+  study = plan.Study(
+    cells=tuple(cells),
+    lookups={label: _looked_up(part, of) for label, part in found.items()},
+    trained_length=of.trained,
+    target=of.target,
+    tasks=study_sizes.TASKS,
+    adaptation=(
+      f'{adapt.steps} steps of {adapt.batch} sequences of '
+      f'{" or ".join(f"{n:,}" for n in adapt.rungs)} tokens, '
+      f'{adapt.tokens:,} tokens a seed, all weights, learning rate '
+      f'{adapt.learning_rate:g}'
+    ),
+    transfers=of.transfers,
+    **fields,
+  )
+  # The base changes no program, so one regime is timed for all; a bias that is
+  # not there before an adaptation is timed as it is after it.
+  timed = dict.fromkeys(
+    part.run.scheme
+    for part in parts
+    if (part.regime, part.schedule) == (parts[0].regime, 'adapted')
+  )
+  question = measure.Question(
+    compared=tuple(timed),
+    baseline=parts[0].run.scheme,
+    lengths=(of.timed,),
+    quantities=('prefill', 'decode'),
+    layers=of.model.layers,
+    heads=of.model.heads,
+    head_width=of.model.head_width,
+    rounds=ROUNDS,
+    minutes=of.minutes,
+  )
+  return Planned(study, tuple(part.run for part in parts), question)
+
+
+def _labels(part: Part) -> dict[str, str]:
+  labels = part._asdict()
+  labels.pop('run')
+  return labels
+
+
+def _looked_up(part: Part, size: Size) -> tuple[int, int]:
+  """`lookups` at the trained length and at the target."""
+  run, lengths = part.run, (size.trained, size.target)
+  at = lambda n: lookups(run.evaluated_scheme(n), run.model, n)
+  short, long = map(at, lengths)
+  return short, long
+
+
+def lookups(scheme: schemes.Scheme, shape: config.Model, length: int) -> int:
+  """How many learned numbers the bias of a decoded token looks up, per head.
+
+  Those that the program gathers from what the scheme learns, for one query and
+  `length` keys.
+
+  >>> shape = config.Model()
+  >>> [lookups(schemes.T5(), shape, n) for n in (32, 256)]
+  [32, 256]
+  >>> lookups(schemes.RoPE() + schemes.ALiBi(), shape, 256)
+  0
+  """
+  params = jax.eval_shape(
+    lambda: scheme.init_layer(jax.random.key(0), shape.dims)
+  )
+  if not jax.tree.leaves(params):
+    return 0
+  index_1xL = jnp.arange(length, dtype=jnp.int32)[None]
+  at = jax.tree.map(flash.heads_first, scheme.remap(index_1xL, None))
+  q_at = jax.tree.map(lambda x: x[:, :, -1:], at)
+  k_at = jax.tree.map(lambda x: x.swapaxes(2, 3), at)
+  head = schemes.Head(jnp.zeros((1, 1, 1, 1), jnp.int32), shape.heads)
+  jaxpr = jax.make_jaxpr(lambda p: scheme.bias(p, head, q_at, k_at))(params)
+  return _gathered(jaxpr.jaxpr, set(jaxpr.jaxpr.invars))
+
+
+def _gathered(jaxpr: Any, learned: set[Any]) -> int:
+  """How many numbers a program gathers from some of its inputs."""
+  total, learned = 0, set(learned)
+  for eqn in jaxpr.eqns:
+    # A literal has no hash.
+    mine = [v for v in eqn.invars if not hasattr(v, 'val') and v in learned]
+    if not mine:
+      continue
+    inner = list(flash.programs(eqn))
+    for program in inner:
+      given = zip(program.invars, eqn.invars)
+      own = {p for p, v in given if not hasattr(v, 'val') and v in learned}
+      total += _gathered(program, own)
+    if not inner and eqn.primitive.name == 'gather' and eqn.invars[0] in mine:
+      total += sum(v.aval.size for v in eqn.outvars)
+    learned.update(eqn.outvars)
+  return total
+
+
+def begin(planned: Planned, workdir: pathlib.Path) -> None:
+  """Writes down what the work directory is for.
+
+  Raises:
+    ValueError: one sentence, if it holds another study, or another size.
+  """
+  plan.write(workdir, planned.study)
+
+
+def outlook(planned: Planned) -> str:
+  """What a study takes beside its runs, and on an accelerator."""
+  flops = sum(flop_count.run_flops(run) for run in grid.plan(planned.runs))
+  question = planned.question
+  return (
+    f'Then the latency of {len(question.compared)} schemes at '
+    f'{question.lengths[-1]:,} tokens, about {question.minutes:g} min, and the '
+    f'memo. On an accelerator that sustains {RATE / 1e12:g} TFLOP/s, which is '
+    f'assumed and was not measured, the runs take about '
+    f'{progress.duration(flops / RATE)}.'
+  )
+
+
+def measure_latency(planned: Planned, workdir: pathlib.Path) -> None:
+  """Times what the study asks for, unless that was done already."""
+  # As it is read again.
+  asked = json.loads(json.dumps(planned.question.to_dict()))
+  for body in cost_records.read_all(workdir):
+    if body['question'] == asked and not body['interrupted']:
+      return
+  body = measure.answer(planned.question, workdir / 'log.txt')
+  cost_records.write(workdir, body)
+  if body['interrupted']:
+    raise KeyboardInterrupt

@@ -1,0 +1,1 @@
+"""The Flax transformer, its memory, its devices, generation."""

@@ -1,0 +1,179 @@
+"""What an evaluation needs in memory, and how many sequences fit at once."""
+
+import contextlib
+import functools
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from posexp import schemes
+from posexp.attention import dispatch, flash
+from posexp.models import mesh as mesh_lib
+from posexp.models import transformer
+
+# What the sequences that a device works on at once may need, in bytes. It is
+# the same on every machine, so that the same numbers come out.
+BUDGET = 2**28
+
+# Up to so many tokens a sequence is short: many are done at once, and all of
+# their places are predicted.
+SHORT = 128
+# Tokens of long sequences that a CPU device does at once, unless one has more:
+# what stays in its cache is half as quick again.
+CACHED = 512
+
+GIB = 2**30
+
+# Where a container says how much memory it may use: cgroups, both versions.
+CONTAINER = (
+  '/sys/fs/cgroup/memory.max',
+  '/sys/fs/cgroup/memory/memory.limit_in_bytes',
+)
+
+
+def sequence(net: transformer.Transformer, length: int, asked: int) -> int:
+  """The bytes that the forward pass of one sequence needs, roughly.
+
+    4 (L (5 D + c F / 2) + A + 2 T V),
+
+  for L tokens, the residual stream, queries, keys and values of width D, an
+  MLP of c matrices and width F, and logits of V tokens at T places and their
+  softmax. Attention is A = (2 H + m) Q K, the logits, the weights and m >= H
+  numbers that a scheme makes of each pair, for the queries Q of the widest
+  layer and K = L keys; in blocks, Q = K = S, the tokens of one. The compiler
+  needs 0.5 to 1.2 times as much.
+
+  Args:
+    net: the model.
+    length: L, tokens that the model sees at once.
+    asked: T, places that are predicted.
+  """
+  shape = net.shape
+  queries = asked if shape.layers == 1 else length
+  size = dispatch.block_size(
+    net.scheme, shape.block, queries, length, shape.implementation
+  )
+  pairs = queries * length if size is None else size**2
+  hidden = shape.feedforward or 4 * shape.width
+  matrices = 3 if shape.activation == 'swiglu' else 2
+  token = 5 * shape.width + matrices * hidden // 2
+  logits = 2 * asked * net.vocabulary
+  pair = 2 * shape.heads + max(shape.heads, _hidden(net.scheme, shape.dims))
+  return 4 * (length * token + pair * pairs + logits)
+
+
+@functools.lru_cache(maxsize=256)
+def _hidden(scheme: schemes.Scheme, dims: schemes.Dims) -> int:
+  """The most numbers that a bias holds at once for a pair of tokens.
+
+  Those of a network are more than the logits that it gives.
+  """
+  size = 16
+
+  def token(params):
+    index_1xL = jnp.arange(size)[None]
+    at = scheme.remap(index_1xL, jax.random.key(0))
+    x_BxLxD = jnp.zeros((1, size, dims.width))
+    at = scheme.locate(params, x_BxLxD, at, None)
+    q_BxHxLxE = jnp.zeros((1, dims.heads, size, dims.head_width))
+    return flash.tokens(q_BxHxLxE, at, index_1xL)
+
+  params = jax.eval_shape(lambda: scheme.init_layer(jax.random.key(0), dims))
+  some = jax.eval_shape(token, params)
+  made = jax.make_jaxpr(functools.partial(flash.bias, scheme))
+  return flash.widest(made(params, some, some).jaxpr) // size**2
+
+
+def at_once(
+  net: transformer.Transformer,
+  length: int,
+  asked: int,
+  on: jax.sharding.Mesh,
+  seeds: int,
+) -> int:
+  """How many sequences of a seed a device does at once: as many as fit.
+
+  Into BUDGET, with those of the other seeds beside it. At least one, and on a
+  CPU no more than CACHED tokens of long ones.
+  """
+  fitting = BUDGET // (sequence(net, length, asked) * _beside(on, seeds))
+  if length > SHORT and mesh_lib.on_cpu(on.devices.flat[0]):
+    fitting = min(fitting, CACHED // length)
+  return max(1, fitting)
+
+
+def _beside(on: jax.sharding.Mesh, seeds: int) -> int:
+  """How many seeds a device does at once: one by one, or all."""
+  if mesh_lib.looped(on.devices.flat[0]):
+    return 1
+  return mesh_lib.rounds(on, seeds) // on.shape[mesh_lib.SEED]
+
+
+def check(
+  net: transformer.Transformer,
+  length: int,
+  asked: int,
+  on: jax.sharding.Mesh,
+  seeds: int,
+  workers: int = 1,
+) -> None:
+  """Raises if the memory of the machine cannot hold a sequence a device.
+
+  Args:
+    net: the model.
+    length: tokens that the model sees at once.
+    asked: places that are predicted.
+    on: the mesh.
+    seeds: how many are evaluated, on so many devices or fewer.
+    workers: processes that do so at once, each on as many.
+  """
+  busy = min(seeds, on.shape[mesh_lib.SEED]) * on.shape[mesh_lib.DATA]
+  if mesh_lib.on_cpu(on.devices.flat[0]):  # Of this machine alone.
+    busy = min(busy, len(on.local_devices))
+  have = available(on)
+  need = sequence(net, length, asked) * _beside(on, seeds)
+  if have is None or workers * busy * need <= have:
+    return
+  remedy = 'evaluate at a shorter length, or in windows'
+  if net.scheme.blockwise and net.shape.block is None:
+    remedy = f"use Model(block='auto'), or {remedy}"
+  each = f' on each of {busy} devices' if busy > 1 else ''
+  if workers > 1:
+    each += f' of each of {workers} workers'
+    remedy += ', or with fewer --workers'
+  raise ValueError(
+    f'evaluating {length} tokens under {net.scheme} needs about '
+    f'{need / GIB:.1f} GiB{each}, and this machine has {have / GIB:.1f} GiB: '
+    f'{remedy}'
+  )
+
+
+def mesh(
+  net: transformer.Transformer, length: int, asked: int, on: jax.sharding.Mesh
+) -> jax.sharding.Mesh:
+  """The mesh for long sequences: as many devices as there is memory for."""
+  have, most = available(on), on.devices.size
+  if have is not None:
+    most = max(1, min(most, have // sequence(net, length, asked)))
+  return mesh_lib.by_example(on, most)
+
+
+def of_machine() -> int:
+  """The bytes of this machine, or of the container that this process is in."""
+  have = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  for path in CONTAINER:
+    # 'max' where there is no limit.
+    with contextlib.suppress(OSError, ValueError):
+      have = min(have, int(pathlib.Path(path).read_text()))
+  return have
+
+
+def available(on: jax.sharding.Mesh) -> int | None:
+  """The bytes that the devices of a mesh have, None if they do not say."""
+  first = on.local_devices[0]
+  if mesh_lib.on_cpu(first):
+    return of_machine()
+  limit = (first.memory_stats() or {}).get('bytes_limit')
+  return limit and limit * on.devices.size

@@ -1,0 +1,324 @@
+"""The transformer. The only file that imports flax."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from posexp import schemes
+from posexp.attention import dense, flash
+from posexp.runs import config
+
+Array = jax.Array
+
+# The names under which a scheme's parameters are kept: those of a layer (or
+# shared by all), and those of the input.
+POSITION, POSITION_INPUT = 'position', 'position_input'
+
+# The name under which a block shows what attention works on, if asked.
+SEEN = 'attention'
+
+_ACTIVATIONS = {
+  'relu': nn.relu,
+  'gelu': nn.gelu,
+  'relu2': lambda x: jnp.square(nn.relu(x)),
+}
+
+
+class Transformer(nn.Module):
+  """A decoder-only transformer under a positional scheme.
+
+  Attributes:
+    shape: layers, widths and options.
+    scheme: what position does.
+    vocabulary: number of token ids of the task; BOS, if any, is one more.
+  """
+
+  shape: config.Model
+  scheme: schemes.Scheme
+  vocabulary: int
+
+  @nn.compact
+  def __call__(
+    self,
+    tokens_BxL: Array,
+    cache: tuple[dense.Cache, ...] | None = None,
+    start: Array | int = 0,
+    key: Array | None = None,
+    rows: Array | tuple[int, ...] | None = None,
+  ) -> tuple[Array, tuple[dense.Cache, ...] | None]:
+    """Logits for the token after each token, B x L x V, float32.
+
+    Args:
+      tokens_BxL: token ids.
+      cache: one `attention.Cache` a layer, to decode from; None attends within
+        the tokens alone.
+      start: the index of the first token.
+      key: for schemes that draw their positions.
+      rows: the places whose logits are wanted, all by default; the last block
+        is computed for them alone.
+
+    Returns:
+      The logits and the extended cache (None without one).
+    """
+    shape, scheme = self.shape, self.scheme
+    length = tokens_BxL.shape[1]
+    scheme.check(shape.dims, length if cache is None else slots(cache))
+    if cache is not None and not scheme.decodes:
+      raise ValueError(
+        f'{scheme} cannot decode, since a weight depends on more than the '
+        'query and the keys before it: give whole sequences and no cache'
+      )
+    table, unembed = self._tables()
+    dtype = jnp.dtype(shape.compute)
+    x_BxLxD = table.astype(dtype)[tokens_BxL]
+    index_1xL = start + jnp.arange(length, dtype=jnp.int32)[None]
+    at = scheme.remap(index_1xL, key)
+    x_BxLxD = scheme.embed(
+      self._positional(POSITION_INPUT, scheme.init_input), x_BxLxD, at
+    )
+    shared = (
+      self._positional(POSITION, scheme.init_layer)
+      if shape.share_position
+      else None
+    )
+    caches = []
+    for n in range(shape.layers):
+      own = None if cache is None else cache[n]
+      asked = rows if n == shape.layers - 1 else None
+      block = Block(shape, scheme, name=f'block_{n}')
+      x_BxLxD, own = block(x_BxLxD, at, index_1xL, shared, own, asked)
+      caches.append(own)
+    h_BxLxD = RMSNorm(name='norm')(x_BxLxD)
+    logits_BxLxV = jnp.einsum(
+      'td,dv->tv',
+      _flat(h_BxLxD),
+      unembed.astype(dtype),
+      preferred_element_type=jnp.float32,
+    ).reshape(*h_BxLxD.shape[:2], -1)
+    return logits_BxLxV, None if cache is None else tuple(caches)
+
+  def _tables(self) -> tuple[Array, Array]:
+    """The embedding and the output projection.
+
+    Made before anything positional: Flax draws a module's parameters in
+    order, and the content's must not depend on what a scheme learns.
+    """
+    width, entries = self.shape.width, self.vocabulary + self.shape.bos
+    embed = nn.initializers.normal(1.0)
+    table = self.param('embedding', embed, (entries, width))
+    if self.shape.tied:
+      return table, table[: self.vocabulary].T / math.sqrt(width)
+    size = (width, self.vocabulary)
+    return table, self.param('unembedding', _normal(1.0), size)
+
+  def _positional(self, name: str, init: Any) -> schemes.Params:
+    return positional(self, name, init, self.shape.dims)
+
+
+class Block(nn.Module):
+  """Attention and an MLP, each behind an RMSNorm and added to the stream.
+
+  With `rows`, only those tokens go on, though they attend to all.
+  """
+
+  shape: config.Model
+  scheme: schemes.Scheme
+
+  @nn.compact
+  def __call__(self, x_BxLxD, at, index_1xL, params, cache, rows=None):
+    shape, scheme = self.shape, self.scheme
+    if params is None:
+      params = positional(self, POSITION, scheme.init_layer, shape.dims)
+    batch, length = x_BxLxD.shape[:2]
+    h_BxLxD = RMSNorm(name='norm_attention')(x_BxLxD)
+    before = None
+    if cache is not None:
+      before = dense.before(cache, index_1xL[0, 0])
+    at = scheme.locate(params, h_BxLxD, at, before)
+    # Matrix products see one long axis of tokens T, which XLA does faster.
+    kv_TxD = _Linear(2 * shape.width, name='key_value')(_flat(h_BxLxD))
+    k, v = (
+      x_TxD.reshape(batch, length, shape.heads, -1)
+      for x_TxD in jnp.split(kv_TxD, 2, axis=-1)
+    )
+    q_at, q_index_1xQ = at, index_1xL
+    if rows is not None:
+      keep = lambda x: x[:, jnp.asarray(rows)]
+      x_BxLxD, h_BxLxD = keep(x_BxLxD), keep(h_BxLxD)
+      q_at, q_index_1xQ = jax.tree.map(keep, at), keep(index_1xL)
+    q_TxD = _Linear(shape.width, name='query')(_flat(h_BxLxD))
+    q = q_TxD.reshape(batch, -1, shape.heads, shape.head_width)
+    content, q = q, scheme.rotate(params, q, q_at, 'q')
+    keys, k = flash.heads_first(k), scheme.rotate(params, k, at, 'k')
+    k_at, k_index_1xK = at, index_1xL
+    if cache is not None:
+      cache = dense.extend(cache, k, v, at, index_1xL)
+      k, v, k_at, k_index_1xK = cache
+    else:
+      k, v = flash.heads_first(k), flash.heads_first(v)
+    if not self.is_initializing():
+      # Kept for those who look at attention, and for nobody else.
+      seen = params, q, k, q_at, k_at, content, keys
+      self.sow('intermediates', SEEN, seen)
+    mixed_BxQxHxE = dense.core(
+      scheme,
+      params,
+      q,
+      k,
+      v,
+      q_at,
+      k_at,
+      q_index_1xQ,
+      k_index_1xK,
+      1 / math.sqrt(shape.head_width),
+      shape.block,
+      content_BxQxHxE=content,
+      keys_BxHxKxE=keys if cache is None else None,
+      window=shape.window,
+      whole=rows is None,
+      implementation=shape.implementation,
+    )
+    return self._transform(x_BxLxD, mixed_BxQxHxE), cache
+
+  def _transform(self, x_BxQxD, mixed_BxQxHxE):
+    """The residual stream after attention's output and the MLP."""
+    shape = self.shape
+    # Residual branches start small, so that depth does not scale the stream.
+    gain = 1 / (2 * shape.layers)
+    out = _Linear(shape.width, gain, name='out')
+    mixed_TxD = out(mixed_BxQxHxE.reshape(-1, shape.width))
+    x_BxQxD = x_BxQxD + mixed_TxD.reshape(x_BxQxD.shape)
+    h_BxQxD = RMSNorm(name='norm_mlp')(x_BxQxD)
+    hidden_TxF = self._hidden(_flat(h_BxQxD))
+    down_TxD = _Linear(shape.width, gain, turned=True, name='down')(hidden_TxF)
+    return x_BxQxD + down_TxD.reshape(x_BxQxD.shape)
+
+  def _hidden(self, h_TxD):
+    hidden = self.shape.feedforward or 4 * self.shape.width
+    up_TxF = _Linear(hidden, name='up')(h_TxD)
+    if self.shape.activation == 'swiglu':
+      return nn.silu(_Linear(hidden, name='gate')(h_TxD)) * up_TxF
+    return _ACTIVATIONS[self.shape.activation](up_TxF)
+
+
+class RMSNorm(nn.Module):
+  """x / sqrt(mean(x^2) + 1e-6) * g, in float32, over the last axis."""
+
+  @nn.compact
+  def __call__(self, x):
+    gain_D = self.param('scale', nn.initializers.ones, (x.shape[-1],))
+    wide = x.astype(jnp.float32)
+    mean = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+    gain = gain_D.reshape((1,) * (x.ndim - 1) + (-1,))
+    return (wide * jax.lax.rsqrt(mean + 1e-6) * gain).astype(x.dtype)
+
+
+class _Linear(nn.Module):
+  """A matrix product without bias, in the dtype of its input.
+
+  The kernel is in x out; out x in with `turned`, for a product that narrows:
+  on a CPU the gradient of a tall kernel is slower than that of a wide one.
+  """
+
+  width: int
+  gain: float = 1.0
+  turned: bool = False
+
+  @nn.compact
+  def __call__(self, x_TxD):
+    depth = x_TxD.shape[-1]
+    if self.turned:
+      init = nn.initializers.variance_scaling(
+        self.gain, 'fan_in', 'normal', in_axis=1, out_axis=0
+      )
+      kernel_ExD = self.param('kernel', init, (self.width, depth))
+      return jnp.einsum('td,ed->te', x_TxD, kernel_ExD.astype(x_TxD.dtype))
+    kernel_DxE = self.param('kernel', _normal(self.gain), (depth, self.width))
+    return x_TxD @ kernel_DxE.astype(x_TxD.dtype)
+
+
+def positional(
+  module: nn.Module, name: str, init: Any, dims: schemes.Dims
+) -> schemes.Params:
+  """A scheme's parameters, kept only where it learns some."""
+  # Shapes alone decide, so that a scheme without parameters leaves no trace
+  # and all schemes share the initialisation of everything else.
+  if not jax.tree.leaves(jax.eval_shape(lambda: init(jax.random.key(0), dims))):
+    return {}
+  return module.param(name, init, dims)
+
+
+def is_positional(path: tuple[Any, ...]) -> bool:
+  """Whether a leaf of the parameters is of position, by its path."""
+  return any(key.key in (POSITION, POSITION_INPUT) for key in path)
+
+
+def _flat(x_BxLxD: Array) -> Array:
+  return x_BxLxD.reshape(-1, x_BxLxD.shape[-1])
+
+
+def _normal(gain: float) -> Any:
+  return nn.initializers.variance_scaling(gain, 'fan_in', 'normal')
+
+
+def slots(cache: tuple[dense.Cache, ...]) -> int:
+  """How many tokens a cache can hold."""
+  return cache[0].index_1xM.shape[1]
+
+
+def inputs(net: Transformer, tokens_BxL: Array) -> Array:
+  """What the model reads to predict the tokens: BOS, if any, and no last."""
+  if not net.shape.bos:
+    return tokens_BxL[:, :-1]
+  bos_Bx1 = jnp.full((tokens_BxL.shape[0], 1), net.vocabulary, jnp.int32)
+  return jnp.concatenate([bos_Bx1, tokens_BxL[:, :-1]], axis=1)
+
+
+def predict(
+  net: Transformer,
+  params: Any,
+  tokens_BxL: Array,
+  asked: Array | tuple[int, ...] | None = None,
+  key: Array | None = None,
+) -> Array:
+  """Logits of tokens, each from the tokens before it.
+
+  Args:
+    net: the model.
+    params: of one seed.
+    tokens_BxL: whole sequences.
+    asked: which tokens to predict, from 1 on; all but the first by default.
+    key: for schemes that draw their positions; all sequences share the draw.
+
+  Returns:
+    B x len(asked) x V, float32.
+  """
+  bos = int(net.shape.bos)
+  rows = None if asked is None else jnp.asarray(asked) - 1 + bos
+  tokens_BxL = inputs(net, tokens_BxL)
+  logits, _ = net.apply({'params': params}, tokens_BxL, key=key, rows=rows)
+  return logits if asked is not None else logits[:, bos:]
+
+
+def empty_cache(
+  net: Transformer, batch: int, length: int
+) -> tuple[dense.Cache, ...]:
+  """A cache for `length` tokens, one `attention.Cache` a layer."""
+  dims, dtype = net.shape.dims, jnp.dtype(net.shape.compute)
+  one = dense.empty_cache(net.scheme, dims, batch, length, dtype)
+  return (one,) * net.shape.layers
+
+
+def of(run: config.Run, length: int | None = None) -> Transformer:
+  """The model of a run as it is trained at a length, by default its longest."""
+  scheme = run.trained_scheme_at(length or run.train.length)
+  return Transformer(run.model, scheme, run.task.vocabulary)
+
+
+def shapes(net: Transformer) -> Any:
+  """The shapes of one seed's parameters, without computing any."""
+  tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+  return jax.eval_shape(net.init, jax.random.key(0), tokens)['params']

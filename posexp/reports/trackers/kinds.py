@@ -1,0 +1,32 @@
+"""The trackers that there are, by the names that a user gives."""
+
+import pathlib
+from collections.abc import Iterable
+
+from posexp import component
+from posexp.reports.trackers import base, tensorboard, wandb
+
+KINDS = {'tensorboard': tensorboard, 'wandb': wandb}
+
+
+def check(names: Iterable[str]) -> None:
+  """Raises a ValueError, one sentence, for trackers that cannot be used.
+
+  >>> check(['tensorbord'])
+  Traceback (most recent call last):
+  ...
+  ValueError: --track cannot be 'tensorbord' (did you mean tensorboard?)
+  """
+  names = list(names)
+  for name in names:
+    component.one_of('--track', name, tuple(KINDS))
+  for name in names:
+    KINDS[name].require(f'--track={name}')
+
+
+def make(
+  name: str, workdir: pathlib.Path, output: pathlib.Path | None = None
+) -> base.Tracker:
+  """A tracker of a work directory, in its own place unless one is named."""
+  kind = KINDS[name]
+  return kind.Tracker(workdir, output or kind.place(workdir))

@@ -1,0 +1,110 @@
+"""TensorBoard's event files, one a run and seed, without TensorFlow."""
+
+import importlib
+import io
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from posexp import component
+from posexp.reports.trackers import base, series
+from posexp.results import files, records
+
+# TensorBoard looks for `tfevents`. The name is always the same, so that what is
+# written again is there once.
+NAME = 'events.out.tfevents.posexp'
+# Characters of a run's name in a path, where 255 bytes are the limit.
+LONGEST = 160
+# What a directory is not called on every system.
+_ODD = re.compile(r'[^\w.()\[\]+,=-]+', re.ASCII)
+
+
+def require(flag: str) -> None:
+  """Raises a ValueError that names the extra if TensorBoard is missing."""
+  component.extra('tensorboard', flag, 'tensorboard')
+
+
+def place(workdir: pathlib.Path) -> pathlib.Path:
+  """Where event files go unless somewhere is named."""
+  return workdir / 'tensorboard'
+
+
+def folder(name: str, digest: str, seed: int) -> str:
+  """A run's name in TensorBoard, which is its directory.
+
+  >>> folder('Ordering: RoPE() -> RoPE(NTK(4))', '0123456789abcdef', 2)
+  'Ordering RoPE() to RoPE(NTK(4)) 01234567/seed 2'
+  """
+  plain = _ODD.sub(' ', name.replace('->', 'to')).strip()
+  return f'{plain[:LONGEST].strip()} {digest[:8]}/seed {seed}'
+
+
+class Tracker(base.Tracker):
+  """Event files under a directory, each written whole and in one move.
+
+  The time of all that a run has is when its record was written: the same
+  record gives the same bytes.
+  """
+
+  def has(self, digest: str, name: str, seeds: Sequence[int]) -> bool:
+    return all(self._path(name, digest, seed).exists() for seed in seeds)
+
+  def send(self, record: Mapping[str, Any]) -> None:
+    digest = record['digest']
+    run = records.run_directory(self._workdir, digest)
+    when = (run / 'record.json').stat().st_mtime
+    for seed, found in series.curves(record).items():
+      path = self._path(record['name'], digest, seed)
+      path.parent.mkdir(parents=True, exist_ok=True)
+      files.put(path, _events(record, found, when), over=True)
+
+  def _path(self, name: str, digest: str, seed: int) -> pathlib.Path:
+    return self._output / folder(name, digest, seed) / NAME
+
+
+def _events(
+  record: Mapping[str, Any], found: series.Curves, when: float
+) -> bytes:
+  """The content of an event file."""
+  event = importlib.import_module('tensorboard.compat.proto.event_pb2')
+  writer = importlib.import_module('tensorboard.summary.writer.record_writer')
+  packed = io.BytesIO()
+  out = writer.RecordWriter(packed)
+
+  def put(step: int = 0, **content: Any) -> None:
+    made = event.Event(wall_time=when, step=step, **content)
+    out.write(made.SerializeToString())
+
+  put(file_version='brain.Event:2')
+  put(summary=_parameters(record, when))
+  for step, loss in found.loss:
+    put(step, summary=_scalars({'train/loss': loss}))
+  for length, numbers in found.lengths:
+    named = {f'length/{name}': value for name, value in numbers.items()}
+    put(length, summary=_scalars(named))
+  return packed.getvalue()
+
+
+def _scalars(values: Mapping[str, float]) -> Any:
+  summary = importlib.import_module('tensorboard.compat.proto.summary_pb2')
+  made = summary.Summary()
+  for tag, value in values.items():
+    made.value.add(tag=tag, simple_value=value)
+  return made
+
+
+def _parameters(record: Mapping[str, Any], when: float) -> Any:
+  """Settings for the tab HParams, where the seeds of a run are one group."""
+  hparams = importlib.import_module('tensorboard.plugins.hparams.summary_v2')
+  plugin = importlib.import_module(
+    'tensorboard.plugins.hparams.plugin_data_pb2'
+  )
+  flat = series.flat(series.settings(record))
+  known = {name: value for name, value in flat.items() if value is not None}
+  made = hparams.hparams_pb(known, record['digest'], when)
+  # In an order that is the same in every process.
+  kept = made.value[0].metadata.plugin_data
+  read = plugin.HParamsPluginData.FromString(kept.content)
+  kept.content = read.SerializeToString(deterministic=True)
+  return made

@@ -1,0 +1,149 @@
+"""Progress with an estimate: a bar for people, lines in a log file."""
+
+import contextlib
+import datetime
+import pathlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Self
+
+import tqdm.auto
+
+from posexp.launch import locks
+
+# Seconds between two lines of a log.
+EVERY = 15.0
+# Seconds between two words in a claim.
+SAY = 1.0
+
+
+class Progress:
+  """How far a grid is, in units of arithmetic, shown wherever it is read.
+
+  In a terminal and in a notebook a bar with the time that remains; in a log
+  file, and in place of the bar where output is redirected, a line from time to
+  time.
+
+  Attributes:
+    path: the log file, appended to.
+  """
+
+  def __init__(
+    self, total: float, path: pathlib.Path, live: bool | None = None
+  ):
+    self.path = path
+    self.total = max(total, 1.0)
+    self.done = 0.0
+    self._computed = 0.0  # Without what was skipped; what the rate is of.
+    self._start = time.monotonic()
+    self._last = self._said = 0.0
+    self._label = ''
+    self._claims: tuple[locks.Claim, ...] = ()
+    self._effort = self._before = 0.0
+    self._live = live
+    if live is None:  # Wherever somebody can see it.
+      self._live = sys.stderr.isatty() or _in_a_notebook()
+    self._bar = tqdm.auto.tqdm(
+      total=100.0,
+      disable=not self._live,
+      bar_format='{percentage:3.0f} % |{bar:24}| {desc}',
+      dynamic_ncols=True,
+    )
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self._bar.close()
+
+  def note(self, text: str) -> None:
+    """One line for people and for the log."""
+    if self._live:
+      self._bar.write(text, file=sys.stderr)
+    else:
+      print(text, file=sys.stderr, flush=True)
+    self._log(text)
+
+  @contextlib.contextmanager
+  def on(
+    self, *mine: locks.Claim, effort: float, had: float = 0.0
+  ) -> Iterator[None]:
+    """Tells through claims how far runs of so much work in all are.
+
+    Of which so much `had` been done, and counted.
+    """
+    self._claims, self._effort, self._before = mine, effort, self.done - had
+    try:
+      yield
+    finally:
+      self._claims = ()
+
+  def skip(self, work: float) -> None:
+    """Counts work that was found done."""
+    self.done += work
+
+  def advance(self, work: float, label: str) -> None:
+    """Counts work that was done, and says on what."""
+    self.done += work
+    self._computed += work
+    self._label = label
+    self.show()
+    now = time.monotonic()
+    if self._claims and now - self._said > SAY:
+      self._said = now
+      share = (self.done - self._before) / max(self._effort, 1.0)
+      for claim in self._claims:
+        claim.say(share=min(1.0, share), label=label)
+
+  def show(self) -> None:
+    """Moves the bar; a line in the log, from time to time."""
+    if self._live:
+      self._bar.n = min(100.0, 100 * self.done / self.total)
+      self._bar.set_description_str(f'{self.remaining()} left  {self._label}')
+    now = time.monotonic()
+    if now - self._last > EVERY:
+      self._last = now
+      self._log(self.line())
+      if not self._live:
+        print(self.line(), file=sys.stderr, flush=True)
+
+  def line(self) -> str:
+    """The state in one line."""
+    share = 100 * min(1.0, self.done / self.total)
+    return f'{share:5.1f} %  {self.remaining():>9} left  {self._label}'
+
+  def remaining(self) -> str:
+    """The time that is left, from the rate so far."""
+    if not self._computed:
+      return '?'
+    elapsed = time.monotonic() - self._start
+    left = max(self.total - self.done, 0.0) * elapsed / self._computed
+    return duration(left)
+
+  def _log(self, text: str) -> None:
+    stamp = datetime.datetime.now().isoformat(timespec='seconds')
+    # A full disk is told where something is lost, which is not here.
+    with contextlib.suppress(OSError), self.path.open('a') as file:
+      file.write(f'{stamp}  {text}\n')
+
+
+def _in_a_notebook() -> bool:
+  # Packages import ipykernel where no kernel runs; a kernel's shell has one.
+  ipython = sys.modules.get('IPython')
+  shell = ipython.get_ipython() if ipython else None
+  return getattr(shell, 'kernel', None) is not None
+
+
+def duration(seconds: float) -> str:
+  """Seconds as people say them.
+
+  >>> duration(8), duration(75), duration(7500)
+  ('8 s', '1 min 15 s', '2 h 5 min')
+  """
+  whole = round(seconds)
+  if whole < 60:
+    return f'{whole} s'
+  if whole < 3600:
+    return f'{whole // 60} min {whole % 60} s'
+  return f'{whole // 3600} h {whole % 3600 // 60} min'

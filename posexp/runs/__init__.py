@@ -1,0 +1,1 @@
+"""What a run is: its configuration, lengths and what a retrofit changes."""

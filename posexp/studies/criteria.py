@@ -1,0 +1,199 @@
+"""What an option must keep: pass, fail, undecided or not measured."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from posexp.studies import compare, plan
+from posexp.studies import evidence as evidence_lib
+
+PASS, FAIL, UNDECIDED = 'pass', 'fail', 'undecided'
+NOT_MEASURED = 'not measured'
+
+# How much token accuracy at short range may be lost.
+MARGIN = 0.02
+# Time over that of the root's scheme that still counts as unchanged.
+SLOWER = 1.05
+
+# The share of an option's accuracy at the trained length that must be left at
+# the target.
+LEFT = 0.5
+
+# As one reads them, in the order in which they break ties.
+NAMES = {
+  'short': 'short range kept',
+  'stable': 'stable to the target',
+  'latency': 'latency unchanged',
+  'lookups': 'no learned look-ups that grow',
+}
+
+
+class Judged(NamedTuple):
+  """A branch and the numbers that led to it, by name."""
+
+  branch: str
+  numbers: Mapping[str, float]
+
+
+class Criteria(NamedTuple):
+  """All criteria of one option, by the names of `NAMES`."""
+
+  short: Judged
+  stable: Judged
+  latency: Judged
+  lookups: Judged
+
+  @property
+  def branches(self) -> tuple[str, ...]:
+    return tuple(judged.branch for judged in self)
+
+  @property
+  def passes(self) -> bool:
+    return set(self.branches) == {PASS}
+
+
+def judge(
+  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
+) -> Criteria:
+  """The criteria of a cell that has finished.
+
+  Args:
+    found: the tables.
+    cell: the option's.
+    root: of the same regime.
+  """
+  return Criteria(
+    _short(found, cell, root),
+    stable(found, cell),
+    latency_of(found, cell),
+    _lookups(found, cell),
+  )
+
+
+def short(lost: compare.Difference) -> str:
+  """The branch of a difference at short range, option less root."""
+  if lost.low > -MARGIN:
+    return PASS
+  return FAIL if lost.high < -MARGIN else UNDECIDED
+
+
+def _short(
+  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
+) -> Judged:
+  """The worse of all answers at the trained length and those that are near."""
+  near, every = (_kept(found, cell, root, c) for c in ('short', 'token'))
+  return _worse(near, every)
+
+
+def _worse(one: Judged, other: Judged) -> Judged:
+  order = (FAIL, NOT_MEASURED, UNDECIDED, PASS)
+
+  def key(judged: Judged) -> tuple[float, ...]:
+    return (order.index(judged.branch), judged.numbers.get('mean', 0.0))
+
+  return min(one, other, key=key)
+
+
+def _kept(
+  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell, column: str
+) -> Judged:
+  length = found.study.trained_length
+  mine, base = (
+    compare.by_seed(rows(found, one), column, length) for one in (cell, root)
+  )
+  lost = compare.difference(mine, base)
+  return (
+    Judged(short(lost), lost._asdict()) if lost.n else Judged(NOT_MEASURED, {})
+  )
+
+
+def stable(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """The worse of what became of attention and of accuracy, up to the target."""
+  attention, accuracy = collapse(found, cell), _left(found, cell)
+  numbers = {**attention.numbers, **accuracy.numbers}
+  return Judged(_worse(attention, accuracy).branch, numbers)
+
+
+def _left(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """How much of the accuracy at the trained length is left at the target."""
+  lengths = found.study.trained_length, found.study.target
+  near, far = (
+    compare.by_seed(rows(found, cell), 'token', length) for length in lengths
+  )
+  more = compare.difference(far, LEFT * near)
+  if not more.n:
+    return Judged(NOT_MEASURED, {})
+  left = {'left': far.mean() / near.mean()}
+  if more.above:
+    return Judged(PASS, left)
+  return Judged(FAIL if more.below else UNDECIDED, left)
+
+
+def collapse(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """Whether attention collapsed, in how many of the admitted seeds."""
+  table = collapses(found, cell.digest)
+  mine = found.cells[found.cells['digest'] == cell.digest]
+  seeds = set(mine.loc[mine['admitted'], 'seed'])
+  lost = set(table.loc[table['collapsed'], 'seed'])
+  numbers = {'collapsed': len(lost), 'seeds': len(seeds)}
+  if lost:
+    return Judged(FAIL, numbers)
+  there = set(table.loc[table['length'] == found.study.target, 'seed'])
+  if not seeds or there < seeds:
+    return Judged(NOT_MEASURED, {})
+  return Judged(PASS, numbers)
+
+
+def collapses(found: evidence_lib.Evidence, digest: str) -> pd.DataFrame:
+  """What is known of a run's attention, up to the target, in admitted seeds."""
+  mine = found.cells[
+    (found.cells['digest'] == digest) & found.cells['admitted']
+  ]
+  table = found.collapse
+  return table[
+    (table['digest'] == digest)
+    & table['seed'].isin(mine['seed'])
+    & (table['length'] <= found.study.target)
+  ]
+
+
+def latency_of(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """The worst of the quantities; all must be there to pass."""
+  table = found.latency[found.latency['digest'] == cell.digest]
+  numbers: dict[str, float] = {}
+  branches = []
+  for _, row in table.iterrows():
+    name = row['quantity']
+    numbers |= {name: row['ratio'], f'{name} length': row['length']}
+    numbers |= {f'{name} low': row['low'], f'{name} high': row['high']}
+    numbers[f'{name} same program'] = same = bool(row['same_program'])
+    branches.append(PASS if same else latency(row['low'], row['high']))
+  if FAIL in branches:
+    return Judged(FAIL, numbers)
+  if set(table['quantity']) != set(evidence_lib.QUANTITIES):
+    return Judged(NOT_MEASURED, numbers)
+  return Judged(UNDECIDED if UNDECIDED in branches else PASS, numbers)
+
+
+def latency(low: float, high: float) -> str:
+  """The branch of one ratio to the root."""
+  if high <= SLOWER:
+    return PASS
+  return FAIL if low > SLOWER else UNDECIDED
+
+
+def _lookups(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  pair = found.study.lookups.get(cell.label)
+  if pair is None:
+    return Judged(NOT_MEASURED, {})
+  numbers = dict(zip(('trained', 'target'), pair))
+  return Judged(FAIL if pair[1] > pair[0] else PASS, numbers)
+
+
+def rows(found: evidence_lib.Evidence, cell: plan.Cell) -> pd.DataFrame:
+  """The rows of one cell; a run may stand in several of them."""
+  table = found.cells
+  for name in ('regime', 'variant', 'option', 'schedule'):
+    table = table[table[name] == getattr(cell, name)]
+  return table

@@ -1,0 +1,230 @@
+"""The records behind a study, as tables; no JAX.
+
+Admission is seed by seed: a seed counts in all cells of a regime if the root
+of that regime, with that seed, reached the gate in every task at the trained
+length. No seed is left out for how it did at another length.
+"""
+
+import datetime
+import os
+import warnings
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from posexp.claims import collapse as collapse_lib
+from posexp.results import attention_records, cost_records, records
+from posexp.studies import plan
+
+# Targets whose answer lies at most this share of the trained length back.
+SHORT = 1 / 8
+
+_PLACE = ('regime', 'variant', 'option', 'schedule')
+_TYPES = {
+  **dict.fromkeys((*_PLACE, 'digest'), 'str'),
+  'seed': 'int64',
+  'task': 'str',
+  'length': 'int64',
+  **dict.fromkeys(('token', 'order', 'retrieval', 'short'), 'float64'),
+  **dict.fromkeys(('near', 'targets'), 'int64'),
+  'admitted': 'bool',
+}
+COLUMNS = tuple(_TYPES)
+_COLLAPSE = {
+  'digest': 'str',
+  'length': 'int64',
+  'seed': 'int64',
+  'collapsed': 'bool',
+  'why': 'str',
+}
+_LATENCY = {
+  **dict.fromkeys(('digest', 'quantity'), 'str'),
+  'length': 'int64',
+  **dict.fromkeys(('ratio', 'low', 'high'), 'float64'),
+  'same_program': 'bool',
+}
+# What a user waits for; a training step is none of it.
+QUANTITIES = ('decode', 'prefill')
+
+
+class Evidence(NamedTuple):
+  """All that the rules look at.
+
+  Attributes:
+    study: what was asked.
+    cells: one row a (cell, seed, task, length) with `COLUMNS`: shares token,
+      order and retrieval of the targets, and short, the token accuracy at the
+      trained length of the targets whose answer is at most an eighth of it
+      back (NaN at other lengths, and where there are none).
+    collapse: one row a digest, length and seed, with collapsed and why.
+    latency: one row a digest and quantity at the longest measured length: the
+      ratio to the root, the ends of its interval, and same_program.
+    missing: cells whose run has not finished or cannot be read.
+    runs: by digest what is kept of a record: name, scheme, seeds, seconds,
+      device, versions, parameters, steps, the seeds whose training diverged,
+      and when it was written.
+    heads: what the heads of the runs do, as `attention_records.load` gives it.
+  """
+
+  study: plan.Study
+  cells: pd.DataFrame
+  collapse: pd.DataFrame
+  latency: pd.DataFrame
+  missing: tuple[plan.Cell, ...]
+  runs: dict[str, dict[str, Any]]
+  heads: pd.DataFrame = attention_records.EMPTY
+
+
+def load(workdir: str | os.PathLike, study: plan.Study) -> Evidence:
+  """The tables of a study, of what has finished by now."""
+  found, frames, missing = {}, [], []
+  for cell in study.cells:
+    try:
+      record = records.read(workdir, cell.digest)
+      if record is None:
+        missing.append(cell)
+        continue
+      frames.append(_table(workdir, study, cell))
+    except records.Damaged as error:
+      warnings.warn(str(error), stacklevel=2)
+      missing.append(cell)
+      continue
+    found[cell.digest] = _run(workdir, record)
+  table = pd.concat([empty(_TYPES), *frames], ignore_index=True)
+  table['admitted'] = admitted(study, table)
+  heads = attention_records.load(workdir, found)
+  return Evidence(
+    study,
+    table.astype(_TYPES),
+    collapse(heads),
+    _latency(workdir, study, found),
+    tuple(missing),
+    found,
+    heads,
+  )
+
+
+def empty(types: dict[str, str]) -> pd.DataFrame:
+  """A table of no rows whose columns have their types."""
+  return pd.DataFrame(columns=list(types)).astype(types)
+
+
+def collapse(heads: pd.DataFrame) -> pd.DataFrame:
+  """Whether attention collapsed: digest, length, seed, collapsed, why.
+
+  A run whose record, or whose root's, has no diagnostics has no rows; neither
+  has a seed none of whose heads can be compared.
+  """
+  rows = []
+  for _, mine in heads.groupby(['digest', 'length'], sort=False):
+    if mine.loc[mine['distance'].isna(), 'baseline'].isna().all():
+      continue
+    for found in collapse_lib.verdict(mine):
+      # Where no head can be compared, that none collapsed says nothing.
+      if found.collapsed or any(
+        count.heads for count in found.counts if count.kind != 'not finite'
+      ):
+        rows.append({name: getattr(found, name) for name in _COLLAPSE})
+  return pd.DataFrame(rows, columns=list(_COLLAPSE)).astype(_COLLAPSE)
+
+
+def _table(
+  workdir: str | os.PathLike, study: plan.Study, cell: plan.Cell
+) -> pd.DataFrame:
+  """The rows of one cell, not yet admitted."""
+  table = records.outcomes(workdir, cell.digest)
+  if 'task' not in table:
+    table['task'] = 0  # A run on one task alone has no such stratum.
+  if not table['task'].between(0, len(study.tasks) - 1).all():
+    raise ValueError(
+      f'run {cell.digest} has a task of index {table["task"].max()}, and '
+      f'{plan.NAME} names {len(study.tasks)}: name every task of the mixture'
+    )
+  shares = {
+    column: table['kind'] == kind
+    for kind, column in enumerate(('token', 'order', 'retrieval'))
+  }
+  near = table['length'] == study.trained_length
+  if 'evidence' in table:
+    near &= table['evidence'].between(1, SHORT * study.trained_length)
+  else:
+    near &= False
+  table = table.assign(
+    **shares, short=shares['token'].where(near).astype(float)
+  )
+  grouped = table.groupby(['seed', 'task', 'length'])
+  means = grouped[[*shares, 'short']].mean()
+  counts = {'near': grouped['short'].count(), 'targets': grouped.size()}
+  means = means.assign(**counts).reset_index()
+  means['task'] = [study.tasks[n] for n in means['task']]
+  place = {name: getattr(cell, name) for name in (*_PLACE, 'digest')}
+  return means.assign(**place, admitted=False)[list(COLUMNS)].astype(_TYPES)
+
+
+def admitted(study: plan.Study, table: pd.DataFrame) -> pd.Series:
+  """Whether the seed of each row counts, by its regime's root."""
+  roots = table[
+    (table['option'] == plan.ROOT)
+    & (table['schedule'] == 'trained')
+    & (table['length'] == study.trained_length)
+  ]
+  worst = roots.groupby(['regime', 'seed'])['token'].agg(['min', 'size'])
+  # A task without targets there was not learned there.
+  good = worst[
+    (worst['min'] >= study.gate) & (worst['size'] == len(study.tasks))
+  ]
+  keys = pd.MultiIndex.from_frame(table[['regime', 'seed']])
+  return pd.Series(keys.isin(good.index), table.index)
+
+
+def _run(workdir: str | os.PathLike, record: dict[str, Any]) -> dict[str, Any]:
+  """What the memo says of a run beside its results; older records lack some."""
+  path = records.run_directory(workdir, record['digest']) / 'record.json'
+  written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+  return {
+    'name': record['name'],
+    'scheme': record['scheme'],
+    'seeds': tuple(record['config']['seeds']),
+    'steps': record['config']['train']['steps'],
+    'diverged': tuple(
+      seed for seed, step in record['diverged'].items() if step >= 0
+    ),
+    'parameters': record['parameters']['total'],
+    'heads': record['config']['model']['heads'],
+    'head_width': record['config']['model']['width']
+    // record['config']['model']['heads'],
+    'seconds': record.get('seconds', {}).get('total'),
+    'device': (record.get('device') or {}).get('kind'),
+    'versions': record.get('versions', {}),
+    'written': written,
+  }
+
+
+def _latency(
+  workdir: str | os.PathLike, study: plan.Study, runs: dict[str, Any]
+) -> pd.DataFrame:
+  """Time over that of the root, matched by the text of both schemes.
+
+  What an option costs depends on no base, so that one regime is timed for all.
+  """
+  measured = cost_records.load(workdir)
+  measured = measured[measured['quantity'].isin(QUANTITIES)]
+  texts: dict[str, set[str]] = {}
+  # Adapted first: before it, a bias that is 0 may be left out.
+  for cell in sorted(study.cells, key=lambda c: c.schedule != 'adapted'):
+    if cell.digest in runs:
+      own = texts.setdefault(cell.label, set())
+      if cell.schedule == 'adapted' or not own:
+        own.add(runs[cell.digest]['scheme'])
+  roots = texts.get(plan.ROOT, set())
+  rows = []
+  for cell in study.cells:
+    mine = measured[
+      measured['scheme'].isin(texts.get(cell.label, set()))
+      & measured['baseline'].isin(roots)
+    ].sort_values(['length', 'measured'])
+    # At the longest length, by the newest measurement.
+    for _, row in mine.groupby('quantity').tail(1).iterrows():
+      rows.append({'digest': cell.digest, **row[list(_LATENCY)[1:]]})
+  table = pd.DataFrame(rows, columns=list(_LATENCY)).astype(_LATENCY)
+  return table.drop_duplicates(['digest', 'quantity'])

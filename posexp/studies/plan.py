@@ -1,0 +1,276 @@
+"""What a study asks and which runs answer it: WORKDIR/study.json, no JAX."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from posexp.results import files
+
+FORMAT = 1
+NAME = 'study.json'
+
+# What is said of a study and changes nothing in it.
+WORDS = ('question', 'command', 'adaptation', 'transfers', 'untested')
+# The experiment file that makes each kind of study.
+FILES = {
+  'regression': 'experiments/study_regression.py',
+  'choice': 'experiments/study_choice.py',
+}
+VARIANTS = ('', 'A', 'B')
+SCHEDULES = ('trained', 'zero-shot', 'adapted')
+
+# Options of a regression: what is left of two changes, or put in their place.
+ROOT, DEPLOYED = 'root', 'deployed'
+SCALED, BIASED = 'base scaling', 'bias'
+# Of a choice: the root, adapted and otherwise as it is.
+UNCHANGED = 'no change'
+FIXES = (SCALED, BIASED, 'interpolation', 'by parts', 'YaRN')
+OPTIONS = (ROOT, DEPLOYED, *FIXES)
+SHOWN = {
+  DEPLOYED: 'deployed (base scaling + bias)',
+  SCALED: 'base scaling alone',
+  BIASED: 'bias alone',
+  **{option: f'{option} + bias' for option in FIXES[2:]},
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+  """One run of a study, and what it stands for.
+
+  Attributes:
+    digest: the run.
+    regime: the base that the model was trained with, as one reads it.
+    variant: of the bias, in a regression: 'A' (fixed, linear in the distance)
+      or 'B' (learned, in buckets); '' where there is no bias.
+    option: one of `OPTIONS` in a regression, else the candidate's name or
+      'root', the trained model as it is.
+    schedule: 'trained' for a root, else 'zero-shot' or 'adapted'.
+
+  Raises:
+    ValueError: for an unknown variant or schedule.
+  """
+
+  digest: str
+  regime: str
+  option: str
+  schedule: str
+  variant: str = ''
+
+  def __post_init__(self):
+    for name in ('digest', 'regime', 'option', 'schedule', 'variant'):
+      _text(f'{name} of Cell', getattr(self, name), name == 'variant')
+    _one_of('variant of Cell', self.variant, VARIANTS)
+    _one_of('schedule of Cell', self.schedule, SCHEDULES)
+
+  @property
+  def label(self) -> str:
+    """The option and its variant: what is looked up and timed once."""
+    return f'{self.option} {self.variant}'.strip()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+  """A question, and the runs that answer it.
+
+  Attributes:
+    kind: 'regression' or 'choice'.
+    size: how large the runs are, in a word: it names the study.
+    question: as it was asked, in sentences.
+    trained_length: of the roots, in tokens.
+    target: the length that matters, in tokens.
+    tasks: names of the tasks of the mixture, by their index there.
+    cells: the runs.
+    command: how to run it all again.
+    adaptation: what 'adapted' means, in a sentence.
+    transfers: what carries over to full size and what may not, in sentences.
+    untested: what was not tested, in sentences.
+    gate: the least token accuracy of the root in every task at the trained
+      length; seeds below it do not count.
+    lookups: by `Cell.label`, how many learned numbers are looked up for a
+      decoded token, a head and a layer: at the trained length and the target.
+
+  Raises:
+    ValueError: for a kind that is not known, lengths out of order, a cell that
+      is there twice, or an option that the kind does not have.
+  """
+
+  kind: str
+  size: str
+  question: str
+  trained_length: int
+  target: int
+  tasks: tuple[str, ...]
+  cells: tuple[Cell, ...]
+  command: str
+  adaptation: str
+  transfers: tuple[str, ...] = ()
+  untested: tuple[str, ...] = ()
+  gate: float = 0.99
+  lookups: Mapping[str, tuple[float, float]] = dataclasses.field(
+    default_factory=dict
+  )
+
+  def __post_init__(self):
+    for name in ('tasks', 'cells', 'transfers', 'untested'):
+      object.__setattr__(self, name, tuple(getattr(self, name)))
+    pairs = {option: tuple(pair) for option, pair in self.lookups.items()}
+    object.__setattr__(self, 'lookups', pairs)
+    _one_of('kind of Study', self.kind, tuple(FILES))
+    for name in ('size', 'question', 'command', 'adaptation'):
+      _text(f'{name} of Study', getattr(self, name), name == 'adaptation')
+    for name in ('tasks', 'transfers', 'untested'):
+      for text in getattr(self, name):
+        _text(f'{name} of Study', text)
+    self._check_numbers()
+    self._check_cells()
+
+  def _check_numbers(self):
+    lengths = self.trained_length, self.target
+    if any(type(n) is not int for n in lengths) or lengths[0] < 2:
+      raise ValueError(
+        f'trained_length and target of Study must be tokens, got {lengths}: '
+        'give two whole numbers, 2 or more'
+      )
+    if self.target <= self.trained_length:
+      raise ValueError(
+        f'target of Study must be above the trained length, got {self.target} '
+        f'and {self.trained_length}: a study is of a longer context'
+      )
+    if not 0 < self.gate <= 1:
+      raise ValueError(
+        f'gate of Study must lie above 0 and up to 1, got {self.gate}: 0.99 '
+        'is 99 %'
+      )
+    if not self.tasks or not self.cells:
+      raise ValueError(
+        f'tasks and cells of Study must not be empty, got {len(self.tasks)} '
+        f'and {len(self.cells)}: give the names of the tasks and the runs'
+      )
+    for option, pair in self.lookups.items():
+      if len(pair) != 2 or not all(
+        isinstance(n, int | float) and 0 <= n < math.inf for n in pair
+      ):
+        raise ValueError(
+          f'lookups of Study must be two numbers from 0 on, got {pair} for '
+          f'{option!r}: give those at the trained length and at the target'
+        )
+
+  def _check_cells(self):
+    seen: dict[tuple[str, ...], str] = {}
+    for cell in self.cells:
+      if not isinstance(cell, Cell):
+        raise ValueError(f'cells of Study must be of Cell, got {cell!r}')
+      if self.kind == 'regression':
+        _one_of('option of a regression', cell.option, OPTIONS)
+      elif cell.variant:
+        raise ValueError(
+          f"variant of a cell of a choice must be '', got {cell.variant!r}: "
+          'name the candidate by its option'
+        )
+      place = (cell.regime, cell.variant, cell.option, cell.schedule)
+      if place in seen:
+        raise ValueError(
+          f'two cells of Study stand for {place}, {seen[place]} and '
+          f'{cell.digest}: keep one'
+        )
+      seen[place] = cell.digest
+
+  @property
+  def regimes(self) -> tuple[str, ...]:
+    """In the order of the cells."""
+    return tuple(dict.fromkeys(cell.regime for cell in self.cells))
+
+  def groups(self) -> list[tuple[str, str, str]]:
+    """Regime, variant and schedule of every verdict, in a fixed order.
+
+    In a regression there is one for each deployed cell; in a choice one for
+    each regime, whose candidates count as adapted where they were.
+    """
+    if self.kind == 'choice':
+      return [(regime, '', '') for regime in self.regimes]
+    found = [
+      (c.regime, c.variant, c.schedule)
+      for c in self.cells
+      if c.option == DEPLOYED
+    ]
+    place = lambda g: (self.regimes.index(g[0]), g[1], SCHEDULES.index(g[2]))
+    return sorted(found, key=place)
+
+  def shown(self, option: str) -> str:
+    """An option as one reads it: with what a regression's fixes keep."""
+    return SHOWN.get(option, option) if self.kind == 'regression' else option
+
+  def to_dict(self) -> dict[str, Any]:
+    """Plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def write(workdir: str | os.PathLike, study: Study) -> pathlib.Path:
+  """Writes WORKDIR/study.json; the same study again may change its words.
+
+  Raises:
+    ValueError: if another study is there: a work directory holds one.
+  """
+  path = pathlib.Path(workdir) / NAME
+  if path.exists():
+    there = read(workdir)
+    if there == study:
+      return path
+    # Words may be better ones: no run depends on them.
+    if dataclasses.replace(study, **{n: getattr(there, n) for n in WORDS}) != (
+      there
+    ):
+      same = (there.kind, there.size) == (study.kind, study.size)
+      what = ', of other runs' if same else ''
+      raise ValueError(
+        f'{path} is of a {there.kind} study of size {there.size!r}, and this '
+        f'is a {study.kind} study of size {study.size!r}{what}: give another '
+        'work directory with --workdir'
+      )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  text = json.dumps({'format': FORMAT, **study.to_dict()}, indent=1)
+  files.put(path, text.encode(), over=True)
+  return path
+
+
+def read(workdir: str | os.PathLike) -> Study:
+  """The study of a work directory.
+
+  Raises:
+    ValueError: if there is none, or it cannot be read.
+  """
+  path = pathlib.Path(workdir) / NAME
+  if not path.exists():
+    raise ValueError(
+      f'no {NAME} in {workdir}: `posexp run {FILES["regression"]}` and '
+      f'`posexp run {FILES["choice"]}` write one'
+    )
+  try:
+    body = json.loads(path.read_text('utf-8'))
+    form = body.pop('format')
+    if form != FORMAT:
+      raise ValueError(f'it has format {form}, and this version {FORMAT}')
+    cells = [Cell(**cell) for cell in body.pop('cells')]
+    return Study(cells=tuple(cells), **body)
+  except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+    raise ValueError(
+      f'{path} cannot be read ({type(error).__name__}: {error}): move it away '
+      'and run the experiment file again'
+    ) from None
+
+
+def _text(what: str, value: Any, empty: bool = False) -> None:
+  if not isinstance(value, str) or not (value or empty):
+    raise ValueError(f'{what} must be text, got {value!r}: write some words')
+
+
+def _one_of(what: str, value: str, known: Iterable[str]) -> None:
+  if value not in known:
+    raise ValueError(
+      f'{what} must be one of {", ".join(map(repr, known))}, got {value!r}'
+    )

@@ -1,0 +1,249 @@
+"""The rules by which records become a verdict.
+
+Every number is a mean over admitted seeds: those with which the root, the
+trained model as it is, reached the gate in every task at the trained length.
+Comparisons are paired: the same seed, the same regime and, at a length, the
+same examples.
+Intervals are Student's t over seeds. Where several comparisons form a family,
+each has confidence 1 - 0.05/m for m comparisons, so that all hold at once in
+95 % of experiments. With fewer than 2 admitted seeds nothing is claimed.
+Shares of several tasks are averaged with equal weights.
+
+* A regression is claimed if the token accuracy of the deployed model at the
+  target lies below that of the root at the trained length: the interval of
+  the difference excludes 0.
+* Its kind is by the rise of order errors and of retrieval errors, and by the
+  difference of the two rises (with the loss of accuracy a family of 4; task by
+  task they are one family, of 3 times as many as there are tasks). It is of
+  order if order errors rise, and rise more; of retrieval likewise; none if
+  neither rise can be claimed; else the two cannot be told apart.
+* What did it is by the four models of the 2 x 2 at the target. The effect of
+  the bias is deployed less base scaling alone; the effect of base scaling is
+  deployed less bias alone; the interaction is what is left (a family of 3).
+  A change is named if its effect on token accuracy is claimed to be below 0.
+* The best first fix is the option with the largest mean gain in token accuracy
+  over the deployed model at the target. It is claimed if the interval of its
+  gain lies above 0 and its paired difference to every other option lies above
+  0. If neither a gain nor a loss is claimed, no difference can be claimed; if
+  losses are and no gain is, there is no fix. Otherwise those that cannot be
+  told apart from the leader are tied with it.
+* A tie is broken, among options whose gain is claimed if there are any, by
+  short range, then stability, then latency, then the fewest parts. That is a
+  preference and not a finding.
+* Short range is kept if the token accuracy at the trained length is at most
+  0.02 below the root's, on all answers and on those that are found at most an
+  eighth of that length back (each with the same weight, as some tasks have few
+  or none): the whole 95 % interval of each difference lies above -0.02. It is
+  lost if a whole interval lies below, else undecided.
+* An option is stable to the target if attention collapsed in no admitted seed
+  at any length up to it (when that is so is said by rules of its own, below),
+  and more than half of its token accuracy at the trained length is left at the
+  target: the interval of the difference to that half. It is not if attention
+  did, or if the interval lies below, else undecided.
+* Latency is unchanged if decoding and prefill, at the longest measured length,
+  are each the root's program or take at most 1.05 times as long: the whole
+  interval of the ratio. It is the root's program if it was compiled to the same
+  instructions on arrays of the same shapes, where only floating constants, as
+  the frequencies of a rotation, differ; timings then differ by noise alone. It
+  has changed if a whole interval lies above, else undecided.
+* Look-ups fail if what is learned and looked up for a token grows from the
+  trained length to the target.
+* A choice is made among the candidates that pass all four criteria, each as
+  adapted where it was adapted and zero-shot otherwise. The one with the
+  largest mean token accuracy at the target is recommended if its gain over the
+  root as it is, and its difference to every other that passes, lie above 0. A
+  tie is broken by the fewest parts, then by the mean: a preference. The root
+  adapted without any change is a candidate too, so that what adaptation does by
+  itself is not credited to a scheme.
+* Where none passes all four, one is named to go on with: of those whose gain
+  over the root adapted without any change (the root as it is, where that was
+  not run) is claimed, the one that fails the fewest criteria, then passes
+  the most, as some may be undecided or not measured, then loses least at short
+  range (the mean loss of all answers or of near ones, whichever is judged the
+  worse), then has the largest mean. It is recommended on condition if it fails
+  none, as then no failure is shown; else none is recommended.
+"""
+
+import dataclasses
+
+import pandas as pd
+
+from posexp.studies import compare, criteria, plan
+from posexp.studies.compare import MISSING, NOT_ADMITTED, Difference
+
+REGRESSION, NO_REGRESSION = 'regression', 'no regression can be claimed'
+ORDER, RETRIEVAL, NEITHER = 'order', 'retrieval', 'none'
+BOTH_KINDS = 'both, not told apart'
+BIAS, BASE, BOTH = 'the bias', 'the base scaling', 'both'
+UNCLEAR = 'neither can be claimed'
+NO_CANDIDATE = 'no candidate passes'
+MEAN = 'mean over tasks'
+
+
+@dataclasses.dataclass(frozen=True)
+class Errors:
+  """How errors rose from the root, trained length, to the deployed, target."""
+
+  task: str
+  branch: str
+  order: Difference
+  retrieval: Difference
+  excess: Difference
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression:
+  """Whether there is one; `errors` are the mean over tasks, then each task."""
+
+  branch: str
+  change: Difference | None = None
+  errors: tuple[Errors, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribution:
+  """The effects of both changes on token accuracy and on order errors."""
+
+  branch: str
+  bias: Difference | None = None
+  base: Difference | None = None
+  interaction: Difference | None = None
+  order_bias: Difference | None = None
+  order_base: Difference | None = None
+
+
+def regression(
+  root: pd.DataFrame | None, deployed: pd.DataFrame | None, study: plan.Study
+) -> Regression:
+  """Whether accuracy was lost between the two, and to which errors."""
+  if root is None or deployed is None:
+    return Regression(MISSING)
+
+  def rise(column: str, task: str | None, m: int) -> Difference:
+    mine = compare.by_seed(deployed, column, study.target, task)
+    base = compare.by_seed(root, column, study.trained_length, task)
+    return compare.difference(mine, base, m)
+
+  change = rise('token', None, 4)
+  if change.n < 2:
+    return Regression(NOT_ADMITTED, change)
+  errors = []
+  for task in (None, *study.tasks):
+    m = 3 * len(study.tasks) if task else 4
+    order, retrieval = rise('order', task, m), rise('retrieval', task, m)
+    excess = _excess(root, deployed, study, task, m)
+    branch = kind(order, retrieval, excess)
+    errors.append(Errors(task or MEAN, branch, order, retrieval, excess))
+  branch = REGRESSION if change.below else NO_REGRESSION
+  return Regression(branch, change, tuple(errors))
+
+
+def _excess(root, deployed, study, task, m: int) -> Difference:
+  """By how much more order errors rose than retrieval errors."""
+
+  def gap(rows: pd.DataFrame, length: int) -> pd.Series:
+    order, retrieval = (
+      compare.by_seed(rows, column, length, task)
+      for column in ('order', 'retrieval')
+    )
+    return order - retrieval
+
+  mine, base = gap(deployed, study.target), gap(root, study.trained_length)
+  return compare.difference(mine, base, m)
+
+
+def kind(order: Difference, retrieval: Difference, excess: Difference) -> str:
+  """The kind of a regression, by what can be claimed of its errors."""
+  if order.above and excess.above:
+    return ORDER
+  if retrieval.above and excess.below:
+    return RETRIEVAL
+  return BOTH_KINDS if order.above or retrieval.above else NEITHER
+
+
+def attribution(rows: dict[str, pd.DataFrame], length: int) -> Attribution:
+  """The 2 x 2: root, base scaling, bias and deployed, all at one length.
+
+  Without the root the interaction is left out; without another, all is.
+  """
+  names = (plan.SCALED, plan.BIASED, plan.DEPLOYED)
+  if not set(names) <= set(rows):
+    return Attribution(MISSING)
+  token, order = (
+    {name: compare.by_seed(rows[name], c, length) for name in rows}
+    for c in ('token', 'order')
+  )
+  scaled, biased, both = (token[name] for name in names)
+  bias, base = (compare.difference(both, one, 3) for one in (scaled, biased))
+  if min(bias.n, base.n) < 2:
+    return Attribution(NOT_ADMITTED)
+  interaction = None
+  if plan.ROOT in token:
+    left = scaled + biased - token[plan.ROOT]
+    interaction = compare.difference(both, left.dropna(), 3)
+  return Attribution(
+    {(1, 0): BIAS, (0, 1): BASE, (1, 1): BOTH}.get(
+      (bias.below, base.below), UNCLEAR
+    ),
+    bias,
+    base,
+    interaction,
+    *(
+      compare.difference(order[plan.DEPLOYED], order[name], 3)
+      for name in (plan.SCALED, plan.BIASED)
+    ),
+  )
+
+
+def prefer(
+  lead: compare.Lead, judged: dict[str, criteria.Criteria], kind: str
+) -> tuple[str, ...]:
+  """What a tie is broken to, by the criteria and then the fewest parts."""
+  if lead.branch != compare.TIE:
+    return ()
+  able = [name for name in lead.tied if name in lead.improving] or lead.tied
+  worth = (criteria.PASS, criteria.UNDECIDED, criteria.NOT_MEASURED)
+
+  def key(name: str) -> tuple[int, ...]:
+    said = judged[name][:3]
+    ranks = ((*worth, criteria.FAIL).index(one.branch) for one in said)
+    return (*ranks, parts(name, kind))
+
+  best = min(map(key, able))
+  return tuple(name for name in able if key(name) == best)
+
+
+def nearest(
+  token: dict[str, pd.Series], judged: dict[str, criteria.Criteria]
+) -> tuple[str, ...]:
+  """The candidate to go on with where none passes, if a gain is claimed."""
+  base = plan.UNCHANGED if plan.UNCHANGED in judged else plan.ROOT
+  others = [name for name in judged if name != base]
+  able = [
+    name
+    for name in others
+    if compare.difference(token[name], token[base], len(others)).above
+  ]
+
+  def key(name: str) -> tuple[float, ...]:
+    said = judged[name].branches
+    passed, failed = said.count(criteria.PASS), said.count(criteria.FAIL)
+    kept = judged[name].short.numbers.get('mean', -1.0)
+    return (failed, -passed, -kept, -token[name].mean())
+
+  return (min(able, key=key),) if able else ()
+
+
+def parts(option: str, kind: str) -> int:
+  """How many mechanisms an option has.
+
+  In a regression a fix that keeps both changes has 2.
+
+  >>> [parts(o, 'choice') for o in ('no change', 'YaRN', 'YaRN + ALiBi')]
+  [0, 1, 2]
+  >>> [parts(o, 'regression') for o in ('base scaling', 'YaRN')]
+  [1, 2]
+  """
+  if kind == 'regression':
+    return 1 if option in (plan.SCALED, plan.BIASED) else 2
+  return 0 if option == plan.UNCHANGED else 1 + option.count(' + ')

@@ -1,0 +1,202 @@
+"""The verdicts of a study: `posexp.studies.rules`, applied to its tables."""
+
+import dataclasses
+
+import pandas as pd
+
+from posexp.studies import compare, criteria, plan, rules
+from posexp.studies import evidence as evidence_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """The verdict of one regime, variant and schedule.
+
+  Attributes:
+    group: regime, variant and schedule; the last two '' in a choice.
+    lead: of the fixes, or of the candidates that pass.
+    judged: the criteria of each option.
+    preferred: what a tie is broken to, several if it cannot be; where no
+      candidate passes, the one to go on with, if there is one.
+    branch: of the fix or of the choice.
+    order: by how much each option lowers order errors at the target.
+    schedules: as what each option counts.
+    digests: the run of each option.
+    gains: in token accuracy at the target, of every option, over the deployed
+      model or, in a choice, over the root.
+    alternatives: the advantage over the two best others, whether or not they
+      pass, of the leader, or of the one to go on with.
+  """
+
+  group: tuple[str, str, str]
+  branch: str
+  lead: compare.Lead
+  judged: dict[str, criteria.Criteria]
+  preferred: tuple[str, ...]
+  order: dict[str, compare.Difference]
+  schedules: dict[str, str]
+  digests: dict[str, str]
+  gains: dict[str, compare.Difference]
+  alternatives: dict[str, compare.Difference]
+  regression: rules.Regression | None = None
+  attribution: rules.Attribution | None = None
+
+
+def verdicts(found: evidence_lib.Evidence) -> list[Case]:
+  """One case a group of the study, in the order of `Study.groups`."""
+  judge = _case if found.study.kind == 'regression' else _choice
+  return [judge(found, group) for group in found.study.groups()]
+
+
+def _case(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
+  """A regression: is there one, of what kind, from what, and what to do."""
+  study, cells = found.study, members(found, group)
+  rows = {name: criteria.rows(found, cell) for name, cell in cells.items()}
+  token = _at_target(rows, study)
+  fixes = [name for name in plan.FIXES if name in cells]
+  # Without the root no seed is known to count.
+  base = token.get(plan.DEPLOYED) if plan.ROOT in token else None
+  lead = compare.lead({name: token[name] for name in fixes}, base)
+  judged = _judged(found, cells)
+  return Case(
+    group=group,
+    branch=lead.branch,
+    lead=lead,
+    judged=judged,
+    preferred=rules.prefer(lead, judged, study.kind),
+    order=_order(rows, plan.DEPLOYED, fixes, study),
+    schedules={name: cell.schedule for name, cell in cells.items()},
+    digests={name: cell.digest for name, cell in cells.items()},
+    gains=lead.gains,
+    alternatives=_best(lead.over, token, 2),
+    regression=rules.regression(
+      rows.get(plan.ROOT), rows.get(plan.DEPLOYED), study
+    ),
+    attribution=rules.attribution(square(found, group), study.target),
+  )
+
+
+def _choice(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
+  """A choice: the leader of those that pass, and its two best alternatives."""
+  study, cells = found.study, members(found, group)
+  rows = {name: criteria.rows(found, cell) for name, cell in cells.items()}
+  token, judged = _at_target(rows, study), _judged(found, cells)
+  base = token.get(plan.ROOT)
+  names = [name for name in cells if name != plan.ROOT]
+  every = compare.lead({name: token[name] for name in names}, base)
+  able = [n for n, said in judged.items() if said.passes]
+  lead = compare.lead({name: token[name] for name in able}, base, len(names))
+  branch = lead.branch
+  if every.branch in (compare.MISSING, compare.NOT_ADMITTED):
+    lead, branch = every, every.branch
+  elif not able:
+    # What leads is shown, and not recommended.
+    lead, branch = every, rules.NO_CANDIDATE
+  preferred: tuple[str, ...] = ()
+  if branch == compare.TIE:
+    preferred = rules.prefer(lead, judged, study.kind)
+  elif branch == rules.NO_CANDIDATE:
+    preferred = rules.nearest(token, judged)
+  mine = preferred[0] if branch == rules.NO_CANDIDATE and preferred else None
+  mine = mine or lead.option
+  others = {
+    name: compare.difference(token[mine], token[name], len(names) - 1)
+    for name in names
+    if mine and name != mine
+  }
+  return Case(
+    group=group,
+    branch=branch,
+    lead=lead,
+    judged=judged,
+    preferred=tuple(sorted(preferred, key=lambda n: -token[n].mean())[:1]),
+    order=_order(rows, plan.ROOT, names, study),
+    schedules={name: cell.schedule for name, cell in cells.items()},
+    digests={name: cell.digest for name, cell in cells.items()},
+    gains=every.gains,
+    alternatives=_best(others, token, 2),
+  )
+
+
+def members(
+  found: evidence_lib.Evidence, group: tuple[str, str, str]
+) -> dict[str, plan.Cell]:
+  """The finished cells of a group by option; 'root' is the trained one."""
+  regime, variant, schedule = group
+  cells: dict[str, plan.Cell] = {}
+  for cell in found.study.cells:
+    if cell.regime != regime or cell in found.missing:
+      continue
+    if cell.option == plan.ROOT:
+      if cell.schedule == 'trained':
+        cells[plan.ROOT] = cell
+    elif found.study.kind == 'regression':
+      mine = '' if cell.option == plan.SCALED else variant
+      if (cell.variant, cell.schedule) == (mine, schedule):
+        cells[cell.option] = cell
+    elif cell.schedule == 'adapted' or cell.option not in cells:
+      cells[cell.option] = cell
+  return cells
+
+
+def square(
+  found: evidence_lib.Evidence, group: tuple[str, str, str]
+) -> dict[str, pd.DataFrame]:
+  """The rows of the 2 x 2; an adapted one takes a root adapted likewise."""
+  regime, _, schedule = group
+  cells = members(found, group)
+  if schedule == 'adapted':
+    cells.pop(plan.ROOT, None)
+    for cell in found.study.cells:
+      place = cell.regime, cell.option, cell.schedule
+      if place == (regime, plan.ROOT, schedule) and cell not in found.missing:
+        cells[plan.ROOT] = cell
+  names = (plan.ROOT, plan.SCALED, plan.BIASED, plan.DEPLOYED)
+  return {n: criteria.rows(found, cells[n]) for n in names if n in cells}
+
+
+def _at_target(
+  rows: dict[str, pd.DataFrame], study: plan.Study
+) -> dict[str, pd.Series]:
+  return {
+    name: compare.by_seed(mine, 'token', study.target)
+    for name, mine in rows.items()
+  }
+
+
+def _judged(
+  found: evidence_lib.Evidence, cells: dict[str, plan.Cell]
+) -> dict[str, criteria.Criteria]:
+  """The criteria of every option, where there is a root to compare with."""
+  root = cells.get(plan.ROOT)
+  if root is None:
+    return {}
+  options = [name for name in cells if name != plan.ROOT]
+  return {name: criteria.judge(found, cells[name], root) for name in options}
+
+
+def _order(
+  rows: dict[str, pd.DataFrame],
+  base: str,
+  options: list[str],
+  study: plan.Study,
+) -> dict[str, compare.Difference]:
+  """By how much each option lowers order errors at the target."""
+  if base not in rows:
+    return {}
+  errors = {
+    name: compare.by_seed(rows[name], 'order', study.target)
+    for name in (base, *options)
+  }
+  return {
+    name: compare.difference(errors[base], errors[name], len(options))
+    for name in options
+  }
+
+
+def _best(
+  over: dict[str, compare.Difference], token: dict[str, pd.Series], most: int
+) -> dict[str, compare.Difference]:
+  """The advantages over the few best others."""
+  names = sorted(over, key=lambda name: -token[name].mean())[:most]
+  return {name: over[name] for name in names}

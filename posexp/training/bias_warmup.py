@@ -1,0 +1,90 @@
+"""Warm-in: a bias that is added to a trained model grows to its strength."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from posexp import schemes
+from posexp.models import transformer
+from posexp.runs import config, diff
+from posexp.schemes import wrappers
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Faded(wrappers.Wrapper):
+  """A scheme with the biases of some terms multiplied by a strength.
+
+  z = q.k / sqrt(E) + sum_t b_t w_t, w_t the strength for a faded term and 1 for
+  any other. The strength is a parameter, so that one program serves all steps;
+  it is given, and never learned.
+
+  Attributes:
+    faded: the places in `parts` of the terms.
+  """
+
+  faded: tuple[int, ...]
+
+  def hooks(self):
+    return self.scheme.hooks()
+
+  def init_layer(self, key, dims):
+    return within(self.scheme.init_layer(key, dims), jnp.ones(()))
+
+  def remap(self, index_BxL, key):
+    return self.scheme.remap(index_BxL, key)
+
+  def locate(self, params, x_BxLxD, at, before):
+    return self.scheme.locate(params['own'], x_BxLxD, at, before)
+
+  def rotate(self, params, x_BxLxHxE, at, side):
+    return self.scheme.rotate(params['own'], x_BxLxHxE, at, side)
+
+  def rescore(self, params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at):
+    own = params['own']
+    return self.scheme.rescore(own, logits_BxHxQxK, q_BxQxHxE, q_at, k_at)
+
+  def bias(self, params, head, q_at, k_at):
+    own, strength = params['own'], params['strength']
+    if not isinstance(self.scheme, schemes.Sum):
+      return strength * self.scheme.bias(own, head, q_at, k_at)
+    total: jax.Array | float = 0.0
+    for n, found in enumerate(self.scheme.biases(own, head, q_at, k_at)):
+      total = total + (strength * found if n in self.faded else found)
+    return total
+
+
+def within(params: schemes.Params, strength: Array) -> schemes.Params:
+  """The parameters of a faded scheme from those of the scheme."""
+  return {'own': params, 'strength': strength}
+
+
+def of(run: config.Run, length: int) -> transformer.Transformer:
+  """The model of an adaptation at a length, the biases that it adds faded."""
+  assert run.parent is not None
+  new = diff.added_biases(run.parent.scheme, run.scheme)
+  scheme = Faded(run.trained_scheme_at(length), new)
+  return transformer.Transformer(run.model, scheme, run.task.vocabulary)
+
+
+def params_of(run: config.Run, params: Any, number: Array) -> Any:
+  """The parameters for `of` at a step of an adaptation, from 0.
+
+  The strength is (number + 1) / warm_in, at most 1.
+  """
+  step = number.astype(jnp.float32) + 1.0
+  strength = jnp.minimum(step / run.train.warm_in, 1.0)
+
+  def faded(one):
+    return {
+      **one,
+      transformer.POSITION: within(one.get(transformer.POSITION, {}), strength),
+    }
+
+  if run.model.share_position:
+    return faded(params)
+  blocks = {f'block_{n}': None for n in range(run.model.layers)}
+  return {k: faded(v) if k in blocks else v for k, v in params.items()}

@@ -1,0 +1,91 @@
+"""AdamW's step, whose numbers a program may be given."""
+
+import operator
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from posexp.models import transformer
+from posexp.runs import config
+
+Array = jax.Array
+Params = Any
+
+
+class Member(NamedTuple):
+  """What a program is given of a run and a seed, M as first axis of all.
+
+  The rest is the same for all that are trained at once, see `packs.stem`.
+
+  Attributes:
+    seed: fixes initialisation and data, uint32.
+    learning_rate: the peak.
+    decay: of weights.
+  """
+
+  seed: Array
+  learning_rate: Array
+  decay: Array
+
+
+def positional(params: Params) -> Params:
+  """Which parameters are those of position, a tree of booleans."""
+  mine = lambda path, _: transformer.is_positional(path)
+  return jax.tree_util.tree_map_with_path(mine, params)
+
+
+def optimiser(
+  train: config.Train, own: Member | None = None
+) -> optax.GradientTransformation:
+  """AdamW with warm-up, cosine decay to zero, and clipping.
+
+  Of some parameters alone, where the rest stay as they are.
+
+  Args:
+    train: how it is trained.
+    own: has the `packs.NUMBERS` in place of `train`, where they are given to
+      the program.
+  """
+  numbers = train if own is None else own
+  # Optax has this in one piece, for a rate that is known when it is compiled.
+  rate = optax.join_schedules(
+    [
+      optax.linear_schedule(0.0, numbers.learning_rate, train.warmup),
+      optax.cosine_decay_schedule(
+        numbers.learning_rate, max(train.steps - train.warmup, 1)
+      ),
+    ],
+    [train.warmup],
+  )
+  every = optax.chain(
+    optax.clip_by_global_norm(train.clip),
+    optax.adamw(
+      rate,
+      b2=train.beta2,
+      weight_decay=numbers.decay,
+      mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+    ),
+  )
+  if train.only == 'all':
+    return every
+  rest = lambda params: jax.tree.map(operator.not_, positional(params))
+  return optax.chain(
+    optax.masked(every, positional), optax.masked(optax.set_to_zero(), rest)
+  )
+
+
+def update(
+  train: config.Train,
+  params: Params,
+  optimiser_state: Any,
+  grads: Params,
+  own: Member | None = None,
+) -> tuple[Params, Any]:
+  """The parameters and the optimiser's state after a mean gradient."""
+  # Optax raises floats to integer counts, which strict callers forbid.
+  with jax.numpy_dtype_promotion('standard'):
+    updates, optimiser_state = optimiser(train, own).update(
+      grads, optimiser_state, params
+    )
+  return optax.apply_updates(params, updates), optimiser_state
