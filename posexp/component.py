@@ -59,7 +59,7 @@ class Component:
     """The component that `to_dict` wrote.
 
     Raises:
-      ValueError: if no subclass of this class has the name under 'type', or a
+      UserError: if no subclass of this class has the name under 'type', or a
         field is unknown; the sentence names the nearest.
     """
     values = dict(values)
@@ -67,7 +67,7 @@ class Component:
     values.pop('source', None)
     found = {type_name(c): c for c in _subclasses(cls)}
     if name not in found:
-      raise ValueError(
+      raise UserError(
         f'no {cls.__name__} is called {name!r}{nearest(name, found)}: import '
         'the file that defines it first'
       )
@@ -76,7 +76,7 @@ class Component:
     known = [f.name for f in dataclasses.fields(kind)]
     for key in values:
       if key not in known:
-        raise ValueError(f'{name} has no field {key!r}{nearest(key, known)}')
+        raise UserError(f'{name} has no field {key!r}{nearest(key, known)}')
     return kind(**{k: restore(hints[k], v) for k, v in values.items()})
 
 
@@ -126,13 +126,13 @@ def at_least(
     return
   if value is not None and not value >= least:
     remedy = remedy and f': {remedy}'
-    raise ValueError(f'{name} must be at least {least}, got {value}{remedy}')
+    raise UserError(f'{name} must be at least {least}, got {value}{remedy}')
 
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
   """Raises unless a name is known; the sentence offers the nearest."""
   if value not in known:
-    raise ValueError(f'{name} cannot be {value!r}{nearest(value, known)}')
+    raise UserError(f'{name} cannot be {value!r}{nearest(value, known)}')
 
 
 def extra(module: str, what: str, name: str) -> types.ModuleType:
@@ -147,12 +147,12 @@ def extra(module: str, what: str, name: str) -> types.ModuleType:
     name: of the extra that installs it.
 
   Raises:
-    ValueError: one sentence that names the extra, if it is not installed.
+    UserError: one sentence that names the extra, if it is not installed.
   """
   try:
     return importlib.import_module(module)
   except ImportError:
-    raise ValueError(
+    raise UserError(
       f"{what} needs {module}: pip install 'posexp[{name}]'"
     ) from None
 

@@ -67,7 +67,7 @@ def attend(
     B x L x H x E in the dtype of the values; softmax and biases are float32.
 
   Raises:
-    ValueError: if the scheme cannot serve the length or the head width, or
+    UserError: if the scheme cannot serve the length or the head width, or
       `block`, `window` or `implementation` is none of these, the scheme has no
       blockwise form, or it needs the content and none is given.
 
@@ -85,7 +85,7 @@ def attend(
   if x_BxLxD is not None:
     at = scheme.locate(params, x_BxLxD, at, None)
   elif 'locate' in scheme.hooks():
-    raise ValueError(
+    raise component.UserError(
       f'{scheme} has a clock that depends on the content: give x_BxLxD, what '
       'the queries and keys were made of'
     )
@@ -255,11 +255,11 @@ def extend(
   their indices are not known in time to raise.
 
   Raises:
-    ValueError: if there are more tokens than slots.
+    UserError: if there are more tokens than slots.
   """
   length, slots = index_1xL.shape[1], cache.index_1xM.shape[1]
   if length > slots:
-    raise ValueError(
+    raise component.UserError(
       f'the cache has {slots} slots but {length} tokens were given: make it '
       'as long as the sequence'
     )

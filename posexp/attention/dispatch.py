@@ -2,7 +2,7 @@
 
 import jax
 
-from posexp import schemes
+from posexp import component, schemes
 
 # What block='auto' means. Dense attention is quicker for few pairs of tokens,
 # or few queries, as in decoding; a block is a quarter of the tokens, rounded
@@ -23,7 +23,7 @@ def check_block(name: str, block: int | str | None) -> None:
   else:
     valid = block in (None, 'auto')
   if not valid:
-    raise ValueError(
+    raise component.UserError(
       f"{name} must be None, 'auto' or an integer of at least 1, got "
       f"{block!r}: use 'auto' if unsure"
     )
@@ -40,12 +40,12 @@ def check_scheme(
   if scheme.blockwise:
     return
   if implementation == 'pallas':
-    raise ValueError(
+    raise component.UserError(
       f'{scheme} changes whole rows of logits and has no fused kernel, got '
       "implementation='pallas': use implementation=None"
     )
   if isinstance(block, int):
-    raise ValueError(
+    raise component.UserError(
       f'{scheme} changes whole rows of logits and has no blockwise attention, '
       f"got block={block}: use block=None or 'auto'"
     )
@@ -54,7 +54,7 @@ def check_scheme(
 def check_implementation(name: str, implementation: str | None) -> None:
   """Raises unless an implementation is None or has one of the names."""
   if implementation not in (None, 'xla', 'pallas'):
-    raise ValueError(
+    raise component.UserError(
       f"{name} must be None, 'xla' or 'pallas', got {implementation!r}: use "
       'None if unsure'
     )
@@ -70,7 +70,7 @@ def block_size(
   """The number of tokens in a block, None for dense attention.
 
   Raises:
-    ValueError: if `block` or `implementation` is none of what `attend` takes,
+    UserError: if `block` or `implementation` is none of what `attend` takes,
       or the scheme has no blockwise form.
   """
   check_scheme(scheme, block, implementation)

@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from posexp import component
+
 # More than this of the heads that matter: some may turn to something else while
 # the others carry the model.
 SHARE = 0.5
@@ -120,13 +122,13 @@ def verdict(table: pd.DataFrame) -> list[Verdict]:
     One verdict a seed, by seed, with one count a kind.
 
   Raises:
-    ValueError: if the table has no rows, those of several runs or lengths, or
+    UserError: if the table has no rows, those of several runs or lengths, or
       no baselines.
   """
   digest, length = (_only(table, column) for column in ('digest', 'length'))
   whole = table[table['distance'].isna()]
   if whole['baseline'].isna().all():
-    raise ValueError(
+    raise component.UserError(
       f'{digest} has no baselines: the record of the run it was made from, '
       'at its trained length, is missing or has no diagnostics; run that again '
       'in the same work directory'
@@ -145,7 +147,9 @@ def text(verdicts: Sequence[Verdict]) -> str:
   '1 of 2 seeds collapsed at length 256: seed 3 (lost: 2 of 2 heads, ...).'
   """
   if not verdicts:
-    raise ValueError('no verdicts to tell: give those of one run at one length')
+    raise component.UserError(
+      'no verdicts to tell: give those of one run at one length'
+    )
   bad, number = [v for v in verdicts if v.collapsed], len(verdicts)
   length = verdicts[0].length
   if not bad:
@@ -159,7 +163,7 @@ def text(verdicts: Sequence[Verdict]) -> str:
 def _only(table: pd.DataFrame, column: str) -> Any:
   found = list(dict.fromkeys(table[column].tolist()))
   if len(found) != 1:
-    raise ValueError(
+    raise component.UserError(
       f'a verdict is on one {column}, got {len(found)}'
       f'{": " + ", ".join(map(str, found)) if found else ""}: give the rows of '
       'one run at one length, of a version that records diagnostics'

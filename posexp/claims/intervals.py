@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from posexp import component
+
 # The two ends of a share, for `interval`.
 SHARE = (0.0, 1.0)
 
@@ -190,9 +192,9 @@ def median(values: Iterable[float], confidence: float = 0.95) -> Median:
 
 
 def check_confidence(confidence: float) -> None:
-  """Raises a ValueError unless a confidence lies between 0 and 1."""
+  """Raises a `UserError` unless a confidence lies between 0 and 1."""
   if not 0 < confidence < 1:
-    raise ValueError(
+    raise component.UserError(
       f'confidence must lie between 0 and 1, got {confidence}: 0.95 is 95 %'
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from posexp import component
 from posexp.claims import intervals
 
 # Of the bootstrap: the same on every machine and in every report.
@@ -74,7 +75,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Share:
   0.75 [0.301, 0.954] from 3 of 4
   """
   if not 0 <= successes <= n:
-    raise ValueError(
+    raise component.UserError(
       f'successes must lie between 0 and n, got {successes} of {n}'
     )
   if not n:
@@ -171,7 +172,7 @@ def cells(results: pd.DataFrame, measure: str = 'token') -> pd.DataFrame:
     are none.
   """
   if measure not in intervals.MEASURES:
-    raise ValueError(
+    raise component.UserError(
       f'measure must be one of {", ".join(intervals.MEASURES)}, got {measure!r}'
     )
   within = intervals.MEASURES[measure]

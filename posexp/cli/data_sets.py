@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Protocol
 
+from posexp import component
 from posexp.data import examples, published, store
 from posexp.reports import text_table
 
@@ -43,7 +44,7 @@ def verify(
   """Reads every set that was built; one sentence for each that is damaged."""
   there = [one for one in sets if store.there(one, where)]
   if not there:
-    raise ValueError(
+    raise component.UserError(
       f'none of {len(sets)} evaluation sets is under {where / store.DATASET}: '
       'give what was built, or `posexp data build` with the same words first'
     )

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from absl import flags
 
+from posexp import component
+
 HELP = """posexp: controlled experiments on position in transformers.
 
   posexp run FILE        train, retrofit and evaluate what is missing of a grid
@@ -165,7 +167,7 @@ def writable(workdir: pathlib.Path, flag: str = '--workdir') -> None:
     probe.touch()
     probe.unlink(missing_ok=True)
   except OSError as error:
-    raise ValueError(
+    raise component.UserError(
       f'cannot write to the work directory {workdir} ({error.strerror}): give '
       f'another with {flag}'
     ) from None
@@ -194,7 +196,7 @@ def numbers(flag: str, such_as: str) -> tuple[int, ...]:
   try:
     return tuple(int(number) for number in given)
   except ValueError:
-    raise ValueError(
+    raise component.UserError(
       f'--{flag} must be whole numbers such as {such_as}, got '
       f'{",".join(given)!r}'
     ) from None
@@ -203,7 +205,7 @@ def numbers(flag: str, such_as: str) -> tuple[int, ...]:
 def exactly(words: list[str], names: list[str], command: str) -> list[str]:
   """The words of a command, or a sentence that says which it takes."""
   if len(words) != len(names):
-    raise ValueError(
+    raise component.UserError(
       f'`posexp {command}` takes {" ".join(names) or "no argument"}, got '
       f'{len(words)} arguments: {" ".join(words) or "none"}'
     )

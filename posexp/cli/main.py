@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
       os.environ['POSEXP_DATA'] = FLAGS.data_dir
     command, *rest = words
     if command not in COMMANDS:
-      raise ValueError(
+      raise component.UserError(
         f'no command {command!r}{component.nearest(command, COMMANDS)}: '
         '`posexp --help` lists them'
       )
@@ -118,7 +118,7 @@ def _study(planned, file: str) -> int:
 
   for flag in ('set', 'seeds'):
     if FLAGS[flag].value:
-      raise ValueError(
+      raise component.UserError(
         f'--{flag} would make another study of this one: change {file}, or '
         f'choose one of its sizes with --size'
       )
@@ -179,7 +179,7 @@ def evaluate(words: list[str]) -> int:
   for file in words[1:]:  # For the classes that it defines.
     grid.read(file)
   if not FLAGS.lengths:
-    raise ValueError(
+    raise component.UserError(
       '`posexp evaluate` needs lengths in tokens: give --lengths=8192,32768, '
       'for example'
     )

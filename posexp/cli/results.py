@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 
+from posexp import component
 from posexp.cli.flags import FLAGS, INTERRUPTED, exactly, writable
 
 # To the top of a terminal that is empty then.
@@ -87,7 +88,7 @@ def _writing(output: pathlib.Path):
     with progress.Progress(1, pathlib.Path(os.devnull)) as bar:
       yield bar
   except OSError as error:
-    raise ValueError(
+    raise component.UserError(
       f'cannot write {error.filename or output} ({error.strerror}): make room '
       'or give another place with --output'
     ) from None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from posexp import component
 from posexp.claims import intervals
 
 # Of the orders: the same on every machine and in every measurement.
@@ -47,7 +48,7 @@ def ratio(mine_R: Sequence[float], base_R: Sequence[float]) -> intervals.Median:
   """
   mine, base = np.asarray(mine_R, float), np.asarray(base_R, float)
   if mine.shape != base.shape:
-    raise ValueError(
+    raise component.UserError(
       f'ratios are taken round by round, got {mine.size} rounds and '
       f'{base.size}: time both in the same rounds'
     )

@@ -43,7 +43,7 @@ def run_of(
   """The run whose programs are measured at a length.
 
   Raises:
-    ValueError: a sentence, if the scheme does not serve that length.
+    UserError: a sentence, if the scheme does not serve that length.
   """
   return config.Run(
     task=TASK,

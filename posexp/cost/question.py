@@ -64,9 +64,9 @@ class Question:
     for name in ('heads', 'head_width', 'rounds'):
       component.at_least(name, getattr(self, name), 1)
     if not self.minutes > 0:
-      raise ValueError(f'minutes must be above 0, got {self.minutes}')
+      raise component.UserError(f'minutes must be above 0, got {self.minutes}')
     if not (self.lengths and self.quantities):
-      raise ValueError(
+      raise component.UserError(
         'nothing to measure: give at least one length and one quantity'
       )
     for scheme in self.compared:

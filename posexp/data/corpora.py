@@ -57,7 +57,7 @@ class Corpus(Sourced):
     """The documents, in any order.
 
     Raises:
-      ValueError: one sentence, if they are not there or are not UTF-8.
+      UserError: one sentence, if they are not there or are not UTF-8.
     """
 
   @property
@@ -74,11 +74,11 @@ def read(corpus: Corpus) -> tuple[tuple[Document, ...], str]:
   its length in bytes.
 
   Raises:
-    ValueError: one sentence, if there is nothing to read.
+    UserError: one sentence, if there is nothing to read.
   """
   found = sorted(d for d in corpus.documents() if d.text)
   if not found:
-    raise ValueError(
+    raise component.UserError(
       f'{corpus} has no text: every document is empty; give one that is not'
     )
   digest = hashlib.sha256()
@@ -98,7 +98,7 @@ class StandardLibrary(Corpus):
   tells apart.
 
   Raises:
-    ValueError: if this Python came without its source.
+    UserError: if this Python came without its source.
 
   >>> StandardLibrary().to_dict()['source'].split('.')[0]
   'CPython 3'
@@ -126,7 +126,7 @@ class StandardLibrary(Corpus):
       and not path.parent.name.startswith('config-')
     ]
     if not paths:
-      raise ValueError(
+      raise component.UserError(
         f'this Python has no source of its standard library in {root}: use '
         'Folder(path) with text of your own'
       )
@@ -142,12 +142,12 @@ class Folder(Corpus):
     pattern: which files, as in a shell.
 
   Raises:
-    ValueError: if there is no such folder, no such file in it, or a file that
+    UserError: if there is no such folder, no such file in it, or a file that
       is not UTF-8.
 
   >>> try:
   ...   read(Folder('nowhere'))
-  ... except ValueError as error:
+  ... except component.UserError as error:
   ...   print(error)
   no folder 'nowhere': give the path of a folder of text files
   """
@@ -158,12 +158,12 @@ class Folder(Corpus):
   def documents(self) -> Iterator[Document]:
     root = pathlib.Path(self.path).expanduser()
     if not root.is_dir():
-      raise ValueError(
+      raise component.UserError(
         f'no folder {self.path!r}: give the path of a folder of text files'
       )
     paths = [path for path in root.rglob(self.pattern) if path.is_file()]
     if not paths:
-      raise ValueError(
+      raise component.UserError(
         f'folder {self.path!r} has no file that matches {self.pattern!r}: put '
         'text files there, or give another pattern'
       )
@@ -184,7 +184,7 @@ class Catalogue(Corpus):
     field: the feature that is the text.
 
   Raises:
-    ValueError: if it is not there, has no such split or field, or is not
+    UserError: if it is not there, has no such split or field, or is not
       UTF-8.
   """
 
@@ -200,7 +200,7 @@ class Catalogue(Corpus):
     builder, source = self._open()
     fields = dict(builder.info.features or {})
     if self.field not in fields:
-      raise ValueError(
+      raise component.UserError(
         f'TFDS data set {self.name!r} has no field {self.field!r}'
         f'{component.nearest(self.field, fields)}'
       )
@@ -213,7 +213,7 @@ class Catalogue(Corpus):
     for number, name in enumerate(names):
       value = source[number][self.field]
       if not isinstance(value, bytes):
-        raise ValueError(
+        raise component.UserError(
           f'field {self.field!r} of TFDS data set {self.name!r} is no text: it '
           f'holds {type(value).__name__}; give one that holds a string'
         )
@@ -228,7 +228,7 @@ class Catalogue(Corpus):
       return builder, builder.as_data_source(split=self.split)
     except Exception as error:  # TFDS has a dozen classes for it.
       reason = str(error).strip().partition('\n')[0]
-      raise ValueError(
+      raise component.UserError(
         f'TFDS data set {self.name!r} with split {self.split!r} cannot be read '
         f'({type(error).__name__}: {reason}): prepare it once with '
         f'tensorflow_datasets.data_source({self.name!r})'
@@ -243,7 +243,7 @@ def _texts(
     try:
       content = path.read_bytes()
     except OSError as error:
-      raise ValueError(
+      raise component.UserError(
         f'{path} cannot be read ({error.strerror}): make it readable, or leave '
         'it out'
       ) from None
@@ -258,14 +258,14 @@ def decoded(name: str, content: bytes) -> str:
 
   >>> try:
   ...   decoded('a.txt', b'ok \\xff')
-  ... except ValueError as error:
+  ... except component.UserError as error:
   ...   print(error)
   a.txt is not UTF-8 text (byte 0xff at 3): convert it or leave it out
   """
   try:
     return content.decode()
   except UnicodeDecodeError as error:
-    raise ValueError(
+    raise component.UserError(
       f'{name} is not UTF-8 text (byte 0x{content[error.start]:02x} at '
       f'{error.start}): convert it or leave it out'
     ) from None

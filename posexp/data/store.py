@@ -19,7 +19,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 
-from posexp import tasks
+from posexp import component, tasks
 from posexp.data import examples, published
 
 DATASET, VERSION = 'posexp_frozen', '1.0.0'
@@ -32,7 +32,7 @@ _OURS = {'.config', '.lock'}
 MISSING, BUILT, DAMAGED = 'missing', 'built', 'damaged'
 
 
-class Damaged(ValueError):
+class Damaged(component.UserError):
   """A set that is there and is not what it should be."""
 
 
@@ -63,7 +63,7 @@ def load(task: tasks.Task, length: int, number: int) -> tasks.Batch:
   Raises:
     Damaged: if the set that was built cannot be read, or is not the one that
       was published.
-    ValueError: if this machine draws other examples than were published.
+    UserError: if this machine draws other examples than were published.
   """
   one = examples.Set(task, length)
   if number <= examples.NUMBER and there(one, directory()):
@@ -153,7 +153,7 @@ def build(
 
   Raises:
     Damaged: if a set is there and is damaged; before anything is written.
-    ValueError: if the directory cannot be written to or is not ours, or this
+    UserError: if the directory cannot be written to or is not ours, or this
       machine draws other examples than were published.
   """
   check(where)
@@ -186,13 +186,13 @@ def check(where: pathlib.Path) -> None:
   """Raises if what lies where the sets go is not a set.
 
   Raises:
-    ValueError: naming what is foreign, or cannot be read.
+    UserError: naming what is foreign, or cannot be read.
   """
   home = where / DATASET
   with _reading(where):
     for path in (where, home):
       if path.exists() and not path.is_dir():
-        raise ValueError(
+        raise component.UserError(
           f'{path} is a file, expected a directory: give another with '
           '--data_dir'
         )
@@ -202,7 +202,7 @@ def check(where: pathlib.Path) -> None:
         one.name == VERSION or _PARTIAL.fullmatch(one.name) for one in inside
       )
       if not ours and path.name not in _OURS:
-        raise ValueError(
+        raise component.UserError(
           f'{path} is no evaluation set of posexp: move it away, or give '
           'another directory with --data_dir'
         )
@@ -211,7 +211,7 @@ def check(where: pathlib.Path) -> None:
 def _check_drawn(one: examples.Set, batch: tasks.Batch) -> None:
   expected = published.digests().get(one.name)
   if expected and (found := examples.digest(batch)) != expected:
-    raise ValueError(
+    raise component.UserError(
       f'the examples of {one} drawn here have the digest {found}, expected '
       f'{expected} as published in {published.PATH}: an evaluation on them '
       'cannot be compared; report it with the version of jax'
@@ -231,7 +231,7 @@ def _locked(where: pathlib.Path) -> Iterator[None]:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      raise ValueError(
+      raise component.UserError(
         f'another build is writing to {home}: wait until it is done'
       ) from None
     yield
@@ -243,7 +243,7 @@ def _reading(where: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    raise ValueError(
+    raise component.UserError(
       f'cannot read the data directory {where} ({error.strerror or error}): '
       'make it readable, or give another with --data_dir'
     ) from None

@@ -56,7 +56,7 @@ class Text(tasks.Task):
       what it is evaluated on.
 
   Raises:
-    ValueError: for a held_out that is no share, or an unknown split.
+    UserError: for a held_out that is no share, or an unknown split.
 
   >>> task = Text()
   >>> batch = task.sample(jax.random.key(0), length=32, batch=2)
@@ -76,7 +76,7 @@ class Text(tasks.Task):
   def __post_init__(self):
     component.one_of('split of Text', self.split, SPLITS)
     if not 0 < self.held_out < 1:
-      raise ValueError(
+      raise component.UserError(
         f'held_out of Text must lie between 0 and 1, got {self.held_out}: 0.1 '
         'holds out one document in ten'
       )
@@ -95,7 +95,7 @@ class Text(tasks.Task):
   def check(self, length: int) -> None:
     for split, stream_N in self._streams().items():
       if stream_N.size < length:
-        raise ValueError(
+        raise component.UserError(
           f'the {split} split of {self.corpus} has {stream_N.size} tokens, '
           f'fewer than a sequence of {length}: give more documents (a document '
           'is whole in one split), another held_out, or a shorter length'

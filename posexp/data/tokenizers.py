@@ -55,7 +55,7 @@ class SentencePiece(corpora.Sourced, Tokenizer):
     path: the model file, as its trainer wrote it.
 
   Raises:
-    ValueError: if sentencepiece is not installed, or the file is no model.
+    UserError: if sentencepiece is not installed, or the file is no model.
   """
 
   path: str
@@ -82,7 +82,7 @@ def _pieces(path: str) -> tuple[Any, str]:
       raise OSError('it is empty')
     model = library.SentencePieceProcessor(model_proto=content)
   except (OSError, RuntimeError) as error:
-    raise ValueError(
+    raise component.UserError(
       f'no SentencePiece model can be read from {path!r} ({error}): give the '
       '.model file that its trainer wrote'
     ) from None

@@ -40,7 +40,7 @@ def examples(
   never draws from data that are held out for evaluation.
 
   Raises:
-    ValueError: one sentence with both digests, if the frozen set is damaged,
+    UserError: one sentence with both digests, if the frozen set is damaged,
       or what was drawn is not what was published.
   """
   if fold == FOLD:
@@ -99,7 +99,7 @@ class Evaluator:
     return sum(p._cache_size() for p in self._programs.values())  # type: ignore[attr-defined]
 
   def check(self, workers: int = 1) -> None:
-    """Raises a ValueError if a length needs more memory than there is.
+    """Raises a `UserError` if a length needs more memory than there is.
 
     With so many processes at work on runs like this one.
     """

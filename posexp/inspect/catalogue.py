@@ -210,14 +210,14 @@ def find(name: str) -> Entry:
   >>> find('Alibbi')
   Traceback (most recent call last):
   ...
-  ValueError: no scheme or law is called 'Alibbi' (did you mean ALiBi?): ...
+  posexp.component.UserError: no scheme or law is called 'Alibbi' (did you mean ALiBi?): ...
   """
   known = {e.name.lower(): e for e in entries()}
   if name.lower() not in known:
     close = component.nearest(name.lower(), known)
     for lower, entry in known.items():
       close = re.sub(rf'\b{lower}\b', entry.name, close)
-    raise ValueError(
+    raise component.UserError(
       f'no scheme or law is called {name!r}{close}: `posexp schemes` lists them'
     )
   return known[name.lower()]

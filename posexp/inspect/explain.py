@@ -40,7 +40,7 @@ def explain(
     head_width: E.
 
   Raises:
-    ValueError: where a length or a size makes no sense or the scheme cannot
+    UserError: where a length or a size makes no sense or the scheme cannot
       serve it.
 
   >>> found = explain(schemes.RoPE(schemes.NTK(4)))
@@ -96,7 +96,7 @@ def _sensible(train_length, target, heads, head_width) -> None:
     'target', target, train_length, 'it may not be below the train length'
   )
   if target > LONGEST:
-    raise ValueError(
+    raise component.UserError(
       f'target must be at most {LONGEST}, got {target}: a shorter one with '
       'the same factor shows the same'
     )

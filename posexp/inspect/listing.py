@@ -112,7 +112,9 @@ def task_length(task: tasks.Task) -> int:
     except ValueError:
       continue
     return 2**power
-  raise ValueError(f'{task} exists at no length from 64 to 32,768 tokens')
+  raise component.UserError(
+    f'{task} exists at no length from 64 to 32,768 tokens'
+  )
 
 
 def task_page(name: str) -> str:
@@ -131,13 +133,13 @@ def find_task(name: str) -> tasks.Task:
   >>> find_task('Ordring')
   Traceback (most recent call last):
   ...
-  ValueError: no task is called 'Ordring' (did you mean Ordering?): ...
+  posexp.component.UserError: no task is called 'Ordring' (did you mean Ordering?): ...
   """
   known = {type(t).__name__: t for t in reversed(TASKS)}
   for kind, task in known.items():
     if kind.lower() == name.lower():
       return task
-  raise ValueError(
+  raise component.UserError(
     f'no task is called {name!r}{component.nearest(name, known)}: '
     '`posexp tasks` lists them'
   )

@@ -15,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
+from posexp import component
 from posexp.cli import flags
 from posexp.launch import signals
 from posexp.models import mesh
@@ -27,7 +28,7 @@ ALIKE = 120
 _failed = 0
 
 
-class Apart(ValueError):
+class Apart(component.UserError):
   """Processes cannot go on with a run; raised in each, one sentence."""
 
 

@@ -42,7 +42,7 @@ def load(path: str, size: str | None = None) -> Experiment:
   given.
 
   Raises:
-    ValueError: a sentence, if there is no such file (naming the nearest), no
+    UserError: a sentence, if there is no such file (naming the nearest), no
       `grid`, or something else than runs in it.
   """
   module = _import(pathlib.Path(path))
@@ -52,22 +52,24 @@ def load(path: str, size: str | None = None) -> Experiment:
     planned = module.study(size)
     return Experiment(module, plan(planned.runs), planned)
   if size is not None:
-    raise ValueError(
+    raise component.UserError(
       f'--size={size} is for a study, and {path} has no study(size): leave it '
       'out'
     )
   if not callable(getattr(module, 'grid', None)):
-    raise ValueError(
+    raise component.UserError(
       f'{path} has no function grid(): define one that yields posexp.Run(...)'
     )
   runs = list(module.grid())
   for run in runs:
     if not isinstance(run, config.Run):
-      raise ValueError(
+      raise component.UserError(
         f'grid() of {path} must yield posexp.Run objects, got {run!r}'
       )
   if not runs:
-    raise ValueError(f'grid() of {path} yields no runs: give at least one')
+    raise component.UserError(
+      f'grid() of {path} yields no runs: give at least one'
+    )
   return Experiment(module, plan(runs))
 
 
@@ -84,10 +86,12 @@ def read(file: str, size: str | None = None) -> Experiment:
     if not frames and isinstance(error, ValueError):
       raise
     if isinstance(error, SyntaxError):
-      raise ValueError(f'{file}:{error.lineno}: {error.msg}') from error
+      raise component.UserError(
+        f'{file}:{error.lineno}: {error.msg}'
+      ) from error
     kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
     line = frames[-1].lineno if frames else '?'
-    raise ValueError(f'{file}:{line}: {kind}{error}') from error
+    raise component.UserError(f'{file}:{line}: {kind}{error}') from error
 
 
 def plan(runs: Iterable[config.Run]) -> tuple[config.Run, ...]:
@@ -106,7 +110,7 @@ def select(runs: Iterable[config.Run], pattern: str) -> tuple[config.Run, ...]:
   """The runs whose name contains the text, or matches it as a glob.
 
   Raises:
-    ValueError: if none does; the sentence lists the names.
+    UserError: if none does; the sentence lists the names.
   """
   runs = tuple(runs)
   chosen = [run for run in runs if matches(run.name, pattern)]
@@ -136,14 +140,14 @@ def change(
   a controlled comparison; the steps of a retrofit stay what they are.
 
   Raises:
-    ValueError: a sentence, for an unknown field (naming the nearest), or a
+    UserError: a sentence, for an unknown field (naming the nearest), or a
       value of another type than the field's.
   """
   runs = tuple(runs)
   for assignment in assignments:
     path, equals, text = assignment.partition('=')
     if not equals:
-      raise ValueError(
+      raise component.UserError(
         f'--set={assignment!r} must be FIELD=VALUE, e.g. train.steps=500'
       )
     runs = tuple(_changed(run, path.strip(), text.strip()) for run in runs)
@@ -166,14 +170,14 @@ def _fields(
   known = [f.name for f in dataclasses.fields(owner)]
   if name not in known or name == 'parent':
     offered = [k for k in known if k != 'parent']
-    raise ValueError(
+    raise component.UserError(
       f'--set: {type(owner).__name__} has no field {name!r} to set (in '
       f'{path}){component.nearest(name, offered)}'
     )
   value = getattr(owner, name)
   if rest:
     if not dataclasses.is_dataclass(value):
-      raise ValueError(
+      raise component.UserError(
         f'--set: {name!r} in {path} is a plain value with no field '
         f'{rest[0]!r}: set {name} itself'
       )
@@ -202,7 +206,7 @@ def _typed(value: Any, kinds: tuple[Any, ...], text: str, path: str) -> Any:
   if type(value) in kinds:
     return value
   names = ' or '.join(getattr(k, '__name__', str(k)) for k in kinds)
-  raise ValueError(
+  raise component.UserError(
     f'--set: {path} must be of type {names}, got {text!r} '
     f'({type(value).__name__})'
   )
@@ -212,7 +216,7 @@ def _import(path: pathlib.Path) -> types.ModuleType:
   if not path.is_file():
     folder = path.parent
     files = [str(p) for p in folder.glob('*.py')] if folder.is_dir() else []
-    raise ValueError(
+    raise component.UserError(
       f'no experiment file {str(path)!r}'
       f'{component.nearest(str(path), files)}: give the path of a Python '
       'file with a grid()'
@@ -246,7 +250,7 @@ def check(
     workers: processes that share this machine's memory.
 
   Raises:
-    ValueError: one sentence that names the first such run.
+    UserError: one sentence that names the first such run.
   """
   for run in runs:
     if records.finished(workdir, run.digest):
@@ -254,8 +258,8 @@ def check(
     on = mesh.mesh(len(run.seeds), run.train.batch)
     try:
       evaluate.Evaluator(run, on).check(workers)
-    except ValueError as error:
-      raise ValueError(f'{run.name}: {error}') from None
+    except component.UserError as error:
+      raise component.UserError(f'{run.name}: {error}') from None
 
 
 def estimate(runs: Iterable[config.Run]) -> str:

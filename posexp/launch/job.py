@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from posexp import data
+from posexp import component, data
 from posexp.cost import flop_count
 from posexp.evaluation import diagnostics, evaluate, scoring
 from posexp.launch import agreement
@@ -36,10 +36,10 @@ def weights(
   """The parameters of a finished run, with the seeds as first axis.
 
   Raises:
-    ValueError: if the run has not finished, or its weights cannot be read.
+    UserError: if the run has not finished, or its weights cannot be read.
   """
   if records.read(workdir, run.digest) is None:
-    raise ValueError(
+    raise component.UserError(
       f'{run.name} has not finished in {workdir}: run it first, with the same '
       'configuration'
     )
@@ -134,7 +134,7 @@ def _prepared(
     The records of the runs' parents, in the first process.
 
   Raises:
-    ValueError: one sentence, of too little memory, a damaged set, or processes
+    UserError: one sentence, of too little memory, a damaged set, or processes
       that have not the same work directory.
   """
   parents: list[dict[str, Any] | None] = []

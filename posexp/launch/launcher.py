@@ -71,10 +71,10 @@ class Hands(NamedTuple):
     return self.local and self.workers == 1
 
   def check(self) -> None:
-    """Raises a ValueError, one sentence, for what makes no sense."""
+    """Raises a `UserError`, one sentence, for what makes no sense."""
     component.one_of('--executor', self.executor, EXECUTORS)
     if self.workers < 1:
-      raise ValueError(
+      raise component.UserError(
         f'--workers must be at least 1, got {self.workers}: 1 computes in '
         'this process'
       )
@@ -85,7 +85,7 @@ class Hands(NamedTuple):
       ('slurm', self.slurm, 'slurm'),
     ):
       if value and self.executor != of:
-        raise ValueError(
+        raise component.UserError(
           f'--{flag} is for --executor={of}, and this is '
           f'--executor={self.executor}: leave one of them out'
         )
@@ -99,33 +99,33 @@ class Hands(NamedTuple):
   def _check_hosts(self) -> None:
     place = self.processes, self.process
     if self.coordinator is None and place != (None, None):
-      raise ValueError(
+      raise component.UserError(
         '--processes and --process are for a run over several hosts: give '
         '--coordinator=HOST:PORT of the first, too'
       )
     if self.coordinator and self.pack == 0:
-      raise ValueError(
+      raise component.UserError(
         '--pack=0 asks the memory of one host: with --coordinator give the '
         'number of runs that one program trains at once'
       )
     if self.coordinator and not self.alone:
-      raise ValueError(
+      raise component.UserError(
         '--coordinator is for one run over several hosts, a process each: '
         'leave out --workers and --executor'
       )
     if self.coordinator not in (None, multihost.AUTO):
       if not re.fullmatch(r'.+:\d+', self.coordinator):
-        raise ValueError(
+        raise component.UserError(
           '--coordinator must be HOST:PORT of the first process, or auto, got '
           f'{self.coordinator!r}'
         )
       if self.processes is None or self.process is None:
-        raise ValueError(
+        raise component.UserError(
           f'--coordinator={self.coordinator} needs --processes, how many there '
           'are, and --process, which of them this is, from 0'
         )
       if not 0 <= self.process < self.processes:
-        raise ValueError(
+        raise component.UserError(
           f'--process must be from 0 to {self.processes - 1} of '
           f'--processes={self.processes}, got {self.process}'
         )
@@ -139,7 +139,7 @@ def take_cores(hands: Hands) -> None:
   """Takes the cores that are this process's own; before JAX starts.
 
   Raises:
-    ValueError: one sentence, for hands that make no sense.
+    UserError: one sentence, for hands that make no sense.
   """
   if local_executor.joined() is None:
     hands.check()
@@ -154,7 +154,7 @@ def take_cores(hands: Hands) -> None:
 def check(
   runs: Sequence[config.Run], workdir: pathlib.Path, hands: Hands = HERE
 ) -> None:
-  """Raises a ValueError, one sentence, for runs that cannot be computed."""
+  """Raises a `UserError`, one sentence, for runs that cannot be computed."""
   multihost.check(runs)
   if hands.local:  # Others know best what memory they have.
     work = lambda: grid.check(runs, workdir, hands.workers)
@@ -183,7 +183,7 @@ def conduct(
   """
   mesh.cache_compilations()
   if hands.local and not hands.alone and not mesh.on_cpu(jax.devices()[0]):
-    raise ValueError(
+    raise component.UserError(
       f'--workers={hands.workers} is for CPUs: one process uses all of an '
       'accelerator; leave it out'
     )

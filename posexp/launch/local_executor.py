@@ -9,15 +9,16 @@ import os
 import sys
 import threading
 
+from posexp import component
 from posexp.launch import scheduler, worker_command, worker_pool
 from posexp.results import progress
 
 
 def check(workers: int) -> None:
-  """Raises a ValueError for more workers than cores."""
+  """Raises a `UserError` for more workers than cores."""
   cores = len(os.sched_getaffinity(0))
   if workers > cores:
-    raise ValueError(
+    raise component.UserError(
       f'--workers={workers} is pointless on {cores} cores: workers that share '
       f'a core wait for each other; give at most {cores}'
     )

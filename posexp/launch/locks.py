@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from posexp import component
+
 NAME = 'claim'
 
 
@@ -57,7 +59,7 @@ def claimed(directory: pathlib.Path) -> Iterator[Claim | None]:
   """The claim of a run's directory, None if another process has it.
 
   Raises:
-    ValueError: one sentence, if the file system has no locks.
+    UserError: one sentence, if the file system has no locks.
   """
   claim = _take(directory)
   try:
@@ -107,7 +109,7 @@ def _locked(descriptor: int, path: pathlib.Path, how: int) -> bool:
   except BlockingIOError:
     return False
   except OSError as error:
-    raise ValueError(
+    raise component.UserError(
       f'{path} cannot be locked ({error.strerror}): launchers that share a '
       'work directory need a file system with locks; give another --workdir'
     ) from None

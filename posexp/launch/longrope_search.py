@@ -95,7 +95,7 @@ def longrope(
     tell: called with the evaluations made and the best loss so far.
 
   Raises:
-    ValueError: if the run, the length or the budget does not serve, or no
+    UserError: if the run, the length or the budget does not serve, or no
       candidate has a finite loss.
   """
   component.at_least(
@@ -150,12 +150,12 @@ def longrope_of(
     **options: of `longrope`: examples, seed, attention_factor.
 
   Raises:
-    ValueError: as `longrope`, or if the run has not finished there.
+    UserError: as `longrope`, or if the run has not finished there.
   """
   rotation_factors.check(run, length)
   workdir = pathlib.Path(workdir)
   if not workdir.is_dir():
-    raise ValueError(
+    raise component.UserError(
       f'no work directory {workdir}: give the one that `posexp run` wrote to'
     )
   done = 0
@@ -223,7 +223,7 @@ def evolve(
   losses = {name: ask(factors_K) for name, factors_K in starts.items()}
   breed(best(len(losses)), POPULATION - len(losses), crossed=0)
   if not math.isfinite(history[0][1]):
-    raise ValueError(
+    raise component.UserError(
       f'none of the first {len(asked)} candidates has a finite loss: the '
       'weights have diverged, so search with the seeds that have not'
     )

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from posexp import component
 from posexp.launch import agreement, job, signals
 from posexp.models import mesh
 from posexp.results import progress
@@ -41,7 +42,7 @@ def join(address: str, processes: int | None, process: int | None) -> None:
     process: which of them this is, from 0.
 
   Raises:
-    ValueError: one sentence, if they cannot come together.
+    UserError: one sentence, if they cannot come together.
   """
   if address != AUTO and process:
     _reach(address)
@@ -56,7 +57,7 @@ def join(address: str, processes: int | None, process: int | None) -> None:
       )
   except (RuntimeError, ValueError) as error:
     said = str(error).strip().splitlines() or [type(error).__name__]
-    raise ValueError(
+    raise component.UserError(
       f'the processes of --coordinator={address} did not come together '
       f'({said[0][:200]}): start the same command on every host, each with a '
       '--process of its own, and give a host:port of the first that all reach'
@@ -74,7 +75,7 @@ def _reach(address: str) -> None:
       return
     except OSError as error:
       if time.monotonic() > until:
-        raise ValueError(
+        raise component.UserError(
           f'no process listens at --coordinator={address} after '
           f'{PATIENCE:.0f} s ({error}): start the same command with '
           '--process=0 there, and give an address that this host reaches'
@@ -83,12 +84,12 @@ def _reach(address: str) -> None:
 
 
 def check(runs: Sequence[config.Run]) -> None:
-  """Raises a ValueError, one sentence, for what processes cannot share."""
+  """Raises a `UserError`, one sentence, for what processes cannot share."""
   if not mesh.several():
     return
   devices = Counter(device.process_index for device in jax.devices())
   if len(set(devices.values())) > 1:
-    raise ValueError(
+    raise component.UserError(
       f'the processes have {", ".join(map(str, devices.values()))} devices: '
       'give each the same number (on a CPU JAX_NUM_CPU_DEVICES says how many)'
     )
@@ -98,7 +99,7 @@ def check(runs: Sequence[config.Run]) -> None:
     on = mesh.mesh(len(run.seeds), run.train.batch)
     busy = len({device.process_index for device in on.devices.flat})
     if busy < jax.process_count():
-      raise ValueError(
+      raise component.UserError(
         f'{run.name} can be spread over {on.devices.size} of '
         f'{jax.device_count()} devices, and {jax.process_count() - busy} of '
         f'{jax.process_count()} processes would have none of them: give seeds '

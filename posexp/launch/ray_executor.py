@@ -24,13 +24,13 @@ def library() -> Any:
   """Ray, if it is installed.
 
   Raises:
-    ValueError: one sentence that names the extra.
+    UserError: one sentence that names the extra.
   """
   return component.extra('ray', '--executor=ray', 'ray')
 
 
 def check(address: str | None) -> None:
-  """Raises a ValueError if Ray, or a cluster at an address, is not there.
+  """Raises a `UserError` if Ray, or a cluster at an address, is not there.
 
   Ray itself asks for minutes.
   """
@@ -72,7 +72,7 @@ def hire(
     address: host:port of a running cluster; one of this machine by default.
 
   Raises:
-    ValueError: one sentence, if there is no cluster at the address.
+    UserError: one sentence, if there is no cluster at the address.
   """
   connect(address)
   left = [run for run in runs if not records.finished(workdir, run.digest)]
@@ -105,7 +105,7 @@ def resources(workers: int) -> dict[str, float]:
       return {kind: 1}
     if there:
       return {kind: min(there) if kind == 'TPU' else min(there) // workers or 1}
-  raise ValueError(
+  raise component.UserError(
     'no node of the Ray cluster has a TPU, a GPU or a CPU to compute on: add '
     'one with `ray start --address=...`'
   )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from posexp import component
 from posexp.launch import grid
 from posexp.results import records
 from posexp.runs import config
@@ -33,7 +34,7 @@ def plan(
     seeds: those that a run must have.
 
   Raises:
-    ValueError: one sentence, if there is nothing to evaluate, a record is of
+    UserError: one sentence, if there is nothing to evaluate, a record is of
       another version, or a run does not serve a length; it names the run.
   """
   runs = finished(workdir, only, seeds)
@@ -52,7 +53,7 @@ def finished(
   """The finished runs of a work directory, those of `plan` left out."""
   found = [r for r in records.read_all(workdir) if not _evaluation(r)]
   if not found:
-    raise ValueError(
+    raise component.UserError(
       f'no finished run in {workdir}: `posexp run FILE --workdir={workdir}` '
       'trains those of a file'
     )
@@ -65,7 +66,7 @@ def finished(
   chosen = [r for r in runs if seeds is None or r.seeds == tuple(seeds)]
   if not chosen:
     have = ' or '.join(sorted({','.join(map(str, r.seeds)) for r in runs}))
-    raise ValueError(
+    raise component.UserError(
       f'no finished run in {workdir} has the seeds '
       f'{",".join(map(str, seeds or ()))}: give --seeds={have}, or none'
     )
@@ -76,10 +77,10 @@ def _run(record: dict[str, Any]) -> config.Run:
   """The run that a record is of."""
   try:
     run = config.Run.from_dict(record['config'])
-  except ValueError as error:
-    raise ValueError(f'{record["name"]}: {error}') from None
+  except component.UserError as error:
+    raise component.UserError(f'{record["name"]}: {error}') from None
   if run.digest != record['digest']:
-    raise ValueError(
+    raise component.UserError(
       f'{record["name"]} was run with another version of posexp, or of classes '
       f'of its own, as {record["digest"]} is now {run.digest}: run it again, '
       'or choose others with --only'
@@ -107,5 +108,7 @@ def _again(
         lengths=(length,), examples=examples, window=window
       ),
     )
-  except ValueError as error:
-    raise ValueError(f'{run.name} at {length} tokens: {error}') from None
+  except component.UserError as error:
+    raise component.UserError(
+      f'{run.name} at {length} tokens: {error}'
+    ) from None

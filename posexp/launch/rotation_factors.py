@@ -128,7 +128,7 @@ class _Free(schemes.Scheme):
 def check(run: config.Run, length: int) -> None:
   """Raises, before anything is loaded or computed, what would go wrong."""
   if length <= run.trained_length:
-    raise ValueError(
+    raise component.UserError(
       f'a search needs a length above the trained {run.trained_length}, got '
       f'{length}: the factors are for an extension'
     )
@@ -139,7 +139,7 @@ def check(run: config.Run, length: int) -> None:
   ]
   rotations = [a for a in run.scheme.atoms if isinstance(a, schemes.RoPE)]
   if len(plain) != 1 or len(rotations) != 1 or run.scheme.evaluated().draws:
-    raise ValueError(
+    raise component.UserError(
       'a search needs one unscaled RoPE, alone or in a sum with schemes that '
       f'do not draw positions, got {run.scheme}: search a run trained with '
       'RoPE()'

@@ -37,13 +37,13 @@ def parameters(given: Iterable[str]) -> dict[str, Any]:
   {'timeout_min': 60, 'slurm_partition': 'gpu'}
 
   Raises:
-    ValueError: one sentence, for what is no NAME=VALUE.
+    UserError: one sentence, for what is no NAME=VALUE.
   """
   found: dict[str, Any] = {}
   for word in given:
     name, equals, text = word.partition('=')
     if not equals or not name:
-      raise ValueError(
+      raise component.UserError(
         f'--slurm={word!r} must be NAME=VALUE, e.g. --slurm=timeout_min=60'
       )
     try:
@@ -57,13 +57,13 @@ def library(given: Iterable[str]) -> Any:
   """submitit, if it and what it needs are there.
 
   Raises:
-    ValueError: one sentence, without submitit or SLURM, or for what is no
+    UserError: one sentence, without submitit or SLURM, or for what is no
       NAME=VALUE.
   """
   submitit = component.extra('submitit', '--executor=slurm', 'slurm')
   on = parameters(given).get('cluster', SLURM)
   if on == SLURM and not shutil.which('sbatch'):
-    raise ValueError(
+    raise component.UserError(
       '--executor=slurm needs the command sbatch, which is not on the PATH: '
       'launch from a login node of the cluster, or give --slurm=cluster=local'
     )
@@ -86,7 +86,7 @@ def hire(
       this machine without SLURM.
 
   Raises:
-    ValueError: one sentence, as `library`, or for what SLURM or submitit
+    UserError: one sentence, as `library`, or for what SLURM or submitit
       refuses.
   """
   submitit, asked = library(given), parameters(given)
@@ -100,7 +100,9 @@ def hire(
     jobs = executor.submit_array([job] * workers)
   except (ValueError, NameError, RuntimeError, OSError) as error:
     said = ' '.join(str(error).split())
-    raise ValueError(f'the jobs were refused ({said}): see --slurm') from None
+    raise component.UserError(
+      f'the jobs were refused ({said}): see --slurm'
+    ) from None
   return [_Worker(executor, job, one, tell) for one in jobs]
 
 

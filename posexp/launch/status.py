@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from posexp import component
 from posexp.launch import failures, locks
 from posexp.results import files, progress, records
 
@@ -66,7 +67,7 @@ def plan(
 
 
 def check(workdir: pathlib.Path) -> None:
-  """Raises a ValueError, one sentence, for what a newer version has written."""
+  """Raises a `UserError`, one sentence, for what a newer version has written."""
   for path in (workdir / 'grids').glob('*.json'):
     _plan(path)
 
@@ -76,12 +77,12 @@ def _plan(path: pathlib.Path) -> dict[str, Any]:
     found = json.loads(path.read_text('utf-8'))
     form, _ = int(found['format']), found['runs']
   except (ValueError, LookupError, TypeError) as error:
-    raise ValueError(
+    raise component.UserError(
       f'the plan {path} cannot be read ({type(error).__name__}): move it away; '
       'the next launch writes it again'
     ) from None
   if form > FORMAT:
-    raise ValueError(
+    raise component.UserError(
       f'{path} has format {form}, of a newer version of posexp, and this one '
       f'reads up to {FORMAT}: update posexp, or give another --workdir'
     )
@@ -94,11 +95,11 @@ def states(workdir: str | os.PathLike) -> list[State]:
   And of any other that is finished or running there.
 
   Raises:
-    ValueError: if there is no such directory.
+    UserError: if there is no such directory.
   """
   path = pathlib.Path(workdir)
   if not path.is_dir():
-    raise ValueError(
+    raise component.UserError(
       f'no work directory {workdir}: give the one that `posexp run` writes to'
     )
   newest, *older = _plans(path) or [[]]

@@ -179,7 +179,7 @@ def begin(planned: Planned, workdir: pathlib.Path) -> None:
   """Writes down what the work directory is for.
 
   Raises:
-    ValueError: one sentence, if it holds another study, or another size.
+    UserError: one sentence, if it holds another study, or another size.
   """
   plan.write(workdir, planned.study)
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from posexp import component
 from posexp.cli import flags
 from posexp.launch import signals
 
@@ -42,10 +43,10 @@ def command(launch: str, retries: int, only: str = '') -> Command:
   """The command of a worker of a launch, of one run alone if it is named.
 
   Raises:
-    ValueError: one sentence, if nothing is there to be repeated.
+    UserError: one sentence, if nothing is there to be repeated.
   """
   if not flags.GIVEN:
-    raise ValueError(
+    raise component.UserError(
       'workers repeat a command, and this is none: use `posexp run`, or '
       'workers=1 here'
     )

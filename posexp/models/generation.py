@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from posexp import component
 from posexp.models import transformer
 
 Array = jax.Array
@@ -49,7 +50,7 @@ def generate(
     The new tokens, B x tokens, int32.
 
   Raises:
-    ValueError: one sentence, before any compute, if the cache is too small,
+    UserError: one sentence, before any compute, if the cache is too small,
       the scheme has no such position or cannot decode, the prompt is empty
       and there is no BOS, or an argument is out of range.
 
@@ -68,7 +69,7 @@ def generate(
   slots = needed if slots is None else slots
   if slots < needed:
     read = f'{length} of the prompt' + ' and BOS' * bos
-    raise ValueError(
+    raise component.UserError(
       f'slots must be at least {needed} for {tokens} new tokens, the last of '
       f'which is not read, after {read}, got {slots}: give slots={needed}'
     )
@@ -200,29 +201,31 @@ def sample(logits_BxV: Array, top_k: int | None, key: Array) -> Array:
 
 def _check(net, prompt_BxL, tokens, temperature, top_k, key):
   if prompt_BxL.ndim != 2:
-    raise ValueError(
+    raise component.UserError(
       f'a prompt is B x L, got the shape {prompt_BxL.shape}: put a batch axis '
       'before the tokens'
     )
   if not prompt_BxL.shape[1] and not net.shape.bos:
-    raise ValueError(
+    raise component.UserError(
       'the prompt is empty and the model has no BOS to begin from: give at '
       'least one token'
     )
   if tokens < 1:
-    raise ValueError(f'tokens must be at least 1, got {tokens}: ask for more')
+    raise component.UserError(
+      f'tokens must be at least 1, got {tokens}: ask for more'
+    )
   if not temperature >= 0:
-    raise ValueError(
+    raise component.UserError(
       f'temperature must be at least 0, got {temperature}: 0 takes the most '
       'likely token'
     )
   if temperature > 0 and key is None:
-    raise ValueError(
+    raise component.UserError(
       f'a temperature of {temperature} draws tokens, but there is no key: give '
       'one with jax.random.key, or temperature=0'
     )
   if top_k is not None and not 1 <= top_k <= net.vocabulary:
-    raise ValueError(
+    raise component.UserError(
       f'top_k must be from 1 to the {net.vocabulary} tokens of the vocabulary, '
       f'got {top_k}: leave it out for all'
     )

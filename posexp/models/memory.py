@@ -8,7 +8,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from posexp import schemes
+from posexp import component, schemes
 from posexp.attention import dispatch, flash
 from posexp.models import mesh as mesh_lib
 from posexp.models import transformer
@@ -143,7 +143,7 @@ def check(
   if workers > 1:
     each += f' of each of {workers} workers'
     remedy += ', or with fewer --workers'
-  raise ValueError(
+  raise component.UserError(
     f'evaluating {length} tokens under {net.scheme} needs about '
     f'{need / GIB:.1f} GiB{each}, and this machine has {have / GIB:.1f} GiB: '
     f'{remedy}'

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from posexp import schemes
+from posexp import component, schemes
 from posexp.attention import dense, flash
 from posexp.runs import config
 
@@ -67,7 +67,7 @@ class Transformer(nn.Module):
     length = tokens_BxL.shape[1]
     scheme.check(shape.dims, length if cache is None else slots(cache))
     if cache is not None and not scheme.decodes:
-      raise ValueError(
+      raise component.UserError(
         f'{scheme} cannot decode, since a weight depends on more than the '
         'query and the keys before it: give whole sequences and no cache'
       )

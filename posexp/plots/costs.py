@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib import axes, figure, lines, ticker
 from matplotlib.backends import backend_agg
 
+from posexp import component
 from posexp.plots import experiment
 
 # In inches: the panels, what is left, above and below of them, between them,
@@ -47,7 +48,7 @@ def draw(table: pd.DataFrame) -> figure.Figure:
     table: of one measurement, as `cost_records.table` gives it.
   """
   if table.empty:
-    raise ValueError('no costs to draw: the table is empty')
+    raise component.UserError('no costs to draw: the table is empty')
   quantities = [q for q in TITLES if (table['quantity'] == q).any()]
   others = table[table['scheme'] != table['baseline']]
   schemes = list(dict.fromkeys(others['scheme']))

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib import axes, colors, figure, lines, patches, ticker
 from matplotlib.backends import backend_agg
 
+from posexp import component
 from posexp.claims import intervals
 
 # The width of a page's text, in inches: figures are read at this size.
@@ -103,7 +104,9 @@ def draw(results: pd.DataFrame) -> figure.Figure:
   every admitted seed, runs side by side; below, what became of the targets.
   """
   if results.empty:
-    raise ValueError('no results to draw: the table of results is empty')
+    raise component.UserError(
+      'no results to draw: the table of results is empty'
+    )
   results = intervals.joined(results)
   styles = looks(results)
   summary = intervals.summarize(results)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from posexp import component
 from posexp.claims import intervals
 from posexp.plots import (
   curves,
@@ -51,7 +52,7 @@ def write(
     tell: called from time to time with the share of the work since.
 
   Raises:
-    ValueError: if there is no such work directory.
+    UserError: if there is no such work directory.
   """
   paths: list[pathlib.Path] = []
   notes: list[str] = []
@@ -60,7 +61,7 @@ def write(
     for make in group():
       try:
         paths += make().save(output)
-      except ValueError as error:
+      except component.UserError as error:
         notes.append(str(error))
     tell(1 / len(groups))
   return Written(tuple(paths), tuple(dict.fromkeys(notes)))
@@ -102,7 +103,7 @@ def _never(sentence: str) -> Iterator[Make]:
   """In the place of figures that there are not."""
 
   def make() -> paper.Plate:
-    raise ValueError(sentence)
+    raise component.UserError(sentence)
 
   yield make
 
@@ -135,7 +136,7 @@ def _of_part(
   ]
   try:
     strata = psychometric.strata(workdir, part)
-  except ValueError as error:  # A damaged file, named.
+  except component.UserError as error:  # A damaged file, named.
     yield from _never(str(error))
     strata = {}
   for by, table in strata.items():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import axes, lines
 
+from posexp import component
 from posexp.claims import intervals
 from posexp.plots import experiment, layout, paper
 
@@ -30,7 +31,7 @@ def attention(results: pd.DataFrame, table: pd.DataFrame) -> paper.Plate:
     table: as `attention_records.load` gives it, of these runs.
 
   Raises:
-    ValueError: a sentence, if their records have no diagnostics.
+    UserError: a sentence, if their records have no diagnostics.
   """
   results = paper.one_question(results)
   summary = intervals.summarize(results)
@@ -40,7 +41,7 @@ def attention(results: pd.DataFrame, table: pd.DataFrame) -> paper.Plate:
   far = mine.groupby('digest')['length'].transform('max')
   mine = mine[mine['length'] == far].dropna(subset=['value'])
   if mine.empty:
-    raise ValueError('the records have no diagnostics of attention')
+    raise component.UserError('the records have no diagnostics of attention')
   means = _means(mine)
   known = set(means['digest'])
   digests = [d for d in paper.order(summary, 'token') if d in known]

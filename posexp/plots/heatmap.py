@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import axes, cm, colors, figure, patches, ticker
 from matplotlib.backends import backend_agg
 
+from posexp import component
 from posexp.claims import contrasts, intervals
 from posexp.plots import experiment, paper
 
@@ -27,16 +28,18 @@ def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
       default.
 
   Raises:
-    ValueError: a sentence, if there are not two tasks or no such ratio.
+    UserError: a sentence, if there are not two tasks or no such ratio.
   """
   results = intervals.joined(results) if len(results) else results
   groups = list(paper.questions(results))
   if len(groups) < 2:
-    raise ValueError('a grid of schemes and tasks needs two tasks or more')
+    raise component.UserError(
+      'a grid of schemes and tasks needs two tasks or more'
+    )
   common = set.intersection(*(set(group['ratio']) for group in groups))
   ratio = max(common, default=math.nan) if ratio is None else ratio
   if ratio not in common:
-    raise ValueError(
+    raise component.UserError(
       'the tasks were evaluated at no common multiple of their trained length '
       f'{"" if math.isnan(ratio) else f"{ratio:g} "}: give one that all have'
     )

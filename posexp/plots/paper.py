@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import axes, figure, lines, ticker
 
+from posexp import component
 from posexp.claims import intervals
 from posexp.plots import experiment, latex
 
@@ -63,16 +64,16 @@ def one_question(results: pd.DataFrame) -> pd.DataFrame:
   """The results, if they are of one question and there are any to draw.
 
   Raises:
-    ValueError: a sentence, if not.
+    UserError: a sentence, if not.
   """
   found = results.drop_duplicates(['task', 'trained_length'])
   if len(found) > 1:
-    raise ValueError(
+    raise component.UserError(
       f'a figure shows one task at one trained length, and these are '
       f'{len(found)}: give one of paper.questions(results)'
     )
   if not results['admitted'].astype(bool).any():
-    raise ValueError(
+    raise component.UserError(
       'nothing to draw: no seed learned the task at the trained length'
     )
   return results

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib import axes, figure, lines, ticker
 from matplotlib.backends import backend_agg
 
+from posexp import component
 from posexp.claims import intervals
 from posexp.plots import experiment
 from posexp.results import records
@@ -60,11 +61,11 @@ def by_place(
     bin), nats, perplexity and targets.
 
   Raises:
-    ValueError: a sentence, if the run has no such stratum or no nats.
+    UserError: a sentence, if the run has no such stratum or no nats.
   """
   table = records.strata(workdir, digest, 'place')
   if table['nats'].isna().all():
-    raise ValueError(
+    raise component.UserError(
       f'the record of {digest} has no nats, as it was written by a version '
       'without them: move it away and run it again'
     )

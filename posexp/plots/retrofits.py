@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import axes, lines
 
+from posexp import component
 from posexp.claims import intervals
 from posexp.plots import experiment, layout, paper
 
@@ -35,12 +36,14 @@ def retrofits(results: pd.DataFrame) -> paper.Plate:
     results: of one task and trained length, see `paper.questions`.
 
   Raises:
-    ValueError: a sentence, if no retrofit has its parent among them.
+    UserError: a sentence, if no retrofit has its parent among them.
   """
   results = paper.one_question(results)
   pairs = _pairs(results)
   if not pairs:
-    raise ValueError('no run is a retrofit of another that is admitted')
+    raise component.UserError(
+      'no run is a retrofit of another that is admitted'
+    )
   every = sorted({pair.length for pair in pairs})
   index = np.linspace(0, len(every) - 1, min(LENGTHS, len(every)))
   lengths = [every[i] for i in index.round().astype(int)]

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
+from posexp import component
+
 # Colours that the page replaces: of text, of what is grey, of the grid.
 INK, GREY, GRID = '#010101', '#020202', '#030303'
 _NAMES = {INK: 'ink', GREY: 'grey', GRID: 'grid'}
@@ -50,7 +52,7 @@ def _mark(group: ElementTree.Element, shown: Sequence[str]) -> None:
   if group.get('class') == 'line':  # First the line itself, then its markers.
     marks = [m for m in marks if m.tag == f'{_SVG}use']
   if len(marks) != len(shown):
-    raise ValueError(
+    raise component.UserError(
       f'{len(marks)} marks were drawn for {len(shown)} numbers: draw finite '
       'ones, within the axes'
     )

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from posexp import component
 from posexp.plots import costs, explanation, paper
 from posexp.results import cost_records
 from posexp.results.explanations import Explanation
@@ -17,11 +18,11 @@ def explained(found: Explanation) -> paper.Plate:
     found: as `explain_records.read` gives it.
 
   Raises:
-    ValueError: a sentence, if the scheme does nothing that can be drawn.
+    UserError: a sentence, if the scheme does nothing that can be drawn.
   """
   drawn = explanation.draw(found)
   if drawn is None:
-    raise ValueError(f'{found.scheme} does nothing that can be drawn')
+    raise component.UserError(f'{found.scheme} does nothing that can be drawn')
   table = _periods(found) if found.rotations else _biases(found)
   what = 'Periods of rotary pairs, in tokens' if found.rotations else 'Bias'
   return paper.Plate(

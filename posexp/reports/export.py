@@ -32,11 +32,11 @@ def finished(
     to: csv, parquet, tensorboard or wandb.
 
   Raises:
-    ValueError: one sentence, for another format, one whose extra is not
+    UserError: one sentence, for another format, one whose extra is not
       installed, or where nothing can be exported.
   """
   if to is None:
-    raise ValueError(
+    raise component.UserError(
       '`posexp export` needs a format: give --to=csv, --to=parquet, '
       '--to=tensorboard or --to=wandb'
     )
@@ -46,7 +46,7 @@ def finished(
     component.extra('pyarrow', flag, 'parquet')
   found = records.read_all(workdir, whole=to not in TABLES)
   if not found:
-    raise ValueError(
+    raise component.UserError(
       f'no finished run in {workdir}: `posexp run FILE --workdir={workdir}` '
       'computes those of a file'
     )
@@ -77,7 +77,7 @@ def write(
     output: a directory that is there.
 
   Raises:
-    ValueError: one sentence, if a tracker does not take it.
+    UserError: one sentence, if a tracker does not take it.
     OSError: if it cannot be written.
   """
   listed, output = list(found), pathlib.Path(output)

@@ -55,7 +55,7 @@ def load(workdir: str | os.PathLike, progress: str = '') -> Evidence:
     progress: what `posexp status` says, '' if nothing is to be said.
 
   Raises:
-    ValueError: if there is no such directory.
+    UserError: if there is no such directory.
   """
   directory = pathlib.Path(workdir)
   with warnings.catch_warnings(record=True) as caught:

@@ -24,7 +24,7 @@ def write(workdir: str | os.PathLike) -> list[pathlib.Path]:
   What has not finished is listed as missing, and the rest is judged.
 
   Raises:
-    ValueError: if the directory has no study.json.
+    UserError: if the directory has no study.json.
   """
   return publish(load(workdir), workdir)
 

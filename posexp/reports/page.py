@@ -39,7 +39,7 @@ def write(
     tell: called from time to time with the share of the work since.
 
   Raises:
-    ValueError: if there is no such directory.
+    UserError: if there is no such directory.
   """
   found = findings.load(workdir, progress)
   path = pathlib.Path(output or pathlib.Path(workdir) / NAME)

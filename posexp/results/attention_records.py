@@ -29,8 +29,8 @@ def load(
   Columns: digest, name, length, seed, layer, head, measure (see
   `posexp.evaluation.attention_statistics`: finite, entropy, first, beyond,
   reach, reach_share and rank_share, and by distance rank, margin and
-  resolution), distance (where the bin begins, in tokens; NaN for measures that have none),
-  value, and baseline: the value of the same seed, layer, head and bin in the
+  resolution), distance (where the bin begins, in tokens; NaN for measures
+  that have none), value, and baseline: the value of the same seed, layer, head and bin in the
   run that was trained from nothing, at its trained length; NaN where that has
   no such bin or its record is missing. Records of a version without
   diagnostics have no rows.
@@ -41,7 +41,7 @@ def load(
       of them, by name, by default.
 
   Raises:
-    ValueError: if there is no such directory.
+    UserError: if there is no such directory.
   """
   known = {record['digest']: record for record in records.read_all(workdir)}
   wanted = known if digests is None else dict.fromkeys(digests)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from posexp import component
 from posexp.claims import intervals
 from posexp.cost import paired_timing
 from posexp.results import files, records
@@ -80,10 +81,10 @@ def read_all(workdir: str | os.PathLike) -> list[dict[str, Any]]:
   """Every readable measurement, oldest first; a damaged one is a warning.
 
   Raises:
-    ValueError: if there is no such directory.
+    UserError: if there is no such directory.
   """
   if not pathlib.Path(workdir).is_dir():
-    raise ValueError(
+    raise component.UserError(
       f'no work directory {workdir}: give the one that `posexp measure` wrote '
       'to'
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from posexp import component
 from posexp.results import files
 
 # Of the file. Another form has another number.
@@ -162,16 +163,18 @@ def read(path: str | os.PathLike) -> Explanation:
   """The explanation in a file, its scheme as text.
 
   Raises:
-    ValueError: naming the file, if it is not one that `write` wrote.
+    UserError: naming the file, if it is not one that `write` wrote.
   """
   try:
     with np.load(path, allow_pickle=False) as arrays:
       body = json.loads(str(arrays['body']))
       if body['format'] != FORMAT:
-        raise ValueError(f'format {body["format"]}, this reads {FORMAT}')
+        raise component.UserError(
+          f'format {body["format"]}, this reads {FORMAT}'
+        )
       return _explanation(_given(body['found'], arrays))
   except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
-    raise ValueError(
+    raise component.UserError(
       f'{path} cannot be read as what `posexp explain` writes ({error}): '
       'write it again'
     ) from None

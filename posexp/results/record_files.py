@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from posexp import component
 from posexp.results import files
 
 FORMAT = 3
@@ -42,7 +43,7 @@ _SEAL = b',\n "checksum": "'
 _NUMBERS = re.compile(r'\[\n[^\[\]{}"]*\n *\]')
 
 
-class Damaged(ValueError):
+class Damaged(component.UserError):
   """A record that cannot be read, or is not what its name says."""
 
 
@@ -50,10 +51,10 @@ def run_directory(workdir: str | os.PathLike, digest: str) -> pathlib.Path:
   """Where a run's files lie.
 
   Raises:
-    ValueError: if the digest is not one plain name, and could lead elsewhere.
+    UserError: if the digest is not one plain name, and could lead elsewhere.
   """
   if digest in ('', '.', '..') or {'/', '\\', '\0'} & set(digest):
-    raise ValueError(
+    raise component.UserError(
       f'a digest is sixteen hexadecimal digits, got {digest!r}: it is the name '
       'of a directory under runs'
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from posexp import component
 from posexp.results import record_files
 from posexp.results.record_files import FORMAT as FORMAT
 from posexp.results.record_files import Damaged as Damaged
@@ -76,7 +77,7 @@ def read_all(
     whole: with the details, which take most of the time.
 
   Raises:
-    ValueError: if there is no such directory.
+    UserError: if there is no such directory.
   """
   directories = sorted((pathlib.Path(workdir) / 'runs').glob('*'))
   digests = [directory.name for directory in directories]
@@ -90,14 +91,14 @@ def _readable(
   reader: Callable[..., dict[str, Any] | None] = read,
 ) -> list[dict[str, Any]]:
   if not pathlib.Path(workdir).is_dir():
-    raise ValueError(
+    raise component.UserError(
       f'no work directory {workdir}: give the one that `posexp run` wrote to'
     )
   found = []
   for digest in digests:
     try:
       record = reader(workdir, digest)
-    except ValueError as error:
+    except component.UserError as error:
       warnings.warn(str(error), stacklevel=3)
       continue
     if record is not None:
@@ -128,7 +129,7 @@ def load(
       of them, by name, by default.
 
   Raises:
-    ValueError: if there is no such directory.
+    UserError: if there is no such directory.
   """
   if digests is None:
     records = read_all(workdir)
@@ -232,7 +233,7 @@ def strata(
   known = strata_of(table)
   for name in names:
     if name not in known:
-      raise ValueError(
+      raise component.UserError(
         f'{digest} has no stratum {name!r} (known: {", ".join(known)})'
       )
   table = table[(table[names] >= 0).all(axis=1)]
@@ -258,12 +259,12 @@ def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
   is minus the right token's log-probability, NaN where it was not recorded.
 
   Raises:
-    ValueError: if the run has not finished.
+    UserError: if the run has not finished.
     Damaged: naming the file, if its record or outcomes are damaged.
   """
   record = read(workdir, digest)
   if record is None:
-    raise ValueError(f'no finished run {digest} under {workdir}')
+    raise component.UserError(f'no finished run {digest} under {workdir}')
   packed = record_files.part(workdir, record, record_files.OUTCOMES)
   frames = []
   with np.load(io.BytesIO(packed), allow_pickle=False) as data:

@@ -51,7 +51,7 @@ class Run(component.Component):
   def __post_init__(self):
     object.__setattr__(self, 'seeds', tuple(self.seeds))
     if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-      raise ValueError(
+      raise component.UserError(
         f'seeds of Run must be one or more different numbers, got {self.seeds}'
       )
     for seed in self.seeds:
@@ -76,25 +76,25 @@ class Run(component.Component):
     for name in ('model', 'seeds'):
       mine, theirs = getattr(self, name), getattr(parent, name)
       if mine != theirs:
-        raise ValueError(
+        raise component.UserError(
           f"a retrofit keeps its parent's {name}, got {mine} where the "
           f'parent has {theirs}'
         )
     mine, theirs = self.task.vocabulary, parent.task.vocabulary
     if mine != theirs:
-      raise ValueError(
+      raise component.UserError(
         f'{self.task} has {mine} token ids where the model was trained on '
         f'{theirs}, those of {parent.task}: choose its fields so that the '
         'vocabularies agree'
       )
     if self.train.only != 'all' and not self.scheme.learns():
-      raise ValueError(
+      raise component.UserError(
         f'{self.scheme} has learned nothing that could be adapted alone, got '
         f"only={self.train.only!r}: use only='all'"
       )
     added = diff.added_biases(parent.scheme, self.scheme)
     if self.train.warm_in and not added:
-      raise ValueError(
+      raise component.UserError(
         f'warm_in={self.train.warm_in} of Train is for a bias that an '
         f'adaptation adds, and {self.scheme} adds none to {parent.scheme}: use '
         'warm_in=0'
@@ -102,13 +102,13 @@ class Run(component.Component):
 
   def _check_root(self):
     if self.train.steps == 0:
-      raise ValueError(
+      raise component.UserError(
         'steps of Train is 0 but the run has no parent: train it, or give '
         'the run whose weights it takes over'
       )
     for name, free in (('only', 'all'), ('warm_in', 0)):
       if getattr(self.train, name) != free:
-        raise ValueError(
+        raise component.UserError(
           f'{name}={getattr(self.train, name)!r} of Train is for the '
           f'adaptation of a parent, and the run has none: use {name}={free!r}'
         )
@@ -233,7 +233,7 @@ class Run(component.Component):
     """This run's trained weights without the terms of a class.
 
     Raises:
-      ValueError: if its scheme has none.
+      UserError: if its scheme has none.
     """
     return self.retrofit(diff.without(self.scheme, kind), **changed)
 

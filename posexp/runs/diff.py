@@ -72,7 +72,7 @@ def without(scheme: schemes.Scheme, kind: type[schemes.Scheme]) -> Any:
   """The scheme without its terms of a class.
 
   Raises:
-    ValueError: if it has none; the sentence names those it has.
+    UserError: if it has none; the sentence names those it has.
 
   >>> print(without(schemes.RoPE() + schemes.ALiBi(), schemes.ALiBi))
   RoPE()
@@ -80,7 +80,7 @@ def without(scheme: schemes.Scheme, kind: type[schemes.Scheme]) -> Any:
   rest = [term for term in terms(scheme) if not isinstance(term, kind)]
   if len(rest) == len(terms(scheme)):
     have = ' and '.join(map(str, terms(scheme))) or 'no term at all'
-    raise ValueError(
+    raise component.UserError(
       f'{scheme} has no {kind.__name__} to remove: it has {have}'
     )
   return sum(rest, schemes.NoPE())

@@ -88,7 +88,7 @@ class Uniform(_Drawn):
     rungs: how many lengths; each is compiled for.
 
   Raises:
-    ValueError: for a field out of range.
+    UserError: for a field out of range.
 
   >>> Uniform(16, 64).values
   (16, 32, 48, 64)
@@ -118,7 +118,7 @@ class PowerLaw(_Drawn):
     rungs: how many lengths; each is compiled for.
 
   Raises:
-    ValueError: for a field out of range.
+    UserError: for a field out of range.
 
   >>> [round(share, 2) for share in PowerLaw(16, 64).shares(steps=1000)]
   [0.48, 0.24, 0.16, 0.12]
@@ -132,7 +132,7 @@ class PowerLaw(_Drawn):
   def __post_init__(self) -> None:
     super().__post_init__()
     if not math.isfinite(self.exponent):
-      raise ValueError(
+      raise component.UserError(
         f'exponent of PowerLaw must be finite, got {self.exponent}: use '
         'low=high for a single length'
       )
@@ -158,7 +158,7 @@ class Ramp(Rule):
     rungs: how many lengths; each is compiled for.
 
   Raises:
-    ValueError: for a field out of range.
+    UserError: for a field out of range.
 
   >>> Ramp(16, 64, steps=300).shares(steps=1000)
   (0.1, 0.1, 0.1, 0.7)

@@ -62,7 +62,7 @@ class Model(component.Component):
     )
     if self.width % self.heads:
       wider = self.heads * (self.width // self.heads + 1)
-      raise ValueError(
+      raise component.UserError(
         f'width must be divisible by heads, got width={self.width} and '
         f'heads={self.heads}: try width={wider}'
       )
@@ -123,25 +123,25 @@ class Train(component.Component):
       component.at_least(f'{name} of Train', getattr(self, name), 1)
     for name in ('learning_rate', 'clip'):
       if not getattr(self, name) > 0:
-        raise ValueError(
+        raise component.UserError(
           f'{name} of Train must be above 0, got {getattr(self, name)}'
         )
     if not 0 < self.beta2 < 1:
-      raise ValueError(
+      raise component.UserError(
         f'beta2 of Train must lie between 0 and 1, got {self.beta2}'
       )
     if self.warm_in > self.steps:
-      raise ValueError(
+      raise component.UserError(
         f'warm_in of Train must be at most its {self.steps} steps, got '
         f'{self.warm_in}: a bias must have its full strength at the end'
       )
     if self.rungs[-1] != self.length:
-      raise ValueError(
+      raise component.UserError(
         f'length of Train must be the longest of {self.lengths}, got '
         f'{self.length}: use length={self.rungs[-1]}, or another high'
       )
     if not self.shares[-1]:
-      raise ValueError(
+      raise component.UserError(
         f'steps of Train must reach length {self.length} under {self.lengths}, '
         f'got {self.steps}: train for more steps, or use a rule that gets '
         'there earlier'
@@ -188,7 +188,9 @@ class Evaluate(component.Component):
   def __post_init__(self):
     object.__setattr__(self, 'lengths', tuple(sorted(set(self.lengths))))
     if not self.lengths:
-      raise ValueError('lengths of Evaluate is empty: give at least one length')
+      raise component.UserError(
+        'lengths of Evaluate is empty: give at least one length'
+      )
     for length in self.lengths:
       component.at_least('lengths of Evaluate', length, 2)
     component.at_least('examples of Evaluate', self.examples, 1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.schemes import base
 
 
@@ -32,7 +33,7 @@ class Sinusoidal(base.Scheme):
   def check(self, dims, length):
     del length
     if dims.width % 2:
-      raise ValueError(
+      raise component.UserError(
         f'model width must be even for Sinusoidal, got {dims.width}: choose '
         'an even width'
       )
@@ -77,7 +78,7 @@ class Learned(base.Scheme):
   >>> Learned(rows=64).check(dims, 65)
   Traceback (most recent call last):
   ...
-  ValueError: Learned has 64 rows but a length of 65 was asked: ...
+  posexp.component.UserError: Learned has 64 rows but a length of 65 was asked: ...
   """
 
   relative = False
@@ -85,7 +86,7 @@ class Learned(base.Scheme):
 
   def __post_init__(self):
     if self.rows < 1:
-      raise ValueError(
+      raise component.UserError(
         f'rows of Learned must be at least 1, got {self.rows}: give the '
         'longest length you will ask for'
       )
@@ -93,7 +94,7 @@ class Learned(base.Scheme):
   def check(self, dims, length):
     del dims
     if length > self.rows:
-      raise ValueError(
+      raise component.UserError(
         f'Learned has {self.rows} rows but a length of {length} was asked: '
         f'use Learned(rows={length}) or shorter lengths'
       )

@@ -200,7 +200,7 @@ class Scheme(component.Component):
     return trained_length.resolve(self, length)
 
   def check(self, dims: Dims, length: int) -> None:
-    """Raises a ValueError, in one sentence, where the scheme cannot serve.
+    """Raises a `UserError`, in one sentence, where the scheme cannot serve.
 
     Model and configuration call it before any compute, with the largest
     length they will ask for.
@@ -266,7 +266,7 @@ def positive(name: str, value: float | trained_length.Relative) -> None:
   if isinstance(value, trained_length.Relative):
     return
   if not (np.isfinite(value) and value > 0):
-    raise ValueError(
+    raise component.UserError(
       f'{name} must be a finite number above 0, got {value}: choose a '
       'positive one'
     )

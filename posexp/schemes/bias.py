@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.schemes import base, trained_length
 
 
@@ -90,14 +91,14 @@ class T5(base.Scheme):
     sides = 2 if self.bidirectional else 1
     if self.buckets < 4 * sides or self.buckets % (2 * sides):
       kind = 'a multiple of 4' if self.bidirectional else 'even'
-      raise ValueError(
+      raise component.UserError(
         f'buckets of T5 must be {kind} and at least {4 * sides}, got '
         f'{self.buckets}: half of those for the past are exact distances'
       )
     if isinstance(self.max_distance, trained_length.Relative):
       return
     if self.max_distance <= self.side // 2:
-      raise ValueError(
+      raise component.UserError(
         f'max_distance of T5 must exceed buckets / {2 * sides} = '
         f'{self.side // 2}, got {self.max_distance}: raise it or use fewer '
         'buckets'

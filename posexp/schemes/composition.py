@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from posexp import component
 from posexp.schemes import base
 
 
@@ -23,7 +24,7 @@ class Sum(base.Scheme):
   def __post_init__(self):
     rows = [t for t in self.terms if not t.blockwise]
     if len(rows) > 1:
-      raise ValueError(
+      raise component.UserError(
         f'{" and ".join(map(str, rows))} both change whole rows of logits: '
         'compose one of them at most'
       )
@@ -36,12 +37,12 @@ class Sum(base.Scheme):
         continue
       pair = f'{self.terms[wide[0]]} and {term}'
       if not term.factor_only:
-        raise ValueError(
+        raise component.UserError(
           f'{pair} both act on queries and keys, and the first needs them as '
           'they are: compose it with biases or other factors'
         )
       if n < wide[0]:
-        raise ValueError(
+        raise component.UserError(
           f'{pair} are in the wrong order, since the first needs queries as '
           f'they are: put {term} after it'
         )

@@ -58,7 +58,7 @@ class Law(component.Component):
     return self
 
   def check(self, width: int) -> None:
-    """Raises a ValueError where the law is undefined for a rotated width."""
+    """Raises a `UserError` where the law is undefined for a rotated width."""
 
   def __str__(self) -> str:
     shown = []
@@ -206,7 +206,7 @@ class Proportional(Law):
   def __post_init__(self):
     base_lib.positive('factor of Proportional', self.factor)
     if not 0 <= self.share <= 1:
-      raise ValueError(
+      raise component.UserError(
         f'share of Proportional must be from 0 to 1, got {self.share}: it is '
         'the part of the pairs that rotates'
       )
@@ -240,7 +240,7 @@ class DroPE(Law):
 
 def _two_pairs(name: str, width: int) -> None:
   if width < 4:
-    raise ValueError(
+    raise component.UserError(
       f'{name} needs a head width of at least 4, got {width}: with one pair '
       'the period-matching exponent d / (d - 2) is undefined'
     )

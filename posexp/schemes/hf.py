@@ -62,7 +62,7 @@ def from_hf(
       (Phi-3); it has precedence, as there.
 
   Raises:
-    ValueError: for a type or a setting that is unknown, or one that is
+    UserError: for a type or a setting that is unknown, or one that is
       missing.
 
   Source: transformers 5.23, modeling_rope_utils.py.
@@ -74,7 +74,7 @@ def from_hf(
   given = {k: v for k, v in (rope_parameters or {}).items() if v is not None}
   for key, value in given.items():
     if isinstance(value, Mapping):
-      raise ValueError(
+      raise component.UserError(
         f'the rope parameters are those of several kinds of layers, such as '
         f'{key!r}: give those of one kind'
       )
@@ -87,7 +87,7 @@ def from_hf(
   given['max_position_embeddings'] = max_position_embeddings
   kind = given.get('rope_type', given.get('type', 'default'))
   if kind not in _READ:
-    raise ValueError(
+    raise component.UserError(
       f'rope parameters of type {kind!r} are unknown here: the types known '
       f'are {", ".join(_READ)}'
     )
@@ -114,7 +114,7 @@ def to_hf(
     head_width: needed where only a part of the head rotates.
 
   Raises:
-    ValueError: where Hugging Face has no type for the law, or no such pairs.
+    UserError: where Hugging Face has no type for the law, or no such pairs.
 
   >>> to_hf(rotary.RoPE(laws.Linear(4)))
   {'rope_type': 'linear', 'rope_theta': 10000.0, 'factor': 4}
@@ -123,12 +123,12 @@ def to_hf(
   index = not isinstance(law, scaled.YaRN) or law.ramp == 'index'
   if type(law) not in _WRITE or not index:
     names = ', '.join(sorted(kind.__name__ for kind in _WRITE))
-    raise ValueError(
+    raise component.UserError(
       f'Hugging Face has no type for {law}: those that it has are {names}, '
       "YaRN with ramp='index'"
     )
   if rope.pairing != 'half':
-    raise ValueError(
+    raise component.UserError(
       'rope parameters cannot say pairing=interleaved: reorder the weights to '
       'halves first'
     )
@@ -136,7 +136,7 @@ def to_hf(
   out = {'rope_type': kind, 'rope_theta': rope.base, **write(law)}
   if rope.rotated is not None:
     if head_width is None:
-      raise ValueError(
+      raise component.UserError(
         f'{rope} rotates a part of the head: give head_width, of which '
         'partial_rotary_factor is a share'
       )
@@ -153,7 +153,7 @@ def _getter(kind: str, given: Mapping[str, Any]) -> Callable[..., Any]:
   def get(key: str, default: Any = missing) -> Any:
     value = given.get(key)
     if value is None and default is missing:
-      raise ValueError(
+      raise component.UserError(
         f'rope parameters of type {kind!r} need {key}: it is in the config of '
         'the model, or a default of its class'
       )

@@ -155,7 +155,7 @@ class Sandwich(base.Scheme):
 
   def __post_init__(self):
     if self.width < 2 or self.width % 2:
-      raise ValueError(
+      raise component.UserError(
         f'width of Sandwich must be even and at least 2, got {self.width}: '
         'the paper has 128'
       )

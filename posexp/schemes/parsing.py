@@ -21,7 +21,7 @@ def parse(text: str) -> base.Scheme:
   frequency laws, schemes and rules such as `matched(4096)` have names.
 
   Raises:
-    ValueError: in one sentence, if the text is no such expression, a name or a
+    UserError: in one sentence, if the text is no such expression, a name or a
       field is unknown, or a scheme refuses what it is given.
 
   >>> print(parse('RoPE(NTK(4), base=5e5) + ALiBi'))
@@ -29,16 +29,18 @@ def parse(text: str) -> base.Scheme:
   >>> parse('RoPE(NKT(4))')
   Traceback (most recent call last):
   ...
-  ValueError: no scheme is called 'NKT' (did you mean NTK?) in 'RoPE(NKT(4))'
+  posexp.component.UserError: no scheme is called 'NKT' (did you mean NTK?) in 'RoPE(NKT(4))'
   """
   try:
     tree = ast.parse(text.strip(), mode='eval').body
   except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
     why = error.msg if isinstance(error, SyntaxError) else str(error)
-    raise ValueError(f'cannot read {_cut(text)!r} ({why}): {EXAMPLE}') from None
+    raise component.UserError(
+      f'cannot read {_cut(text)!r} ({why}): {EXAMPLE}'
+    ) from None
   scheme = _Reader(_cut(text)).value(tree, 0)
   if not isinstance(scheme, base.Scheme):
-    raise ValueError(
+    raise component.UserError(
       f'{_cut(text)!r} is not a scheme but may be part of one: {EXAMPLE}'
     )
   return scheme
@@ -68,7 +70,9 @@ class _Reader:
   def value(self, node: ast.expr, depth: int) -> Any:
     """What a node stands for."""
     if depth > DEEPEST:
-      raise ValueError(f'{self.text!r} is nested too deeply: {EXAMPLE}')
+      raise component.UserError(
+        f'{self.text!r} is nested too deeply: {EXAMPLE}'
+      )
     match node:
       case ast.Constant(value=bool() | int() | float() | str() | None):
         return node.value
@@ -87,12 +91,14 @@ class _Reader:
           # Without a name it is **, which no constructor has.
           field = word.arg or '**'
           if field in named:
-            raise ValueError(f'{field} is given twice in {self.text!r}')
+            raise component.UserError(
+              f'{field} is given twice in {self.text!r}'
+            )
           named[field] = self.value(word.value, depth + 1)
         return self.make(func, args, named)
       case ast.Name() | ast.Attribute():
         return self.make(node, [], {})
-    raise ValueError(
+    raise component.UserError(
       f'{_cut(ast.unparse(node))!r} has no place in a scheme: {EXAMPLE}'
     )
 
@@ -101,7 +107,7 @@ class _Reader:
     both = [self.value(n, depth + 1) for n in (node.left, node.right)]
     for term in both:
       if not isinstance(term, base.Scheme):
-        raise ValueError(
+        raise component.UserError(
           f'only schemes can be added, got {component.written(term)} in '
           f'{self.text!r}: {EXAMPLE}'
         )
@@ -112,17 +118,19 @@ class _Reader:
     name = ast.unparse(func).removeprefix('schemes.')
     if name not in self.names:
       near = component.nearest(name, self.names)
-      raise ValueError(f'no scheme is called {name!r}{near} in {self.text!r}')
+      raise component.UserError(
+        f'no scheme is called {name!r}{near} in {self.text!r}'
+      )
     kind = self.names[name]
     signature = inspect.signature(kind)
     for word in named:
       if word not in signature.parameters:
         near = component.nearest(word, signature.parameters)
-        raise ValueError(f'{name} has no field {word!r}{near}')
+        raise component.UserError(f'{name} has no field {word!r}{near}')
     try:
       given = signature.bind(*args, **named).arguments
     except TypeError as error:
-      raise ValueError(
+      raise component.UserError(
         f'{name} cannot be made ({error}): it takes {name}'
         f'({", ".join(signature.parameters)})'
       ) from None
@@ -130,7 +138,7 @@ class _Reader:
     try:
       return kind(*args, **named)
     except TypeError as error:
-      raise ValueError(
+      raise component.UserError(
         f'{name} cannot be made of {_shown(given)}: {error}'
       ) from None
 
@@ -148,7 +156,7 @@ def _fits(kind: type, name: str, given: dict[str, Any]) -> None:
     other = (trained_length.Relative, int if float in options else ())
     if not isinstance(value, (*options, other)):
       kinds = ' or '.join(option.__name__ for option in options)
-      raise ValueError(
+      raise component.UserError(
         f'{field} of {name} must be of type {kinds}, got '
         f'{component.written(value)}: {EXAMPLE}'
       )

@@ -67,13 +67,13 @@ class RoPE(base_lib.Scheme):
     base_lib.positive('base of RoPE', self.base)
     component.one_of('pairing of RoPE', self.pairing, ('half', 'interleaved'))
     if not isinstance(self.frequencies, laws.Law):
-      raise ValueError(
+      raise component.UserError(
         'frequencies of RoPE must be a frequency law such as NTK(factor=4), '
         f'got {self.frequencies!r}'
       )
     r = self.rotated
     if r is not None and (not isinstance(r, int) or r < 2 or r % 2):
-      raise ValueError(
+      raise component.UserError(
         f'rotated of RoPE must be an even number of dimensions, got {r}: give '
         'at least 2, or None for the whole head'
       )
@@ -82,12 +82,12 @@ class RoPE(base_lib.Scheme):
     """theta_k in radians per position: float64, rotated width / 2 values."""
     width = head_width if self.rotated is None else self.rotated
     if width % 2:
-      raise ValueError(
+      raise component.UserError(
         f'head width must be even for RoPE, got {head_width}: choose width '
         'and heads so that width / heads is even'
       )
     if width > head_width:
-      raise ValueError(
+      raise component.UserError(
         f'rotated of RoPE is {width} but the head width is {head_width}: '
         'rotate at most the whole head'
       )
@@ -177,7 +177,7 @@ class xPos(base_lib.Scheme):
   >>> xPos().check(base_lib.Dims(width=8, heads=1, head_width=8), 26_158)
   Traceback (most recent call last):
   ...
-  ValueError: xPos() holds 26157 positions in float32 but a length of ...
+  posexp.component.UserError: xPos() holds 26157 positions in float32 but a length of ...
   """
 
   rope: RoPE = RoPE()
@@ -188,7 +188,7 @@ class xPos(base_lib.Scheme):
     base_lib.positive('scale_base of xPos', self.scale_base)
     component.at_least('centre of xPos', self.centre, 0)
     if not isinstance(self.rope, RoPE):
-      raise ValueError(
+      raise component.UserError(
         f'rope of xPos must be a RoPE such as RoPE(), got {self.rope!r}'
       )
 
@@ -202,7 +202,7 @@ class xPos(base_lib.Scheme):
     reach = REACH * self.scale_base / -math.log(0.4 / 1.4)
     last = math.floor(self.centre + reach)
     if length - 1 > last or self.centre > reach:
-      raise ValueError(
+      raise component.UserError(
         f'{self} holds {last + 1 if self.centre <= reach else 0} positions in '
         f'float32 but a length of {length} was asked: set centre to half of '
         'the longest length, or raise scale_base'

@@ -188,7 +188,7 @@ class YaRN(frequencies.Law):
   def _ends(self, base: float, width: int) -> tuple[float, float]:
     """Where the index ramp begins and ends."""
     if base <= 1:
-      raise ValueError(
+      raise component.UserError(
         f'base must be above 1 for the index ramp of YaRN, got {base}: raise '
         "it or use ramp='rotations'"
       )
@@ -256,7 +256,7 @@ class LongRoPE(frequencies.Law):
     for name in ('short', 'long'):
       values = getattr(self, name)
       if len(values) != width // 2:
-        raise ValueError(
+        raise component.UserError(
           f'{name} of LongRoPE has {len(values)} factors but a rotated width '
           f'of {width} has {width // 2} pairs: give one factor a pair'
         )
@@ -321,7 +321,7 @@ def _ordered(
   ):
     return
   if high < low:
-    raise ValueError(
+    raise component.UserError(
       f'{name} must be at least {low_name}, got {high} and {low}: a pair that '
       'turns more often is scaled less'
     )

@@ -85,7 +85,7 @@ class Share(Relative):
 
   def __post_init__(self):
     if not (self.of > 0 and math.isfinite(self.of)):
-      raise ValueError(
+      raise component.UserError(
         f'share must be a finite number above 0, got {self.of}: 1.0 is the '
         'trained length itself'
       )
@@ -113,10 +113,10 @@ def number(name: str, value: Number) -> float:
   >>> number('base of RoPE', Matched(4096))
   Traceback (most recent call last):
   ...
-  ValueError: base of RoPE is matched(4096), which depends on the trained ...
+  posexp.component.UserError: base of RoPE is matched(4096), which depends on the trained ...
   """
   if isinstance(value, Relative):
-    raise ValueError(
+    raise component.UserError(
       f'{name} is {value}, which depends on the trained length: call '
       'trained_at(length) of the scheme first'
     )

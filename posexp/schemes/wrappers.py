@@ -172,7 +172,7 @@ class Randomize(Wrapper):
   >>> Randomize(base.NoPE(), positions=2).check(base.Dims(8, 2, 4), 3)
   Traceback (most recent call last):
   ...
-  ValueError: Randomize has 2 positions but a length of 3 was asked: give ...
+  posexp.component.UserError: Randomize has 2 positions but a length of 3 was asked: give ...
   """
 
   draws = True
@@ -186,7 +186,7 @@ class Randomize(Wrapper):
 
   def _check(self, length):
     if length > self.positions:
-      raise ValueError(
+      raise component.UserError(
         f'Randomize has {self.positions} positions but a length of {length} '
         f'was asked: give positions={length} or more'
       )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from posexp import component
 from posexp.claims import collapse as collapse_lib
 from posexp.results import attention_records, cost_records, records
 from posexp.studies import plan
@@ -136,7 +137,7 @@ def _table(
   if 'task' not in table:
     table['task'] = 0  # A run on one task alone has no such stratum.
   if not table['task'].between(0, len(study.tasks) - 1).all():
-    raise ValueError(
+    raise component.UserError(
       f'run {cell.digest} has a task of index {table["task"].max()}, and '
       f'{plan.NAME} names {len(study.tasks)}: name every task of the mixture'
     )

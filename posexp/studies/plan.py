@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from posexp import component
 from posexp.results import files
 
 FORMAT = 1
@@ -52,7 +53,7 @@ class Cell:
     schedule: 'trained' for a root, else 'zero-shot' or 'adapted'.
 
   Raises:
-    ValueError: for an unknown variant or schedule.
+    UserError: for an unknown variant or schedule.
   """
 
   digest: str
@@ -95,7 +96,7 @@ class Study:
       decoded token, a head and a layer: at the trained length and the target.
 
   Raises:
-    ValueError: for a kind that is not known, lengths out of order, a cell that
+    UserError: for a kind that is not known, lengths out of order, a cell that
       is there twice, or an option that the kind does not have.
   """
 
@@ -132,22 +133,22 @@ class Study:
   def _check_numbers(self):
     lengths = self.trained_length, self.target
     if any(type(n) is not int for n in lengths) or lengths[0] < 2:
-      raise ValueError(
+      raise component.UserError(
         f'trained_length and target of Study must be tokens, got {lengths}: '
         'give two whole numbers, 2 or more'
       )
     if self.target <= self.trained_length:
-      raise ValueError(
+      raise component.UserError(
         f'target of Study must be above the trained length, got {self.target} '
         f'and {self.trained_length}: a study is of a longer context'
       )
     if not 0 < self.gate <= 1:
-      raise ValueError(
+      raise component.UserError(
         f'gate of Study must lie above 0 and up to 1, got {self.gate}: 0.99 '
         'is 99 %'
       )
     if not self.tasks or not self.cells:
-      raise ValueError(
+      raise component.UserError(
         f'tasks and cells of Study must not be empty, got {len(self.tasks)} '
         f'and {len(self.cells)}: give the names of the tasks and the runs'
       )
@@ -155,7 +156,7 @@ class Study:
       if len(pair) != 2 or not all(
         isinstance(n, int | float) and 0 <= n < math.inf for n in pair
       ):
-        raise ValueError(
+        raise component.UserError(
           f'lookups of Study must be two numbers from 0 on, got {pair} for '
           f'{option!r}: give those at the trained length and at the target'
         )
@@ -164,17 +165,19 @@ class Study:
     seen: dict[tuple[str, ...], str] = {}
     for cell in self.cells:
       if not isinstance(cell, Cell):
-        raise ValueError(f'cells of Study must be of Cell, got {cell!r}')
+        raise component.UserError(
+          f'cells of Study must be of Cell, got {cell!r}'
+        )
       if self.kind == 'regression':
         _one_of('option of a regression', cell.option, OPTIONS)
       elif cell.variant:
-        raise ValueError(
+        raise component.UserError(
           f"variant of a cell of a choice must be '', got {cell.variant!r}: "
           'name the candidate by its option'
         )
       place = (cell.regime, cell.variant, cell.option, cell.schedule)
       if place in seen:
-        raise ValueError(
+        raise component.UserError(
           f'two cells of Study stand for {place}, {seen[place]} and '
           f'{cell.digest}: keep one'
         )
@@ -214,7 +217,7 @@ def write(workdir: str | os.PathLike, study: Study) -> pathlib.Path:
   """Writes WORKDIR/study.json; the same study again may change its words.
 
   Raises:
-    ValueError: if another study is there: a work directory holds one.
+    UserError: if another study is there: a work directory holds one.
   """
   path = pathlib.Path(workdir) / NAME
   if path.exists():
@@ -227,7 +230,7 @@ def write(workdir: str | os.PathLike, study: Study) -> pathlib.Path:
     ):
       same = (there.kind, there.size) == (study.kind, study.size)
       what = ', of other runs' if same else ''
-      raise ValueError(
+      raise component.UserError(
         f'{path} is of a {there.kind} study of size {there.size!r}, and this '
         f'is a {study.kind} study of size {study.size!r}{what}: give another '
         'work directory with --workdir'
@@ -242,11 +245,11 @@ def read(workdir: str | os.PathLike) -> Study:
   """The study of a work directory.
 
   Raises:
-    ValueError: if there is none, or it cannot be read.
+    UserError: if there is none, or it cannot be read.
   """
   path = pathlib.Path(workdir) / NAME
   if not path.exists():
-    raise ValueError(
+    raise component.UserError(
       f'no {NAME} in {workdir}: `posexp run {FILES["regression"]}` and '
       f'`posexp run {FILES["choice"]}` write one'
     )
@@ -254,11 +257,13 @@ def read(workdir: str | os.PathLike) -> Study:
     body = json.loads(path.read_text('utf-8'))
     form = body.pop('format')
     if form != FORMAT:
-      raise ValueError(f'it has format {form}, and this version {FORMAT}')
+      raise component.UserError(
+        f'it has format {form}, and this version {FORMAT}'
+      )
     cells = [Cell(**cell) for cell in body.pop('cells')]
     return Study(cells=tuple(cells), **body)
   except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-    raise ValueError(
+    raise component.UserError(
       f'{path} cannot be read ({type(error).__name__}: {error}): move it away '
       'and run the experiment file again'
     ) from None
@@ -266,11 +271,13 @@ def read(workdir: str | os.PathLike) -> Study:
 
 def _text(what: str, value: Any, empty: bool = False) -> None:
   if not isinstance(value, str) or not (value or empty):
-    raise ValueError(f'{what} must be text, got {value!r}: write some words')
+    raise component.UserError(
+      f'{what} must be text, got {value!r}: write some words'
+    )
 
 
 def _one_of(what: str, value: str, known: Iterable[str]) -> None:
   if value not in known:
-    raise ValueError(
+    raise component.UserError(
       f'{what} must be one of {", ".join(map(repr, known))}, got {value!r}'
     )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, base, draw, fields, layout
 
 PAD, PLUS, EQUALS, EOS = range(4)
@@ -59,7 +60,7 @@ class Addition(draw.PerExample):
       where to stop is a question of counting.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short.
 
   >>> import jax
@@ -94,7 +95,7 @@ class Addition(draw.PerExample):
   def check(self, length: int) -> None:
     shortest = 6 + self.eos
     if length < shortest:
-      raise ValueError(
+      raise component.UserError(
         f'length must be at least {shortest}, got {length}: two digits, PLUS, '
         f'EQUALS, the two digits of their sum{" and EOS" if self.eos else ""} '
         'must fit'

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, base, draw, fields, layout
 
 SEP, OUTER, INNER = range(3)
@@ -67,7 +68,7 @@ class Attachment(draw.PerExample):
     filler: the number of filler tokens to choose from.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the clauses.
 
   >>> import jax
@@ -113,7 +114,7 @@ class Attachment(draw.PerExample):
   def check(self, length: int) -> None:
     shortest = 1 + 2 * self.queries + _TOKENS * self._clauses
     if length < shortest:
-      raise ValueError(
+      raise component.UserError(
         f'length must be at least {shortest} for {self._clauses} clauses and '
         f'{self.queries} queries, got {length}: a clause takes {_TOKENS} '
         'tokens and a query 2; use longer sequences, fewer queries or fewer '

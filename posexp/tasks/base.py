@@ -122,7 +122,7 @@ class Task(component.Component, abc.ABC):
     return {}
 
   def check(self, length: int) -> None:
-    """Raises a ValueError, in one sentence, if the length cannot be had."""
+    """Raises a `UserError`, in one sentence, if the length cannot be had."""
 
 
 def with_evidence(task: Task, batch: Batch) -> Batch:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import base, draw, fields, layout, lookup
 
 SEP = lookup.SEP
@@ -43,7 +44,7 @@ class _Beside(lookup.ByPlace):
     reach = max(self.offsets)
     shortest = 1 + self.queries * (self._width + reach + 1) + reach
     if length < shortest:
-      raise ValueError(
+      raise component.UserError(
         f'length must be at least {shortest} for {self.queries} queries and '
         f'offsets up to {reach}, got {length}: no anchor is that near to '
         'another or to an end of the body; use longer sequences, fewer '
@@ -137,7 +138,7 @@ class LookupLeft(_Beside):
     most: the largest k that there is a token for.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the anchors.
 
   >>> import jax
@@ -195,14 +196,14 @@ class LookupRight(_Beside):
 def _check_offsets(offsets: tuple[int, ...], most: int) -> None:
   whole = type(offsets) is tuple and all(type(k) is int for k in offsets)
   if not whole or not offsets or len(set(offsets)) < len(offsets):
-    raise ValueError(
+    raise component.UserError(
       f'offsets must be a tuple of distinct whole numbers, got {offsets!r}: '
       'write (1, 2, 3), or (2,) for one'
     )
   for k in offsets:
     fields.at_least('offsets', k, 1, 'the anchor itself is at 0')
   if max(offsets) > most:
-    raise ValueError(
+    raise component.UserError(
       f'offsets must be at most most={most}, got {max(offsets)}: raise most, '
       'for which there are tokens, before training'
     )

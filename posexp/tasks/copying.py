@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, base, draw, fields, layout
 
 PAD, SEP, EOS = range(3)
@@ -123,7 +124,7 @@ class Copy(_Repeat):
       where to stop is a question of counting.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short, or too long for distinct tokens.
 
   >>> import jax
@@ -180,7 +181,7 @@ class Reverse(_Repeat):
     eos: whether the answer closes with an EOS, which is scored apart.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short, or too long for distinct tokens.
 
   >>> import jax
@@ -250,7 +251,7 @@ def source_length(length: int, eos: bool) -> int:
   """
   shortest = 3 + eos
   if length < shortest:
-    raise ValueError(
+    raise component.UserError(
       f'length must be at least {shortest}, got {length}: a source token, '
       f'SEP, its answer{" and EOS" if eos else ""} must fit'
     )
@@ -260,7 +261,7 @@ def source_length(length: int, eos: bool) -> int:
 def _check_length(task: _Repeat, length: int) -> None:
   needed = source_length(length, task.eos)
   if task.distinct and needed > task.symbols:
-    raise ValueError(
+    raise component.UserError(
       f'symbols must be at least {needed} at length {length}, got '
       f'{task.symbols}: the tokens of a source are distinct; use '
       f'symbols={needed} or more, or distinct=False'

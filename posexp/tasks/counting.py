@@ -85,7 +85,7 @@ class Count(_Modulo):
       length, or the counts are never seen to wrap around.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for `modulus` different counts of each symbol.
 
   >>> import jax
@@ -195,7 +195,7 @@ class Majority(tally.Tally):
     queries: questions per sequence.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the questions.
 
   >>> import jax

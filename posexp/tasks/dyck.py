@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, base, draw, fields, layout
 
 PAD, SEP = range(2)
@@ -60,7 +61,7 @@ class Dyck(draw.PerExample):
     unclosed: how many brackets the body leaves open, less than `depth`.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short.
 
   >>> import jax
@@ -102,7 +103,7 @@ class Dyck(draw.PerExample):
   def check(self, length: int) -> None:
     shortest = 2 * self.unclosed + 3
     if length < shortest:
-      raise ValueError(
+      raise component.UserError(
         f'length must be at least {shortest} for {self.unclosed} unclosed '
         f'brackets, got {length}: those, SEP, their answers and one pair of '
         'brackets must fit'

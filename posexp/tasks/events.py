@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, base, draw, fields, layout, pairs
 
 SEP, ASK, YES, NO = range(4)
@@ -103,7 +104,7 @@ class Ordering(_Twin):
     filler: the number of filler tokens; 0 makes the body dense.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the questions or too long for the symbols.
 
   >>> import jax
@@ -186,7 +187,7 @@ class Presence(_Twin):
     filler: the number of filler tokens; 0 makes the body dense.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the questions or too long for the symbols.
 
   >>> import jax
@@ -296,7 +297,7 @@ def _answer_at(task: _Twin, slots: int) -> np.ndarray:
 def _check_length(task: _Twin, length: int) -> None:
   shortest = 1 + (3 + pairs.ROOM) * task.queries
   if length < shortest:
-    raise ValueError(
+    raise component.UserError(
       f'length must be at least {shortest} for {task.queries} queries, got '
       f'{length}: each takes 3 tokens and {pairs.ROOM} slots of the body; use '
       'longer sequences or fewer queries'
@@ -306,7 +307,7 @@ def _check_length(task: _Twin, length: int) -> None:
   if needed > task.symbols:
     also = f' and the {absent} absent ones' if absent else ''
     instead = '' if task.filler else ', or filler between fewer events'
-    raise ValueError(
+    raise component.UserError(
       f'symbols must be at least {needed} at length {length}, got '
       f'{task.symbols}: the events{also} of a sequence are distinct; use '
       f'symbols={needed} or more{instead}'

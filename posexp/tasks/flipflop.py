@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import base, draw, fields
 
 WRITE, IGNORE, READ = range(2, 5)  # 0 and 1 are the bits
@@ -56,7 +57,7 @@ class FlipFlop(draw.PerExample):
     every: whether each READ is scored, or only the last.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length that is odd or below 4.
 
   >>> import jax
@@ -90,7 +91,7 @@ class FlipFlop(draw.PerExample):
 
   def check(self, length: int) -> None:
     if length < 4 or length % 2:
-      raise ValueError(
+      raise component.UserError(
         f'length must be even and at least 4, got {length}: each instruction '
         'has its bit, and there are a WRITE and a READ at least; use '
         f'{max(4, length + length % 2)}'

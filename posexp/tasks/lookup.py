@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, base, draw, fields, layout
 
 SEP = 0
@@ -109,7 +110,7 @@ class IndexLookup(ByPlace):
     most: how many indices there are tokens for.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length at which index high - 1 is not in the body.
 
   >>> import jax
@@ -155,7 +156,7 @@ class IndexLookup(ByPlace):
   def check(self, length: int) -> None:
     shortest = 1 + 2 * self.queries + self.high
     if length < shortest:
-      raise ValueError(
+      raise component.UserError(
         f'length must be at least {shortest} for {self.queries} queries and '
         f'high={self.high}, got {length}: index {self.high - 1} must be in '
         'the body; use longer sequences or a smaller high'

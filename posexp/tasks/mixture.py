@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import base, draw
 
 
@@ -37,7 +38,7 @@ class Mixture(base.Task):
       if None. A task of weight 0 is never drawn.
 
   Raises:
-    ValueError: for weights that are not one number from 0 on for each task,
+    UserError: for weights that are not one number from 0 on for each task,
       or all 0, and from `check` and `sample` for a length that a task of a
       weight above 0 cannot have.
 
@@ -64,24 +65,26 @@ class Mixture(base.Task):
     if not isinstance(self.tasks, tuple) or not all(
       isinstance(task, base.Task) for task in self.tasks
     ):
-      raise ValueError(
+      raise component.UserError(
         f'tasks of Mixture must be a tuple of tasks, got {self.tasks!r}: write '
         'Mixture((Copy(), Dyck()))'
       )
     if not self.tasks:
-      raise ValueError('tasks of Mixture is empty: give one task or more')
+      raise component.UserError(
+        'tasks of Mixture is empty: give one task or more'
+      )
     if self.weights is None:
       return
     if isinstance(self.weights, list):
       object.__setattr__(self, 'weights', tuple(self.weights))
     if not _are_weights(self.weights, len(self.tasks)):
-      raise ValueError(
+      raise component.UserError(
         f'weights of Mixture must be a number from 0 on for each of its '
         f'{len(self.tasks)} tasks, got {self.weights}: use 0 for a task that '
         'is never drawn'
       )
     if not any(self.weights):
-      raise ValueError(
+      raise component.UserError(
         f'weights of Mixture are all 0, got {self.weights}: give a task that '
         'is drawn a weight above 0'
       )
@@ -91,7 +94,7 @@ class Mixture(base.Task):
   def only(self, index: int) -> 'Mixture':
     """The mixture with all the weight on one task: the same vocabulary."""
     if not 0 <= index < len(self.tasks):
-      raise ValueError(
+      raise component.UserError(
         f'index must be 0 to {len(self.tasks) - 1}, got {index}: the mixture '
         f'has {len(self.tasks)} tasks'
       )
@@ -123,8 +126,8 @@ class Mixture(base.Task):
     for task in self._drawn():
       try:
         task.check(length)
-      except ValueError as error:
-        raise ValueError(f'{task} of Mixture: {error}') from error
+      except component.UserError as error:
+        raise component.UserError(f'{task} of Mixture: {error}') from error
 
   def asked(self, length: int) -> Sequence[int] | None:
     places: set[int] = set()

@@ -69,7 +69,7 @@ class Recall(store.Store):
     alpha: of the power law; 1 is uniform, 0.01 Zoology's.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the pairs.
 
   >>> import jax
@@ -161,7 +161,7 @@ class Needle(store.Store):
     needles: how many needles the body holds, whatever the length.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length at which needles would be more than half of the body.
 
   >>> import jax

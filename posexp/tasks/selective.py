@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, base, draw, fields, layout
 
 BLANK, SEP, EOS = range(3)
@@ -49,7 +50,7 @@ class SelectiveCopy(draw.PerExample):
       where to stop is a question of counting.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the data and their answer.
 
   >>> import jax
@@ -84,7 +85,7 @@ class SelectiveCopy(draw.PerExample):
   def check(self, length: int) -> None:
     shortest = 1 + 2 * self.count + self.eos
     if length < shortest:
-      raise ValueError(
+      raise component.UserError(
         f'length must be at least {shortest}, got {length}: {self.count} data '
         f'tokens, SEP, their answer{" and EOS" if self.eos else ""} must fit; '
         'use longer sequences or a smaller count'

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, base, copying, draw, fields, layout
 
 PAD, SEP, EOS = copying.PAD, copying.SEP, copying.EOS
@@ -51,7 +52,7 @@ class Sort(draw.PerExample):
       where to stop is a question of counting.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short, or too long for so many values.
 
   >>> import jax
@@ -83,7 +84,7 @@ class Sort(draw.PerExample):
   def check(self, length: int) -> None:
     needed = copying.source_length(length, self.eos)
     if needed >= self.symbols:
-      raise ValueError(
+      raise component.UserError(
         f'symbols must be at least {needed + 1} at length {length}, got '
         f'{self.symbols}: the values of a source are distinct, and with all '
         f'of them nothing is left to read; use symbols={needed + 1} or more'

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import base, draw, fields
 
 
@@ -36,7 +37,7 @@ class Start(base.Task):
     high: the greatest start, and how much of the length is PAD.
 
   Raises:
-    ValueError: for a field out of range or a Start of a Start, and from
+    UserError: for a field out of range or a Start of a Start, and from
       `check` and `sample` for a length from which the task cannot spare high.
 
   >>> import jax
@@ -60,12 +61,12 @@ class Start(base.Task):
       'high', self.high, self.low, 'use low=high for a start that is fixed'
     )
     if not isinstance(self.task, base.Task):
-      raise ValueError(
+      raise component.UserError(
         f'task of Start must be a task, got {self.task!r}: write '
         'Start(Copy(), low=0, high=16)'
       )
     if isinstance(self.task, Start):
-      raise ValueError(
+      raise component.UserError(
         f'task of Start is a Start, got {self.task}: shift '
         f'{self.task.task} once, with the sum of the starts'
       )
@@ -92,8 +93,8 @@ class Start(base.Task):
   def check(self, length: int) -> None:
     try:
       self.task.check(length - self.high)
-    except ValueError as error:
-      raise ValueError(
+    except component.UserError as error:
+      raise component.UserError(
         f'of a length of {length}, Start keeps {self.high} for where to start '
         f'and leaves {length - self.high}: {error}'
       ) from error

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import base, draw, fields
 
 PAD, SEP, STOP = range(3)
@@ -48,7 +49,7 @@ class RepeatToken(draw.PerExample):
     symbols: the number of tokens to choose x from.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short.
 
   >>> import jax
@@ -74,7 +75,7 @@ class RepeatToken(draw.PerExample):
 
   def check(self, length: int) -> None:
     if length < 6:
-      raise ValueError(
+      raise component.UserError(
         f'length must be at least 6, got {length}: with one or two tokens '
         'each, SEP and STOP must fit, or there is nothing to count'
       )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, draw, fields, layout
 
 SEP = 0
@@ -86,7 +87,7 @@ class Store(draw.PerExample):
   def check(self, length: int) -> None:
     shortest = length - self.body(length) + self.room
     if length < shortest:
-      raise ValueError(
+      raise component.UserError(
         f'length must be at least {shortest}, got {length}: a body of '
         f'{self.room} tokens, SEP and {self.queries} questions of '
         f'{self.width} tokens must fit; use longer sequences or fewer '
@@ -127,7 +128,7 @@ class Store(draw.PerExample):
     return np.repeat(value_BxP[:, -1:], self.queries, axis=1)
 
   def _enough_names(self, field: str, needed: int, what: str) -> None:
-    """Raises a ValueError unless there are names for all that is named."""
+    """Raises a `UserError` unless there are names for all that is named."""
     fields.at_least(
       field,
       getattr(self, field),

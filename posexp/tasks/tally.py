@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import answerers, draw, fields
 
 SEP = 0
@@ -66,7 +67,7 @@ class Tally(draw.PerExample):
     width, least = self._named + 1, max(2, self._period) - 1
     shortest = 1 + width * self.queries + least * self._asked_about
     if length < shortest:
-      raise ValueError(
+      raise component.UserError(
         f'length must be at least {shortest} for {self.queries} queries, got '
         f'{length}: each takes {width} tokens, and there must be room for '
         f'every symbol asked about to come {least} times; use longer '

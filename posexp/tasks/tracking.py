@@ -65,7 +65,7 @@ class VariableTracking(store.Store):
     mixed: whether any variable of a chain is asked for, or only the last.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the statements.
 
   >>> import jax

@@ -112,7 +112,7 @@ class FirstWins(_Twin):
     keys: the number of key tokens.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the questions.
 
   >>> import jax
@@ -163,7 +163,7 @@ class LastWins(_Twin):
     keys: the number of key tokens.
 
   Raises:
-    ValueError: for a field out of range, and from `check` and `sample` for a
+    UserError: for a field out of range, and from `check` and `sample` for a
       length too short for the questions.
 
   >>> import jax

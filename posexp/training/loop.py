@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from posexp import component
 from posexp.cost import flop_count
 from posexp.launch import agreement
 from posexp.models import memory, mesh
@@ -241,7 +242,7 @@ def weights(
   if run.train.steps:
     step, saved = _resume(run, workdir, on, tell)
     if step != run.train.steps:
-      raise ValueError(
+      raise component.UserError(
         f'the last checkpoint of {run.name} cannot be read in '
         f'{records.run_directory(workdir, run.digest)}: move that directory '
         'away to train it again'

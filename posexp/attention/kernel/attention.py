@@ -55,7 +55,7 @@ def attend(
     B x H x Q x F in the dtype of the values.
 
   Raises:
-    ValueError: if one of the scheme's hooks does what cannot be done on tiles.
+    UserError: if one of the scheme's hooks does what cannot be done on tiles.
 
   >>> scheme = schemes.RoPE() + schemes.ALiBi()
   >>> x, index = jnp.ones((1, 2, 3, 4)), jnp.arange(3)[None]

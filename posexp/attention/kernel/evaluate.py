@@ -37,7 +37,7 @@ def evaluate(
   """The results of a traced function on tiles; None for those not wanted.
 
   Raises:
-    ValueError: if the function does what no rule here is for.
+    UserError: if the function does what no rule here is for.
   """
   jaxpr = closed.jaxpr
   env = dict(zip(jaxpr.constvars, map(tiles.constant, closed.consts)))

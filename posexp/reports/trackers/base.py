@@ -26,6 +26,6 @@ class Tracker(abc.ABC):
     """Sends a record that has its details.
 
     Raises:
-      ValueError: one sentence, if the tracker refuses it.
+      UserError: one sentence, if the tracker refuses it.
       OSError: if something cannot be written.
     """

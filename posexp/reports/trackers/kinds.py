@@ -10,12 +10,12 @@ KINDS = {'tensorboard': tensorboard, 'wandb': wandb}
 
 
 def check(names: Iterable[str]) -> None:
-  """Raises a ValueError, one sentence, for trackers that cannot be used.
+  """Raises a `UserError`, one sentence, for trackers that cannot be used.
 
   >>> check(['tensorbord'])
   Traceback (most recent call last):
   ...
-  ValueError: --track cannot be 'tensorbord' (did you mean tensorboard?)
+  posexp.component.UserError: --track cannot be 'tensorbord' (did you mean tensorboard?)
   """
   names = list(names)
   for name in names:

@@ -21,7 +21,7 @@ _ODD = re.compile(r'[^\w.()\[\]+,=-]+', re.ASCII)
 
 
 def require(flag: str) -> None:
-  """Raises a ValueError that names the extra if TensorBoard is missing."""
+  """Raises a `UserError` that names the extra if TensorBoard is missing."""
   component.extra('tensorboard', flag, 'tensorboard')
 
 

@@ -15,7 +15,7 @@ LONGEST = 128
 
 
 def require(flag: str) -> None:
-  """Raises a ValueError that names the extra, or says that nobody can log in.
+  """Raises a `UserError` that names the extra, or says that nobody can log in.
 
   In a terminal W&B asks for a key, now and not once runs have been computed.
   """
@@ -24,7 +24,7 @@ def require(flag: str) -> None:
     try:
       library.login()
     except library.Error as error:
-      raise ValueError(
+      raise component.UserError(
         f'{flag} cannot log in to W&B ({_line(error)}): `wandb login` first, '
         'or WANDB_MODE=offline and `wandb sync` later'
       ) from None
@@ -59,7 +59,7 @@ class Tracker(base.Tracker):
       try:
         taken &= self._send(library, record, seed, found)
       except library.Error as error:
-        raise ValueError(
+        raise component.UserError(
           f'W&B did not take {record["name"]} ({_line(error)})'
         ) from error
     if taken:
