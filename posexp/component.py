@@ -18,6 +18,8 @@ class UserError(ValueError):
   and is shown with its traceback.
   """
 
+  __module__ = 'posexp'  # Where users find it, and what a traceback shows.
+
 
 class Component:
   """A frozen dataclass whose fields are its whole configuration.

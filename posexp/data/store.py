@@ -249,8 +249,8 @@ def _reading(where: pathlib.Path) -> Iterator[None]:
     ) from None
 
 
-def _unwritable(where: pathlib.Path, error: OSError) -> ValueError:
-  return ValueError(
+def _unwritable(where: pathlib.Path, error: OSError) -> component.UserError:
+  return component.UserError(
     f'cannot write to the data directory {where} ({error.strerror or error}): '
     'give another with --data_dir'
   )

@@ -125,10 +125,12 @@ def matches(name: str, pattern: str) -> bool:
   return pattern in name or fnmatch.fnmatch(name, pattern)
 
 
-def no_match(pattern: str, names: Iterable[str]) -> ValueError:
+def no_match(pattern: str, names: Iterable[str]) -> component.UserError:
   """What is raised where nothing matches."""
   there = '; '.join(dict.fromkeys(names))
-  return ValueError(f'--only={pattern!r} matches no run (there are: {there})')
+  return component.UserError(
+    f'--only={pattern!r} matches no run (there are: {there})'
+  )
 
 
 def change(

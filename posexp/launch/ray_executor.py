@@ -44,9 +44,9 @@ def check(address: str | None) -> None:
     raise _unreachable(address, error) from None
 
 
-def _unreachable(address: str | None, error: Exception) -> ValueError:
+def _unreachable(address: str | None, error: Exception) -> component.UserError:
   said = str(error).strip().splitlines() or [type(error).__name__]
-  return ValueError(
+  return component.UserError(
     f'no Ray cluster at --address={address or "local"} ({said[0]}): start one '
     'with `ray start --head` and give its host:port, or leave --address out '
     'for one of this machine'

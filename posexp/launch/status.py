@@ -67,7 +67,7 @@ def plan(
 
 
 def check(workdir: pathlib.Path) -> None:
-  """Raises a `UserError`, one sentence, for what a newer version has written."""
+  """Raises a `UserError` for what a newer version has written."""
   for path in (workdir / 'grids').glob('*.json'):
     _plan(path)
 

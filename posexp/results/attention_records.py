@@ -30,10 +30,9 @@ def load(
   `posexp.evaluation.attention_statistics`: finite, entropy, first, beyond,
   reach, reach_share and rank_share, and by distance rank, margin and
   resolution), distance (where the bin begins, in tokens; NaN for measures
-  that have none), value, and baseline: the value of the same seed, layer, head and bin in the
-  run that was trained from nothing, at its trained length; NaN where that has
-  no such bin or its record is missing. Records of a version without
-  diagnostics have no rows.
+  that have none), value, and baseline: the value of the same seed, layer,
+  head and bin in the run that was trained from nothing, at its trained
+  length; NaN where that has no such bin or its record is missing.
 
   Args:
     workdir: as given to `posexp run`.

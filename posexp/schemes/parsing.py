@@ -29,7 +29,7 @@ def parse(text: str) -> base.Scheme:
   >>> parse('RoPE(NKT(4))')
   Traceback (most recent call last):
   ...
-  posexp.component.UserError: no scheme is called 'NKT' (did you mean NTK?) in 'RoPE(NKT(4))'
+  posexp.UserError: no scheme is called 'NKT' (did you mean NTK?) in ...
   """
   try:
     tree = ast.parse(text.strip(), mode='eval').body

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from posexp import component
+
 Array = jax.Array
 
 ROW, COLUMN, HEAD = 'row', 'column', 'head'
@@ -97,9 +99,9 @@ def _extent(shape, names):
   return [1 if name else n for n, name in zip(shape, names)]
 
 
-def refusal(what: str) -> ValueError:
+def refusal(what: str) -> component.UserError:
   """The error for what cannot be done on tiles."""
-  return ValueError(
+  return component.UserError(
     f'the fused kernel has no rule for {what} in a scheme: use '
     'implementation=None'
   )

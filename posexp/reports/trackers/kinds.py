@@ -15,7 +15,7 @@ def check(names: Iterable[str]) -> None:
   >>> check(['tensorbord'])
   Traceback (most recent call last):
   ...
-  posexp.component.UserError: --track cannot be 'tensorbord' (did you mean tensorboard?)
+  posexp.UserError: --track cannot be 'tensorbord' (did you mean tensorboard?)
   """
   names = list(names)
   for name in names:
