@@ -20,7 +20,7 @@ import numpy as np
 
 import posexp
 from posexp import schemes, tasks
-from posexp.launch import grid, job, launcher, scheduler, status
+from posexp.launch import grid, job, launcher, status
 from posexp.results import records
 from posexp.training import loop
 
@@ -56,7 +56,7 @@ def template(run: posexp.Run) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     workdir = pathlib.Path(folder)
     records.write = keep
     try:
-      assert launcher.conduct([run], workdir, scheduler.Launch()) == 0
+      assert launcher.execute([run], workdir, launcher.ExecutorConfig()) == 0
     finally:
       records.write = write
   return kept[0]
@@ -87,7 +87,8 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder)
     every = timed('construct the runs', lambda: runs(number), number)
-    launch = lambda: launcher.conduct(every, workdir, scheduler.Launch())
+    executor = launcher.ExecutorConfig()
+    launch = lambda: launcher.execute(every, workdir, executor)
     timed('launch: claim, record, outcomes', launch, number)
     timed('launch again: all is finished', launch, number)
     timed('posexp status', lambda: status.text(workdir), number)

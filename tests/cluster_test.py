@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from posexp.cli import flags, main
-from posexp.launch import scheduler, slurm_executor, worker_command
+from posexp.cli import main
+from posexp.launch import exit_codes, scheduler, slurm_executor, worker_command
 from posexp.results import progress
 from tests import crash
 
@@ -95,7 +95,7 @@ def test_no_ray_cluster_at_an_address_is_a_sentence(
   pytest.importorskip('ray', reason="needs pip install 'posexp[ray]'")
   words = ['run', str(grid_file), f'--workdir={tmp_path}/w', '--executor=ray']
   words += ['--address=127.0.0.1:1']
-  assert main.main(['posexp', *words]) == flags.BAD_INPUT
+  assert main.main(['posexp', *words]) == exit_codes.BAD_INPUT
   told = capsys.readouterr().err
   assert told.startswith('posexp: no Ray cluster at --address=127.0.0.1:1 (')
   assert told.endswith('or leave --address out for one of this machine\n')
@@ -141,14 +141,12 @@ def test_what_a_job_asks_for():
 def test_what_submitit_does_not_know_is_a_sentence(tmp_path, monkeypatch):
   pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
   monkeypatch.setenv('POSEXP_SLURM', str(tmp_path))
-  monkeypatch.setattr(flags, 'GIVEN', ['run', 'file.py'])
+  launch = scheduler.Launch(argv=('run', 'file.py'))
   with (
     progress.Progress(1.0, tmp_path / 'log.txt') as tell,
     pytest.raises(ValueError, match=r'the jobs were refused \(.*minutes'),
   ):
-    slurm_executor.hire(
-      scheduler.Launch(), tell, 1, ['cluster=local', 'minutes=3']
-    )
+    slurm_executor.hire(launch, tell, 1, ['cluster=local', 'minutes=3'])
 
 
 @pytest.mark.parametrize(
@@ -173,7 +171,7 @@ def test_an_executor_that_cannot_be_is_a_sentence(
     monkeypatch.setitem(sys.modules, module, None)
   words = ['run', str(grid_file), f'--workdir={tmp_path}/w']
   words += f'--executor={executor}'.split()
-  assert main.main(['posexp', *words]) == main.BAD_INPUT
+  assert main.main(['posexp', *words]) == exit_codes.BAD_INPUT
   told = capsys.readouterr().err
   assert sentence in told and told.count('\n') == 1
   assert not (tmp_path / 'w').exists()
@@ -185,24 +183,21 @@ def test_slurm_without_its_commands_is_a_sentence(
   pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
   monkeypatch.setenv('PATH', str(tmp_path))
   words = ['run', str(grid_file), f'--workdir={tmp_path}/w', '--executor=slurm']
-  assert main.main(['posexp', *words]) == main.BAD_INPUT
+  assert main.main(['posexp', *words]) == exit_codes.BAD_INPUT
   assert 'needs the command sbatch, which is not on' in capsys.readouterr().err
 
 
 def test_a_worker_repeats_the_command_from_where_it_was_given(monkeypatch):
-  monkeypatch.setattr(flags, 'GIVEN', [])
   with pytest.raises(ValueError, match='repeat a command, and this is none'):
-    worker_command.command('launch', 1)
-  monkeypatch.setattr(flags, 'GIVEN', ['run', 'file.py'])
+    worker_command.command(scheduler.Launch())
+  launch = scheduler.Launch(argv=('run', 'file.py'))
   monkeypatch.setenv('XLA_FLAGS', '--some')
   monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
-  found = worker_command.command('launch', 1, 'abc')
+  found = worker_command.command(launch, 'abc')
   assert found.arguments == ('run', 'file.py')
   assert found.directory == os.getcwd()
   assert found.environment[worker_command.ONLY] == 'abc'
   # What decides on bits goes along, and what a node knows better does not.
   assert found.environment['XLA_FLAGS'] == '--some'
   assert 'JAX_PLATFORMS' not in found.environment
-  assert (
-    worker_command.ONLY not in worker_command.command('launch', 1).environment
-  )
+  assert worker_command.ONLY not in worker_command.command(launch).environment

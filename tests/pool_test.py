@@ -7,8 +7,15 @@ import signal
 
 import pytest
 
-from posexp.cli import flags, main
-from posexp.launch import failures, locks, scheduler, signals, status
+from posexp.cli import main
+from posexp.launch import (
+  exit_codes,
+  failures,
+  locks,
+  scheduler,
+  signals,
+  status,
+)
 from posexp.results import progress, records
 from posexp.training import train_step
 from tests import crash, small
@@ -195,7 +202,7 @@ def test_a_disk_without_room_keeps_what_is_finished(grid_file, grid_whole):
   root = '--only=*: RoPE()'
   process = crash.command(grid_file, workdir, root, before=limit)
   told, _ = process.communicate()
-  assert process.returncode == flags.FULL, told
+  assert process.returncode == exit_codes.FULL, told
   # Threads of libraries speak in between.
   assert (
     f'no space left for {workdir}: what is finished is kept; make room, and '

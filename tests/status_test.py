@@ -6,7 +6,7 @@ import os
 import pytest
 
 from posexp.cli import flags, main
-from posexp.launch import failures, launcher, locks, scheduler, status
+from posexp.launch import failures, launcher, locks, status
 from tests import recorded, small
 
 DONE, OTHER, BUSY, BAD, CUT, IDLE = (letter * 16 for letter in 'abcdef')
@@ -114,7 +114,7 @@ def test_a_plan_that_cannot_be_read_is_a_sentence_before_any_compute(
   (path,) = (tmp_path / 'grids').iterdir()
   path.write_text(text)
   with pytest.raises(ValueError, match=sentence):
-    launcher.conduct([small.run()], tmp_path, scheduler.Launch())
+    launcher.execute([small.run()], tmp_path, launcher.ExecutorConfig())
   assert not (tmp_path / 'runs').exists()
 
 

@@ -113,9 +113,6 @@ Exit codes: 0 done, 1 some run failed, 2 bad input, 3 the disk is full,
   posexp run my_file.py --only=ALiBi --set=train.steps=200 --seeds=0,1
 """
 
-# What a process ends with; 128 and more is the signal that stopped it.
-FAILED, BAD_INPUT, FULL, INTERRUPTED = 1, 2, 3, 130
-
 # What the command was given, for workers that repeat it.
 GIVEN: list[str] = []
 FLAGS = flags.FlagValues()

@@ -11,18 +11,9 @@ from absl import flags
 from posexp import component
 from posexp.cli import inspect
 from posexp.cli import results as results_lib
-from posexp.cli.flags import (
-  BAD_INPUT,
-  FAILED,
-  FLAGS,
-  GIVEN,
-  HELP,
-  INTERRUPTED,
-  exactly,
-  numbers,
-  writable,
-)
+from posexp.cli.flags import FLAGS, GIVEN, HELP, exactly, numbers, writable
 from posexp.launch import signals
+from posexp.launch.exit_codes import BAD_INPUT, FAILED, INTERRUPTED
 
 # With these a grid was gone through, and there is something to show.
 ENDED = 0, FAILED
@@ -208,16 +199,18 @@ def _hands():
   """Who computes, as the flags say."""
   from posexp.launch import launcher
 
-  return launcher.Hands(
-    FLAGS.workers,
-    FLAGS.executor,
-    FLAGS.address,
-    tuple(FLAGS.slurm),
-    FLAGS.pack,
-    FLAGS.coordinator,
-    FLAGS.processes,
-    FLAGS.process,
-    tuple(FLAGS.track),
+  return launcher.ExecutorConfig(
+    workers=FLAGS.workers,
+    executor=FLAGS.executor,
+    address=FLAGS.address,
+    slurm=tuple(FLAGS.slurm),
+    pack=FLAGS.pack,
+    coordinator=FLAGS.coordinator,
+    processes=FLAGS.processes,
+    process=FLAGS.process,
+    track=tuple(FLAGS.track),
+    retries=FLAGS.retries,
+    argv=tuple(GIVEN),
   )
 
 
@@ -231,7 +224,7 @@ def _execute(
     workdir: where their records go.
     before: called when nothing speaks against them.
   """
-  from posexp.launch import agreement, grid, launcher, scheduler
+  from posexp.launch import agreement, grid, launcher
 
   launcher.check(runs, workdir, _hands())
   if not FLAGS.dry_run:
@@ -241,8 +234,7 @@ def _execute(
     if agreement.first():
       print(grid.estimate(runs))
     return 0
-  launch = scheduler.Launch(retries=FLAGS.retries)
-  return launcher.conduct(runs, workdir, launch, _hands())
+  return launcher.execute(runs, workdir, _hands())
 
 
 def bench(words: list[str]) -> int:

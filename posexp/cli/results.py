@@ -7,7 +7,8 @@ import pathlib
 import sys
 
 from posexp import component
-from posexp.cli.flags import FLAGS, INTERRUPTED, exactly, writable
+from posexp.cli.flags import FLAGS, exactly, writable
+from posexp.launch.exit_codes import INTERRUPTED
 
 # To the top of a terminal that is empty then.
 CLEAR = '\x1b[H\x1b[2J'

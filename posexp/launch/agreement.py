@@ -16,8 +16,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
 from posexp import component
-from posexp.cli import flags
-from posexp.launch import signals
+from posexp.launch import exit_codes, signals
 from posexp.models import mesh
 
 # Seconds that a process which failed waits for the others to fail alike: they
@@ -139,4 +138,4 @@ def lost(error: BaseException) -> NoReturn:
     file=sys.stderr,
     flush=True,
   )
-  os._exit(getattr(error, 'code', flags.FAILED))
+  os._exit(getattr(error, 'code', exit_codes.FAILED))

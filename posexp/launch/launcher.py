@@ -1,19 +1,19 @@
 """Having a grid computed, here or on a cluster, to an exit code."""
 
+import dataclasses
 import os
 import pathlib
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 
 from posexp import component
-from posexp.cli import flags
 from posexp.cost import flop_count
 from posexp.launch import (
   agreement,
+  exit_codes,
   grid,
   local_executor,
   multihost,
@@ -34,8 +34,9 @@ from posexp.runs import config
 EXECUTORS = ('local', 'ray', 'slurm')
 
 
-class Hands(NamedTuple):
-  """Who computes.
+@dataclasses.dataclass(frozen=True)
+class ExecutorConfig:
+  """Who computes a grid; by default this process alone.
 
   Attributes:
     workers: processes of this machine, tasks at once on a Ray node that has no
@@ -43,11 +44,13 @@ class Hands(NamedTuple):
     executor: local, ray or slurm.
     address: of a Ray cluster, host:port; one of this machine unless given.
     slurm: what a job asks for, NAME=VALUE.
-    pack: runs that one program trains at once, see `training.most`.
+    pack: runs that one program trains at once, see `loop.most`.
     coordinator: where the first process of several of one run listens.
     processes: how many there are, and
-    process: which this is, see `hosts.join`.
+    process: which this is, see `multihost.join`.
     track: trackers that are told of runs as they finish.
+    retries: how often a run that failed is tried again.
+    argv: the words after `posexp` on the command line, which workers repeat.
   """
 
   workers: int = 1
@@ -59,6 +62,8 @@ class Hands(NamedTuple):
   processes: int | None = None
   process: int | None = None
   track: Sequence[str] = ()
+  retries: int = scheduler.RETRIES
+  argv: Sequence[str] = ()
 
   @property
   def local(self) -> bool:
@@ -71,171 +76,191 @@ class Hands(NamedTuple):
     return self.local and self.workers == 1
 
   def check(self) -> None:
-    """Raises a `UserError`, one sentence, for what makes no sense."""
+    """Check that the settings go together.
+
+    Raises:
+      UserError: if they do not.
+    """
     component.one_of('--executor', self.executor, EXECUTORS)
     if self.workers < 1:
       raise component.UserError(
         f'--workers must be at least 1, got {self.workers}: 1 computes in '
         'this process'
       )
-    if self.local:
-      local_executor.check(self.workers)
-    for flag, value, of in (
+    for flag, value, executor in (
       ('address', self.address, 'ray'),
       ('slurm', self.slurm, 'slurm'),
     ):
-      if value and self.executor != of:
+      if value and self.executor != executor:
         raise component.UserError(
-          f'--{flag} is for --executor={of}, and this is '
+          f'--{flag} is for --executor={executor}, and this is '
           f'--executor={self.executor}: leave one of them out'
         )
-    if self.executor == 'ray':
+    if self.local:
+      local_executor.check(self.workers)
+    elif self.executor == 'ray':
       ray_executor.check(self.address)
-    if self.executor == 'slurm':
+    else:
       slurm_executor.library(self.slurm)
     self._check_hosts()
     kinds.check(self.track)
 
   def _check_hosts(self) -> None:
-    place = self.processes, self.process
-    if self.coordinator is None and place != (None, None):
-      raise component.UserError(
-        '--processes and --process are for a run over several hosts: give '
-        '--coordinator=HOST:PORT of the first, too'
-      )
-    if self.coordinator and self.pack == 0:
+    if self.coordinator is None:
+      if (self.processes, self.process) != (None, None):
+        raise component.UserError(
+          '--processes and --process are for a run over several hosts: give '
+          '--coordinator=HOST:PORT of the first, too'
+        )
+      return
+    if self.pack == 0:
       raise component.UserError(
         '--pack=0 asks the memory of one host: with --coordinator give the '
         'number of runs that one program trains at once'
       )
-    if self.coordinator and not self.alone:
+    if not self.alone:
       raise component.UserError(
         '--coordinator is for one run over several hosts, a process each: '
         'leave out --workers and --executor'
       )
-    if self.coordinator not in (None, multihost.AUTO):
-      if not re.fullmatch(r'.+:\d+', self.coordinator):
-        raise component.UserError(
-          '--coordinator must be HOST:PORT of the first process, or auto, got '
-          f'{self.coordinator!r}'
-        )
-      if self.processes is None or self.process is None:
-        raise component.UserError(
-          f'--coordinator={self.coordinator} needs --processes, how many there '
-          'are, and --process, which of them this is, from 0'
-        )
-      if not 0 <= self.process < self.processes:
-        raise component.UserError(
-          f'--process must be from 0 to {self.processes - 1} of '
-          f'--processes={self.processes}, got {self.process}'
-        )
+    if self.coordinator == multihost.AUTO:
+      return
+    if not re.fullmatch(r'.+:\d+', self.coordinator):
+      raise component.UserError(
+        '--coordinator must be HOST:PORT of the first process, or auto, got '
+        f'{self.coordinator!r}'
+      )
+    if self.processes is None or self.process is None:
+      raise component.UserError(
+        f'--coordinator={self.coordinator} needs --processes, how many there '
+        'are, and --process, which of them this is, from 0'
+      )
+    if not 0 <= self.process < self.processes:
+      raise component.UserError(
+        f'--process must be from 0 to {self.processes - 1} of '
+        f'--processes={self.processes}, got {self.process}'
+      )
 
 
-# This process alone.
-HERE = Hands()
-
-
-def take_cores(hands: Hands) -> None:
-  """Takes the cores that are this process's own; before JAX starts.
+def take_cores(executor: ExecutorConfig) -> None:
+  """Take the cores that are this process's own; call it before JAX starts.
 
   Raises:
-    UserError: one sentence, for hands that make no sense.
+    UserError: if the settings of the executor do not go together.
   """
   if local_executor.joined() is None:
-    hands.check()
-    if not hands.local:
+    executor.check()
+    if not executor.local:
       # An accelerator is for those who compute, on this machine perhaps.
       jax.config.update('jax_platforms', 'cpu')
   mesh.use_all_cores()
-  if hands.coordinator:
-    multihost.join(hands.coordinator, hands.processes, hands.process)
+  if executor.coordinator:
+    multihost.join(executor.coordinator, executor.processes, executor.process)
 
 
 def check(
-  runs: Sequence[config.Run], workdir: pathlib.Path, hands: Hands = HERE
-) -> None:
-  """Raises a `UserError`, one sentence, for runs that cannot be computed."""
-  multihost.check(runs)
-  if hands.local:  # Others know best what memory they have.
-    work = lambda: grid.check(runs, workdir, hands.workers)
-    agreement.same(work, 'the grid')
-
-
-def conduct(
   runs: Sequence[config.Run],
   workdir: pathlib.Path,
-  launch: scheduler.Launch,
-  hands: Hands = HERE,
-) -> int:
-  """Computes what is missing of a planned grid, and says how that ended.
+  executor: ExecutorConfig,
+) -> None:
+  """Check, before any compute, that runs can be computed.
 
-  A worker's process ends here: its launcher does the rest.
+  Raises:
+    UserError: if one cannot.
+  """
+  multihost.check(runs)
+  if executor.local:  # Others know best what memory they have.
+    agreement.same(
+      lambda: grid.check(runs, workdir, executor.workers), 'the grid'
+    )
+
+
+def execute(
+  runs: Sequence[config.Run],
+  workdir: pathlib.Path,
+  executor: ExecutorConfig,
+) -> int:
+  """Compute what is missing of a planned grid, and say how that ended.
+
+  In a process that is a worker it does not return but exits, since the launcher
+  does the rest; so do all processes but the first of one run over several
+  hosts.
 
   Args:
     runs: parents before their retrofits.
     workdir: where records go; other launchers may share it.
-    launch: this one.
-    hands: who computes.
+    executor: who computes.
 
   Returns:
     0, 1 if some run failed, 3 if the disk is full, 130 or 143 if it was stopped
     by SIGINT or SIGTERM.
   """
   mesh.cache_compilations()
-  if hands.local and not hands.alone and not mesh.on_cpu(jax.devices()[0]):
+  workers = executor.workers if executor.local else 1
+  if workers > 1 and not mesh.on_cpu(jax.devices()[0]):
     raise component.UserError(
-      f'--workers={hands.workers} is for CPUs: one process uses all of an '
+      f'--workers={workers} is for CPUs: one process uses all of an '
       'accelerator; leave it out'
     )
-  mine = local_executor.joined()
-  if mine is not None:
-    share = lambda tell: scheduler.execute(
-      _mine(runs), workdir, tell, mine, hands.pack
-    )
-    with local_executor.Voice(1.0, workdir / 'log.txt') as voice:
-      sys.exit(_ended(share, voice))
+  launch = local_executor.joined()
+  if launch is not None:
+    sys.exit(_work(runs, workdir, launch, executor))
   if not agreement.first():
     sys.exit(multihost.follow(runs, workdir))
-  code = flags.BAD_INPUT
+  code = exit_codes.BAD_INPUT
   try:
-    code = _lead(runs, workdir, launch, hands)
+    code = _lead(runs, workdir, executor)
   finally:
     multihost.Others(runs).end(code)
   return code
 
 
-def _lead(
+def _work(
   runs: Sequence[config.Run],
   workdir: pathlib.Path,
   launch: scheduler.Launch,
-  hands: Hands,
+  executor: ExecutorConfig,
 ) -> int:
-  """`conduct`, of the process that the others work for."""
+  """`execute` in a worker: all runs, or one and its parents."""
+  only = os.environ.get(worker_command.ONLY)
+  share = grid.plan(run for run in runs if only in (None, run.digest))
+  with local_executor.Voice(1.0, workdir / 'log.txt') as voice:
+    return _exit_code(
+      lambda: scheduler.execute(share, workdir, voice, launch, executor.pack),
+      voice.note,
+      stopped='',
+    )
+
+
+def _lead(
+  runs: Sequence[config.Run],
+  workdir: pathlib.Path,
+  executor: ExecutorConfig,
+) -> int:
+  """`execute` in the process that workers and other hosts follow."""
   status.check(workdir)
+  launch = scheduler.Launch(retries=executor.retries, argv=tuple(executor.argv))
   efforts = [flop_count.run_flops(run) for run in runs]
 
-  def work(tell: progress.Progress) -> scheduler.Failures:
-    plan = [(r.digest, r.name, e) for r, e in zip(runs, efforts, strict=True)]
-    try:
-      status.plan(workdir, plan)
-    except OSError as error:
-      if scheduler.is_full(error):
-        raise scheduler.full(workdir) from error
-      raise
-    with tracking.followed(runs, workdir, hands.track, tell):
-      if hands.alone:
-        return scheduler.execute(runs, workdir, tell, launch, hands.pack)
-      members = _hired(runs, workdir, tell, launch, hands)
+  def work() -> scheduler.Failures:
+    with scheduler.room(workdir):
+      status.plan(
+        workdir,
+        [(r.digest, r.name, e) for r, e in zip(runs, efforts, strict=True)],
+      )
+    with tracking.followed(runs, workdir, executor.track, tell):
+      if executor.alone:
+        return scheduler.execute(runs, workdir, tell, launch, executor.pack)
+      members = _hired(runs, workdir, tell, launch, executor)
       return worker_pool.execute(runs, workdir, tell, launch, members)
 
   with progress.Progress(sum(efforts), workdir / 'log.txt') as tell:
-    return _ended(work, tell)
-
-
-def _mine(runs: Sequence[config.Run]) -> Sequence[config.Run]:
-  """The runs that this worker is for: all, or one and its parents."""
-  only = os.environ.get(worker_command.ONLY)
-  return grid.plan(run for run in runs if only in (None, run.digest))
+    return _exit_code(
+      work,
+      tell.note,
+      stopped='stopped: what is finished is kept; the same command goes on '
+      'from the last checkpoint',
+    )
 
 
 def _hired(
@@ -243,35 +268,32 @@ def _hired(
   workdir: pathlib.Path,
   tell: progress.Progress,
   launch: scheduler.Launch,
-  hands: Hands,
+  executor: ExecutorConfig,
 ) -> Sequence[worker_pool.Member]:
   """Those who compute in place of this process, not yet at work."""
-  if hands.executor == 'ray':
-    address = hands.address
-    return [
-      ray_executor.hire(runs, workdir, launch, tell, hands.workers, address)
-    ]
-  if hands.executor == 'slurm':
-    return slurm_executor.hire(launch, tell, hands.workers, hands.slurm)
-  return local_executor.hire(launch, tell, hands.workers)
+  workers = executor.workers
+  if executor.executor == 'ray':
+    address = executor.address
+    return [ray_executor.hire(runs, workdir, launch, tell, workers, address)]
+  if executor.executor == 'slurm':
+    return slurm_executor.hire(launch, tell, workers, executor.slurm)
+  return local_executor.hire(launch, tell, workers)
 
 
-def _ended(
-  work: Callable[[progress.Progress], scheduler.Failures],
-  tell: progress.Progress,
+def _exit_code(
+  work: Callable[[], scheduler.Failures],
+  note: Callable[[str], None],
+  stopped: str,
 ) -> int:
-  """Does the work, and tells how it ended."""
+  """The exit code of some work, which `note` tells of if it did not end."""
   try:
     with signals.noted():
-      failures = work(tell)
-  except KeyboardInterrupt as stopped:
-    if local_executor.joined() is None:
-      tell.note(
-        'stopped: what is finished is kept; the same command goes on from the '
-        'last checkpoint'
-      )
-    return getattr(stopped, 'code', flags.INTERRUPTED)
+      failures = work()
+  except KeyboardInterrupt as interrupt:
+    if stopped:
+      note(stopped)
+    return getattr(interrupt, 'code', exit_codes.INTERRUPTED)
   except scheduler.Full as full:
-    tell.note(str(full))
+    note(str(full))
     return full.code
-  return flags.FAILED if failures else 0
+  return exit_codes.FAILED if failures else 0

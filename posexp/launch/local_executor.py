@@ -47,7 +47,7 @@ def hire(
   launch: scheduler.Launch, tell: progress.Progress, workers: int
 ) -> list[worker_pool.Worker]:
   """So many worker processes, not yet started."""
-  asked = worker_command.command(launch.name, launch.retries)
+  asked = worker_command.command(launch)
   return [_Worker(str(number), tell, asked) for number in range(workers)]
 
 

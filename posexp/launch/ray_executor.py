@@ -138,9 +138,7 @@ class _Tasks(worker_pool.Member):
     )
     by_digest: dict[str, Any] = {}
     for run in self._runs:
-      asked = worker_command.command(
-        self._launch.name, self._launch.retries, run.digest
-      )
+      asked = worker_command.command(self._launch, run.digest)
       parent = run.parent and by_digest.get(run.parent.digest)
       # A reference among the arguments is waited for.
       reference = remote.remote(asked, parent)

@@ -9,11 +9,18 @@ import pathlib
 import socket
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from posexp.cli import flags
 from posexp.cost import flop_count
-from posexp.launch import agreement, failures, job, locks, multihost, signals
+from posexp.launch import (
+  agreement,
+  exit_codes,
+  failures,
+  job,
+  locks,
+  multihost,
+  signals,
+)
 from posexp.models import compile_counter
 from posexp.results import progress, records
 from posexp.runs import config, stacking
@@ -37,7 +44,7 @@ class Full(Exception):
     code: what the process ends with.
   """
 
-  code = flags.FULL
+  code = exit_codes.FULL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Launch:
   Attributes:
     name: tells it from any other.
     retries: how often a run that failed is tried again.
+    argv: the words after `posexp` that its workers repeat; none where a
+      program, and not the command, launches.
   """
 
   name: str = dataclasses.field(
@@ -55,6 +64,7 @@ class Launch:
     )
   )
   retries: int = RETRIES
+  argv: tuple[str, ...] = ()
 
 
 def execute(
@@ -334,6 +344,17 @@ def is_full(error: BaseException | None) -> bool:
       return True
     error = error.__cause__ or error.__context__
   return False
+
+
+@contextlib.contextmanager
+def room(workdir: pathlib.Path) -> Iterator[None]:
+  """Raise `Full` for whatever error a full disk gives inside."""
+  try:
+    yield
+  except Exception as error:
+    if is_full(error):
+      raise full(workdir) from error
+    raise
 
 
 def full(workdir: pathlib.Path) -> Full:

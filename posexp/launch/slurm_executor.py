@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from posexp import component
-from posexp.cli import flags
-from posexp.launch import scheduler, worker_command, worker_pool
+from posexp.launch import exit_codes, scheduler, worker_command, worker_pool
 from posexp.results import progress
 
 # What to wait for a cancelled job, in seconds, as SLURM's KillWait does.
@@ -91,7 +90,7 @@ def hire(
   """
   submitit, asked = library(given), parameters(given)
   cluster = asked.pop('cluster', SLURM)
-  job = worker_command.Job(worker_command.command(launch.name, launch.retries))
+  job = worker_command.Job(worker_command.command(launch))
   try:
     executor = submitit.AutoExecutor(folder(launch), cluster=cluster)
     executor.update_parameters(
@@ -136,7 +135,7 @@ class _Worker(worker_pool.Worker):
     except (RuntimeError, OSError) as error:
       said = ' '.join(str(error).split())
       self._tell.note(f'job     none takes its place: refused ({said})')
-      self._ended = flags.FAILED
+      self._ended = exit_codes.FAILED
       return
     self.name = self._job.job_id
 
@@ -148,7 +147,7 @@ class _Worker(worker_pool.Worker):
   def _outcome(self) -> int:
     """What a job ended with; what it had to say is passed on."""
     if 'CANCELLED' in self._job.state:  # By a person, who meant it.
-      return flags.FAILED
+      return exit_codes.FAILED
     try:
       ended = self._job.result()
     except Exception as error:  # Cancelled, or its node is gone.

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from posexp import component
-from posexp.cli import flags
-from posexp.launch import signals
+from posexp.launch import scheduler, signals
 
 # Seconds between two looks at a worker.
 LOOK = 0.2
@@ -39,13 +38,13 @@ class Command(NamedTuple):
   directory: str
 
 
-def command(launch: str, retries: int, only: str = '') -> Command:
+def command(launch: scheduler.Launch, only: str = '') -> Command:
   """The command of a worker of a launch, of one run alone if it is named.
 
   Raises:
     UserError: one sentence, if nothing is there to be repeated.
   """
-  if not flags.GIVEN:
+  if not launch.argv:
     raise component.UserError(
       'workers repeat a command, and this is none: use `posexp run`, or '
       'workers=1 here'
@@ -60,11 +59,11 @@ def command(launch: str, retries: int, only: str = '') -> Command:
   }
   environment |= {
     'PYTHONPATH': os.pathsep.join(paths),
-    LAUNCH: launch,
-    RETRIES: str(retries),
+    LAUNCH: launch.name,
+    RETRIES: str(launch.retries),
     **({ONLY: only} if only else {}),
   }
-  return Command(tuple(flags.GIVEN), environment, os.getcwd())
+  return Command(launch.argv, environment, os.getcwd())
 
 
 def start(asked: Command) -> subprocess.Popen:
