@@ -10,10 +10,10 @@ import pytest
 from posexp import schemes
 from posexp.cli import main
 from posexp.evaluation import diagnostics
-from posexp.inspect import coverage
 from posexp.models import transformer
 from posexp.results import records
 from posexp.runs import config
+from posexp.schemes import coverage
 from tests import cases, small
 
 DIMS = schemes.Dims(width=64, heads=4, head_width=16)

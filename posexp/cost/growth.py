@@ -175,7 +175,7 @@ def _rows(
 
   They are in tables whose last row is that of its last token.
   """
-  used = {} if limit is None else scheme.practised(shape.dims, limit)
+  used = {} if limit is None else scheme.trained_features(shape.dims, limit)
   if 'rows' not in used:
     return 0.0
   last = int(used['rows'].max())

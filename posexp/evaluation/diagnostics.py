@@ -12,9 +12,9 @@ from jax.sharding import PartitionSpec
 from posexp import tasks
 from posexp.attention import dense
 from posexp.evaluation import attention_statistics, evaluate
-from posexp.inspect import coverage
 from posexp.models import compile_counter, mesh, probe, transformer
 from posexp.runs import config, stacking
+from posexp.schemes import coverage
 
 Array = jax.Array
 
@@ -113,7 +113,7 @@ def report(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
   """What a run's record says of attention at a length, from one look at it.
 
-  First a row a kind of coverage: `unseen` is the share of the regimes in use
+  First a row a kind of coverage: `unseen` is the share of the features in use
   that training never used, and `mass`, seed by seed, the share of attention
   that falls on them: means over layers, heads, some sequences and queries.
 

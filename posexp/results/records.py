@@ -196,7 +196,7 @@ def coverage(workdir: str | os.PathLike) -> pd.DataFrame:
   """What each run was evaluated on that training never used.
 
   Columns: digest, name, length, kind (of regime, see
-  `posexp.inspect.coverage`), unseen (the share of the regimes in use that is
+  `posexp.schemes.coverage`), unseen (the share of the features in use that is
   new), seed, mass (the share of attention that falls on them).
   """
   rows = [

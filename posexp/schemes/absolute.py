@@ -38,7 +38,7 @@ class Sinusoidal(base.Scheme):
         'an even width'
       )
 
-  def regimes(self, dims, place_N):
+  def features(self, dims, place_N):
     return {'angles': np.outer(place_N, _omega(dims.width)) % (2 * np.pi)}
 
   def embed(self, params, x_BxLxD, at):
@@ -103,7 +103,7 @@ class Learned(base.Scheme):
     table = 0.02 * jax.random.normal(key, (self.rows, dims.width))
     return {'table_RxD': table}
 
-  def regimes(self, dims, place_N):
+  def features(self, dims, place_N):
     del dims
     return {'rows': np.floor(place_N)[:, None]}
 

@@ -19,7 +19,7 @@ Side = Literal['q', 'k']
 HOOKS = ('remap', 'embed', 'locate', 'rotate', 'bias', 'rescore')
 
 
-# Kinds of `regimes` that go by the index of a key, not by its distance.
+# Kinds of `features` that go by the index of a key, not by its distance.
 BY_INDEX = ('rows', 'angles')
 
 
@@ -162,7 +162,7 @@ class Scheme(component.Component):
     del params, q_BxQxHxE, q_at, k_at
     return logits_BxHxQxK
 
-  def regimes(self, dims: Dims, place_N: np.ndarray) -> dict[str, np.ndarray]:
+  def features(self, dims: Dims, place_N: np.ndarray) -> dict[str, np.ndarray]:
     """What a scheme uses at N places, by kind, N x m; for `coverage`.
 
     A place is a distance between two tokens, or the index of one for the
@@ -176,9 +176,9 @@ class Scheme(component.Component):
       return {}
     return {'distances': np.asarray(place_N, np.float64)[:, None]}
 
-  def practised(self, dims: Dims, length: int) -> dict[str, np.ndarray]:
-    """What training at a length uses, as `regimes` says it."""
-    return self.regimes(dims, np.arange(length))
+  def trained_features(self, dims: Dims, length: int) -> dict[str, np.ndarray]:
+    """What training at a length uses, as `features` says it."""
+    return self.features(dims, np.arange(length))
 
   def for_length(self, length: int) -> 'Scheme':
     """The scheme to use at a length, for methods that depend on it."""
@@ -190,7 +190,7 @@ class Scheme(component.Component):
     return self
 
   def trained_at(self, length: int) -> 'Scheme':
-    """The scheme with every rule of `regime` turned into its number.
+    """The scheme with every rule of `trained_length` turned into its number.
 
     >>> from posexp import schemes
     >>> scheme = schemes.RoPE(base=schemes.matched(4096)) + schemes.ALiBi()

@@ -152,7 +152,7 @@ class T5(base.Scheme):
     # With scaled logits there is nothing to undo.
     return tuple(h for h in super().hooks() if h != 'rotate' or not self.scaled)
 
-  def regimes(self, dims, place_N):
+  def features(self, dims, place_N):
     del dims
     return {'buckets': np.asarray(self.bucket(place_N))[:, None]}
 

@@ -178,11 +178,11 @@ class Sum(base.Scheme):
       logits_BxHxQxK = term.rescore(p, logits_BxHxQxK, q_BxQxHxE, q, k)
     return logits_BxHxQxK
 
-  def regimes(self, dims, place_N):
-    return _beside([t.regimes(dims, place_N) for t in self.terms])
+  def features(self, dims, place_N):
+    return _beside([t.features(dims, place_N) for t in self.terms])
 
-  def practised(self, dims, length):
-    return _beside([t.practised(dims, length) for t in self.terms])
+  def trained_features(self, dims, length):
+    return _beside([t.trained_features(dims, length) for t in self.terms])
 
   # Not added up anew: a term that became another kind of scheme would change
   # the names of the parameters.

@@ -48,7 +48,7 @@ class PerOffset(base.Scheme):
     del key
     return {'table_KxH': jnp.zeros((self.offsets, dims.heads), jnp.float32)}
 
-  def regimes(self, dims, place_N):
+  def features(self, dims, place_N):
     del dims
     row_N = np.minimum(np.floor(place_N), self.offsets - 1)
     return {'offsets': row_N[:, None]}

@@ -52,7 +52,7 @@ class PoPE(base_lib.Scheme):
     del length
     self.inverse_frequencies(dims.head_width)
 
-  def regimes(self, dims, place_N):
+  def features(self, dims, place_N):
     theta_E = self.inverse_frequencies(dims.head_width)
     return {'phases': np.outer(place_N, theta_E) % (2 * np.pi)}
 

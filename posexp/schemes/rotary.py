@@ -104,7 +104,7 @@ class RoPE(base_lib.Scheme):
     del length
     self.inverse_frequencies(dims.head_width)
 
-  def regimes(self, dims, place_N):
+  def features(self, dims, place_N):
     theta_K = self.inverse_frequencies(dims.head_width)
     return {'phases': np.outer(place_N, theta_K) % (2 * np.pi)}
 
@@ -208,10 +208,10 @@ class xPos(base_lib.Scheme):
         'the longest length, or raise scale_base'
       )
 
-  def regimes(self, dims, place_N):
+  def features(self, dims, place_N):
     return {
-      **super().regimes(dims, place_N),
-      **self.rope.regimes(dims, place_N),
+      **super().features(dims, place_N),
+      **self.rope.features(dims, place_N),
     }
 
   def for_length(self, length):

@@ -62,11 +62,11 @@ class Wrapper(base.Scheme):
   def unflatten(self, params):
     return self.scheme.unflatten(params)
 
-  def regimes(self, dims, place_N):
-    return self.scheme.regimes(dims, place_N)
+  def features(self, dims, place_N):
+    return self.scheme.features(dims, place_N)
 
-  def practised(self, dims, length):
-    return self.scheme.practised(dims, length)
+  def trained_features(self, dims, length):
+    return self.scheme.trained_features(dims, length)
 
   def for_length(self, length):
     return dataclasses.replace(self, scheme=self.scheme.for_length(length))
@@ -129,11 +129,11 @@ class Interpolate(Wrapper):
     scaled = index_BxL.astype(jnp.float32) / jnp.float32(self.factor)
     return self.scheme.remap(scaled, key)
 
-  def regimes(self, dims, place_N):
-    return self.scheme.regimes(dims, place_N / self.factor)
+  def features(self, dims, place_N):
+    return self.scheme.features(dims, place_N / self.factor)
 
-  def practised(self, dims, length):
-    return self.regimes(dims, np.arange(length))
+  def trained_features(self, dims, length):
+    return self.features(dims, np.arange(length))
 
   def check(self, dims, length):
     self.scheme.check(dims, math.ceil((length - 1) / self.factor) + 1)
@@ -201,14 +201,14 @@ class Randomize(Wrapper):
     place_BxL = jnp.clip(index_BxL, 0, self.tokens - 1)
     return self.scheme.remap(jnp.sort(drawn_L)[place_BxL], inner)
 
-  def regimes(self, dims, place_N):
+  def features(self, dims, place_N):
     # A step is so long on average.
     step = self.positions / (self.tokens or self.positions)
-    return self.scheme.regimes(dims, np.round(place_N * step))
+    return self.scheme.features(dims, np.round(place_N * step))
 
-  def practised(self, dims, length):
+  def trained_features(self, dims, length):
     del length  # Any position may be drawn at any length.
-    return self.scheme.practised(dims, self.positions)
+    return self.scheme.trained_features(dims, self.positions)
 
   def check(self, dims, length):
     self._check(length)
@@ -255,10 +255,10 @@ class Shift(Wrapper):
     by = jax.random.randint(own, (), 0, self.most + 1, jnp.int32)
     return self.scheme.remap(index_BxL + by, inner)
 
-  def practised(self, dims, length):
+  def trained_features(self, dims, length):
     # A shift moves no distance, only indices.
     most = 0 if self.scheme.relative else self.most
-    return self.scheme.practised(dims, length + most)
+    return self.scheme.trained_features(dims, length + most)
 
   def check(self, dims, length):
     self.scheme.check(dims, length + self.most)
