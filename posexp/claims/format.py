@@ -1,0 +1,136 @@
+"""A number with its interval, as every text of posexp writes it.
+
+There are two ways, and each is for one kind of interval:
+
+* `plus_minus`, mean ± half-width, for an interval that is symmetric about its
+  mean, as Student's t is;
+* `bracketed`, number [low, high], for every interval.
+
+An interval of a share is cut at 0 and 100 %, and one side of it is then
+shorter. The half-width is the *longer* of the two sides: where one end was
+cut that is the half-width before the cut, and mean ± half-width covers the
+interval in any case. Half of what is left between the ends would be less than
+what the seeds say: 0.97 with [0.72, 1] is 97 ±25 and not 97 ±14.
+
+An interval that does not exist (NaN, as with one seed) is left out, and a
+number that does not exist is a dash.
+"""
+
+import math
+from collections.abc import Callable
+
+MISSING = '–'
+
+
+def percent(share: float, digits: int = 1) -> str:
+  """Write a share in percent, without the sign.
+
+  >>> percent(0.1234), percent(0.1234, digits=0), percent(math.nan)
+  ('12.3', '12', '–')
+  """
+  return MISSING if math.isnan(share) else f'{100 * share:.{digits}f}'
+
+
+def points(difference: float) -> str:
+  """Write a difference of shares in points of a percent, signed.
+
+  >>> points(0.1234), points(-0.02), points(-0.0001)
+  ('+12.3', '-2.0', '+0.0')
+  """
+  if math.isnan(difference):
+    return MISSING
+  text = f'{100 * difference:+.1f}'
+  return '+0.0' if text == '-0.0' else text
+
+
+def number(value: float, digits: int = 2) -> str:
+  """Write what is no share: a ratio, a perplexity.
+
+  >>> number(1.0512), number(math.nan)
+  ('1.05', '–')
+  """
+  return MISSING if math.isnan(value) else f'{value:.{digits}f}'
+
+
+def gate(share: float) -> str:
+  """Write the accuracy that a run must reach, with the sign of percent.
+
+  >>> gate(0.99), gate(0.41237)
+  ('99%', '41.2%')
+  """
+  return f'{100 * share:.3g}%'
+
+
+def half_width(mean: float, low: float, high: float) -> float:
+  """Return the longer side of an interval; NaN where there is none.
+
+  >>> half_width(0.97, 0.72, 1.0) == 0.97 - 0.72
+  True
+  """
+  return max(mean - low, high - mean)
+
+
+def plus_minus(
+  mean: float,
+  low: float,
+  high: float,
+  show: Callable[[float], str] = percent,
+  width: int = 0,
+) -> str:
+  """Write a mean with the half-width of its interval.
+
+  Args:
+    mean: what was estimated.
+    low: the lower end of its interval.
+    high: the upper end of its interval.
+    show: how the mean and the half-width are written.
+    width: to which the mean is padded, so that columns are aligned.
+
+  >>> plus_minus(0.5, 0.25, 0.75), plus_minus(0.97, 0.72, 1.0)
+  ('50.0 ±25.0', '97.0 ±25.0')
+  >>> plus_minus(0.5, math.nan, math.nan)
+  '50.0'
+  """
+  half = half_width(mean, low, high)
+  interval = '' if math.isnan(half) else f' ±{show(half)}'
+  return f'{show(mean):>{width}}{interval}'
+
+
+def bracketed(
+  value: float,
+  low: float,
+  high: float,
+  show: Callable[[float], str] = percent,
+  unit: str = '',
+) -> str:
+  """Write a number with both ends of its interval.
+
+  Args:
+    value: what was estimated: a mean, a median, a difference.
+    low: the lower end of its interval.
+    high: the upper end of its interval.
+    show: how all three are written.
+    unit: what stands after the number and not after the ends.
+
+  >>> bracketed(0.5, 0.25, 0.75), bracketed(0.5, math.nan, math.nan)
+  ('50.0 [25.0, 75.0]', '50.0')
+  >>> bracketed(0.1234, 0.1, 0.15, points, ' points')
+  '+12.3 points [+10.0, +15.0]'
+  >>> bracketed(1.5, 1.25, 1.75, number), bracketed(*[math.nan] * 3)
+  ('1.50 [1.25, 1.75]', '–')
+  """
+  text = show(value)
+  return text if math.isnan(value) else f'{text}{unit}{ends(low, high, show)}'
+
+
+def ends(
+  low: float, high: float, show: Callable[[float], str] = percent
+) -> str:
+  """Write both ends of an interval, after a space; '' where there is none.
+
+  >>> ends(0.25, 0.75), ends(math.nan, math.nan)
+  (' [25.0, 75.0]', '')
+  """
+  if not (math.isfinite(low) and math.isfinite(high)):
+    return ''
+  return f' [{show(low)}, {show(high)}]'
