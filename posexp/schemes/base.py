@@ -1,4 +1,21 @@
-"""The scheme: what position does to attention, as pure functions."""
+"""The scheme: what position does to attention, as pure functions.
+
+Attention lets a query choose among the keys at and before it:
+
+  z_ij = q_i . k_j / sqrt(E),    out_i = sum over j of softmax_j(z_ij) v_j
+
+Nothing in this says where i and j are. Position can enter in four places, and a
+scheme has a function, a hook, for each:
+
+  x_i        ->  embed(x_i, at_i)                      the input of the model
+  q_i, k_j   ->  rotate(q_i, at_i), rotate(k_j, at_j)  in every layer
+  z_ij       ->  z_ij + bias(at_i, at_j)               each logit
+  z_i0..z_ii ->  rescore(z_i0..z_ii, ...)              a whole row of logits
+
+What `at` is, is up to the scheme as well: `remap` makes it of the index of a
+token, once, and `locate` of the content, in every layer. A hook that a scheme
+does not override changes nothing.
+"""
 
 import dataclasses
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -14,10 +31,8 @@ Params = dict[str, Any]
 At = Any  # An opaque pytree with leaves B x L or B x L x H.
 Side = Literal['q', 'k']
 
-
-# Where attention meets position, in the order in which it happens.
+# In the order in which attention calls them.
 HOOKS = ('remap', 'embed', 'locate', 'rotate', 'bias', 'rescore')
-
 
 # Kinds of `features` that go by the index of a key, not by its distance.
 BY_INDEX = ('rows', 'angles')
@@ -53,7 +68,9 @@ class Scheme(component.Component):
   embeddings apply left to right, and each part keeps positions of its own.
 
   `at` is an opaque pytree with leaves B x L (or B x L x H) that starts as the
-  token index; B may be 1 where all sequences share their positions.
+  token index; B may be 1 where all sequences share their positions. No hook
+  takes a length or reads one off the shape of the data: that is why the same
+  scheme serves whole sequences, blocks, and a cache token by token.
 
   Attributes:
     relative: whether moving all positions by a constant changes nothing.
@@ -87,38 +104,25 @@ class Scheme(component.Component):
         'softmax: set blockwise=False too, and override rescore'
       )
 
-  def init_input(self, key: jax.Array, dims: Dims) -> Params:
-    """Parameters learned once per model, for `embed`."""
-    del key, dims
-    return {}
-
-  def init_layer(self, key: jax.Array, dims: Dims) -> Params:
-    """Parameters learned per layer, for `rotate`, `bias` and `locate`."""
-    del key, dims
-    return {}
-
-  def neutral(self, params: Params) -> Params:
-    """Initial parameters moved to where they change a trained model least.
-
-    Zeros, unless a scheme knows better: a bias of zero, an embedding of zero.
-    It is asked for what a scheme learns per layer and per model, where it does.
-    """
-    return jax.tree.map(jnp.zeros_like, params)
+  # What position does, in the order in which attention asks.
 
   def remap(self, index_BxL: jax.Array, key: jax.Array | None) -> At:
-    """Positions from token indices, once per call."""
+    """Return positions, given token indices; once per call.
+
+    The key is for positions that are drawn; None asks for the usual ones.
+    """
     del key
     return index_BxL
 
   def embed(self, params: Params, x_BxLxD: jax.Array, at: At) -> jax.Array:
-    """Adds absolute position to the input; token-local."""
+    """Add absolute position to the input of the model; token by token."""
     del params, at
     return x_BxLxD
 
   def locate(
     self, params: Params, x_BxLxD: jax.Array, at: At, before: At | None
   ) -> At:
-    """A clock that depends on the content, per layer.
+    """Return a clock that depends on the content, per layer.
 
     `before` is what it gave for the token before the first, with 1 for L; all
     zeros, or None, where the sequence begins. So a clock goes on in a cache.
@@ -129,14 +133,14 @@ class Scheme(component.Component):
   def rotate(
     self, params: Params, x_BxLxHxE: jax.Array, at: At, side: Side
   ) -> jax.Array:
-    """Multiplies queries (side 'q') or keys ('k') by position; token-local."""
+    """Multiply queries (side 'q') or keys ('k') by position; token by token."""
     del params, at, side
     return x_BxLxHxE
 
   def bias(
     self, params: Params, head: Head, q_at: At, k_at: At
   ) -> jax.Array | float:
-    """What is added to a logit, elementwise and broadcasting.
+    """Return what is added to each logit, elementwise and broadcasting.
 
     Attention calls it with leaves B x 1 x Q x 1 and B x 1 x 1 x K (or with H
     in the second place) and with head.index 1 x H x 1 x 1. It must be finite
@@ -153,7 +157,7 @@ class Scheme(component.Component):
     q_at: At,
     k_at: At,
   ) -> jax.Array:
-    """Changes whole rows of logits; a scheme that needs it is not blockwise.
+    """Change whole rows of logits; a scheme that needs it is not blockwise.
 
     The logits of keys that a query may not see are very low, and are masked
     again afterwards. The keys are in order; q is the content, not rotated but
@@ -162,8 +166,62 @@ class Scheme(component.Component):
     del params, q_BxQxHxE, q_at, k_at
     return logits_BxHxQxK
 
+  # What is learned.
+
+  def init_input(self, key: jax.Array, dims: Dims) -> Params:
+    """Return initial parameters that a model has once, for `embed`."""
+    del key, dims
+    return {}
+
+  def init_layer(self, key: jax.Array, dims: Dims) -> Params:
+    """Return initial parameters of a layer, for `rotate`, `bias`, `locate`."""
+    del key, dims
+    return {}
+
+  def neutral(self, params: Params) -> Params:
+    """Return parameters that change a trained model least.
+
+    Zeros, unless a scheme knows better: a bias of zero, an embedding of zero.
+    It is asked for what a scheme learns per layer and per model, where it does.
+    """
+    return jax.tree.map(jnp.zeros_like, params)
+
+  def learns(self) -> bool:
+    """Return whether the scheme has parameters."""
+    key, dims = jax.random.key(0), Dims(4, 2, 2)
+    init = lambda: (self.init_input(key, dims), self.init_layer(key, dims))
+    return bool(jax.tree.leaves(jax.eval_shape(init)))
+
+  # Lengths, which are settled before any compute.
+
+  def trained_at(self, length: int) -> 'Scheme':
+    """Return the scheme with every rule of the trained length as its number.
+
+    >>> from posexp import schemes
+    >>> scheme = schemes.RoPE(base=schemes.matched(4096)) + schemes.ALiBi()
+    >>> round(scheme.trained_at(64).parts[0].base)
+    27
+    """
+    return trained_length.resolve(self, length)
+
+  def for_length(self, length: int) -> 'Scheme':
+    """Return the scheme to use at a length, for methods that depend on it."""
+    del length
+    return self
+
+  def evaluated(self) -> 'Scheme':
+    """Return the scheme as evaluation uses it, where training has another."""
+    return self
+
+  def check(self, dims: Dims, length: int) -> None:
+    """Raise a `UserError`, in one sentence, where the scheme cannot serve.
+
+    Model and configuration call it before any compute, with the largest
+    length they will ask for.
+    """
+
   def features(self, dims: Dims, place_N: np.ndarray) -> dict[str, np.ndarray]:
-    """What a scheme uses at N places, by kind, N x m; for `coverage`.
+    """Return what the scheme uses at N places, by kind, N x m; for `coverage`.
 
     A place is a distance between two tokens, or the index of one for the
     kinds in `BY_INDEX`: 'rows' of a table and 'angles' of a sinusoid. By
@@ -177,64 +235,15 @@ class Scheme(component.Component):
     return {'distances': np.asarray(place_N, np.float64)[:, None]}
 
   def trained_features(self, dims: Dims, length: int) -> dict[str, np.ndarray]:
-    """What training at a length uses, as `features` says it."""
+    """Return what training at a length uses, in the form of `features`."""
     return self.features(dims, np.arange(length))
 
-  def for_length(self, length: int) -> 'Scheme':
-    """The scheme to use at a length, for methods that depend on it."""
-    del length
-    return self
-
-  def evaluated(self) -> 'Scheme':
-    """The scheme as evaluation uses it, where that is not as in training."""
-    return self
-
-  def trained_at(self, length: int) -> 'Scheme':
-    """The scheme with every rule of `trained_length` turned into its number.
-
-    >>> from posexp import schemes
-    >>> scheme = schemes.RoPE(base=schemes.matched(4096)) + schemes.ALiBi()
-    >>> round(scheme.trained_at(64).parts[0].base)
-    27
-    """
-    return trained_length.resolve(self, length)
-
-  def check(self, dims: Dims, length: int) -> None:
-    """Raises a `UserError`, in one sentence, where the scheme cannot serve.
-
-    Model and configuration call it before any compute, with the largest
-    length they will ask for.
-    """
+  # What the scheme is made of. Most are one part, and one atom.
 
   def hooks(self) -> tuple[str, ...]:
-    """The names of the hooks that the scheme overrides."""
+    """Return the names of the hooks that the scheme overrides."""
     kind = type(self)
     return tuple(h for h in HOOKS if getattr(kind, h) != getattr(Scheme, h))
-
-  def learns(self) -> bool:
-    """Whether the scheme has parameters."""
-    key, dims = jax.random.key(0), Dims(4, 2, 2)
-    init = lambda: (self.init_input(key, dims), self.init_layer(key, dims))
-    return bool(jax.tree.leaves(jax.eval_shape(init)))
-
-  @property
-  def parts(self) -> tuple['Scheme', ...]:
-    """The terms of the sum that this scheme is; itself alone for most."""
-    return (self,)
-
-  @property
-  def atoms(self) -> tuple['Scheme', ...]:
-    """The schemes inside all sums and wrappers, left to right."""
-    return (self,)
-
-  def flatten(self, params: Params) -> tuple[Params, ...]:
-    """The parameters of each of `atoms`, {} where one learns nothing."""
-    return (params,)
-
-  def unflatten(self, params: tuple[Params, ...]) -> Params:
-    """The inverse of `flatten`."""
-    (only,) = params
-    return only
 
   def __add__(self, other: 'Scheme') -> 'Scheme':
     if not isinstance(other, Scheme):
@@ -244,12 +253,39 @@ class Scheme(component.Component):
 
     return composition.add(self, other)
 
+  @property
+  def parts(self) -> tuple['Scheme', ...]:
+    """The terms of the sum that this scheme is."""
+    return (self,)
+
+  def biases(
+    self, params: Params, head: Head, q_at: At, k_at: At
+  ) -> list[jax.Array | float]:
+    """Return the bias of each of `parts`."""
+    return [self.bias(params, head, q_at, k_at)]
+
+  @property
+  def atoms(self) -> tuple['Scheme', ...]:
+    """The schemes inside all sums and wrappers, left to right."""
+    return (self,)
+
+  def flatten(self, params: Params) -> tuple[Params, ...]:
+    """Return the parameters of each of `atoms`, {} where one learns nothing."""
+    return (params,)
+
+  def unflatten(self, params: tuple[Params, ...]) -> Params:
+    """Return the parameters of the whole: the inverse of `flatten`."""
+    (only,) = params
+    return only
+
 
 @dataclasses.dataclass(frozen=True)
 class NoPE(Scheme):
-  """No position at all: the causal mask is the only sense of order.
+  """Do nothing: the causal mask is the only sense of order.
 
-  z = q.k / sqrt(E). A BOS token is what lets such a model recover position.
+    z_ij = q_i . k_j / sqrt(E)
+
+  A BOS token is what lets such a model recover position.
 
   Source: Kazemnejad et al. 2023, arXiv 2305.19466.
   Use: as the control: what is left without position.
@@ -262,7 +298,7 @@ class NoPE(Scheme):
 
 
 def positive(name: str, value: float | trained_length.Relative) -> None:
-  """Raises unless a number is finite and above zero; a rule passes."""
+  """Raise unless a number is finite and above zero; a rule passes."""
   if isinstance(value, trained_length.Relative):
     return
   if not (np.isfinite(value) and value > 0):

@@ -1,4 +1,4 @@
-"""Several schemes at once: the sum of the algebra."""
+"""The sum of the algebra: several schemes at once."""
 
 import dataclasses
 from typing import Any
@@ -10,179 +10,157 @@ from posexp import component
 from posexp.schemes import base
 
 
+def _for_all(name: str) -> Any:
+  return property(lambda self: all(getattr(t, name) for t in self.terms))
+
+
+def _for_any(name: str) -> Any:
+  return property(lambda self: any(getattr(t, name) for t in self.terms))
+
+
 @dataclasses.dataclass(frozen=True)
 class Sum(base.Scheme):
   """Several schemes at once; written `a + b`, not called.
 
-  z = ((R_2 R_1 q).(R_2 R_1 k)) / sqrt(E) + sum of the biases. The positions
-  are a tuple with one entry a term, so that a wrapper of one term (as
-  `Interpolate`) leaves the others alone.
+    z_ij = (R_2 R_1 q_i) . (R_2 R_1 k_j) / sqrt(E) + b_1 + b_2
+
+  Every hook is folded over the terms, left to right. The positions are a tuple
+  with one entry a term, so that a wrapper of one term (as `Interpolate`) leaves
+  the others alone.
   """
 
   terms: tuple[base.Scheme, ...]
 
-  def __post_init__(self):
-    rows = [t for t in self.terms if not t.blockwise]
-    if len(rows) > 1:
-      raise component.UserError(
-        f'{" and ".join(map(str, rows))} both change whole rows of logits: '
-        'compose one of them at most'
-      )
-    self._check_rotations()
-
-  def _check_rotations(self):
-    wide = [n for n, t in enumerate(self.terms) if t.widens]
-    for n, term in enumerate(self.terms):
-      if not wide or n == wide[0] or 'rotate' not in term.hooks():
-        continue
-      pair = f'{self.terms[wide[0]]} and {term}'
-      if not term.factor_only:
-        raise component.UserError(
-          f'{pair} both act on queries and keys, and the first needs them as '
-          'they are: compose it with biases or other factors'
-        )
-      if n < wide[0]:
-        raise component.UserError(
-          f'{pair} are in the wrong order, since the first needs queries as '
-          f'they are: put {term} after it'
-        )
-
-  @property
-  def relative(self) -> bool:  # type: ignore[override]
-    return all(t.relative for t in self.terms)
-
-  @property
-  def blockwise(self) -> bool:  # type: ignore[override]
-    return all(t.blockwise for t in self.terms)
-
-  @property
-  def normalised(self) -> bool:  # type: ignore[override]
-    return all(t.normalised for t in self.terms)
-
-  @property
-  def draws(self) -> bool:  # type: ignore[override]
-    return any(t.draws for t in self.terms)
-
-  @property
-  def widens(self) -> bool:  # type: ignore[override]
-    return any(t.widens for t in self.terms)
+  relative = _for_all('relative')
+  blockwise = _for_all('blockwise')
+  normalised = _for_all('normalised')
+  decodes = _for_all('decodes')
+  draws = _for_any('draws')
+  widens = _for_any('widens')
 
   @property
   def factor_only(self) -> bool:  # type: ignore[override]
     rotating = [t for t in self.terms if 'rotate' in t.hooks()]
     return all(t.factor_only for t in rotating)
 
-  @property
-  def decodes(self) -> bool:  # type: ignore[override]
-    return all(t.decodes for t in self.terms)
+  def __post_init__(self):
+    rowwise = [t for t in self.terms if not t.blockwise]
+    if len(rowwise) > 1:
+      raise component.UserError(
+        f'{" and ".join(map(str, rowwise))} both change whole rows of logits: '
+        'compose one of them at most'
+      )
+    for n, term in enumerate(self.terms):
+      if term.widens:
+        self._check_rotations(n)
+
+  def _check_rotations(self, widening: int):
+    """Raises where a term would rotate what the widening one needs as it is."""
+    for n, term in enumerate(self.terms):
+      if n == widening or 'rotate' not in term.hooks():
+        continue
+      pair = f'{self.terms[widening]} and {term}'
+      if not term.factor_only:
+        raise component.UserError(
+          f'{pair} both act on queries and keys, and the first needs them as '
+          'they are: compose it with biases or other factors'
+        )
+      if n < widening:
+        raise component.UserError(
+          f'{pair} are in the wrong order, since the first needs queries as '
+          f'they are: put {term} after it'
+        )
 
   def hooks(self):
     used = {hook for term in self.terms for hook in term.hooks()}
     return tuple(h for h in base.HOOKS if h in used)
 
   @property
-  def parts(self) -> tuple[base.Scheme, ...]:
+  def parts(self):
     return self.terms
 
   @property
-  def atoms(self) -> tuple[base.Scheme, ...]:
+  def atoms(self):
     return tuple(atom for term in self.terms for atom in term.atoms)
 
   def flatten(self, params):
-    return tuple(
-      flat
-      for term, own in zip(self.terms, self._own(params))
-      for flat in term.flatten(own)
-    )
+    return tuple(flat for t, p in self._each(params) for flat in t.flatten(p))
 
   def unflatten(self, params):
-    own, rest = [], list(params)
+    joined, rest = [], params
     for term in self.terms:
-      number = len(term.atoms)
-      own.append(term.unflatten(tuple(rest[:number])))
-      rest = rest[number:]
-    return self._join(own)
+      count = len(term.atoms)
+      joined.append(term.unflatten(rest[:count]))
+      rest = rest[count:]
+    return self._join(joined)
 
   def _names(self) -> list[str]:
-    """The names under which the terms keep their parameters."""
+    """Return the names under which the terms keep their parameters."""
     kinds = [type(term).__name__ for term in self.terms]
-    again = [kinds[:n].count(kind) for n, kind in enumerate(kinds)]
-    return [f'{k}_{n}' if n else k for k, n in zip(kinds, again)]
+    earlier = [kinds[:n].count(kind) for n, kind in enumerate(kinds)]
+    return [f'{k}_{n}' if n else k for k, n in zip(kinds, earlier)]
 
-  def _own(self, params: base.Params) -> list[base.Params]:
-    return [params.get(name, {}) for name in self._names()]
+  def _join(self, params: list[base.Params]) -> base.Params:
+    return {name: p for name, p in zip(self._names(), params) if p}
 
-  def _join(self, own: list[base.Params]) -> base.Params:
-    return {name: p for name, p in zip(self._names(), own) if p}
+  def _each(self, params: base.Params, *at: base.At) -> Any:
+    """Return each term with its own parameters and positions."""
+    own = [params.get(name, {}) for name in self._names()]
+    return zip(self.terms, own, *at, strict=True)
 
-  def _split(self, key: jax.Array | None) -> list[Any]:
-    if key is None:
-      return [None] * len(self.terms)
-    return list(jax.random.split(key, len(self.terms)))
+  def _keyed(self, key: jax.Array | None) -> Any:
+    """Return each term with a random key of its own, or None."""
+    count = len(self.terms)
+    keys = [None] * count if key is None else jax.random.split(key, count)
+    return zip(self.terms, keys)
 
   def init_input(self, key, dims):
-    keys = self._split(key)
-    return self._join([t.init_input(k, dims) for t, k in zip(self.terms, keys)])
+    return self._join([t.init_input(k, dims) for t, k in self._keyed(key)])
 
   def init_layer(self, key, dims):
-    keys = self._split(key)
-    return self._join([t.init_layer(k, dims) for t, k in zip(self.terms, keys)])
+    return self._join([t.init_layer(k, dims) for t, k in self._keyed(key)])
 
   def neutral(self, params):
-    own = self._own(params)
-    return self._join(
-      [t.neutral(p) if p else p for t, p in zip(self.terms, own)]
-    )
+    return self._join([t.neutral(p) if p else p for t, p in self._each(params)])
 
   def remap(self, index_BxL, key):
-    keys = self._split(key)
-    return tuple(t.remap(index_BxL, k) for t, k in zip(self.terms, keys))
+    return tuple(t.remap(index_BxL, k) for t, k in self._keyed(key))
 
   def embed(self, params, x_BxLxD, at):
-    own = self._own(params)
-    for term, p, a in zip(self.terms, own, at, strict=True):
+    for term, p, a in self._each(params, at):
       x_BxLxD = term.embed(p, x_BxLxD, a)
     return x_BxLxD
 
   def locate(self, params, x_BxLxD, at, before):
-    own = self._own(params)
-    if before is None:
-      before = (None,) * len(self.terms)
-    return tuple(
-      t.locate(p, x_BxLxD, a, b)
-      for t, p, a, b in zip(self.terms, own, at, before, strict=True)
-    )
+    before = [None] * len(self.terms) if before is None else before
+    terms = self._each(params, at, before)
+    return tuple(t.locate(p, x_BxLxD, a, b) for t, p, a, b in terms)
 
   def rotate(self, params, x_BxLxHxE, at, side):
-    own = self._own(params)
-    for term, p, a in zip(self.terms, own, at, strict=True):
+    for term, p, a in self._each(params, at):
       x_BxLxHxE = term.rotate(p, x_BxLxHxE, a, side)
     return x_BxLxHxE
 
+  def biases(self, params, head, q_at, k_at):
+    terms = self._each(params, q_at, k_at)
+    return [term.bias(p, head, q, k) for term, p, q, k in terms]
+
   def bias(self, params, head, q_at, k_at):
     total: jax.Array | float = 0.0
-    for found in self.biases(params, head, q_at, k_at):
-      total = total + found
+    for bias in self.biases(params, head, q_at, k_at):
+      total = total + bias
     return total
 
-  def biases(
-    self, params: base.Params, head: base.Head, q_at: base.At, k_at: base.At
-  ) -> list[jax.Array | float]:
-    """The bias of each term."""
-    own = zip(self.terms, self._own(params), q_at, k_at, strict=True)
-    return [term.bias(p, head, q, k) for term, p, q, k in own]
-
   def rescore(self, params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at):
-    own = self._own(params)
-    for term, p, q, k in zip(self.terms, own, q_at, k_at, strict=True):
+    for term, p, q, k in self._each(params, q_at, k_at):
       logits_BxHxQxK = term.rescore(p, logits_BxHxQxK, q_BxQxHxE, q, k)
     return logits_BxHxQxK
 
   def features(self, dims, place_N):
-    return _beside([t.features(dims, place_N) for t in self.terms])
+    return _side_by_side([t.features(dims, place_N) for t in self.terms])
 
   def trained_features(self, dims, length):
-    return _beside([t.trained_features(dims, length) for t in self.terms])
+    return _side_by_side([t.trained_features(dims, length) for t in self.terms])
 
   # Not added up anew: a term that became another kind of scheme would change
   # the names of the parameters.
@@ -201,29 +179,31 @@ class Sum(base.Scheme):
 
 
 def add(*schemes: base.Scheme) -> base.Scheme:
-  """The sum of schemes; sums are opened and the unit is left out."""
-  terms = tuple(
-    part
-    for scheme in schemes
-    for part in scheme.parts
-    if not isinstance(part, base.NoPE)
-  )
+  """Return the sum of schemes, with sums opened and the unit left out.
+
+  >>> from posexp import schemes
+  >>> print(add(schemes.RoPE() + schemes.T5(), schemes.NoPE(), schemes.ALiBi()))
+  RoPE() + T5() + ALiBi()
+  """
+  parts = [part for scheme in schemes for part in scheme.parts]
+  terms = tuple(part for part in parts if not isinstance(part, base.NoPE))
   if len(terms) < 2:
     return terms[0] if terms else base.NoPE()
   return Sum(terms)
 
 
-def _beside(tables: list[dict[str, Any]]) -> dict[str, Any]:
-  """The columns of the terms side by side, kind by kind."""
-  kinds = dict.fromkeys(kind for table in tables for kind in table)
-  return {
-    kind: _columns([table[kind] for table in tables if kind in table])
-    for kind in kinds
-  }
-
-
-def _columns(arrays: list[np.ndarray]) -> np.ndarray:
-  """Arrays of so many rows or fewer, the last row repeated."""
-  rows = max(a.shape[0] for a in arrays)
-  grow = lambda a: np.pad(a, ((0, rows - a.shape[0]), (0, 0)), mode='edge')
-  return np.concatenate([grow(a) for a in arrays], axis=1)
+def _side_by_side(
+  tables: list[dict[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+  """Join the columns of tables, kind by kind; the last row of a short one is
+  repeated."""
+  joined = {}
+  for kind in dict.fromkeys(kind for table in tables for kind in table):
+    arrays = [table[kind] for table in tables if kind in table]
+    rows = max(map(len, arrays))
+    padded = [
+      np.pad(array, ((0, rows - len(array)), (0, 0)), mode='edge')
+      for array in arrays
+    ]
+    joined[kind] = np.concatenate(padded, axis=1)
+  return joined

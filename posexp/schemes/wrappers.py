@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,14 @@ from posexp import component
 from posexp.schemes import base
 
 
+def _inner(name: str) -> Any:
+  """Return an attribute or method that is the inner scheme's own."""
+  return property(operator.attrgetter(f'scheme.{name}'))
+
+
 @dataclasses.dataclass(frozen=True)
 class Wrapper(base.Scheme):
-  """A scheme inside another; everything is the inner scheme's.
+  """A scheme at other positions; everything else is the inner scheme's.
 
   A subclass says in `remap` which positions the inner scheme sees, and in
   `check` up to which one.
@@ -21,82 +28,40 @@ class Wrapper(base.Scheme):
 
   scheme: base.Scheme
 
-  @property
-  def relative(self) -> bool:  # type: ignore[override]
-    return self.scheme.relative
+  relative = _inner('relative')
+  blockwise = _inner('blockwise')
+  normalised = _inner('normalised')
+  draws = _inner('draws')
+  widens = _inner('widens')
+  factor_only = _inner('factor_only')
+  decodes = _inner('decodes')
 
-  @property
-  def blockwise(self) -> bool:  # type: ignore[override]
-    return self.scheme.blockwise
+  init_input = _inner('init_input')
+  init_layer = _inner('init_layer')
+  neutral = _inner('neutral')
+  remap = _inner('remap')
+  embed = _inner('embed')
+  locate = _inner('locate')
+  rotate = _inner('rotate')
+  bias = _inner('bias')
+  rescore = _inner('rescore')
 
-  @property
-  def normalised(self) -> bool:  # type: ignore[override]
-    return self.scheme.normalised
-
-  @property
-  def draws(self) -> bool:  # type: ignore[override]
-    return self.scheme.draws
-
-  @property
-  def widens(self) -> bool:  # type: ignore[override]
-    return self.scheme.widens
-
-  @property
-  def factor_only(self) -> bool:  # type: ignore[override]
-    return self.scheme.factor_only
-
-  @property
-  def decodes(self) -> bool:  # type: ignore[override]
-    return self.scheme.decodes
+  features = _inner('features')
+  trained_features = _inner('trained_features')
+  check = _inner('check')
+  atoms = _inner('atoms')
+  flatten = _inner('flatten')
+  unflatten = _inner('unflatten')
 
   def hooks(self):
-    return ('remap', *(h for h in self.scheme.hooks() if h != 'remap'))
-
-  @property
-  def atoms(self):
-    return self.scheme.atoms
-
-  def flatten(self, params):
-    return self.scheme.flatten(params)
-
-  def unflatten(self, params):
-    return self.scheme.unflatten(params)
-
-  def features(self, dims, place_N):
-    return self.scheme.features(dims, place_N)
-
-  def trained_features(self, dims, length):
-    return self.scheme.trained_features(dims, length)
+    used = {'remap', *self.scheme.hooks()}
+    return tuple(h for h in base.HOOKS if h in used)
 
   def for_length(self, length):
     return dataclasses.replace(self, scheme=self.scheme.for_length(length))
 
   def evaluated(self):
     return dataclasses.replace(self, scheme=self.scheme.evaluated())
-
-  def init_input(self, key, dims):
-    return self.scheme.init_input(key, dims)
-
-  def init_layer(self, key, dims):
-    return self.scheme.init_layer(key, dims)
-
-  def neutral(self, params):
-    return self.scheme.neutral(params)
-
-  def embed(self, params, x_BxLxD, at):
-    return self.scheme.embed(params, x_BxLxD, at)
-
-  def locate(self, params, x_BxLxD, at, before):
-    return self.scheme.locate(params, x_BxLxD, at, before)
-
-  def rotate(self, params, x_BxLxHxE, at, side):
-    return self.scheme.rotate(params, x_BxLxHxE, at, side)
-
-  def bias(self, params, head, q_at, k_at):
-    return self.scheme.bias(params, head, q_at, k_at)
-
-  def rescore(self, params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at):
-    return self.scheme.rescore(params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at)
 
 
 @dataclasses.dataclass(frozen=True)

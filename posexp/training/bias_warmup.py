@@ -13,6 +13,9 @@ from posexp.schemes import wrappers
 
 Array = jax.Array
 
+# The name of the strength beside the parameters of the scheme itself.
+STRENGTH = 'warm_in_strength'
+
 
 @dataclasses.dataclass(frozen=True)
 class Faded(wrappers.Wrapper):
@@ -34,32 +37,17 @@ class Faded(wrappers.Wrapper):
   def init_layer(self, key, dims):
     return within(self.scheme.init_layer(key, dims), jnp.ones(()))
 
-  def remap(self, index_BxL, key):
-    return self.scheme.remap(index_BxL, key)
-
-  def locate(self, params, x_BxLxD, at, before):
-    return self.scheme.locate(params['own'], x_BxLxD, at, before)
-
-  def rotate(self, params, x_BxLxHxE, at, side):
-    return self.scheme.rotate(params['own'], x_BxLxHxE, at, side)
-
-  def rescore(self, params, logits_BxHxQxK, q_BxQxHxE, q_at, k_at):
-    own = params['own']
-    return self.scheme.rescore(own, logits_BxHxQxK, q_BxQxHxE, q_at, k_at)
-
   def bias(self, params, head, q_at, k_at):
-    own, strength = params['own'], params['strength']
-    if not isinstance(self.scheme, schemes.Sum):
-      return strength * self.scheme.bias(own, head, q_at, k_at)
+    strength = params[STRENGTH]
     total: jax.Array | float = 0.0
-    for n, found in enumerate(self.scheme.biases(own, head, q_at, k_at)):
-      total = total + (strength * found if n in self.faded else found)
+    for n, bias in enumerate(self.scheme.biases(params, head, q_at, k_at)):
+      total = total + (strength * bias if n in self.faded else bias)
     return total
 
 
 def within(params: schemes.Params, strength: Array) -> schemes.Params:
   """The parameters of a faded scheme from those of the scheme."""
-  return {'own': params, 'strength': strength}
+  return {**params, STRENGTH: strength}
 
 
 def of(run: config.Run, length: int) -> transformer.Transformer:
