@@ -9,6 +9,7 @@ import re
 
 from posexp import tasks
 from posexp.cli import flags
+from posexp.cli import main as main_lib
 from posexp.inspect import catalogue, listing
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -65,7 +66,7 @@ share is in [Schemes in Python](../reference/schemes.md).
 COMMAND_LEGEND = """\
 # Command line
 
-*Written by `make docs` from `posexp/cli/flags.py`; edit that.*
+*Written by `make docs` from `posexp/cli`; edit that.*
 
 `posexp --help` prints this page. A mistake is one sentence on stderr before any
 compute, and the exit code 2.
@@ -94,15 +95,14 @@ def files() -> dict[pathlib.Path, str]:
 
 
 def command_page() -> str:
-  """The help of the command line, a section a part, in Markdown."""
-  blocks, made = flags.HELP.strip().split('\n\n'), []
-  for block in blocks[1:]:
-    head, _, rest = block.partition('\n')
-    if head.startswith('Flags of'):
-      made.append(f'## {head.split(",")[0].rstrip(":")}\n')
-      block = rest if head.endswith(':') and ',' not in head else block
-    made.append(f'```text\n{block}\n```\n')
-  return f'{COMMAND_LEGEND}\n## Commands\n\n' + '\n'.join(made)
+  """The help of the command line and of each command, in Markdown."""
+  pages = {
+    f'posexp {name}': flags.parser(name, command).format_help()
+    for name, command in main_lib.COMMANDS.items()
+  }
+  blocks = [f'```text\n{main_lib.overview()}```\n']
+  blocks += [f'## {name}\n\n```text\n{pages[name]}```\n' for name in pages]
+  return '\n'.join([COMMAND_LEGEND, *blocks])
 
 
 def brief() -> str:

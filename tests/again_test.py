@@ -12,7 +12,7 @@ import pytest
 from posexp import schemes
 from posexp.claims import intervals
 from posexp.cli import main
-from posexp.launch import grid, reevaluate
+from posexp.launch import exit_codes, grid, reevaluate
 from posexp.reports import tables
 from posexp.results import records
 from posexp.runs import config
@@ -86,7 +86,7 @@ def test_one_command_evaluates_what_is_missing(workdir, capsys):
   # What was evaluated is not evaluated again, nor are evaluations themselves.
   assert call(*words, '--lengths=48,36') == 0
   assert capsys.readouterr().err.count('done') == 2
-  assert call(workdir, '--only=windows', '--lengths=48') == main.BAD_INPUT
+  assert call(workdir, '--only=windows', '--lengths=48') == exit_codes.BAD_INPUT
   table = records.load(workdir)
   children = table[table['length'].isin((36, 48))]
   assert len(children) == 2 * 2 * 2 and (children['targets'] == 4).all()
@@ -124,14 +124,14 @@ def test_one_command_evaluates_what_is_missing(workdir, capsys):
     (('{workdir}', '--lengths=48', '--examples=0'), 'at least 1, got 0'),
     (('{empty}', '--lengths=48'), 'no finished run in {empty}: `posexp run'),
     (('/no/such', '--lengths=48'), 'no work directory /no/such'),
-    ((), 'takes WORKDIR, got 0 arguments'),
+    ((), '`posexp evaluate` needs WORKDIR'),
   ],
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_computed(
   finished, tmp_path, capsys, words, sentence
 ):
   where = {'workdir': finished, 'empty': tmp_path}
-  assert call(*(word.format(**where) for word in words)) == main.BAD_INPUT
+  assert call(*(word.format(**where) for word in words)) == exit_codes.BAD_INPUT
   captured = capsys.readouterr()
   assert sentence.format(**where) in captured.err
   assert captured.err.count('\n') == 1 and not captured.out
@@ -169,7 +169,7 @@ def test_classes_of_ones_own_are_found_in_their_file(
   plain = json.dumps(run.to_dict()).replace('known.Mine', 'unknown.Mine')
   pretend(json.loads(plain), 'Ordering: Mine()', tmp_path, finished)
   words = tmp_path, '--lengths=48', '--dry_run'
-  assert call(*words) == main.BAD_INPUT
+  assert call(*words) == exit_codes.BAD_INPUT
   error = capsys.readouterr().err
   assert "Ordering: Mine(): no Scheme is called 'unknown.Mine'" in error
   assert call(*words, tmp_path / 'unknown.py') == 0

@@ -8,9 +8,10 @@ import sys
 import jax
 import pytest
 
+from posexp import version
 from posexp.cli import main
 from posexp.cost import flop_count
-from posexp.launch import scheduler
+from posexp.launch import exit_codes, scheduler
 from posexp.models import mesh
 
 TINY = """
@@ -39,14 +40,43 @@ def call(*words):
   return main.main(['posexp', *words])
 
 
-def test_help_lists_every_command_and_flag(capsys):
-  for words in ((), ('help',), ('--help',), ('run', '--help')):
+def test_help_lists_every_command(capsys):
+  for words in ((), ('help',), ('--help',), ('-h',)):
     assert call(*words) == 0
     out = capsys.readouterr().out
-    for name in main.COMMANDS:
-      assert f'posexp {name}' in out
+    for name, command in main.COMMANDS.items():
+      assert f'posexp {name}' in out and command.summary in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_help_of_a_command_lists_its_flags_and_no_others(capsys):
+  for words in (('run', '--help'), ('run', '-h'), ('help', 'run')):
+    assert call(*words) == 0
+    out = capsys.readouterr().out
     for flag in ('--workdir', '--only', '--set', '--seeds', '--dry_run'):
       assert flag in out
+    assert '--follow' not in out and '--baseline' not in out
+  assert call('status', '--help') == 0
+  out = capsys.readouterr().out
+  assert '--follow' in out and '--only' not in out
+
+
+def test_the_version_is_printed(capsys):
+  assert call('--version') == 0
+  assert capsys.readouterr().out.strip() == version.VERSION
+
+
+def test_a_starter_experiment_runs_as_it_is(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert call('new', 'my_question.py') == 0
+  assert 'posexp run my_question.py --dry_run' in capsys.readouterr().out
+  few = ['train.steps=3', 'train.batch=4', 'evaluate.examples=4', 'seeds=0']
+  assert call('run', 'my_question.py', *(f'--set={text}' for text in few)) == 0
+  assert 'SquareRoot() -> NoPE()' in capsys.readouterr().out
+  before = pathlib.Path('my_question.py').read_text()
+  assert call('new', 'my_question.py') == exit_codes.BAD_INPUT
+  assert 'my_question.py is there already' in capsys.readouterr().err
+  assert pathlib.Path('my_question.py').read_text() == before
 
 
 def test_run_then_show_then_run_again(file, tmp_path, capsys):
@@ -143,24 +173,38 @@ def test_a_dry_run_writes_nothing(file, tmp_path, capsys):
   ('words', 'sentence'),
   [
     (['rnu'], "no command 'rnu' (did you mean run?): "),
-    (['run'], '`posexp run` takes FILE, got 0 arguments'),
+    (['run'], '`posexp run` needs FILE: see `posexp run --help`'),
+    (['--workdir=x', 'run'], "flags follow a command, got '--workdir=x' first"),
+    (['new', 'question'], 'got question: name it question.py'),
+    (['new', '/no/such/dir/q.py'], 'cannot write /no/such/dir/q.py (No such'),
+    (
+      ['compare', 'w', '--only=RoPE'],
+      '`posexp compare` takes no --only: `posexp run` and `posexp evaluate` do',
+    ),
+    (['measure', '--dry_run'], '`posexp measure` takes no --dry_run: `posexp'),
+    (['show', 'w', '--follow'], '`posexp show` takes no --follow: `posexp st'),
+    (['run', '{file}', '--workers=two'], '--workers must be a whole number'),
+    (['run', '{file}', '--retries=-1'], '--retries must be at least 0, got -1'),
+    (['run', '{file}', '--seeds'], '--seeds expected one argument'),
     (['run', 'no/such.py'], "no experiment file 'no/such.py'"),
     (['run', '{file}', '--seeds=a'], "whole numbers such as 0,1,2, got 'a'"),
     (['run', '{file}', '--set=train.step=3'], 'did you mean steps'),
     (['run', '{file}', '--only=zzz'], 'matches no run'),
-    (['run', '{file}', '--wrokdir=x'], 'wrokdir'),
+    (['run', '{file}', '--wrokdir=x'], 'takes no --wrokdir (did you mean --w'),
     (['run', '{file}', '--workdir=/dev/null/x'], 'cannot write to the work'),
     (['show', '/no/such/dir'], '/no/such/dir'),
-    (['schemes', 'RoPE', 'T5'], 'takes [NAME], got 2 arguments: RoPE T5'),
+    (['schemes', 'RoPE', 'T5'], '`posexp schemes` does not take T5'),
     (['schemes', 'yarnn'], "no scheme or law is called 'yarnn' (did you mean "),
-    (['tasks', 'Copy', 'Sort'], 'takes [NAME], got 2 arguments: Copy Sort'),
+    (['tasks', 'Copy', 'Sort'], '`posexp tasks` does not take Sort'),
     (['tasks', 'Revers'], "no task is called 'Revers' (did you mean Reverse"),
   ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
   file, capsys, words, sentence
 ):
-  assert call(*[word.format(file=file) for word in words]) == main.BAD_INPUT
+  assert (
+    call(*[word.format(file=file) for word in words]) == exit_codes.BAD_INPUT
+  )
   captured = capsys.readouterr()
   assert sentence in captured.err
   assert captured.err.count('\n') == 1 and captured.out == ''
@@ -172,7 +216,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     ('def grid(:\n', 'broken.py:1: '),
     ('x = 1\nimport no_such_thing\n', 'broken.py:2: ModuleNotFoundError'),
     (
-      'from tests import small\nfrom posexp import config\n'
+      'from tests import small\nfrom posexp.runs import config\n'
       'def grid():\n  yield small.run(model=config.Model(width=9))',
       'broken.py:4: width must be divisible by heads',
     ),
@@ -181,7 +225,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
 def test_a_mistake_in_a_file_names_its_line(tmp_path, capsys, text, sentence):
   path = tmp_path / 'broken.py'
   path.write_text(text)
-  assert call('run', str(path)) == main.BAD_INPUT
+  assert call('run', str(path)) == exit_codes.BAD_INPUT
   assert sentence in capsys.readouterr().err
 
 
@@ -189,7 +233,7 @@ def test_an_unwritable_work_directory_is_found_before_compute(file, tmp_path):
   if os.getuid() == 0:
     pytest.skip('root may write everywhere')
   tmp_path.chmod(0o500)
-  assert call('run', file, f'--workdir={tmp_path}/w') == main.BAD_INPUT
+  assert call('run', file, f'--workdir={tmp_path}/w') == exit_codes.BAD_INPUT
 
 
 def test_schemes_and_tasks_are_listed(capsys):

@@ -14,6 +14,7 @@ import pytest
 from posexp import data as data_lib
 from posexp.cli import main
 from posexp.data import corpora
+from posexp.launch import exit_codes
 from tests import small
 
 # By name, not in order; some are shorter than any sequence that is drawn.
@@ -155,13 +156,13 @@ def test_the_command_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
   (tmp_path / 'texts' / 'a.txt').write_bytes(b'\xff')
   (tmp_path / 'mine.py').write_text(
     'import posexp\n'
-    'from posexp import datasets, schemes\n'
+    'from posexp import data, schemes\n'
     'def grid():\n'
-    "  task = datasets.Text(datasets.Folder('texts'))\n"
+    "  task = data.Text(data.Folder('texts'))\n"
     '  yield posexp.Run(task=task, scheme=schemes.NoPE())\n'
   )
   monkeypatch.chdir(tmp_path)
-  assert main.main(['posexp', 'run', 'mine.py']) == main.BAD_INPUT
+  assert main.main(['posexp', 'run', 'mine.py']) == exit_codes.BAD_INPUT
   said = capsys.readouterr().err
   assert said.count('\n') == 1 and 'mine.py:5: texts/a.txt is not UTF-8' in said
   left = {p.name for p in tmp_path.rglob('*')} - {'__pycache__'}

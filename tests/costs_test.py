@@ -12,6 +12,7 @@ from posexp import schemes
 from posexp.cli import main
 from posexp.cost import growth, measure, paired_timing
 from posexp.cost import programs as programs_lib
+from posexp.launch import exit_codes
 from posexp.models import transformer
 from posexp.results import cost_records, progress
 from posexp.runs import config
@@ -244,7 +245,7 @@ def test_measured_from_the_command_line(tmp_path, capsys, monkeypatch):
 def test_a_refused_length_leaves_nothing_behind(tmp_path, capsys):
   workdir = tmp_path / 'w'
   words = ['Learned(rows=8)', '--lengths=16', f'--workdir={workdir}']
-  assert main.main(['posexp', 'measure', *words]) == main.BAD_INPUT
+  assert main.main(['posexp', 'measure', *words]) == exit_codes.BAD_INPUT
   captured = capsys.readouterr()
   assert 'Learned has 8 rows but a length of 16 was asked' in captured.err
   assert captured.err.count('\n') == 1 and not workdir.exists()
@@ -256,7 +257,7 @@ def test_an_interruption_keeps_what_was_finished(tmp_path, monkeypatch):
 
   monkeypatch.setattr(growth, 'growth', interrupted)
   words = ['--lengths=8', '--rounds=2', f'--workdir={tmp_path}']
-  assert main.main(['posexp', 'measure', *words]) == main.INTERRUPTED
+  assert main.main(['posexp', 'measure', *words]) == exit_codes.INTERRUPTED
   (body,) = cost_records.read_all(tmp_path)
   assert body['interrupted'] and body['groups'] == []
   assert body['left_out'] == ['interrupted: what was finished is kept']

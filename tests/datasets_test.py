@@ -17,6 +17,7 @@ import pytest
 from posexp import data, tasks
 from posexp.cli import main
 from posexp.data import examples, frozen, published, store
+from posexp.launch import exit_codes
 from tests.sets import SETS, TASK, files, shard
 
 
@@ -123,7 +124,7 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
     return code, *capsys.readouterr()
 
   code, _, told = posexp('verify', str(experiment))
-  assert code == main.BAD_INPUT and 'none of 2 evaluation sets' in told
+  assert code == exit_codes.BAD_INPUT and 'none of 2 evaluation sets' in told
   code, text, _ = posexp('build', str(experiment))
   assert code == 0 and '2 sets built, 0 there before' in text
   code, text, _ = posexp('list', str(experiment))
@@ -137,7 +138,7 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
     'built',
   ]
   code, text, told = posexp('verify', str(experiment))
-  assert code == main.FAILED and '1 damaged' in text
+  assert code == exit_codes.FAILED and '1 damaged' in text
   assert str(store.place(SETS[0], tmp_path / 'data')) in told
   assert '`posexp data build FILE` of its run' in told
   shutil.rmtree(store.place(SETS[0], tmp_path / 'data'))
@@ -152,7 +153,7 @@ def test_the_command_builds_lists_and_verifies(tmp_path, monkeypatch, capsys):
 
 
 def test_no_other_word_is_taken(capsys):
-  assert main.main(['posexp', 'data', 'biuld']) == main.BAD_INPUT
+  assert main.main(['posexp', 'data', 'biuld']) == exit_codes.BAD_INPUT
   assert "cannot be 'biuld' (did you mean build?)" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ import pytest
 from posexp import schemes
 from posexp.cli import main
 from posexp.inspect import catalogue, listing
+from posexp.launch import exit_codes
 
 ROOT = pathlib.Path(__file__).parents[1]
 DATA = ROOT / 'tests' / 'testdata'
@@ -190,5 +191,5 @@ def test_one_scheme_is_found_in_any_case(capsys):
   out = capsys.readouterr().out
   for text in ('RoPE(YaRN(4, 64))', 'mscale_all_dim', 'Fails: with', '2309.00'):
     assert text in out
-  assert main.main(['posexp', 'schemes', 'Alibbi']) == main.BAD_INPUT
+  assert main.main(['posexp', 'schemes', 'Alibbi']) == exit_codes.BAD_INPUT
   assert 'did you mean ALiBi' in capsys.readouterr().err

@@ -12,6 +12,7 @@ from posexp import schemes
 from posexp.cli import main
 from posexp.cost import bench
 from posexp.inspect import explain, rotation_scaling
+from posexp.launch import exit_codes
 from posexp.plots import experiment, explanation, layout
 from posexp.reports import explanation_text
 from posexp.results import explanations
@@ -309,19 +310,19 @@ def test_what_is_no_record_is_a_sentence(tmp_path, content):
     (['RoPe(NKT(4))'], "no scheme is called 'NKT' (did you mean NTK?)"),
     (['RoPE(base=-1)'], 'base of RoPE must be a finite number above 0, got -1'),
     (['RoPE(', '--target=32'], "cannot read 'RoPE('"),
-    ([], '`posexp explain` takes SCHEME, got 0 arguments'),
+    ([], '`posexp explain` needs SCHEME'),
     (['RoPE', '--train_length=1'], 'train_length must be at least 2, got 1'),
     (['RoPE', '--target=7'], 'target must be at least 8, got 7'),
     (['RoPE', '--target=9999999'], 'target must be at most 1048576, got 999'),
     (['RoPE', '--head_width=7'], 'head width must be even for RoPE, got 7'),
     (['RoPE', '--heads=0'], 'heads must be at least 1, got 0'),
-    (['RoPE', '--heads=x'], "invalid literal for int() with base 10: 'x'"),
+    (['RoPE', '--heads=x'], "--heads must be a whole number, got 'x'"),
     (['Learned(rows=16)'], 'Learned has 16 rows but a length of 32 was asked'),
     (['RoPE', '--output=/dev/null/x'], 'give another with --output'),
   ],
 )
 def test_a_mistake_is_one_sentence(capsys, words, sentence):
-  assert call(*words) == main.BAD_INPUT
+  assert call(*words) == exit_codes.BAD_INPUT
   captured = capsys.readouterr()
   assert sentence in captured.err
   assert captured.err.count('\n') == 1 and captured.out == ''

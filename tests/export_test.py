@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from posexp.cli import main
+from posexp.launch import exit_codes
 from posexp.reports import export
 from posexp.results import records
 from tests import recorded, tracked
@@ -263,7 +264,7 @@ def test_a_missing_extra_is_named(to, module, tmp_path, monkeypatch, capsys):
   fill(tmp_path)
   before = sorted(tmp_path.rglob('*'))
   monkeypatch.setitem(sys.modules, module, None)
-  assert call(tmp_path, f'--to={to}') == main.BAD_INPUT
+  assert call(tmp_path, f'--to={to}') == exit_codes.BAD_INPUT
   said = capsys.readouterr().err
   assert said == (
     f"posexp: --to={to} needs {module}: pip install 'posexp[{to}]'\n"
@@ -280,7 +281,7 @@ def test_a_missing_extra_is_named(to, module, tmp_path, monkeypatch, capsys):
     (['EMPTY', '--to=wandb'], 'no finished run in'),
     (['NOWHERE', '--to=csv'], 'no work directory'),
     (['WORK', '--to=csv', '--output=FILE/x'], 'another with --output'),
-    (['--to=csv'], '`posexp export` takes WORKDIR, got 0 arguments'),
+    (['--to=csv'], '`posexp export` needs WORKDIR'),
   ],
 )
 def test_bad_input_is_one_sentence(words, sentence, tmp_path, capsys):
@@ -291,7 +292,7 @@ def test_bad_input_is_one_sentence(words, sentence, tmp_path, capsys):
   places = 'WORK', 'EMPTY', 'NOWHERE', 'FILE'
   for name in places:
     words = [word.replace(name, str(tmp_path / name)) for word in words]
-  assert call(*words) == main.BAD_INPUT
+  assert call(*words) == exit_codes.BAD_INPUT
   said = capsys.readouterr().err
   assert sentence in said and said.count('\n') == 1
   assert sorted(tmp_path.rglob('*')) == before
@@ -304,7 +305,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
     raise OSError(28, os.strerror(28), str(tmp_path / 'results.csv'))
 
   monkeypatch.setattr(export.files, 'put', full)
-  assert call(tmp_path, '--to=csv') == main.BAD_INPUT
+  assert call(tmp_path, '--to=csv') == exit_codes.BAD_INPUT
   assert 'results.csv (No space left on device)' in capsys.readouterr().err
 
 
@@ -316,7 +317,7 @@ def test_wandb_that_refuses_is_one_sentence(tmp_path, monkeypatch, capsys):
     raise wandb.errors.CommError('run was deleted\nmore')
 
   monkeypatch.setattr(wandb, 'init', refuse)
-  assert call(tmp_path, '--to=wandb') == main.BAD_INPUT
+  assert call(tmp_path, '--to=wandb') == exit_codes.BAD_INPUT
   said = capsys.readouterr().err
   assert said == (
     'posexp: W&B did not take Ordering: RoPE() (run was deleted)\n'
@@ -332,6 +333,6 @@ def test_without_a_key_wandb_says_so_at_once(tmp_path, monkeypatch, capsys):
 
   monkeypatch.delenv('WANDB_MODE')
   monkeypatch.setattr(wandb, 'login', nobody)
-  assert call(tmp_path, '--to=wandb') == main.BAD_INPUT
+  assert call(tmp_path, '--to=wandb') == exit_codes.BAD_INPUT
   said = capsys.readouterr().err
   assert 'cannot log in to W&B (no key): `wandb login` first' in said

@@ -7,6 +7,7 @@ import pytest
 from posexp import schemes
 from posexp.cli import main
 from posexp.evaluation import evaluate
+from posexp.launch import exit_codes
 from posexp.models import memory, mesh, transformer
 from posexp.runs import config
 from tests import small
@@ -147,7 +148,7 @@ def test_the_command_line_says_so_before_any_run(tmp_path, monkeypatch, capsys):
   (tmp_path / 'large.py').write_text(FILE)
   words = 'posexp', 'run', str(tmp_path / 'large.py'), f'--workdir={tmp_path}/w'
   for more in ((), ('--dry_run',)):
-    assert main.main([*words, *more]) == main.BAD_INPUT
+    assert main.main([*words, *more]) == exit_codes.BAD_INPUT
     captured = capsys.readouterr()
     assert captured.err.startswith('posexp: Ordering: CoPE(): evaluating 40')
     assert captured.err.count('\n') == 1 and not captured.out

@@ -10,6 +10,7 @@ import pytest
 from posexp import plots
 from posexp.claims import intervals
 from posexp.cli import main
+from posexp.launch import exit_codes
 from posexp.plots import experiment, latex
 from posexp.plots import paper as paper_lib
 from posexp.results import attention_records, explanations, records
@@ -373,7 +374,7 @@ def test_an_empty_directory_and_none_are_sentences(tmp_path, capsys):
   code, said = call(capsys, tmp_path)
   assert code == 0 and 'no finished run' in said.err and not said.out
   code, said = call(capsys, tmp_path / 'none')
-  assert code == main.BAD_INPUT and 'no work directory' in said.err
+  assert code == exit_codes.BAD_INPUT and 'no work directory' in said.err
   assert not (tmp_path / 'none').exists()
 
 

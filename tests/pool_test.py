@@ -137,7 +137,7 @@ def test_a_senseless_number_of_workers_is_a_sentence(
 ):
   words = ['run', str(grid_file), f'--workers={workers}']
   words += [f'--workdir={tmp_path}/w']
-  assert main.main(['posexp', *words]) == main.BAD_INPUT
+  assert main.main(['posexp', *words]) == exit_codes.BAD_INPUT
   assert sentence in capsys.readouterr().err
   assert not (tmp_path / 'w').exists()
 

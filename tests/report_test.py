@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from posexp.cli import main
+from posexp.launch import exit_codes
 from posexp.reports import findings, page
 from posexp.results import records
 from tests import recorded
@@ -371,7 +372,7 @@ def test_missing_cells_and_records_that_cannot_be_read_are_said(
 
 def test_no_work_directory_is_a_sentence(tmp_path, capsys):
   none = tmp_path / 'none'
-  assert main.main(['posexp', 'report', str(none)]) == main.BAD_INPUT
+  assert main.main(['posexp', 'report', str(none)]) == exit_codes.BAD_INPUT
   said = capsys.readouterr().err
   assert said.startswith(f'posexp: no work directory {none}')
   assert said.count('\n') == 1 and not none.exists()
@@ -387,7 +388,7 @@ def test_another_file_can_be_asked_for(grid, tmp_path, capsys):
 
 def test_what_cannot_be_written_is_a_sentence(grid, capsys):
   words = 'posexp', 'report', str(grid[0]), '--output=/dev/null/page.html'
-  assert main.main(list(words)) == main.BAD_INPUT
+  assert main.main(list(words)) == exit_codes.BAD_INPUT
   said = capsys.readouterr().err.splitlines()[-1]
   assert said.startswith('posexp: cannot write /dev/null')
   assert said.endswith('give another place with --output')

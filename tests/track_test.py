@@ -10,7 +10,7 @@ import types
 import pytest
 
 from posexp.cli import main
-from posexp.launch import scheduler, signals, tracking
+from posexp.launch import exit_codes, scheduler, signals, tracking
 from posexp.reports.trackers import kinds
 from posexp.results import progress, records
 from tests import recorded, tracked
@@ -278,7 +278,7 @@ def test_a_tracker_that_cannot_be_is_told_before_any_compute(
     monkeypatch.setitem(sys.modules, hidden, None)
   workdir = tmp_path / 'w'
   call = ['posexp', 'run', str(file), f'--workdir={workdir}', words]
-  assert main.main(call) == main.BAD_INPUT
+  assert main.main(call) == exit_codes.BAD_INPUT
   said = capsys.readouterr().err
   assert sentence in said and said.count('\n') == 1
   assert not pathlib.Path(workdir).exists()

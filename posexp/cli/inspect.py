@@ -1,78 +1,114 @@
 """Commands that train nothing: what a scheme or a task is and does."""
 
+import argparse
 import pathlib
 
-from posexp.cli.flags import FLAGS, exactly, writable
+from posexp.cli import flags
+from posexp.launch import exit_codes
 
 
-def explain(words: list[str]) -> int:
-  """Prints and draws what a scheme does, before any training."""
+def explain(arguments: argparse.Namespace) -> int:
+  """Show what a scheme does to periods, scores and order."""
   from posexp import schemes
   from posexp.inspect import explain as explain_lib
   from posexp.plots import explanation
   from posexp.reports import explanation_text
   from posexp.results import explanations
 
-  (text,) = exactly(words, ['SCHEME'], 'explain')
-  found = explain_lib.explain(
-    schemes.parse(text),
-    train_length=FLAGS.train_length,
-    target=FLAGS.target,
-    heads=FLAGS.heads,
-    head_width=FLAGS.head_width,
+  explained = explain_lib.explain(
+    schemes.parse(arguments.SCHEME),
+    train_length=arguments.train_length,
+    target=arguments.target,
+    heads=arguments.heads,
+    head_width=arguments.head_width,
   )
-  output = pathlib.Path(FLAGS.output or 'runs/explain')
-  writable(output, '--output')
-  print(explanation_text.text(found))
-  for path in explanation.save(found, output):
+  output = pathlib.Path(arguments.output or 'runs/explain')
+  flags.writable(output, '--output')
+  print(explanation_text.text(explained))
+  for path in explanation.save(explained, output):
     print(f'figure: {path}')
-  record = output / f'{explanation.name(found)}.npz'
-  print(f'record: {explanations.write(record, found)}')
-  return 0
+  record = output / f'{explanation.name(explained)}.npz'
+  print(f'record: {explanations.write(record, explained)}')
+  return exit_codes.DONE
 
 
-def coverage(words: list[str]) -> int:
-  """Prints what lengths ask of a scheme that training never did."""
+def coverage(arguments: argparse.Namespace) -> int:
+  """Print what long sequences ask that training never did.
+
+  Of a scheme, by arithmetic; of a work directory, with the share of attention
+  that fell on it.
+  """
   from posexp import schemes
   from posexp.reports import tables
   from posexp.results import records
 
-  (what,) = exactly(words, ['SCHEME or WORKDIR'], 'coverage')
-  if pathlib.Path(what).is_dir():
-    print(tables.coverage(records.coverage(what)))
-    return 0
+  if pathlib.Path(arguments.WHAT).is_dir():
+    print(tables.coverage(records.coverage(arguments.WHAT)))
+    return exit_codes.DONE
   from posexp.inspect import coverage as coverage_lib
 
-  trained = FLAGS.trained and schemes.parse(FLAGS.trained)
+  heads, head_width = arguments.heads, arguments.head_width
   print(
     coverage_lib.text(
-      schemes.parse(what),
-      trained=trained,
-      train_length=FLAGS.train_length,
-      target=FLAGS.target,
-      dims=schemes.Dims(
-        FLAGS.heads * FLAGS.head_width, FLAGS.heads, FLAGS.head_width
-      ),
+      schemes.parse(arguments.WHAT),
+      trained=arguments.trained and schemes.parse(arguments.trained),
+      train_length=arguments.train_length,
+      target=arguments.target,
+      dims=schemes.Dims(heads * head_width, heads, head_width),
     )
   )
-  return 0
+  return exit_codes.DONE
 
 
-def list_schemes(words: list[str]) -> int:
-  """Prints the catalogue of schemes, or all about one of them."""
+def list_schemes(arguments: argparse.Namespace) -> int:
+  """Print the schemes, or the formula and use of one."""
   from posexp.inspect import listing
 
-  if words:
-    exactly(words, ['[NAME]'], 'schemes')
-  print(listing.page(words[0]) if words else listing.table())
-  return 0
+  name = arguments.NAME
+  print(listing.page(name) if name else listing.table())
+  return exit_codes.DONE
 
 
-def list_tasks(words: list[str]) -> int:
-  """Prints the catalogue of tasks, or all about one of them."""
+def list_tasks(arguments: argparse.Namespace) -> int:
+  """Print the tasks, or the layout and foils of one."""
   from posexp.inspect import listing
 
-  if words:
-    exactly(words, ['[NAME]'], 'tasks')
-  print(listing.task_page(words[0]) if words else listing.task_table())
-  return 0
+  name = arguments.NAME
+  print(listing.task_page(name) if name else listing.task_table())
+  return exit_codes.DONE
+
+
+_LENGTHS = (
+  flags.TRAIN_LENGTH,
+  flags.TARGET,
+  flags.HEADS,
+  flags.HEAD_WIDTH,
+)
+COMMANDS = {
+  'explain': flags.Command(
+    explain,
+    (
+      flags.argument('SCHEME', "such as 'RoPE(NTK(4)) + ALiBi()'"),
+      *_LENGTHS,
+      flags.output('runs/explain'),
+    ),
+  ),
+  'coverage': flags.Command(
+    coverage,
+    (
+      flags.argument(
+        'WHAT', 'a scheme or a work directory', metavar='SCHEME|WORKDIR'
+      ),
+      *_LENGTHS,
+      flags.argument(
+        '--trained', 'what was trained, if another scheme', metavar='SCHEME'
+      ),
+    ),
+  ),
+  'schemes': flags.Command(
+    list_schemes, (flags.argument('NAME', 'one of them', nargs='?'),)
+  ),
+  'tasks': flags.Command(
+    list_tasks, (flags.argument('NAME', 'one of them', nargs='?'),)
+  ),
+}

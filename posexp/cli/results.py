@@ -1,5 +1,6 @@
 """Commands that read what a work directory holds, and compute no run."""
 
+import argparse
 import contextlib
 import functools
 import os
@@ -7,82 +8,128 @@ import pathlib
 import sys
 
 from posexp import component
-from posexp.cli.flags import FLAGS, exactly, writable
-from posexp.launch.exit_codes import INTERRUPTED
+from posexp.cli import flags
+from posexp.launch import exit_codes
 
 # To the top of a terminal that is empty then.
 CLEAR = '\x1b[H\x1b[2J'
 
 
-def show(words: list[str]) -> int:
-  """Prints the results under a work directory."""
+def show(arguments: argparse.Namespace) -> int:
+  """Print the results of a work directory as a table."""
   from posexp.reports import tables
   from posexp.results import records
 
-  (workdir,) = exactly(words, ['WORKDIR'], 'show')
-  print(tables.text(records.load(workdir)))
-  return 0
+  print(tables.text(records.load(arguments.WORKDIR)))
+  return exit_codes.DONE
 
 
-def status(words: list[str]) -> int:
-  """Prints what became of the runs of a work directory so far."""
+def status(arguments: argparse.Namespace) -> int:
+  """Print which runs are done, running or failed, and why."""
   from posexp.launch import status as status_lib
 
-  (workdir,) = exactly(words, ['WORKDIR'], 'status')
+  workdir = arguments.WORKDIR
+  if not arguments.follow:
+    print(status_lib.text(workdir))
+    return exit_codes.DONE
   try:
-    for text in status_lib.followed(workdir) if FLAGS.follow else ():
+    for text in status_lib.followed(workdir):
       print(f'{CLEAR if sys.stdout.isatty() else ""}{text}', flush=True)
   except KeyboardInterrupt:
-    return INTERRUPTED
-  if not FLAGS.follow:
-    print(status_lib.text(workdir))
-  return 0
+    return exit_codes.INTERRUPTED
+  return exit_codes.DONE
 
 
-def compare(words: list[str]) -> int:
-  """Prints which runs of a work directory differ, and which are tied."""
+def compare(arguments: argparse.Namespace) -> int:
+  """Print which runs differ and which are tied.
+
+  By paired tests over seeds, corrected for how many are made.
+  """
   from posexp.claims import contrasts, intervals
   from posexp.results import records
 
-  (workdir,) = exactly(words, ['WORKDIR'], 'compare')
-  results = intervals.joined(records.load(workdir))
+  results = intervals.joined(records.load(arguments.WORKDIR))
   print(contrasts.text(contrasts.pairs(results)))
-  return 0
+  return exit_codes.DONE
 
 
-def report(words: list[str]) -> int:
-  """Writes the page of a work directory, of what is there so far."""
+def report(arguments: argparse.Namespace) -> int:
+  """Write one page with figures, tables and claims."""
   from posexp.launch import status as status_lib
   from posexp.reports import page
 
-  (workdir,) = exactly(words, ['WORKDIR'], 'report')
-  left = [s for s in status_lib.states(workdir) if s.kind != status_lib.DONE]
-  progress = status_lib.text(workdir) if left else ''
-  output = pathlib.Path(FLAGS.output or pathlib.Path(workdir) / page.NAME)
+  workdir = arguments.WORKDIR
+  states = status_lib.states(workdir)
+  left = [state for state in states if state.kind != status_lib.DONE]
+  summary = status_lib.text(workdir) if left else ''
+  output = pathlib.Path(arguments.output or pathlib.Path(workdir) / page.NAME)
   with _writing(output) as bar:
-    tell = functools.partial(bar.advance, label='report')
-    path = page.write(workdir, output, progress, tell)
+    advance = functools.partial(bar.advance, label='report')
+    path = page.write(workdir, output, summary, advance)
   print(f'report: {path}')
-  return 0
+  return exit_codes.DONE
 
 
-def export(words: list[str]) -> int:
-  """Writes the results of a work directory for other tools."""
+def figures(arguments: argparse.Namespace) -> int:
+  """Draw figures for a paper: PNG, PDF and LaTeX tables."""
+  from posexp import plots
+  from posexp.results import records
+
+  workdir = arguments.WORKDIR
+  records.load(workdir, [])  # Is there one?
+  output = pathlib.Path(arguments.output or pathlib.Path(workdir) / 'figures')
+  flags.writable(output, '--output')
+  with _writing(output) as bar:
+    advance = functools.partial(bar.advance, label='figures')
+    written = plots.write(workdir, output, advance)
+  for path in written.paths:
+    print(f'{"table" if path.suffix == ".tex" else "figure"}: {path}')
+  for note in written.notes:
+    print(f'posexp: {note}', file=sys.stderr)
+  return exit_codes.DONE
+
+
+def export(arguments: argparse.Namespace) -> int:
+  """Write the results and settings of all runs for other tools."""
   from posexp.reports import export as export_lib
 
-  (workdir,) = exactly(words, ['WORKDIR'], 'export')
-  found = export_lib.finished(workdir, FLAGS.to)
-  output = pathlib.Path(FLAGS.output or export_lib.place(workdir, FLAGS.to))
-  writable(output, '--output')
+  workdir, form = arguments.WORKDIR, arguments.to
+  records = export_lib.finished(workdir, form)
+  output = pathlib.Path(arguments.output or export_lib.place(workdir, form))
+  flags.writable(output, '--output')
   with _writing(output):
-    for path in export_lib.write(found, workdir, FLAGS.to, output):
-      print(f'{FLAGS.to}: {path}')
-  return 0
+    for path in export_lib.write(records, workdir, form, output):
+      print(f'{form}: {path}')
+  return exit_codes.DONE
+
+
+def memo(arguments: argparse.Namespace) -> int:
+  """Write the memo of a study, and print its decision.
+
+  The decision follows from the records by written rules; the memo has all
+  numbers, as Markdown and as HTML.
+  """
+  write_memo(arguments.WORKDIR)
+  return exit_codes.DONE
+
+
+def write_memo(workdir: str | os.PathLike) -> None:
+  """Write the memo of the study in a work directory, and print its answer."""
+  from posexp.inspect import mechanisms
+  from posexp.reports import memo as memo_lib
+  from posexp.studies import verdict
+
+  evidence = memo_lib.load(workdir)
+  cases = verdict.verdicts(evidence)
+  print(memo_lib.answer(evidence, cases))
+  blocks = mechanisms.blocks(evidence)
+  for path in memo_lib.publish(evidence, workdir, blocks, cases):
+    print(f'{path.suffix[1:]}: {path}')
 
 
 @contextlib.contextmanager
 def _writing(output: pathlib.Path):
-  """Progress from 0 to 1; what the file system refuses is a sentence."""
+  """Show progress from 0 to 1; what the file system refuses is a sentence."""
   from posexp.results import progress
 
   try:
@@ -95,20 +142,29 @@ def _writing(output: pathlib.Path):
     ) from None
 
 
-def figures(words: list[str]) -> int:
-  """Draws all that the records of a work directory allow, for a paper."""
-  from posexp import plots
-  from posexp.results import records
-
-  (workdir,) = exactly(words, ['WORKDIR'], 'figures')
-  records.load(workdir, [])  # Is there one?
-  output = pathlib.Path(FLAGS.output or pathlib.Path(workdir) / 'figures')
-  writable(output, '--output')
-  with _writing(output) as bar:
-    tell = functools.partial(bar.advance, label='figures')
-    written = plots.write(workdir, output, tell)
-  for path in written.paths:
-    print(f'{"table" if path.suffix == ".tex" else "figure"}: {path}')
-  for note in written.notes:
-    print(f'posexp: {note}', file=sys.stderr)
-  return 0
+COMMANDS = {
+  'show': flags.Command(show, (flags.WORKDIR,)),
+  'status': flags.Command(
+    status,
+    (
+      flags.WORKDIR,
+      flags.switch('--follow', 'print it again until all is done'),
+    ),
+  ),
+  'compare': flags.Command(compare, (flags.WORKDIR,)),
+  'report': flags.Command(
+    report, (flags.WORKDIR, flags.output('WORKDIR/report.html', 'FILE'))
+  ),
+  'figures': flags.Command(
+    figures, (flags.WORKDIR, flags.output('WORKDIR/figures'))
+  ),
+  'export': flags.Command(
+    export,
+    (
+      flags.WORKDIR,
+      flags.argument('--to', 'csv, parquet, tensorboard or wandb'),
+      flags.output('the work directory'),
+    ),
+  ),
+  'memo': flags.Command(memo, (flags.WORKDIR,)),
+}

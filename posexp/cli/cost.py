@@ -1,0 +1,104 @@
+"""Commands that time schemes on this machine."""
+
+import argparse
+import pathlib
+
+from posexp.cli import flags
+from posexp.launch import exit_codes
+
+
+def measure(arguments: argparse.Namespace) -> int:
+  """Measure time and memory of schemes side by side.
+
+  A training step, prefill and decoding, and what grows with the context; as a
+  table, a figure and a record.
+  """
+  from posexp import schemes
+  from posexp.cost import measure as measure_lib
+  from posexp.plots import costs
+  from posexp.reports import cost_text
+  from posexp.results import cost_records
+
+  given = {
+    'compared': tuple(map(schemes.parse, arguments.SCHEME)) or None,
+    'baseline': arguments.baseline and schemes.parse(arguments.baseline),
+    'quantities': arguments.what,
+  }
+  names = 'lengths layers heads head_width rounds minutes resident'
+  given |= {name: getattr(arguments, name) for name in names.split()}
+  question = measure_lib.Question(
+    **{name: value for name, value in given.items() if value is not None}
+  )
+  workdir = pathlib.Path(arguments.workdir or 'runs/measure')
+  flags.writable(workdir)
+  body = measure_lib.answer(question, workdir / 'log.txt')
+  path = cost_records.write(workdir, body)
+  body = cost_records.read(path)
+  print(cost_text.text(body))
+  if body['groups']:
+    for drawn in costs.overview(cost_records.table(body), workdir):
+      print(f'figure: {drawn}')
+  print(f'record: {path}')
+  return exit_codes.INTERRUPTED if body['interrupted'] else exit_codes.DONE
+
+
+def bench(arguments: argparse.Namespace) -> int:
+  """Print the training speed of each scheme."""
+  from posexp.cost import bench as bench_lib
+
+  del arguments
+  print(bench_lib.table())
+  return exit_codes.DONE
+
+
+COMMANDS = {
+  'measure': flags.Command(
+    measure,
+    (
+      flags.argument('SCHEME', 'what is compared (default: ten)', nargs='*'),
+      flags.argument(
+        '--lengths',
+        'tokens of a step, of a prompt, in the cache '
+        '(default: 2048,8192,32768)',
+        metavar='2048,8192',
+        type=flags.whole_numbers('2048,8192'),
+      ),
+      flags.argument(
+        '--baseline',
+        'what ratios are to (default: RoPE())',
+        metavar='SCHEME',
+      ),
+      flags.argument(
+        '--layers',
+        'of the model (default: 2)',
+        type=flags.number(int),
+      ),
+      flags.HEADS,
+      flags.HEAD_WIDTH,
+      flags.argument(
+        '--what',
+        'what is measured (default: all three)',
+        metavar='train,prefill,decode',
+        type=flags.words,
+      ),
+      flags.argument(
+        '--rounds',
+        'how often each is timed (default: 15)',
+        type=flags.number(int),
+      ),
+      flags.argument(
+        '--minutes',
+        'how long all may take: what would take longer is left out '
+        '(default: 6)',
+        type=flags.number(float),
+      ),
+      flags.switch(
+        '--resident',
+        'also the memory that is really held, each program in a process of '
+        'its own',
+      ),
+      flags.workdir('runs/measure'),
+    ),
+  ),
+  'bench': flags.Command(bench),
+}

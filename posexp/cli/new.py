@@ -1,0 +1,42 @@
+"""`posexp new`: an experiment to start from."""
+
+import argparse
+import pathlib
+
+from posexp import component
+from posexp.cli import flags
+from posexp.launch import exit_codes
+
+STARTER = pathlib.Path(__file__).with_name('starter.py')
+
+
+def new(arguments: argparse.Namespace) -> int:
+  """Write a starter experiment that runs as it is."""
+  path = pathlib.Path(arguments.FILE)
+  if path.suffix != '.py':
+    raise component.UserError(
+      f'an experiment is a Python file, got {path}: name it '
+      f'{path.with_suffix(".py")}'
+    )
+  try:
+    with path.open('x') as file:
+      file.write(STARTER.read_text())
+  except FileExistsError:
+    raise component.UserError(
+      f'{path} is there already: give another name'
+    ) from None
+  except OSError as error:
+    raise component.UserError(
+      f'cannot write {path} ({error.strerror}): give a place that you may '
+      'write to'
+    ) from None
+  print(f'experiment: {path}')
+  print(f'next: posexp run {path} --dry_run')
+  return exit_codes.DONE
+
+
+COMMANDS = {
+  'new': flags.Command(
+    new, (flags.argument('FILE', 'where to, such as my_question.py'),)
+  )
+}

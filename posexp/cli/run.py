@@ -1,0 +1,244 @@
+"""Commands that compute runs: `posexp run` and `posexp evaluate`."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from posexp import component
+from posexp.cli import flags, results
+from posexp.launch import exit_codes
+
+# With these a grid was gone through, and there is something to show.
+ENDED = exit_codes.DONE, exit_codes.FAILED
+# Whoever launches on a cluster need not have what it computes with.
+NOT_TIMED = (
+  'posexp: latency was not timed, as this machine only launches: the same '
+  'command without --executor, where the answers are to be served, times it '
+  'and writes the memo again'
+)
+
+
+def run(arguments: argparse.Namespace) -> int:
+  """Train, retrofit and evaluate what is missing of a grid."""
+  from posexp.launch import grid, launcher
+
+  executor = _executor(arguments)
+  launcher.take_cores(executor)
+  experiment = grid.read(arguments.FILE, arguments.size)
+  if experiment.planned is not None:
+    return _run_study(experiment.planned, arguments, executor)
+  changes = list(arguments.set)
+  if arguments.seeds is not None:
+    changes.append(f'seeds={arguments.seeds}')
+  runs = grid.change(experiment.runs, changes)
+  if arguments.only:
+    runs = grid.select(runs, arguments.only)
+  name = pathlib.Path(arguments.FILE).stem
+  workdir = pathlib.Path(arguments.workdir or f'runs/{name}')
+  code = _execute(
+    runs, workdir, executor, arguments, lambda: _print_outlook(runs, workdir)
+  )
+  if code in ENDED and not arguments.dry_run:
+    _present(experiment.module, runs, workdir)
+  return code
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+  """Evaluate finished runs at other lengths.
+
+  From the weights that they saved.
+  """
+  from posexp.launch import grid, launcher, reevaluate
+
+  executor = _executor(arguments)
+  launcher.take_cores(executor)
+  workdir = pathlib.Path(arguments.WORKDIR)
+  if arguments.FILE:  # For the classes that it defines.
+    grid.read(arguments.FILE)
+  if not arguments.lengths:
+    raise component.UserError(
+      '`posexp evaluate` needs lengths in tokens: give --lengths=8192,32768, '
+      'for example'
+    )
+  runs = reevaluate.plan(
+    workdir,
+    arguments.lengths,
+    examples=arguments.examples,
+    window=arguments.window,
+    only=arguments.only,
+    seeds=arguments.seeds,
+  )
+  code = _execute(runs, workdir, executor, arguments)
+  if code in ENDED and not arguments.dry_run:
+    _present(None, grid.plan(runs), workdir)
+  return code
+
+
+def _run_study(planned, arguments: argparse.Namespace, executor) -> int:
+  """Carry out the study of an experiment file, to its memo."""
+  from posexp.launch import agreement, grid, study_runs
+
+  for flag in ('set', 'seeds'):
+    if getattr(arguments, flag):
+      raise component.UserError(
+        f'--{flag} would make another study of this one: change '
+        f'{arguments.FILE}, or choose one of its sizes with --size'
+      )
+  name = f'{pathlib.Path(arguments.FILE).stem}-{planned.study.size}'
+  workdir = pathlib.Path(arguments.workdir or f'runs/{name}')
+  runs = planned.runs
+  if arguments.only:
+    runs = grid.select(runs, arguments.only)
+  if not arguments.dry_run:
+
+    def begin() -> None:
+      flags.writable(workdir)
+      study_runs.begin(planned, workdir)
+
+    agreement.same(begin, 'the study')
+  code = _execute(grid.plan(runs), workdir, executor, arguments)
+  if arguments.dry_run:
+    print(study_runs.outlook(planned))
+  elif code in ENDED:
+    try:
+      if executor.local:
+        study_runs.measure_latency(planned, workdir)
+    except KeyboardInterrupt:
+      return exit_codes.INTERRUPTED
+    results.write_memo(workdir)
+    if not executor.local:
+      print(NOT_TIMED, file=sys.stderr)
+  return code
+
+
+def _executor(arguments: argparse.Namespace) -> Any:
+  """Return who computes, as the flags say."""
+  from posexp.launch import launcher
+
+  return launcher.ExecutorConfig(
+    workers=arguments.workers,
+    executor=arguments.executor,
+    address=arguments.address,
+    slurm=tuple(arguments.slurm),
+    pack=arguments.pack,
+    coordinator=arguments.coordinator,
+    processes=arguments.processes,
+    process=arguments.process,
+    track=tuple(arguments.track),
+    retries=arguments.retries,
+    argv=arguments.words,
+  )
+
+
+def _execute(
+  runs: Sequence,
+  workdir: pathlib.Path,
+  executor,
+  arguments: argparse.Namespace,
+  before: Callable[[], None] = lambda: None,
+) -> int:
+  """Compute what is missing of the runs, or print what it would take.
+
+  Args:
+    runs: of one grid.
+    workdir: where their records go.
+    executor: who computes.
+    arguments: of the command.
+    before: called when nothing speaks against the runs.
+  """
+  from posexp.launch import agreement, grid, launcher
+
+  launcher.check(runs, workdir, executor)
+  if not arguments.dry_run:
+    agreement.same(lambda: flags.writable(workdir), 'the work directory')
+  before()
+  if arguments.dry_run:
+    if agreement.first():
+      print(grid.estimate(runs))
+    return exit_codes.DONE
+  return launcher.execute(runs, workdir, executor)
+
+
+def _print_outlook(runs: Sequence, workdir: pathlib.Path) -> None:
+  """Say what so many seeds can show, while more can still be asked for."""
+  from posexp.claims import contrasts
+  from posexp.launch import agreement
+  from posexp.results import records
+
+  missing = [r for r in runs if not records.finished(workdir, r.digest)]
+  if missing and agreement.first():
+    print(contrasts.planned(runs), file=sys.stderr)
+
+
+def _present(module: Any, runs: Sequence, workdir: pathlib.Path) -> None:
+  """Print the table, and draw the figures of the experiment file."""
+  from posexp.reports import tables
+  from posexp.results import records
+
+  table = records.load(workdir, [run.digest for run in runs])
+  print(tables.text(table))
+  if callable(getattr(module, 'figure', None)) and len(table):
+    for path in module.figure(table, workdir) or ():
+      print(f'figure: {path}')
+  print(f'records: {workdir}/runs  (posexp show {workdir})')
+
+
+COMMANDS = {
+  'run': flags.Command(
+    run,
+    (
+      flags.FILE,
+      flags.workdir('runs/<name of FILE>'),
+      flags.ONLY,
+      flags.argument(
+        '--set',
+        'change a field in every run, such as train.steps=500; may be given '
+        'several times',
+        metavar='FIELD=VALUE',
+        action='append',
+        default=[],
+      ),
+      flags.SEEDS,
+      flags.argument(
+        '--size', 'of a study: `small` for two cores, `full` for accelerators'
+      ),
+      flags.DRY_RUN,
+      *flags.EXECUTION,
+      flags.DATA_DIR,
+    ),
+  ),
+  'evaluate': flags.Command(
+    evaluate,
+    (
+      flags.WORKDIR,
+      flags.argument(
+        'FILE',
+        "the runs' experiment file, if it defines schemes or tasks of its own",
+        nargs='?',
+      ),
+      flags.argument(
+        '--lengths',
+        'tokens in the evaluated sequences',
+        metavar='8192,32768',
+        type=flags.whole_numbers('8192,32768'),
+      ),
+      flags.argument(
+        '--examples',
+        'sequences at each length (default: as many as a run had)',
+        type=flags.number(int),
+      ),
+      flags.argument(
+        '--window',
+        'tokens that the model sees at once, as a sliding window',
+        type=flags.number(int),
+      ),
+      flags.ONLY,
+      flags.SEEDS,
+      flags.DRY_RUN,
+      *flags.EXECUTION,
+      flags.DATA_DIR,
+    ),
+  ),
+}
