@@ -1,0 +1,253 @@
+"""The command line, as a person meets it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from posexp import version
+from posexp.cli import main
+from posexp.cost import flop_count
+from posexp.launch import exit_codes, scheduler
+from posexp.models import mesh
+
+TINY = """
+from tests import small
+from posexp import schemes
+
+def grid():
+  yield small.run()
+  yield small.run().retrofit(schemes.RoPE(schemes.NTK(2)))
+
+def figure(results, directory):
+  path = directory / 'figure.txt'
+  path.write_text(f'{len(results)} rows')
+  return [path]
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+  path = tmp_path / 'tiny.py'
+  path.write_text(TINY)
+  return str(path)
+
+
+def call(*words):
+  return main.main(['posexp', *words])
+
+
+def test_help_lists_every_command(capsys):
+  for words in ((), ('help',), ('--help',), ('-h',)):
+    assert call(*words) == 0
+    out = capsys.readouterr().out
+    for name, command in main.COMMANDS.items():
+      assert f'posexp {name}' in out and command.summary in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_help_of_a_command_lists_its_flags_and_no_others(capsys):
+  for words in (('run', '--help'), ('run', '-h'), ('help', 'run')):
+    assert call(*words) == 0
+    out = capsys.readouterr().out
+    for flag in ('--workdir', '--only', '--set', '--seeds', '--dry_run'):
+      assert flag in out
+    assert '--follow' not in out and '--baseline' not in out
+  assert call('status', '--help') == 0
+  out = capsys.readouterr().out
+  assert '--follow' in out and '--only' not in out
+
+
+def test_the_version_is_printed(capsys):
+  assert call('--version') == 0
+  assert capsys.readouterr().out.strip() == version.VERSION
+
+
+def test_a_starter_experiment_runs_as_it_is(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert call('new', 'my_question.py') == 0
+  assert 'posexp run my_question.py --dry_run' in capsys.readouterr().out
+  few = ['train.steps=3', 'train.batch=4', 'evaluate.examples=4', 'seeds=0']
+  assert call('run', 'my_question.py', *(f'--set={text}' for text in few)) == 0
+  assert 'SquareRoot() -> NoPE()' in capsys.readouterr().out
+  before = pathlib.Path('my_question.py').read_text()
+  assert call('new', 'my_question.py') == exit_codes.BAD_INPUT
+  assert 'my_question.py is there already' in capsys.readouterr().err
+  assert pathlib.Path('my_question.py').read_text() == before
+
+
+def test_run_then_show_then_run_again(file, tmp_path, capsys):
+  workdir = str(tmp_path / 'w')
+  assert call('run', file, f'--workdir={workdir}', '--seeds=4') == 0
+  first = capsys.readouterr()
+  assert 'RoPE() -> RoPE(NTK(2))' in first.out
+  assert (tmp_path / 'w' / 'figure.txt').read_text() == '4 rows'
+  assert 'done' in first.err and 'done' in (tmp_path / 'w/log.txt').read_text()
+  assert call('show', workdir) == 0
+  assert 'RoPE(NTK(2))' in capsys.readouterr().out
+  assert call('run', file, f'--workdir={workdir}', '--seeds=4') == 0
+  assert 'done' not in capsys.readouterr().err
+
+
+def test_the_table_is_of_the_runs_that_were_asked_for(
+  file, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  for seed in (4, 5):
+    assert call('run', file, '--only=ntk', f'--seeds={seed}') == 0
+    table = (tmp_path / 'runs' / 'tiny' / 'figure.txt').read_text()
+    assert table == '4 rows'
+  capsys.readouterr()
+  assert call('run', file, '--only=*: RoPE()', '--dry_run') == 0
+  assert 'NTK' not in capsys.readouterr().out
+  assert call('run', file, '--dry_run', '--seeds=7,8', '--set=seeds=9') == 0
+  assert '7,8' in capsys.readouterr().out
+
+
+def test_a_file_that_starts_jax_itself_still_has_every_core(tmp_path):
+  path = tmp_path / 'early.py'
+  path.write_text(f'import jax\nprint(jax.device_count(), "devices")\n{TINY}')
+  root = str(pathlib.Path(__file__).parents[2])
+  told = subprocess.run(
+    [sys.executable, '-m', 'posexp', 'run', str(path), '--dry_run'],
+    env={**os.environ, 'PYTHONPATH': root, 'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout
+  assert told.startswith(f'{len(os.sched_getaffinity(0))} devices\n')
+
+
+def test_a_failure_and_an_interruption_have_exit_codes(
+  file, tmp_path, capsys, monkeypatch
+):
+  def interrupted(*_):
+    raise KeyboardInterrupt
+
+  for outcome, code in ((lambda *_: {'a': 'why'}, 1), (interrupted, 130)):
+    monkeypatch.setattr(scheduler, 'execute', outcome)
+    assert call('run', file, f'--workdir={tmp_path}') == code
+  assert 'goes on from the last checkpoint' in capsys.readouterr().err
+
+
+def test_the_estimate_is_arithmetic_over_the_rate(file, capsys, monkeypatch):
+  monkeypatch.setattr(flop_count, 'TYPICAL_SHARE', 0.25)
+  monkeypatch.setattr(flop_count, 'matmul_rate', lambda _: 4e12)
+  monkeypatch.setattr(flop_count, 'run_flops', lambda _: 60e12)
+  assert call('run', file, '--dry_run') == 0
+  out = capsys.readouterr().out
+  assert out.count('60.00  1 min 0 s') == 2
+  assert '2 runs, 120.0 TFLOP, about 2 min 0 s on this machine' in out
+  assert 'at 25% of its matmul rate of 4000 GFLOP/s' in out
+
+
+def test_compilations_are_kept_where_the_environment_says(monkeypatch):
+  told = []
+  monkeypatch.setattr(jax.config, 'update', lambda *args: told.append(args))
+  monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '')
+  mesh.cache_compilations()
+  assert not told
+  monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
+  monkeypatch.setenv('XDG_CACHE_HOME', '/cache')
+  mesh.cache_compilations()
+  where = pathlib.PurePath('/cache/posexp/jax')
+  assert told == [('jax_compilation_cache_dir', str(where))]
+
+
+def test_a_dry_run_writes_nothing(file, tmp_path, capsys):
+  workdir = tmp_path / 'w'
+  assert call('run', file, f'--workdir={workdir}', '--dry_run') == 0
+  out = capsys.readouterr().out
+  # One layer of width 16: 12 * 16^2 for the matrices, 24 * 16 embedding and
+  # BOS, 24 tokens out, 3 norms.
+  tokens = 4 + 16 + 4
+  count = 12 * 16**2 + (2 * tokens + 1) * 16 + 3 * 16
+  assert f'{count:,}' in out and 'Nothing was computed' in out
+  assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+  ('words', 'sentence'),
+  [
+    (['rnu'], "no command 'rnu' (did you mean run?): "),
+    (['run'], '`posexp run` needs FILE: see `posexp run --help`'),
+    (['--workdir=x', 'run'], "flags follow a command, got '--workdir=x' first"),
+    (['new', 'question'], 'got question: name it question.py'),
+    (['new', '/no/such/dir/q.py'], 'cannot write /no/such/dir/q.py (No such'),
+    (
+      ['compare', 'w', '--only=RoPE'],
+      '`posexp compare` takes no --only: `posexp run` and `posexp evaluate` do',
+    ),
+    (['measure', '--dry_run'], '`posexp measure` takes no --dry_run: `posexp'),
+    (['show', 'w', '--follow'], '`posexp show` takes no --follow: `posexp st'),
+    (['run', '{file}', '--workers=two'], '--workers must be a whole number'),
+    (['run', '{file}', '--retries=-1'], '--retries must be at least 0, got -1'),
+    (['run', '{file}', '--seeds'], '--seeds expected one argument'),
+    (['run', 'no/such.py'], "no experiment file 'no/such.py'"),
+    (['run', '{file}', '--seeds=a'], "whole numbers such as 0,1,2, got 'a'"),
+    (['run', '{file}', '--set=train.step=3'], 'did you mean steps'),
+    (['run', '{file}', '--only=zzz'], 'matches no run'),
+    (['run', '{file}', '--wrokdir=x'], 'takes no --wrokdir (did you mean --w'),
+    (['run', '{file}', '--workdir=/dev/null/x'], 'cannot write to the work'),
+    (['show', '/no/such/dir'], '/no/such/dir'),
+    (['schemes', 'RoPE', 'T5'], '`posexp schemes` does not take T5'),
+    (['schemes', 'yarnn'], "no scheme or law is called 'yarnn' (did you mean "),
+    (['tasks', 'Copy', 'Sort'], '`posexp tasks` does not take Sort'),
+    (['tasks', 'Revers'], "no task is called 'Revers' (did you mean Reverse"),
+  ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+  file, capsys, words, sentence
+):
+  assert (
+    call(*[word.format(file=file) for word in words]) == exit_codes.BAD_INPUT
+  )
+  captured = capsys.readouterr()
+  assert sentence in captured.err
+  assert captured.err.count('\n') == 1 and captured.out == ''
+
+
+@pytest.mark.parametrize(
+  ('text', 'sentence'),
+  [
+    ('def grid(:\n', 'broken.py:1: '),
+    ('x = 1\nimport no_such_thing\n', 'broken.py:2: ModuleNotFoundError'),
+    (
+      'from tests import small\nfrom posexp.runs import config\n'
+      'def grid():\n  yield small.run(model=config.Model(width=9))',
+      'broken.py:4: width must be divisible by heads',
+    ),
+  ],
+)
+def test_a_mistake_in_a_file_names_its_line(tmp_path, capsys, text, sentence):
+  path = tmp_path / 'broken.py'
+  path.write_text(text)
+  assert call('run', str(path)) == exit_codes.BAD_INPUT
+  assert sentence in capsys.readouterr().err
+
+
+def test_an_unwritable_work_directory_is_found_before_compute(file, tmp_path):
+  if os.getuid() == 0:
+    pytest.skip('root may write everywhere')
+  tmp_path.chmod(0o500)
+  assert call('run', file, f'--workdir={tmp_path}/w') == exit_codes.BAD_INPUT
+
+
+def test_schemes_and_tasks_are_listed(capsys):
+  assert call('schemes') == 0
+  out = capsys.readouterr().out
+  for name in ('NoPE()', 'RoPE(NTK(4))', 'T5()', 'Learned', 'Interpolate'):
+    assert name in out
+  assert call('tasks') == 0
+  out = capsys.readouterr().out
+  for name in ('Copy', 'Reverse', 'Ordering', 'Presence', 'Text'):
+    assert name in out
+  assert max(map(len, out.splitlines())) <= 100
+  assert call('tasks', 'ordering') == 0
+  out = capsys.readouterr().out
+  assert (
+    'chance            50.0% at 64 tokens' in out and 'Foils (C = 1)' in out
+  )

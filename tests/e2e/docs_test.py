@@ -1,0 +1,195 @@
+"""What is told of the schemes is what they are, and what is written is new."""
+
+import importlib.util
+import inspect
+import json
+import pathlib
+import re
+
+import pytest
+
+from posexp import schemes
+from posexp.cli import main
+from posexp.inspect import catalogue, listing
+from posexp.launch import exit_codes
+
+ROOT = pathlib.Path(__file__).parents[2]
+DATA = ROOT / 'tests' / 'testdata'
+
+ENTRIES = catalogue.entries()
+every_entry = pytest.mark.parametrize('entry', ENTRIES, ids=lambda e: e.name)
+
+# What other code calls the laws and schemes of the golden files.
+HF = {
+  'default': 'Law',
+  'linear': 'Linear',
+  'dynamic': 'DynamicNTK',
+  'yarn': 'YaRN',
+  'longrope': 'LongRoPE',
+  'llama3': 'Llama3',
+  'proportional': 'Proportional',
+}
+BIASES = {
+  'alibi': 'ALiBi',
+  't5': 'T5',
+  'kerple': 'KERPLE',
+  'sandwich': 'Sandwich',
+  'fire': 'FIRE',
+  'dynamic': 'DynamicBias',
+}
+
+
+@pytest.fixture(scope='module')
+def make():
+  spec = importlib.util.spec_from_file_location('make', ROOT / 'docs/make.py')
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def load(name):
+  return json.loads((DATA / name).read_text())
+
+
+def test_the_written_docs_are_what_the_docstrings_say(make):
+  for path, text in make.files().items():
+    name = path.relative_to(ROOT)
+    assert path.exists(), f'{name} is missing: run `make docs`'
+    assert path.read_text() == text, f'{name} is out of date: run `make docs`'
+  made = {path for path in make.files() if path.suffix == '.md'}
+  left = set((ROOT / 'docs/schemes').iterdir()) - made
+  assert not left, f'{left} are of no family any more: remove them'
+
+
+def test_links_of_the_table_lead_to_a_heading(make):
+  link = r'\]\(((?:docs/schemes/)?\w+\.md)#([^)]+)\)'
+  for text in (make.table(), make.brief()):
+    links = re.findall(link, text)
+    assert len(links) == len(ENTRIES)
+    for file, anchor in links:
+      page = ROOT / 'docs/schemes' / pathlib.Path(file).name
+      heads = re.findall(r'^## (.+)$', page.read_text(), flags=re.M)
+      assert anchor in map(str.lower, heads), anchor
+
+
+def test_every_scheme_and_law_has_an_entry():
+  abstract = {schemes.Scheme, schemes.Sum, schemes.Wrapper}
+  public = {
+    kind
+    for kind in vars(schemes).values()
+    if inspect.isclass(kind) and issubclass(kind, schemes.Scheme | schemes.Law)
+  }
+  assert {e.kind for e in ENTRIES} == public - abstract
+
+
+@every_entry
+def test_every_docstring_has_its_parts(entry):
+  text = entry.text
+  for part in ('summary', 'source', 'use', 'fails', 'example'):
+    assert getattr(text, part), f'{entry.name} has no {part}'
+  assert re.search(r'\d{4}', text.source), text.source
+  assert text.example.startswith('>>> ')
+  fields = inspect.signature(entry.kind).parameters
+  assert text.attributes.keys() == fields.keys()
+
+
+@every_entry
+def test_no_word_of_a_docstring_is_lost(entry, make):
+  words = lambda text: re.sub(r'\W+|Attributes:|Fields|Example', '', text)
+  doc, page = inspect.getdoc(entry.kind), listing.page(entry.name)
+  got = words(page)
+  for paragraph in re.split(r'\n\n|(?=Source:|Use:|Fails:)', doc):
+    assert words(paragraph) in got, paragraph
+  assert max(map(len, page.split('\n'))) <= 80
+  # Formulas become code; nothing else about a text changes.
+  bare = lambda text: text.replace('`', '')
+  for text in (entry.text.summary, *entry.text.body, entry.text.fails):
+    assert bare(make.spans(text)) == bare(text)
+    outside = ''.join(re.split(r'`[^`]*`', make.spans(text)))
+    odd = re.search(r'[*^=<>|]|\w_\w', outside)
+    assert not odd, f'put the formula at {odd[0]!r} in backticks: {outside}'
+
+
+def test_goldens_are_those_of_the_test_data():
+  found = {}
+  add = lambda name, where: found.setdefault(name, set()).add(where)
+  hf = load('hf_rope.json')
+  for case in hf['cases']:
+    add(
+      HF[case['rope_parameters']['rope_type']], hf['provenance']['repository']
+    )
+  assert hf['rotated']
+  add('RoPE', hf['provenance']['repository'])
+  authors = load('authors_rope.json')
+  for case in authors['laws']:
+    add(case['law'], authors['provenance']['yarn'])
+  assert authors['xpos']
+  add('xPos', authors['provenance']['xpos'])
+  biases = load('bias.json')
+  for key in biases.keys() - {'provenance'}:
+    add(BIASES[key], biases['provenance'][key])
+  for name, case in load('content.json').items():
+    add(name, case['provenance']['repository'])
+  assert found.keys() == catalogue.GOLDEN.keys()
+  for name, where in found.items():
+    told = catalogue.GOLDEN[name]
+    assert len(told) == len(where), name
+    for path in told:
+      # Packages are named without their owners.
+      assert any(path in w or path.split('/')[1] in w for w in where), name
+
+
+def test_who_is_an_author_is_as_the_test_data_say():
+  told = json.dumps([load(p.name) for p in DATA.glob('*.json')])
+  for path in re.findall(r"([\w-]+/[\w-]+) \w+, not the authors'", told):
+    assert path not in catalogue.AUTHORS
+  assert set().union(*catalogue.GOLDEN.values()) >= catalogue.AUTHORS
+
+
+@pytest.mark.parametrize(
+  'scheme, count',
+  [
+    (schemes.Learned(10), '640 a model'),
+    (schemes.T5(buckets=8, max_distance=16), '32 a layer'),
+    (schemes.LogLength(learned=True), '4 a layer'),
+    (schemes.Learned(10) + schemes.PoPE(), '640 a model and 64 a layer'),
+    (schemes.Interpolate(schemes.ALiBi(), 2), 'none'),
+  ],
+  ids=str,
+)
+def test_learned_numbers_are_counted(scheme, count):
+  assert catalogue.learned(scheme) == count
+
+
+def test_families_and_facts():
+  of = {e.name: (e.family, e.facts()) for e in ENTRIES}
+  assert {family for family, _ in of.values()} == set(catalogue.FAMILIES)
+  assert of['NoPE'][0] == catalogue.ABSOLUTE
+  assert of['PoPE'][0] == catalogue.ROTATION
+  assert of['Law'][0] == of['DroPE'][0] == catalogue.LAW
+  assert of['FIRE'][0] == catalogue.BIAS and of['FIRE'][1]['relative'] == 'no'
+  assert of['LogLength'][0] == catalogue.CONTENT
+  assert of['LogLength'][1]['learned'] == 'none or 4 a layer'
+  assert of['CoPE'][1]['blockwise'] == 'no'
+  assert of['Shift'][1]['learned'] == 'as its scheme'
+
+
+def test_the_list_fits_a_terminal_and_has_every_scheme():
+  lines = listing.table().split('\n')
+  assert max(map(len, lines)) <= 100
+  for scheme in schemes.CATALOGUE:
+    (row,) = [line for line in lines if line.startswith(f'{scheme}  ')]
+    for hook in scheme.hooks():
+      assert hook in row
+  # A scaled rotation is told by its law.
+  row = next(n for n, s in enumerate(lines) if s.startswith('RoPE(YaRN'))
+  assert 'NTK-by-parts and a temperature' in lines[row + 1]
+
+
+def test_one_scheme_is_found_in_any_case(capsys):
+  assert main.main(['posexp', 'schemes', 'yarn']) == 0
+  out = capsys.readouterr().out
+  for text in ('RoPE(YaRN(4, 64))', 'mscale_all_dim', 'Fails: with', '2309.00'):
+    assert text in out
+  assert main.main(['posexp', 'schemes', 'Alibbi']) == exit_codes.BAD_INPUT
+  assert 'did you mean ALiBi' in capsys.readouterr().err

@@ -1,0 +1,176 @@
+"""Paired tests against SciPy's, and by simulated grids of known truth."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from posexp.claims import contrasts
+from tests.unit.statistics_test import run, table
+
+GRIDS = 200
+
+
+def grid(values_RxSxL, targets=10**9):
+  """A table of runs that learned, with these accuracies beyond."""
+  runs = []
+  for place, values_SxL in enumerate(values_RxSxL):
+    token = [(1.0, *values) for values in values_SxL.tolist()]
+    runs.append(run(f'Scheme{place}()', token, targets=targets))
+  return table(*runs)
+
+
+def beyond(results):
+  """The pairs, without those at the trained length."""
+  found = contrasts.pairs(results[results['length'] > 64])
+  return found.set_index(['length', 'one', 'other'])
+
+
+def test_pairs_are_scipys_paired_tests():
+  values = np.random.default_rng(1).random((3, 5, 2))
+  found = beyond(grid(values))
+  assert len(found) == 6
+  for place in range(2):
+    for a, b in itertools.combinations(range(3), 2):
+      names = (f'Scheme{n}() Ordering()' for n in (a, b))
+      row = found.loc[(64 * 2 ** (place + 1), *names)]
+      test = stats.ttest_rel(values[a, :, place], values[b, :, place])
+      np.testing.assert_allclose(row['p'], test.pvalue)
+      difference = values[a, :, place] - values[b, :, place]
+      np.testing.assert_allclose(row['effect'], difference.mean())
+
+
+def test_only_seeds_that_are_admitted_in_both_are_compared():
+  one = run('A()', ((1.0, 0.9), (1.0, 0.8), (0.5, 0.1), (1.0, 0.7)))
+  two = run('B()', ((1.0, 0.5), (0.5, 0.1), (1.0, 0.1), (1.0, 0.4)))
+  found = contrasts.pairs(table(one, two))
+  (row,) = found[found['length'] == 128].to_dict('records')
+  assert row['n'] == 2
+  np.testing.assert_allclose(row['effect'], np.mean([0.4, 0.3]))
+
+
+def slow_holm(p, alpha):
+  """As Holm wrote it: from the smallest on, until one fails."""
+  claimed = [False] * len(p)
+  for k, place in enumerate(sorted(range(len(p)), key=lambda n: p[n])):
+    if not p[place] <= alpha / (len(p) - k):
+      break
+    claimed[place] = True
+  return claimed
+
+
+def test_holm_is_a_loop():
+  rng = np.random.default_rng(2)
+  for m in (1, 2, 5, 9):
+    for _ in range(50):
+      p = rng.random(m) ** 4
+      found = contrasts.holm(p.tolist())
+      assert found.claimed.tolist() == slow_holm(p, 0.05)
+      assert ((found.adjusted <= 0.05) == found.claimed).all()
+      # Its own level says the same of each.
+      assert ((p <= found.level) == found.claimed).all()
+  none = contrasts.holm([math.nan, 0.001])
+  assert none.claimed.tolist() == [False, True]
+  assert none.adjusted[1] == 0.002 and math.isnan(none.adjusted[0])
+
+
+def test_an_interval_excludes_nought_where_a_difference_is_claimed():
+  rng = np.random.default_rng(3)
+  for shift in (0.0, 0.1, 0.3):
+    values = rng.normal(0.5, 0.05, (4, 5, 2))
+    values[0] += shift
+    found = beyond(grid(values))
+    excludes = (found['low'] > 0) | (found['high'] < 0)
+    assert (excludes == found['claimed']).all()
+  assert found['claimed'].any() and not found['claimed'].all()
+
+
+@pytest.mark.parametrize('heaped', [False, True])
+def test_the_same_scheme_under_several_names_is_not_ranked(heaped):
+  rng, false = np.random.default_rng(4), 0
+  for _ in range(GRIDS):
+    shape = (3, 5, 2)
+    values = rng.normal(0.5, 0.05, shape)
+    if heaped:  # Some seeds extrapolate and some do not.
+      values += 0.4 * (rng.random(shape) < 0.5)
+    false += bool(beyond(grid(values))['claimed'].any())
+  # At most 5 % of grids, and what 200 of them leave open.
+  assert false / GRIDS <= 0.05 + 2.4 * math.sqrt(0.05 * 0.95 / GRIDS)
+
+
+def test_a_single_comparison_errs_as_often_as_it_says():
+  values = np.random.default_rng(5).normal(0.5, 0.05, (2, 4, 1000))
+  # Each length is a question of its own here.
+  p = [contrasts._tested(d, 0.0)['p'] for d in (values[0] - values[1]).T]
+  assert abs(np.mean(np.array(p) <= 0.05) - 0.05) <= 0.018
+
+
+@pytest.mark.parametrize('seeds', [3, 5, 8])
+def test_a_planted_difference_is_found_as_often_as_it_says(seeds):
+  rng, sd = np.random.default_rng(6), 0.02
+  effect = contrasts.detectable(seeds, 6) * sd
+  found = first = 0
+  for _ in range(GRIDS):
+    # What differs over seeds alike in both is nothing to a paired test.
+    values = rng.normal(0, sd / math.sqrt(2), (3, seeds, 2))
+    values += rng.normal(0, 0.2, (seeds, 1))
+    values[0, :, 0] += effect
+    row = beyond(grid(values)).loc[(128, 'Scheme0() Ordering()')].iloc[0]
+    found += bool(row['claimed'])
+    first += row['p'] <= 0.05 / 6
+  # Holm finds at least what its first step does, which has the stated power.
+  assert abs(first / GRIDS - 0.8) <= 2.6 * math.sqrt(0.16 / GRIDS)
+  assert found >= first
+
+
+def test_the_smallest_difference_is_that_of_the_noncentral_t():
+  for n, m in ((2, 1), (3, 18), (6, 4)):
+    effect = contrasts.detectable(n, m)
+    edge = stats.t.ppf(1 - 0.05 / (2 * m), n - 1)
+    power = stats.nct.sf(edge, n - 1, effect * math.sqrt(n))
+    np.testing.assert_allclose(power, 0.8, rtol=1e-6)
+  assert contrasts.detectable(1, 1) == math.inf
+
+
+def test_seeds_that_coincide_are_no_proof():
+  # All three differ by one target of a hundred: no measurement is finer.
+  near = grid(np.array([[[0.5]] * 3, [[0.49]] * 3]), targets=100)
+  assert not beyond(near)['claimed'].any()
+  far = grid(np.array([[[0.9]] * 3, [[0.1]] * 3]), targets=100)
+  assert beyond(far)['claimed'].all()
+  same = grid(np.array([[[0.5]] * 3] * 2))
+  assert beyond(same)['p'].tolist() == [1.0]
+
+
+def test_ranks_are_ties_unless_a_difference_is_claimed():
+  rng = np.random.default_rng(7)
+  mean_Rx1x1 = np.array([0.9, 0.9, 0.5, 0.2])[:, None, None]
+  values = mean_Rx1x1 + rng.normal(0, 0.01, (4, 6, 1))
+  results = grid(values)
+  ranks = contrasts.ranks(contrasts.pairs(results))
+  far = ranks[ranks['length'] == 128].set_index('digest')
+  order = [f'Scheme{n}() Ordering()' for n in range(4)]
+  assert far.loc[order, 'rank'].tolist() == [1, 1, 3, 4]
+  assert far.loc[order, 'tied'].tolist() == [1, 1, 0, 0]
+  near = ranks[ranks['length'] == 64]
+  assert near['rank'].eq(1).all() and near['tied'].eq(3).all()
+
+
+def test_text_says_what_is_claimed_and_what_is_tied():
+  values = np.array([[[0.9]] * 3, [[0.1]] * 3])
+  told = contrasts.text(contrasts.pairs(grid(values, 100)))
+  assert 'Scheme0() is right more often than Scheme1(), by 80.0 points' in told
+  assert '1 of 1 pairs are ties' in told and '0 of 1 pairs are ties' in told
+  one = contrasts.pairs(table(run()))
+  assert 'nothing to compare' in contrasts.text(one)
+
+
+def test_one_seed_compares_nothing():
+  results = grid(np.array([[[0.9]], [[0.1]]]))
+  found = beyond(results)
+  assert found['n'].tolist() == [1] and not found['claimed'].any()
+  assert found[['p', 'low', 'high', 'detectable']].isna().all(axis=None)
+  assert 'One seed shows nothing' in contrasts.outlook('X()', 2, 1, 1)
+  assert contrasts.outlook('X()', 1, 3, 4).endswith('nothing to compare')
