@@ -1,39 +1,20 @@
-"""A page of plain blocks, written once as Markdown and once as HTML.
+"""Plain text as Markdown, and Markdown as one page of HTML.
 
-Blocks hold plain text. All of it is escaped where it is written, so that a name
-from a record is shown as it is and never read as markup.
+Text is escaped where it is written, so that a name from a record is shown as
+it is and never read as markup.
 """
 
 import base64
 import dataclasses
 import html
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import jinja2
 import markdown
-
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 54rem;
-  margin: 0 auto; padding: 1rem; color: #1a1a1a; background: #fff; }
-h1 { font-size: 1.5rem; line-height: 1.25; }
-h2 { font-size: 1.2rem; margin-top: 2rem; border-bottom: 1px solid #ccc; }
-h3 { font-size: 1rem; margin-top: 1.5rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.8rem; margin: 0.5rem 0; }
-th, td { border-bottom: 1px solid #ddd; padding: 0.2rem 0.6rem 0.2rem 0;
-  text-align: left; vertical-align: top; white-space: nowrap; }
-img { max-width: 100%; height: auto; background: #fff; }
-pre { overflow-x: auto; padding: 0.5rem; background: #f2f2f2; }
-@media (prefers-color-scheme: dark) {
-  body { color: #e6e6e6; background: #161616; }
-  h2 { border-color: #555; }
-  th, td { border-color: #444; }
-  pre { background: #262626; }
-}
-"""
-# No script can run and nothing is fetched, whatever the text holds.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+import markupsafe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +37,6 @@ class Bullets:
 
 
 @dataclasses.dataclass(frozen=True)
-class Code:
-  """A command, kept as it is."""
-
-  text: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Table:
   head: tuple[str, ...]
   rows: tuple[tuple[str, ...], ...]
@@ -77,77 +51,96 @@ class Picture:
   png: bytes = dataclasses.field(repr=False)
 
 
-Block = Heading | Text | Bullets | Code | Table | Picture
+Block = Heading | Text | Bullets | Table | Picture
 
 
-def as_markdown(blocks: Sequence[Block]) -> str:
-  """The page as Markdown, one blank line between blocks."""
-  return '\n\n'.join(map(_block, blocks)) + '\n'
-
-
-def as_html(blocks: Sequence[Block]) -> str:
-  """The page as one HTML file that needs no other: figures are in it."""
-  text = as_markdown(blocks)
-  body = markdown.markdown(text, extensions=['tables', 'fenced_code'])
-  body = body.replace('<table>', '<div class="wide"><table>')
-  body = body.replace('</table>', '</table></div>')
-  for block in blocks:
-    if isinstance(block, Picture):
-      data = base64.b64encode(block.png).decode()
-      body = body.replace(
-        f'src="{block.name}"', f'src="data:image/png;base64,{data}"'
-      )
-  titles = [b.text for b in blocks if isinstance(b, Heading)]
-  title = html.escape(titles[0]) if titles else ''
-  return (
-    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    f'<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n'
-    f'<body>\n{body}\n</body>\n</html>\n'
+def template(name: str) -> jinja2.Template:
+  """Return a Markdown template of this package, whose values are plain text."""
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader('posexp.reports', '.'),
+    autoescape=True,
+    finalize=escape,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
   )
+  environment.filters |= {'block': as_markdown, 'code': code}
+  return environment.get_template(name)
 
 
-def escape(text: str) -> str:
-  """Plain text as Markdown on one line that shows just that text.
+def escape(text: Any) -> markupsafe.Markup:
+  """Return plain text as Markdown on one line that shows just that text.
 
-  Brackets of intervals stay as they are, for they can open no link.
+  Brackets of intervals stay as they are, for they can open no link. What is
+  Markdown already stays as it is, too.
 
   >>> print(escape('a_b | <i> [x](y) 5 [4, 6]'))
   a\\_b &#124; &lt;i&gt; \\[x\\](y) 5 [4, 6]
+  >>> print(escape('# no heading'), escape('+1.2 [+1.0, +1.4]'))
+  &#35; no heading +1.2 [+1.0, +1.4]
   """
-  text = html.escape(' '.join(text.split()), quote=False)
-  text = re.sub(r'[\\`*_]|\[(?![+\-\d])|\](?=[(\[:])', r'\\\g<0>', text)
-  return text.replace('|', '&#124;')
-
-
-def _line(text: str) -> str:
-  """Text at the start of a line, where it could be a heading or a list."""
-  text = escape(text)
-  return re.sub(
-    r'^([#+-]|\d(?=\d*\.\s)|\[)', lambda found: f'&#{ord(found[0])};', text
+  if isinstance(text, markupsafe.Markup):
+    return text
+  line = html.escape(' '.join(str(text).split()), quote=False)
+  line = re.sub(r'[\\`*_]|\[(?![+\-\d])|\](?=[(\[:])', r'\\\g<0>', line)
+  line = line.replace('|', '&#124;')
+  # At the start of a line these would make a heading, a list or a link.
+  start = r'^(#|[+-](?=\s)|\d(?=\d*\.\s)|\[)'
+  return markupsafe.Markup(
+    re.sub(start, lambda match: f'&#{ord(match[0])};', line)
   )
+
+
+def as_markdown(*blocks: Block) -> markupsafe.Markup:
+  """Return blocks as Markdown, with one blank line between them."""
+  return markupsafe.Markup('\n\n'.join(map(_block, blocks)))
 
 
 def _block(block: Block) -> str:
   match block:
     case Heading(text, level):
-      return f'{"#" * level} {_line(text)}'
+      return f'{"#" * level} {escape(text)}'
     case Text(text, ''):
-      return _line(text)
+      return escape(text)
     case Text(text, label):
       return f'**{escape(label)}** {escape(text)}'
     case Bullets(lines):
-      return '\n'.join(f'- {_line(line)}' for line in lines)
-    case Code(text):
-      return '\n'.join(f'    {line}' for line in text.splitlines())
+      return '\n'.join(f'- {escape(line)}' for line in lines)
     case Table(head, rows):
-      rule = ('---',) * len(head)
-      return '\n'.join(map(_row, (head, rule, *rows)))
+      return '\n'.join(map(_row, (head, ('---',) * len(head), *rows)))
     case Picture(name, caption, _):
       return f'![{escape(caption)}]({name})\n\n*{escape(caption)}*'
-  raise TypeError(f'{block!r} is no block of a page')
 
 
-def _row(cells: tuple[str, ...]) -> str:
+def _row(cells: Sequence[str]) -> str:
   return f'| {" | ".join(map(escape, cells))} |'
+
+
+def code(text: str) -> markupsafe.Markup:
+  """Return lines that are shown as they are."""
+  return markupsafe.Markup(textwrap.indent(text, '    '))
+
+
+def tidied(text: str) -> str:
+  """Return Markdown with one blank line where a template left several."""
+  return re.sub(r'\n{3,}', '\n\n', text).strip() + '\n'
+
+
+def as_html(text: str, pictures: Mapping[str, bytes]) -> str:
+  """Return a page of Markdown as one HTML file that needs no other.
+
+  Args:
+    text: the Markdown, whose first line is the title.
+    pictures: by the names of their files; they become part of the page.
+  """
+  body = markdown.markdown(text, extensions=['tables', 'fenced_code'])
+  body = body.replace('<table>', '<div class="wide"><table>')
+  body = body.replace('</table>', '</table></div>')
+  for name, png in pictures.items():
+    data = base64.b64encode(png).decode()
+    body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{data}"')
+  title = re.match('<h1>(.*?)</h1>', body)
+  return template('memo.html').render(
+    title=markupsafe.Markup(title[1] if title else ''),
+    body=markupsafe.Markup(body),
+  )

@@ -1,13 +1,15 @@
-"""The answer of a memo in sentences, each chosen by a branch of the verdict."""
+"""The sentences of a memo that depend on a branch of its verdict."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from posexp.claims import intervals
-from posexp.plots.study_figures import label
-from posexp.reports import words
+import numpy as np
+import pandas as pd
+
+from posexp.claims import format as format_lib
+from posexp.plots import study_figures
 from posexp.studies import compare, criteria, plan, rules
-from posexp.studies import evidence as evidence_lib
+from posexp.studies.evidence import Evidence
 from posexp.studies.verdict import Case
 
 ACTIONS = {
@@ -17,7 +19,7 @@ ACTIONS = {
   'by parts': 'keep the bias and scale RoPE by parts',
   'YaRN': 'keep the bias and scale RoPE by YaRN',
 }
-KINDS = {
+ERRORS = {
   rules.ORDER: 'it is one of order',
   rules.RETRIEVAL: 'it is one of retrieval',
   rules.BOTH_KINDS: 'whether it is of order or of retrieval cannot be told',
@@ -33,74 +35,82 @@ OPEN = {
   compare.NOT_ADMITTED: 'open, as fewer than two seeds are admitted',
   compare.MISSING: 'open, as runs that it needs have not finished',
 }
+NOT_PASSED = (criteria.FAIL, criteria.UNDECIDED, criteria.NOT_MEASURED)
 
 
 def name(case: Case) -> str:
-  """What a case is called: its regime, variant and schedule."""
-  return ', '.join(filter(None, (case.group[0], label(case.group))))
+  """Return what a case is called: its regime, variant and schedule."""
+  label = study_figures.label(case.group)
+  return ', '.join(filter(None, (case.group[0], label)))
 
 
-def across(cases: Sequence[Case], said: Callable[[Case], str]) -> str:
-  """What is said of each case, once for all of which the same is said."""
-  groups: dict[str, list[str]] = {}
-  for case in cases:
-    groups.setdefault(said(case), []).append(name(case))
-  if len(groups) > 1:
-    parts = (f'{what} ({" / ".join(who)})' for what, who in groups.items())
-    return '; '.join(parts)
-  (only,) = groups
-  return f'{only}, in all {len(cases)} cases' if len(cases) > 1 else only
-
-
-def answer(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
-  """The answer in one paragraph."""
+def answer(evidence: Evidence, cases: Sequence[Case]) -> str:
+  """Return the answer in one paragraph."""
   if not cases:
     return 'None: the study has no case to judge.'
-  if found.study.kind == 'choice':
-    chosen = across(cases, recommended)
-    return f'Recommendation: {chosen}.{_numbers(found, cases)}'
-  fix, regression, cause = (
-    across(cases, said) for said in (first_fix, regression_is, cause_is)
-  )
-  if fix == regression == cause:
-    return f'{fix[0].upper()}{fix[1:]}.'
-  if differ(cases):
-    return _counted(found, cases)
-  return (
-    f'First fix: {fix}.{_numbers(found, cases)} The regression: {regression}.'
-    f'{by_task(cases)} What did it: {cause}.'
-  )
+  if evidence.study.kind == 'choice':
+    by_text = _grouped(cases, recommended)
+    chosen = '; '.join(
+      f'{text} ({" / ".join(map(name, group))})'
+      for text, group in by_text.items()
+    )
+    if len(by_text) == 1:
+      chosen = f'{recommended(cases[0])}{_everywhere(cases)}'
+    return f'Recommendation: {chosen}.{_gain(evidence, cases)}'
+  if len(_grouped(cases, _verdict)) > 1:
+    return _counted(evidence, cases)
+  return _in_common(evidence, cases)
 
 
-def differ(cases: Sequence[Case]) -> bool:
-  """Whether the cases of a regression have several answers."""
-  said = {(first_fix(c), regression_is(c), cause_is(c)) for c in cases}
-  return len(said) > 1
-
-
-def by_case(
-  found: evidence_lib.Evidence, cases: Sequence[Case]
-) -> Iterator[str]:
-  """The answer of each case of a regression, where they differ."""
-  if found.study.kind == 'choice' or not differ(cases):
-    return
-  for case in cases:
-    if case.branch not in OPEN:
-      yield (
-        f'{name(case)}. First fix: {first_fix(case)}.'
-        f'{_numbers(found, [case])} The regression: {regression_is(case)}.'
-        f'{by_task([case])} What did it: {cause_is(case)}.'
-      )
+def by_case(evidence: Evidence, cases: Sequence[Case]) -> list[str]:
+  """Return the answer of each case of a regression, where they differ."""
+  if evidence.study.kind == 'choice' or len(_grouped(cases, _verdict)) < 2:
+    return []
+  answers = [
+    f'{name(case)}. {_in_common(evidence, [case])}'
+    for case in cases
+    if case.branch not in OPEN
+  ]
   waiting = [name(case) for case in cases if case.branch in OPEN]
-  if waiting:
-    yield f'Open: {"; ".join(waiting)}.'
+  return answers + [f'Open: {"; ".join(waiting)}.'] * bool(waiting)
 
 
-def _counted(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
-  """What is said in how many cases, where they differ."""
+def _grouped(
+  cases: Iterable[Case], text: Callable[[Case], str]
+) -> dict[str, list[Case]]:
+  """Return the cases by what is said of them."""
+  groups: dict[str, list[Case]] = {}
+  for case in cases:
+    groups.setdefault(text(case), []).append(case)
+  return groups
+
+
+def _verdict(case: Case) -> str:
+  return '; '.join((first_fix(case), kind(case), cause(case)))
+
+
+def _in_common(evidence: Evidence, cases: Sequence[Case]) -> str:
+  """Return the verdict on a regression that all given cases share."""
+  fix, errors, changes = (f(cases[0]) for f in (first_fix, kind, cause))
+  everywhere = _everywhere(cases)
+  if fix == errors == changes:
+    return f'{fix[0].upper()}{fix[1:]}{everywhere}.'
+  return (
+    f'First fix: {fix}{everywhere}.{_gain(evidence, cases)} The regression: '
+    f'{errors}{everywhere}.{_by_task(cases)} What did it: '
+    f'{changes}{everywhere}.'
+  )
+
+
+def _everywhere(cases: Sequence[Case]) -> str:
+  return f', in all {len(cases)} cases' if len(cases) > 1 else ''
+
+
+def _counted(evidence: Evidence, cases: Sequence[Case]) -> str:
+  """Return what is said in how many cases, where they differ."""
   judged = [case for case in cases if case.branch not in OPEN]
   gained = [
-    found.study.shown(case.lead.option)
+    evidence.study.shown(case.lead.option)
     for case in judged
     if case.lead.option in case.lead.improving
   ]
@@ -115,124 +125,125 @@ def _counted(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
   return (
     f'Of {len(cases)} cases of base, variant and schedule {len(judged)} are '
     f'judged. First fix: {fix}. The regression: '
-    f'{_times(map(regression_is, judged))}.{by_task(judged)} What did it: '
-    f'{_times(map(cause_is, judged))}.'
+    f'{_times(map(kind, judged))}.{_by_task(judged)} What did it: '
+    f'{_times(map(cause, judged))}.'
   )
 
 
-def _times(said: Iterable[str]) -> str:
-  """What was said, and how often.
+def _times(texts: Iterable[str]) -> str:
+  """Return each text and how often it is there.
 
   >>> _times(['both', 'the bias', 'both'])
   'both in 2; the bias in 1'
   """
-  counts = collections.Counter(said)
-  return '; '.join(f'{what} in {n}' for what, n in counts.most_common())
+  counts = collections.Counter(texts)
+  return '; '.join(f'{text} in {n}' for text, n in counts.most_common())
 
 
-def _numbers(found: evidence_lib.Evidence, cases: Sequence[Case]) -> str:
-  """The gains of what is put first, as a sentence after another."""
-  base = 'the root as it is'
-  if found.study.kind == 'regression':
-    base = 'the deployed model'
-  where = f'in accuracy over {base} at {found.study.target:,} tokens'
+def _gain(evidence: Evidence, cases: Sequence[Case]) -> str:
+  """Return the gain of what is put first as a sentence after another."""
+  study = evidence.study
+  regression = study.kind == 'regression'
+  base = 'the deployed model' if regression else 'the root as it is'
+  where = f'in accuracy over {base} at {study.target:,} tokens'
   claimed = [case for case in cases if case.branch == compare.FIRST]
   if len(claimed) > 1:
     gains = [case.lead.gains[case.lead.option].mean for case in claimed]
+    low, high = map(format_lib.points, (min(gains), max(gains)))
     return (
-      f' Where that is claimed, the gain {where} is '
-      f'{words.signed(min(gains))} to {words.signed(max(gains))} points.'
+      f' Where that is claimed, the gain {where} is {low} to {high} points.'
     )
-  if len(cases) > 1:
+  case = cases[0]
+  if len(cases) > 1 or case.branch not in (compare.FIRST, compare.TIE):
     return ''
-  (case,) = cases
   parts = [
-    f'{found.study.shown(option)} {words.points(case.lead.gains[option])}'
-    for option in (case.preferred or (case.lead.option,))
-    if case.branch in (compare.FIRST, compare.TIE)
+    f'{study.shown(option)} {points(case.lead.gains[option])}'
+    for option in case.preferred or (case.lead.option,)
   ]
   if claimed:
     parts += [
-      f'{words.points(gap)} against {found.study.shown(option)}'
+      f'{points(gap)} against {study.shown(option)}'
       for option, gap in case.alternatives.items()
     ]
-  return f' Gain {where}: {"; ".join(parts)}.' if parts else ''
+  return f' Gain {where}: {"; ".join(parts)}.'
 
 
 def first_fix(case: Case) -> str:
-  """What to do first."""
-  rest = [option for option in case.lead.tied if option != case.lead.option]
+  """Return what to do first."""
   match case.branch:
     case compare.FIRST:
       return ACTIONS[case.lead.option]
     case compare.TIE:
       preferred = ', or '.join(ACTIONS[option] for option in case.preferred)
-      why = f'{_leader(case)} cannot be told apart from {words.either(rest)}'
-      if not rest:
-        why = 'the largest mean gain cannot be claimed'
+      why = _tied(case) or 'the largest mean gain cannot be claimed'
       return f'{preferred}, a preference and not a finding, as {why}'
     case compare.NOTHING:
       return 'no difference can be claimed between the options'
     case compare.LOSS:
-      return 'none, as no option gains and some lose by what can be claimed'
+      return (
+        'none, as no option is claimed to gain and some are claimed to lose'
+      )
   return OPEN[case.branch]
 
 
-def _leader(case: Case) -> str:
-  """The option with the largest mean, in a tie."""
-  return f'{case.lead.option}, which has the largest mean,'
+def _tied(case: Case) -> str:
+  """Return what the leader is tied with, '' if nothing."""
+  rivals = [o for o in case.lead.tied if o != case.lead.option]
+  if not rivals:
+    return ''
+  return (
+    f'{case.lead.option}, which has the largest mean, cannot be told apart '
+    f'from {listed(rivals, "or")}'
+  )
 
 
-def regression_is(case: Case) -> str:
-  """Whether there is a regression, and of what kind."""
-  found = case.regression
-  assert found is not None
-  match found.branch:
+def kind(case: Case) -> str:
+  """Return whether there is a regression, and of what kind of errors."""
+  regression = case.regression
+  assert regression is not None
+  match regression.branch:
     case rules.REGRESSION:
-      errors = found.errors[0]
-      both = errors.order.above and errors.retrieval.above
-      return KINDS[errors.branch].replace(
-        'one', 'mainly one' if both else 'one'
-      )
+      errors = regression.errors[0]
+      if errors.order.above and errors.retrieval.above:
+        return ERRORS[errors.branch].replace('one', 'mainly one')
+      return ERRORS[errors.branch]
     case rules.NO_REGRESSION:
       return 'none can be claimed'
-  return OPEN[found.branch]
+  return OPEN[regression.branch]
 
 
-def by_task(cases: Sequence[Case]) -> str:
-  """Of what kind it is task by task, where that can be claimed; a sentence.
+def _by_task(cases: Sequence[Case]) -> str:
+  """Return of what kind it is task by task, where that can be claimed.
 
   A mean over tasks is of the kind that most of them are: those that ask for
   order are named.
   """
-  claimed: dict[str, list[str]] = {rules.ORDER: [], rules.RETRIEVAL: []}
-  for case in cases:
-    assert case.regression is not None
-    for errors in case.regression.errors[1:]:
-      if errors.branch in claimed:
-        claimed[errors.branch].append(errors.task)
-  parts = [
-    f'of {kind} in ' + words.both(_told(tasks) if len(cases) > 1 else tasks)
-    for kind, tasks in claimed.items()
-    if tasks
-  ]
+  parts = []
+  for branch in (rules.ORDER, rules.RETRIEVAL):
+    counts = collections.Counter(
+      errors.task
+      for case in cases
+      if case.regression
+      for errors in case.regression.errors[1:]
+      if errors.branch == branch
+    )
+    tasks = [
+      f'{task} ({n})' if len(cases) > 1 else task
+      for task, n in counts.most_common()
+    ]
+    if tasks:
+      parts.append(f'of {branch} in {listed(tasks, "and")}')
   return f' Task by task: {", and ".join(parts)}.' if parts else ''
 
 
-def _told(tasks: Sequence[str]) -> list[str]:
-  counts = collections.Counter(tasks)
-  return [f'{task} ({n})' for task, n in counts.most_common()]
-
-
-def cause_is(case: Case) -> str:
-  """Which of the two changes did it."""
+def cause(case: Case) -> str:
+  """Return which of the two changes did it."""
   assert case.attribution is not None
-  branch = case.attribution.branch
-  return CAUSES[branch] if branch in CAUSES else OPEN[branch]
+  return (CAUSES | OPEN)[case.attribution.branch]
 
 
 def recommended(case: Case) -> str:
-  """What to choose."""
+  """Return what to choose."""
   match case.branch:
     case compare.FIRST:
       which = 'the only candidate that passes all criteria'
@@ -240,12 +251,12 @@ def recommended(case: Case) -> str:
         which = 'the best of those that pass all criteria'
       return f'{scheduled(case, case.lead.option)}, {which}'
     case compare.TIE:
-      (one,) = case.preferred
-      rest = [option for option in case.lead.tied if option != case.lead.option]
-      why = f'{_leader(case)} cannot be told apart from {words.either(rest)}'
-      if not rest:
-        why = 'its gain over the root as it is cannot be claimed'
-      return f'{scheduled(case, one)}, a preference and not a finding, as {why}'
+      (preferred,) = case.preferred
+      why = _tied(case) or 'its gain over the root as it is cannot be claimed'
+      return (
+        f'{scheduled(case, preferred)}, a preference and not a finding, as '
+        f'{why}'
+      )
     case compare.NOTHING:
       return (
         'none, as no difference can be claimed between those that pass '
@@ -253,8 +264,8 @@ def recommended(case: Case) -> str:
       )
     case compare.LOSS:
       return (
-        'none, as no candidate that passes gains over the root as it is by '
-        'what can be claimed, and some lose'
+        'none, as no candidate that passes is claimed to gain over the root '
+        'as it is, and some are claimed to lose'
       )
     case rules.NO_CANDIDATE:
       return _go_on(case)
@@ -262,59 +273,76 @@ def recommended(case: Case) -> str:
 
 
 def _go_on(case: Case) -> str:
-  """Which one to go on with where none passes all, and what it does not."""
+  """Return which one to go on with where none passes, and what it lacks."""
   none = 'none, as no candidate passes all criteria'
   if not case.preferred:
     over = 'over the root as it is'
     if plan.UNCHANGED in case.judged:
       over = 'more than adaptation does by itself'
-    return f'{none}, and none gains {over}, by what is claimed'
-  (one,) = case.preferred
-  judged = case.judged[one]
-  said = {
-    branch: [
-      criteria.NAMES[field]
-      for field, own in zip(judged._fields, judged.branches)
-      if own == branch
-    ]
-    for branch in (criteria.FAIL, criteria.UNDECIDED, criteria.NOT_MEASURED)
-  }
-  parts = '; '.join(
-    f'{", ".join(what)}: {how}' for how, what in said.items() if what
+    return f'{none}, and none is claimed to gain {over}'
+  option = case.preferred[0]
+  judged = case.judged[option]
+  lacks = '; '.join(
+    f'{", ".join(named(judged, branch))}: {branch}'
+    for branch in NOT_PASSED
+    if named(judged, branch)
   )
-  if not said[criteria.FAIL]:
+  if named(judged, criteria.FAIL):
     return (
-      f'{scheduled(case, one)}, on condition: no candidate is shown to pass '
-      f'all criteria, and it passes all but {parts}'
+      f'{none}; the one to go on with is {scheduled(case, option)}, which '
+      f'passes all but {lacks}'
     )
   return (
-    f'{none}; the one to go on with is {scheduled(case, one)}, which passes '
-    f'all but {parts}'
+    f'{scheduled(case, option)}, on condition: no candidate is shown to pass '
+    f'all criteria, and it passes all but {lacks}'
   )
+
+
+def named(judged: criteria.Criteria, branch: str) -> list[str]:
+  """Return the criteria of an option that have a branch."""
+  return [
+    criterion
+    for criterion, own in zip(criteria.NAMES.values(), judged.branches)
+    if own == branch
+  ]
+
+
+def not_passed(case: Case) -> dict[str, str]:
+  """Return which options fail each criterion, or are not shown to pass it."""
+  lines = {}
+  for criterion in criteria.NAMES.values():
+    parts = []
+    for branch in NOT_PASSED:
+      options = [
+        option
+        for option, judged in case.judged.items()
+        if criterion in named(judged, branch)
+      ]
+      if options:
+        parts.append(f'{branch} for {", ".join(options)}')
+    if parts:
+      lines[criterion] = '; '.join(parts)
+  return lines
 
 
 def scheduled(case: Case, option: str) -> str:
-  """An option and the schedule as which it counts."""
+  """Return an option and the schedule as which it counts."""
   return f'{option} ({case.schedules[option]})'
 
 
 def regimes(cases: Sequence[Case]) -> str:
-  """How the regimes compare, in a sentence."""
+  """Return how the regimes compare, in a sentence."""
   names = list(dict.fromkeys(case.group[0] for case in cases))
   if len(names) < 2:
     return f'One regime was run: {names[0] if names else "none"}.'
-  said: dict[tuple[str, ...], dict[str, str]] = {}
+  verdicts: dict[tuple[str, ...], list[str]] = {}
   for case in cases:
-    verdict = (
-      recommended(case)
-      if case.regression is None
-      else '; '.join((first_fix(case), regression_is(case), cause_is(case)))
-    )
-    said.setdefault(case.group[1:], {})[case.group[0]] = verdict
+    text = _verdict(case) if case.regression else recommended(case)
+    verdicts.setdefault(case.group[1:], []).append(text)
   differ = [
-    label(('', *group)) or 'the choice'  # type: ignore[arg-type]
-    for group, by_regime in said.items()
-    if len(set(by_regime.values())) > 1 or len(by_regime) < len(names)
+    study_figures.label(('', *group)) or 'the choice'  # type: ignore[arg-type]
+    for group, texts in verdicts.items()
+    if len(set(texts)) > 1 or len(texts) < len(names)
   ]
   several = ' and '.join(names)
   if not differ:
@@ -322,28 +350,102 @@ def regimes(cases: Sequence[Case]) -> str:
   return f'{several} differ in their verdict on {"; ".join(differ)}.'
 
 
-def standing(found: evidence_lib.Evidence) -> str:
-  """How much of the study has finished, and which seeds count."""
-  study, table = found.study, found.cells
-  done, all_ = len(study.cells) - len(found.missing), len(study.cells)
-  said = f'All {all_} cells have finished.'
-  if found.missing:
-    said = f'{done} of {all_} cells have finished: the memo is provisional.'
+def standing(evidence: Evidence) -> str:
+  """Return how much of the study has finished, and which seeds count."""
+  study, table = evidence.study, evidence.cells
+  finished = [cell for cell in study.cells if cell not in evidence.missing]
+  done = f'All {len(study.cells)} cells have finished.'
+  if evidence.missing:
+    done = (
+      f'{len(finished)} of {len(study.cells)} cells have finished: the memo is '
+      'provisional.'
+    )
   counts = []
   for regime in study.regimes:
     rows = table[table['regime'] == regime]
-    good = rows.loc[rows['admitted'], 'seed'].nunique()
-    counts.append(f'{good} of {rows["seed"].nunique()} ({regime})')
-  lost = [
-    f'run {cell.digest}, seed {", ".join(found.runs[cell.digest]["diverged"])}'
-    for cell in study.cells
-    if cell not in found.missing
-    and cell.schedule != 'zero-shot'
-    and found.runs[cell.digest]['diverged']
-  ]
+    admitted = rows.loc[rows['admitted'], 'seed'].nunique()
+    counts.append(f'{admitted} of {rows["seed"].nunique()} ({regime})')
+  lost = []
+  for cell in finished:
+    seeds = evidence.runs[cell.digest]['diverged']
+    if seeds and cell.schedule != 'zero-shot':
+      lost.append(f'run {cell.digest}, seed {", ".join(seeds)}')
   diverged = f' Training diverged in: {"; ".join(lost)}.' if lost else ''
   return (
-    f'{said} Seeds admitted, with which the root reaches '
-    f'{intervals.percent(study.gate)} in every task at '
-    f'{study.trained_length:,} tokens: {", ".join(counts)}.{diverged}'
+    f'{done} Seeds admitted, with which the root reaches '
+    f'{format_lib.gate(study.gate)} in every task at {study.trained_length:,} '
+    f'tokens: {", ".join(counts)}.{diverged}'
   )
+
+
+def bias_is_inert(evidence: Evidence, case: Case) -> bool:
+  """Return whether every answer is the same with the bias and without it."""
+  with_bias, without = (
+    evidence.cells.loc[
+      evidence.cells['digest'] == case.digests.get(option), 'token'
+    ]
+    for option in (plan.DEPLOYED, plan.SCALED)
+  )
+  return bool(len(with_bias)) and np.array_equal(with_bias, without)
+
+
+def collapses(evidence: Evidence, case: Case) -> list[tuple[str, pd.Series]]:
+  """Return each option whose attention collapsed, and where in which seed."""
+  pairs = []
+  for option, judged in case.judged.items():
+    if judged.stable.numbers.get('collapsed'):
+      rows = criteria.collapses(evidence, case.digests[option])
+      pairs += [(option, row) for _, row in rows[rows['collapsed']].iterrows()]
+  return pairs
+
+
+def points(gap: compare.Difference) -> str:
+  """Return a difference of shares in points of a percent.
+
+  >>> points(compare.Difference(0.1234, 0.1, 0.15, 5, 1))
+  '+12.3 points [+10.0, +15.0]'
+  >>> points(compare.Difference(-0.02, float('nan'), float('nan'), 1, 1))
+  '-2.0 points (1 seed, no interval)'
+  """
+  if not gap.n:
+    return 'no number (0 seeds)'
+  text = format_lib.bracketed(*gap[:3], format_lib.points, ' points')
+  if '[' in text:
+    return text
+  return f'{text} ({gap.n} seed{"s" * (gap.n > 1)}, no interval)'
+
+
+def lost(judged: criteria.Judged) -> str:
+  """Return the change of accuracy at short range."""
+  return points(compare.Difference(**judged.numbers))  # type: ignore[arg-type]
+
+
+def order_errors(case: Case) -> str:
+  """Return what the leading option does to order errors."""
+  fall = case.order[case.lead.option]
+  rise = fall._replace(mean=-fall.mean, low=-fall.high, high=-fall.low)
+  return points(rise)
+
+
+def preferred(study: plan.Study, case: Case) -> str:
+  """Return what a tie is broken to."""
+  return listed([study.shown(option) for option in case.preferred], 'or')
+
+
+def leads(
+  study: plan.Study, advantages: Mapping[str, compare.Difference]
+) -> str:
+  """Return the advantages over other options."""
+  return '; '.join(
+    f'{study.shown(option)} by {points(gap)}'
+    for option, gap in advantages.items()
+  )
+
+
+def listed(words: Sequence[str], last: str) -> str:
+  """Return words as a list.
+
+  >>> listed(['a', 'b', 'c'], 'or')
+  'a, b or c'
+  """
+  return f' {last} '.join(', '.join(words).rsplit(', ', 1)) or 'none'
