@@ -5,6 +5,9 @@ import difflib
 import hashlib
 import importlib
 import inspect
+import math
+import numbers
+import operator
 import sys
 import types
 import typing
@@ -21,6 +24,147 @@ class UserError(ValueError):
   __module__ = 'posexp'  # Where users find it, and what a traceback shows.
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Check:
+  """What the value of a field must be; every condition that is given counts.
+
+  A rule that will be a number, which is itself a `Component`, passes all
+  conditions on numbers.
+
+  Attributes:
+    kind: the type: exactly an int or a bool, or an instance of a class.
+    each: whether the field is a tuple, and the rest is asked of every item.
+    one_of: the names to choose from.
+    finite: whether infinity and NaN are refused.
+    even: whether odd numbers are refused.
+    at_least: the smallest number, or the name of the field that holds it.
+    at_most: the largest number, or the name of the field that holds it.
+    above: a number that must be exceeded.
+    below: a number that must not be reached.
+    remedy: what the user can do, as the end of the sentence.
+  """
+
+  kind: type | None = None
+  each: bool = False
+  one_of: tuple[str, ...] = ()
+  finite: bool = False
+  even: bool = False
+  at_least: float | str | None = None
+  at_most: float | str | None = None
+  above: float | str | None = None
+  below: float | str | None = None
+  remedy: str = ''
+
+  def verify(self, owner: Any, name: str) -> None:
+    """Raise a `UserError` unless a field of `owner` passes.
+
+    With `each` the value of the field is replaced by a tuple of its items.
+    """
+    value = getattr(owner, name)
+    label = f'{name} of {type(owner).__name__}'
+    if not self.each:
+      self._verify_one(owner, label, value)
+      return
+    if isinstance(value, str) or not isinstance(value, typing.Iterable):
+      raise self._error(label, 'a tuple', repr(value))
+    items = tuple(value)
+    object.__setattr__(owner, name, items)
+    for item in items:
+      self._verify_one(owner, label, item)
+
+  def _verify_one(self, owner: Any, label: str, value: Any) -> None:
+    if self.kind is not None:
+      self._verify_kind(label, value, self.kind)
+    if self.one_of:
+      one_of(label, value, self.one_of)
+    if not isinstance(value, Component):
+      self._verify_number(owner, label, value)
+
+  def _verify_kind(self, label: str, value: Any, kind: type) -> None:
+    if kind is bool and type(value) is not bool:
+      raise UserError(
+        f'{label} must be True or False, got {value!r}: write one of the two'
+      )
+    if kind is int and type(value) is not int:
+      raise UserError(
+        f'{label} must be an int, got {value!r} ({type(value).__name__}): '
+        'write a whole number, so that the config can be saved and compared'
+      )
+    if not isinstance(value, kind):
+      raise self._error(label, f'of type {kind.__name__}', repr(value))
+
+  def _verify_number(self, owner: Any, label: str, value: Any) -> None:
+    demands = self._demands(owner)
+    if not demands:
+      return
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+      raise self._error(label, 'a number', repr(value))
+    if not all(compare(value, bound) for _, compare, bound in demands):
+      wanted = ' and '.join(words for words, _, _ in demands)
+      raise self._error(label, wanted, str(value))
+
+  def _demands(self, owner: Any) -> list[tuple[str, Any, Any]]:
+    """Return the conditions on a number: in words, a predicate, its bound."""
+    demands: list[tuple[str, Any, Any]] = []
+    if self.finite:
+      demands.append(('finite', lambda value, _: math.isfinite(value), None))
+    if self.even:
+      demands.append(('even', lambda value, _: value % 2 == 0, None))
+    for words, compare, bound in (
+      ('at least', operator.ge, self.at_least),
+      ('at most', operator.le, self.at_most),
+      ('above', operator.gt, self.above),
+      ('below', operator.lt, self.below),
+    ):
+      shown = bound
+      if isinstance(bound, str):
+        bound = getattr(owner, bound)
+        shown = f'{shown}={bound}'
+      if bound is not None and not isinstance(bound, Component):
+        demands.append((f'{words} {shown}', compare, bound))
+    return demands
+
+  def _error(self, label: str, wanted: str, value: str) -> UserError:
+    remedy = self.remedy and f': {self.remedy}'
+    return UserError(f'{label} must be {wanted}, got {value}{remedy}')
+
+
+def field(default: Any = dataclasses.MISSING, **conditions: Any) -> Any:
+  """Declare a field of a component, with conditions on its value.
+
+  A field whose default is None may be None. A subclass that declares the
+  field again, for another default, keeps the conditions.
+
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Uniform(Component):
+  ...   low: int = field(8, kind=int, at_least=2)
+  ...   high: int = field(64, kind=int, at_least='low', remedy='raise it')
+  >>> Uniform(high=4)
+  Traceback (most recent call last):
+  ...
+  posexp.UserError: high of Uniform must be at least low=8, got 4: raise it
+
+  Args:
+    default: the value where none is given; without it the field is required.
+    **conditions: the attributes of a `Check`.
+  """
+  check = Check(**conditions)
+  return dataclasses.field(default=default, metadata={'check': check})
+
+
+def require(owner: Any, name: str, **conditions: Any) -> None:
+  """Raise a `UserError` unless a field of `owner` meets further conditions.
+
+  For what depends on other fields, in `__post_init__`.
+
+  Args:
+    owner: the component.
+    name: of the field.
+    **conditions: the attributes of a `Check`.
+  """
+  Check(**conditions).verify(owner, name)
+
+
 class Component:
   """A frozen dataclass whose fields are its whole configuration.
 
@@ -33,6 +177,17 @@ class Component:
   >>> schemes.Scheme.from_dict({'type': 'ALiBi'}) == schemes.ALiBi()
   True
   """
+
+  def __post_init__(self) -> None:
+    """Verify every field that was declared with `field`.
+
+    A class with further conditions calls this before it asks for them.
+    """
+    for declared in dataclasses.fields(self):  # type: ignore[arg-type]
+      check = _check_of(type(self), declared.name)
+      optional = declared.default is None
+      if check and not (optional and getattr(self, declared.name) is None):
+        check.verify(self, declared.name)
 
   def to_dict(self) -> dict[str, Any]:
     """This component as plain JSON values, its class under 'type'."""
@@ -167,6 +322,15 @@ def restore(hint: Any, value: Any) -> Any:
     args = [a for a in typing.get_args(hint) if a is not Ellipsis]
     return tuple(restore(args[0] if args else Any, v) for v in value)
   return value
+
+
+def _check_of(kind: type, name: str) -> Check | None:
+  """Return the check of a field from the nearest class that gives one."""
+  for parent in kind.__mro__:
+    declared = parent.__dict__.get('__dataclass_fields__', {}).get(name)
+    if declared is not None and 'check' in declared.metadata:
+      return declared.metadata['check']
+  return None
 
 
 def _component_class(hint: Any) -> type[Component]:
