@@ -2,16 +2,16 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
 
-from posexp.reports import tables
+from posexp.reports import text_table
 from posexp.results import cost_records
 
-# Columns of a label, before it gets a line of its own, and of a cell.
-LABEL, WIDE, NARROW = 30, 23, 7
+# Columns of a label, before it gets a line of its own.
+LABEL = 30
 
 HELD = {
   'cpu': 'memory that a process of its own held in two calls, MiB',
@@ -20,25 +20,24 @@ HELD = {
 
 
 def text(body: dict[str, Any]) -> str:
-  """A measurement as tables of at most 100 columns.
+  """Return a measurement as tables of at most 100 columns.
 
   Args:
     body: as `cost_records.read` gives it.
   """
   table = cost_records.table(body)
   blocks = [_head(body)]
-  for quantity in cost_records.QUANTITIES:
-    rows = table[table['quantity'] == quantity]
-    if not rows.empty:
-      blocks.append(_block(_title(rows), rows, _timing, WIDE))
   if not table.empty:
+    blocks += _timings(table)
     blocks.append(_notes(body))
     blocks += _memory(body, table)
     blocks.append(_operations(table))
     blocks.append(_parameters(table))
-  blocks.append(_growth(body))
-  blocks.append('\n'.join(_wrap(s) for s in body['left_out']))
-  return '\n\n'.join(filter(None, blocks))
+  if body['growth']:
+    blocks.append(_growth(body))
+  if body['left_out']:
+    blocks.append('\n'.join(_wrap(line) for line in body['left_out']))
+  return '\n\n'.join(blocks)
 
 
 def _head(body: dict[str, Any]) -> str:
@@ -51,122 +50,114 @@ def _head(body: dict[str, Any]) -> str:
   )
 
 
-def _title(rows: pd.DataFrame) -> str:
-  quantity = rows['quantity'].iloc[0]
-  return f'{cost_records.QUANTITIES[quantity]} (ms, ratio, 95% interval)'
+def _timings(table: pd.DataFrame) -> Iterator[str]:
+  """Yield a table a quantity: schemes down, lengths across."""
+  for quantity, title in cost_records.QUANTITIES.items():
+    rows = table[table['quantity'] == quantity]
+    if not rows.empty:
+      lengths = [(quantity, n) for n in dict.fromkeys(rows['length'])]
+      heads = [('', *(f'{n:,} tokens' for _, n in lengths))]
+      shown = _table(heads, lengths, rows, _timing)
+      yield f'{title} (ms, ratio, 95% interval)\n{shown}'
 
 
 def _notes(body: dict[str, Any]) -> str:
-  counts = sorted(
-    {len(s) for g in body['groups'] for s in g['seconds'].values()}
-  )
-  rounds = ' to '.join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+  counts = [len(s) for g in body['groups'] for s in g['seconds'].values()]
+  ends = dict.fromkeys((min(counts), max(counts)))
   return _wrap(
-    f'Medians of {rounds} rounds, each of all schemes in turns, compilation '
-    f'and warm-up left out; ratio to {body["question"]["baseline"]} in the '
-    'same round, with the 95% interval of its median from order statistics.'
+    f'Medians of {" to ".join(map(str, ends))} rounds, each of all schemes in '
+    'turns, compilation and warm-up left out; ratio to '
+    f'{body["question"]["baseline"]} in the same round, with the 95% interval '
+    'of its median from order statistics.'
   )
 
 
-def _memory(body: dict[str, Any], table: pd.DataFrame) -> Iterable[str]:
-  title = 'memory that XLA plans for: arguments, outputs, temporaries, MiB'
-  yield _every(title, table, _mebibytes('memory'))
+def _memory(body: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
+  yield _every(
+    'memory that XLA plans for: arguments, outputs, temporaries, MiB',
+    table,
+    lambda row: _digits(row['memory'] / 2**20),
+  )
   if table['resident'].notna().any():
     platform = body.get('device', {}).get('platform', '')
-    held = HELD.get(platform, HELD[''])
-    yield _every(held, table, _mebibytes('resident'))
+    yield _every(
+      HELD.get(platform, HELD['']),
+      table,
+      lambda row: _digits(row['resident'] / 2**20),
+    )
 
 
 def _operations(table: pd.DataFrame) -> str:
-  title = "XLA's count of operations in a call, in millions"
-  shown = _every(title, table, _millions)
+  shown = _every(
+    "XLA's count of operations in a call, in millions",
+    table,
+    lambda row: 'loop' if row['loops'] else _digits(row['flops'] / 1e6),
+  )
   if not table['loops'].any():
     return shown
-  loops = 'loop: XLA counts its body once, so that the count says nothing'
-  return f'{shown}\n{loops}'
+  return (
+    f'{shown}\nloop: XLA counts its body once, so that the count says nothing'
+  )
 
 
 def _parameters(table: pd.DataFrame) -> str:
-  rows = table[table['length'] == table['length'].max()]
-  rows = rows.drop_duplicates('scheme')
-  lines = [f'{"parameters":{LABEL}}{"all":>10}{"of position":>13}']
-  for _, row in rows.iterrows():
-    counts = f'{row["total"]:>10,}{row["positional"]:>13,}'
-    lines += _labelled(row['scheme'], counts)
-  return '\n'.join(lines)
+  longest = table[table['length'] == table['length'].max()]
+  rows = [('parameters', 'all', 'of position')]
+  for _, row in longest.drop_duplicates('scheme').iterrows():
+    rows.append((row['scheme'], f'{row["total"]:,}', f'{row["positional"]:,}'))
+  return text_table.table(rows, label=LABEL)
 
 
 def _growth(body: dict[str, Any]) -> str:
-  """A sentence a scheme, the name in front."""
-  lines = ['does anything grow with the context?']
-  for found in body['growth']:
-    sentence = f'{found["scheme"]}: {found["sentence"]}'
-    lines.append(_wrap(sentence, indent='  '))
-  return '\n'.join(lines) if body['growth'] else ''
+  """Return a sentence a scheme, the name in front."""
+  sentences = (f'{g["scheme"]}: {g["sentence"]}' for g in body['growth'])
+  lines = (_wrap(sentence, indent='  ') for sentence in sentences)
+  return '\n'.join(['does anything grow with the context?', *lines])
 
 
 def _every(
   title: str, table: pd.DataFrame, show: Callable[[pd.Series], str]
 ) -> str:
-  """A narrow block of all quantities and lengths."""
-  order = table['quantity'].map(list(cost_records.QUANTITIES).index)
-  table = table.assign(order=order).sort_values(['order', 'length'])
-  return _block(title, table, show, NARROW, ('quantity', 'length'))
+  """Return a table of all quantities and lengths, a short cell each."""
+  columns = [
+    (quantity, length)
+    for quantity in cost_records.QUANTITIES
+    for length in sorted(
+      set(table.loc[table['quantity'] == quantity, 'length'])
+    )
+  ]
+  first = {quantity: n for n, (quantity, _) in reversed([*enumerate(columns)])}
+  heads = [
+    ('', *(q if first[q] == n else '' for n, (q, _) in enumerate(columns))),
+    ('', *(_short(length) for _, length in columns)),
+  ]
+  return f'{title}\n{_table(heads, columns, table, show)}'
 
 
-def _block(
-  title: str,
+def _table(
+  heads: list[tuple[str, ...]],
+  columns: list[tuple[str, int]],
   rows: pd.DataFrame,
   show: Callable[[pd.Series], str],
-  cell: int,
-  keys: tuple[str, ...] = ('length',),
 ) -> str:
-  """Schemes down, what the keys say across; as many as fit."""
-  column = list(zip(*(rows[key] for key in keys)))
-  found = {
-    (scheme, c): show(row)
-    for scheme, c, (_, row) in zip(rows['scheme'], column, rows.iterrows())
-  }
-  columns, fit = list(dict.fromkeys(column)), (tables.WIDTH - LABEL) // cell
-  lines = [title]
-  for start in range(0, len(columns), fit):
-    shown = columns[start : start + fit]
-    # A space more before each quantity but the first.
-    wide = [
-      cell + (n > 0 and c[:-1] != shown[n - 1][:-1])
-      for n, c in enumerate(shown)
-    ]
-    row = lambda cells, wide=wide: ''.join(map(str.rjust, cells, wide))
-    lines += [(' ' * LABEL + row(h)).rstrip() for h in _heads(shown)]
-    for name in dict.fromkeys(rows['scheme']):
-      cells = (found.get((name, c), '-') for c in shown)
-      lines += _labelled(name, row(cells))
-  return '\n'.join(lines)
-
-
-def _heads(columns: list[tuple]) -> Iterable[list[str]]:
-  """Quantities, each over its first column, above the lengths."""
-  if len(columns[0]) == 1:
-    yield [f'{length:,} tokens' for (length,) in columns]
-    return
-  names = [quantity for quantity, _ in columns]
-  yield ['' if n and q == names[n - 1] else q for n, q in enumerate(names)]
-  yield [_short(length) for _, length in columns]
-
-
-def _labelled(label: str, cells: str) -> list[str]:
-  if len(label) < LABEL:
-    return [f'{label:{LABEL}}{cells}'.rstrip()]
-  return [label, f'{"":{LABEL}}{cells}'.rstrip()]
+  """Return heads above a row a scheme, '-' where nothing was measured."""
+  cells: dict[str, dict[tuple[str, int], str]] = {}
+  for _, row in rows.iterrows():
+    place = row['quantity'], row['length']
+    cells.setdefault(row['scheme'], {})[place] = show(row)
+  body = [
+    (scheme, *(by_place.get(place, '-') for place in columns))
+    for scheme, by_place in cells.items()
+  ]
+  return text_table.table([*heads, *body], label=LABEL)
 
 
 def _timing(row: pd.Series) -> str:
-  """Milliseconds, the ratio and its interval."""
+  """Return milliseconds, the ratio and its interval."""
   ends = f'{_ratio(row["low"])}-{_ratio(row["high"])}'
   if row['scheme'] == row['baseline'] or math.isnan(row['low']):
     ends = ''
-  shown = f'{_digits(1000 * row["seconds"])}{_ratio(row["ratio"]):>6}'
-  return f'{shown} {ends:9}'
+  return f'{_digits(1000 * row["seconds"])}{_ratio(row["ratio"]):>6} {ends:9}'
 
 
 def _ratio(value: float) -> str:
@@ -175,16 +166,8 @@ def _ratio(value: float) -> str:
   return f'{value:.2f}' if value < 9.995 else f'{value:.1f}'
 
 
-def _mebibytes(column: str) -> Callable[[pd.Series], str]:
-  return lambda row: _digits(row[column] / 2**20)
-
-
-def _millions(row: pd.Series) -> str:
-  return 'loop' if row['loops'] else _digits(row['flops'] / 1e6)
-
-
 def _digits(value: float) -> str:
-  """Three digits or more, none of them after the point from 100 on.
+  """Return three digits or more, none of them after the point from 100 on.
 
   >>> _digits(0.0123), _digits(1.234), _digits(56.78), _digits(12345.6)
   ('0.0123', '1.23', '56.8', '12,346')
@@ -197,7 +180,7 @@ def _digits(value: float) -> str:
 
 
 def _short(length: int) -> str:
-  """A length in few letters.
+  """Return a length in few letters.
 
   >>> _short(512), _short(2048), _short(1500)
   ('512', '2k', '1500')
@@ -206,11 +189,9 @@ def _short(length: int) -> str:
 
 
 def _wrap(sentence: str, indent: str = '') -> str:
-  return '\n'.join(
-    textwrap.wrap(
-      sentence,
-      tables.WIDTH,
-      initial_indent=indent,
-      subsequent_indent=2 * indent,
-    )
+  return textwrap.fill(
+    sentence,
+    text_table.WIDTH,
+    initial_indent=indent,
+    subsequent_indent=2 * indent,
   )

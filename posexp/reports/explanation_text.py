@@ -1,41 +1,37 @@
 """An explanation as text for a terminal."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from posexp.reports import text_table
 from posexp.results import explanations
 
 # Columns of a terminal; rows and heads of a table, the rest left out evenly.
 WIDTH, ROWS, HEADS = 80, 16, 5
 
-Rows = Iterable[Sequence[str]]
 
-
-def text(found: explanations.Explanation) -> str:
-  """The tables of what a scheme does, one blank line between them."""
+def text(explanation: explanations.Explanation) -> str:
+  """Return the tables of what a scheme does, one blank line between them."""
   title = (
-    f'{found.scheme}, trained at {found.train_length} tokens, target '
-    f'{found.target}'
+    f'{explanation.scheme}, trained at {explanation.train_length} tokens, '
+    f'target {explanation.target}'
   )
-  blocks = [
-    '\n'.join(_wrap(title)),
-    *('\n'.join(_wrap(n)) for n in found.notes),
-  ]
-  for rotation in found.rotations:
-    blocks += _rotation(found, rotation)
-  blocks += [_stairs(found, stairs) for stairs in found.stairs]
-  blocks += [*_score(found), *_resolution(found)]
-  return '\n\n'.join(blocks)
+  blocks = [_wrap(title), *map(_wrap, explanation.notes)]
+  for rotation in explanation.rotations:
+    blocks += _rotation(explanation, rotation)
+  blocks += [_stairs(explanation, stairs) for stairs in explanation.stairs]
+  blocks += [_score(explanation), _resolution(explanation)]
+  return '\n\n'.join(filter(None, blocks))
 
 
-def distances(found: explanations.Explanation) -> list[int]:
-  """Distances worth a row: powers of two, and both sides of the lengths."""
-  length, target = found.train_length, found.target
+def distances(explanation: explanations.Explanation) -> list[int]:
+  """Return distances worth a row: powers of two, and around the lengths."""
+  length, target = explanation.train_length, explanation.target
   fixed = {1, length // 2, length - 1, length, target // 2, target - 1}
   doubled = {2**p for p in range(target.bit_length())}
-  known = [n for n in sorted(fixed | doubled) if n in found.distance_N]
+  known = [n for n in sorted(fixed | doubled) if n in explanation.distance_N]
   extra = len(known) - ROWS
   if extra > 0:  # The middle powers of two say least.
     spare = [n for n in known if n not in fixed]
@@ -45,33 +41,36 @@ def distances(found: explanations.Explanation) -> list[int]:
 
 
 def _rotation(
-  found: explanations.Explanation, rotation: explanations.Rotation
+  explanation: explanations.Explanation, rotation: explanations.Rotation
 ) -> list[str]:
-  """The periods of a rotation, and what its scaling keeps."""
-  length, target = found.train_length, found.target
+  """Return the periods of a rotation, and what its scaling keeps."""
+  length, target = explanation.train_length, explanation.target
   after_K, before_K = rotation.after_K, rotation.before_K
-  some = _some(len(after_K), ROWS)
+  periods = {'here': after_K}
+  columns = {'period': after_K}
+  columns |= {f'in {n}': n / after_K for n in (length, target)}
+  if rotation.scaled:
+    periods = {'before': before_K, 'after': after_K}
+    columns = {**periods, 'times': rotation.stretch_K}
+    for n in (length, target):
+      columns |= {f'{n} {when}': n / p_K for when, p_K in periods.items()}
+  some = np.array(_some(len(after_K), ROWS))
   cut = f', {ROWS} of {len(after_K)}' if len(after_K) > ROWS else ''
-  name = f'Pairs of {rotation.name}{cut}: period in tokens, and turns (length '
-  lines = [*_wrap(f'{name}/ period) within {length} and {target} tokens')]
-  if not rotation.scaled:
-    head = ['pair', 'period', f'in {length}', f'in {target}']
-    columns = [after_K, length / after_K, target / after_K]
-  else:
-    head = ['pair', 'before', 'after', 'times']
-    head += [f'{n} {w}' for n in (length, target) for w in ('before', 'after')]
-    columns = [before_K, after_K, rotation.stretch_K]
-    columns += [n / p for n in (length, target) for p in (before_K, after_K)]
-  rows = [[str(k), *(_number(c[k]) for c in columns)] for k in some]
-  lines += _table([head, *rows])
-  for when, period_K in (('before', before_K), ('after', after_K)):
-    if rotation.scaled or when == 'after':
-      turned = [int((period_K <= n).sum()) for n in (length, target)]
-      lines += _wrap(
-        f'{when if rotation.scaled else "here"}: {turned[0]} of '
-        f'{len(period_K)} pairs complete a period within {length} tokens, '
-        f'{turned[1]} within {target}'
+  lines = [
+    _wrap(
+      f'Pairs of {rotation.name}{cut}: period in tokens, and turns (length / '
+      f'period) within {length} and {target} tokens'
+    ),
+    _columns('pair', some, {name: c_K[some] for name, c_K in columns.items()}),
+  ]
+  for when, period_K in periods.items():
+    within, beyond = ((period_K <= n).sum() for n in (length, target))
+    lines.append(
+      _wrap(
+        f'{when}: {within} of {len(period_K)} pairs complete a period within '
+        f'{length} tokens, {beyond} within {target}'
       )
+    )
   blocks = ['\n'.join(lines)]
   if rotation.temperature != 1:
     blocks.append(f'Content logits are times {rotation.temperature:.6g}.')
@@ -79,7 +78,7 @@ def _rotation(
 
 
 def _scaling(rotation: explanations.Rotation) -> list[str]:
-  """The period-matching constraint, and the rotation at other angles."""
+  """Return the period-matching constraint, and the rotation at other angles."""
   first, last = rotation.stretch_K[[0, -1]]
   factor = rotation.factor
   matched = 'it holds' if rotation.matched else 'it does not hold'
@@ -90,104 +89,106 @@ def _scaling(rotation: explanations.Rotation) -> list[str]:
   )
   if not np.isfinite(last):
     constraint = 'Period matching does not apply: some pairs no longer turn.'
-  if not rotation.equalities:
-    return ['\n'.join(_wrap(constraint))]
-  rows = [['n', "r_k = theta'_k / theta_k", f'all 1/{factor:.4g}', 'all 1']]
-  for check in rotation.equalities:
-    errors = (check.own, check.shared, check.none)
-    rows.append([str(check.distance), *(f'{e:.1e}' for e in errors)])
-  same = _wrap(
-    "The same as the unscaled rotation at other angles? max |R'(n) x - "
-    'R(r_k n) x| over normal x, float32, with pair k at r_k n:'
-  )
-  return ['\n'.join(_wrap(constraint)), '\n'.join([*same, *_table(rows)])]
+  blocks = [_wrap(constraint)]
+  if rotation.equalities:
+    same = _wrap(
+      "The same as the unscaled rotation at other angles? max |R'(n) x - "
+      'R(r_k n) x| over normal x, float32, with pair k at r_k n:'
+    )
+    rows = [('n', "r_k = theta'_k / theta_k", f'all 1/{factor:.4g}', 'all 1')]
+    for check in rotation.equalities:
+      own, shared, none = check.own, check.shared, check.none
+      row = (str(check.distance), f'{own:.1e}', f'{shared:.1e}', f'{none:.1e}')
+      rows.append(row)
+    blocks.append(f'{same}\n{_table(rows)}')
+  return blocks
 
 
 def _stairs(
-  found: explanations.Explanation, stairs: explanations.Stairs
+  explanation: explanations.Explanation, stairs: explanations.Stairs
 ) -> str:
-  """A filled table beside the line that it samples."""
-  title = (
+  """Return a filled table beside the line that it samples."""
+  title = _wrap(
     f'{stairs.name} filled with ALiBi at the first distance of each bucket, '
     'beside ALiBi, first head (nats)'
   )
-  rows = [['distance', 'bucket', 'stairs', 'ALiBi', 'apart']]
-  for n in distances(found):
-    step, line = stairs.filled_HxN[0, n], stairs.alibi_HxN[0, n]
-    apart = 0.0 if np.isclose(step, line, rtol=1e-6) else step - line
-    values = [_number(v) for v in (step, line, apart)]
-    rows.append([str(n), str(stairs.bucket_N[n]), *values])
-  return '\n'.join([*_wrap(title), *_table(rows)])
-
-
-def _score(found: explanations.Explanation) -> list[str]:
-  """What falls with distance: content, biases, what is added to inputs."""
-  n = np.array(distances(found))
-  columns: list[tuple[str, np.ndarray]] = []
-  says = []
-  if found.content is not None:
-    at = np.searchsorted(found.distance_N, n)
-    columns.append(('q.k', found.content.score_N[at]))
-    says.append('q.k: mean of two equal tokens, 1 at distance 0')
-  if found.similarity_T is not None:
-    columns.append(('p_i.p_j', found.similarity_T[n]))
-    says.append('p_i.p_j: of what is added to two inputs, 1 at distance 0')
-  if found.bias_HxT is not None:
-    some = _some(len(found.bias_HxT), HEADS)
-    columns += [(f'bias {h}', found.bias_HxT[h, n]) for h in some]
-    says.append('bias h: added to the logit of head h, in nats')
-  if not columns:
-    return ['Distance changes no score.'] * bool(found.rotations)
-  head = ['distance', *(name for name, _ in columns)]
-  rows = [
-    [str(d), *(_number(c[i]) for _, c in columns)] for i, d in enumerate(n)
-  ]
-  title = f'Score against distance ({"; ".join(says)})'
-  return ['\n'.join([*_wrap(title), *_table([head, *rows])])]
-
-
-def _resolution(found: explanations.Explanation) -> list[str]:
-  """What tells two neighbours apart, near and far."""
-  length, target = found.train_length, found.target
-  asked = {1, length // 2, length - 1, target // 2, target - 1}
-  n = np.array(sorted(d for d in asked if d in found.distance_N))
-  at = np.searchsorted(found.distance_N, n)
-  columns: list[tuple[str, np.ndarray]] = []
-  content, step_HxN = found.content, found.step_HxN
-  if content is not None:
-    columns.append(('q.k', content.change_N[at]))
-    if content.plain_N is not None:
-      columns.append(('unscaled', content.plain_N[at]))
-  if step_HxN is not None:
-    some = _some(len(step_HxN), HEADS)
-    columns += [(f'bias {h}', step_HxN[h, at]) for h in some]
-  if not columns:
-    return []
-  head = ['n', *(name for name, _ in columns)]
-  rows = [
-    [str(d), *(_number(c[i]) for _, c in columns)] for i, d in enumerate(n)
-  ]
-  says = ['q.k: rms change over its rms'] * (content is not None)
-  says += ['bias h: nats'] * (step_HxN is not None)
-  title = (
-    'Resolution: what changes between the neighbouring distances n - 1 and n '
-    f'({"; ".join(says)})'
+  n = np.array(distances(explanation))
+  step_N, line_N = stairs.filled_HxN[0, n], stairs.alibi_HxN[0, n]
+  apart_N = np.where(
+    np.isclose(step_N, line_N, rtol=1e-6), 0.0, step_N - line_N
   )
-  read = (
+  columns = {
+    'bucket': stairs.bucket_N[n],
+    'stairs': step_N,
+    'ALiBi': line_N,
+    'apart': apart_N,
+  }
+  shown = _columns('distance', n, columns)
+  return f'{title}\n{shown}'
+
+
+def _score(explanation: explanations.Explanation) -> str:
+  """Return what falls with distance: content, biases, what inputs share."""
+  n = np.array(distances(explanation))
+  columns: dict[str, np.ndarray] = {}
+  legend = []
+  if explanation.content is not None:
+    at = np.searchsorted(explanation.distance_N, n)
+    columns['q.k'] = explanation.content.score_N[at]
+    legend.append('q.k: mean of two equal tokens, 1 at distance 0')
+  if explanation.similarity_T is not None:
+    columns['p_i.p_j'] = explanation.similarity_T[n]
+    legend.append('p_i.p_j: of what is added to two inputs, 1 at distance 0')
+  if explanation.bias_HxT is not None:
+    for head in _some(len(explanation.bias_HxT), HEADS):
+      columns[f'bias {head}'] = explanation.bias_HxT[head, n]
+    legend.append('bias h: added to the logit of head h, in nats')
+  if not columns:
+    return 'Distance changes no score.' if explanation.rotations else ''
+  title = _wrap(f'Score against distance ({"; ".join(legend)})')
+  return f'{title}\n{_columns("distance", n, columns)}'
+
+
+def _resolution(explanation: explanations.Explanation) -> str:
+  """Return what tells two neighbours apart, near and far."""
+  length, target = explanation.train_length, explanation.target
+  asked = {1, length // 2, length - 1, target // 2, target - 1}
+  n = np.array(sorted(d for d in asked if d in explanation.distance_N))
+  at = np.searchsorted(explanation.distance_N, n)
+  columns: dict[str, np.ndarray] = {}
+  legend = []
+  if explanation.content is not None:
+    columns['q.k'] = explanation.content.change_N[at]
+    if explanation.content.plain_N is not None:
+      columns['unscaled'] = explanation.content.plain_N[at]
+    legend.append('q.k: rms change over its rms')
+  if explanation.step_HxN is not None:
+    for head in _some(len(explanation.step_HxN), HEADS):
+      columns[f'bias {head}'] = explanation.step_HxN[head, at]
+    legend.append('bias h: nats')
+  if not columns:
+    return ''
+  title = _wrap(
+    'Resolution: what changes between the neighbouring distances n - 1 and n '
+    f'({"; ".join(legend)})'
+  )
+  note = _wrap(
     'Read: order is read from these changes. The smaller they are, the easier '
     'two neighbours are taken for one another; a row of zeros is a tie.'
   )
-  return ['\n'.join([*_wrap(title), *_table([head, *rows]), *_wrap(read)])]
+  return f'{title}\n{_columns("n", n, columns)}\n{note}'
 
 
 def _some(count: int, most: int) -> list[int]:
-  """At most so many of the first numbers, evenly, with both ends."""
+  """Return at most so many of the first numbers, evenly, with both ends."""
   spread = np.linspace(0, count - 1, min(count, most)).round()
   return [int(i) for i in spread]
 
 
 def _number(value: float) -> str:
-  """Four digits, in a cell of nine."""
+  """Return an integer as it is, else four digits in a cell of nine."""
+  if isinstance(value, np.integer):
+    return str(value)
   if np.isinf(value):
     return 'never'
   if value == 0:
@@ -200,16 +201,19 @@ def _number(value: float) -> str:
   return f'{value:.1e}'
 
 
-def _table(rows: Rows) -> list[str]:
-  """Cells aligned to the right, under a rule."""
-  rows = list(rows)
-  widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-  lines = [
-    '  '.join(cell.rjust(wide) for cell, wide in zip(row, widths))
-    for row in rows
-  ]
-  return [lines[0], '-' * len(lines[0]), *lines[1:]]
+def _columns(
+  name: str, places: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> str:
+  """Return named columns of numbers beside the places that they are of."""
+  rows = [(name, *columns)]
+  for place, *values in zip(places, *columns.values()):
+    rows.append((str(place), *map(_number, values)))
+  return _table(rows)
 
 
-def _wrap(sentence: str) -> list[str]:
-  return textwrap.wrap(sentence, WIDTH)
+def _table(rows: text_table.Rows) -> str:
+  return text_table.table(rows, align='>>', rule=True, width=WIDTH)
+
+
+def _wrap(sentence: str) -> str:
+  return textwrap.fill(sentence, WIDTH)

@@ -1,19 +1,87 @@
-"""Text in columns, for a terminal."""
+"""Rows of text as aligned columns, for a terminal or a file."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+
+# Columns of a terminal; of a label, beyond which it has a line of its own; and
+# between two cells.
+WIDTH, LABEL, GAP = 100, 40, 2
+
+Rows = Sequence[Sequence[str]]
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
-  """Rows as aligned columns, the first of them a head with a rule below.
+def columns(rows: Rows) -> str:
+  """Return rows as columns of words, the first of them a head over a rule.
 
   >>> print(columns([('task', 'length'), ('Copy()', '64')]))
   task    length
-  ------------
+  --------------
   Copy()  64
   """
-  widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-  lines = [
-    '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-    for row in rows
-  ]
-  return '\n'.join([lines[0], '-' * min(100, sum(widths)), *lines[1:]])
+  return table(rows, align='<<', rule=True, width=math.inf, label=math.inf)
+
+
+def table(
+  rows: Rows,
+  *,
+  align: str = '<>',
+  rule: bool = False,
+  width: float = WIDTH,
+  label: float = LABEL,
+) -> str:
+  """Return rows as aligned columns, those that do not fit below the others.
+
+  The first cell of a row is its label. A shorter row is a label and a sentence
+  that goes across the columns, and an empty one is a blank line.
+
+  Args:
+    rows: cells, with heads among the rows.
+    align: how labels and how all other cells are aligned, each '<' or '>'.
+    rule: whether a line is drawn below the first row.
+    width: the most characters of a line.
+    label: the most characters of a label beside its cells.
+
+  >>> rows = [('%', '64', '128'), ('NoPE()', 'none'), ('T5()', '9.5', '8')]
+  >>> print(table(rows))
+  %        64  128
+  NoPE()  none
+  T5()    9.5    8
+  """
+  count = max(map(len, rows))
+  whole = [row for row in rows if len(row) == count]
+  first = max(len(row[0]) for row in rows if row and len(row[0]) <= label)
+  widths = [max(len(row[n]) for row in whole) for n in range(count)]
+  parts = []
+  for shown in _fitting(widths, width - first):
+    lines = []
+    for row in rows:
+      cells = row[1:]
+      if len(row) == count:
+        cells = [f'{row[n]:{align[1]}{widths[n]}}' for n in shown]
+      body = ''.join(' ' * GAP + cell for cell in cells)
+      name = row[0] if row else ''
+      if len(name) > first:
+        lines.append(name)
+        name = ''
+      line = f'{name:{align[0]}{first}}{body}'.rstrip()
+      if len(line) > width:
+        lines += [name] * bool(name)
+        line = body
+      lines.append(line)
+    if rule:
+      lines.insert(1, '-' * min(WIDTH, max(map(len, lines))))
+    parts.append('\n'.join(lines))
+  return '\n\n'.join(parts)
+
+
+def _fitting(widths: Sequence[int], room: float) -> Iterator[list[int]]:
+  """Yield the numbers of the columns that stand beside each other."""
+  shown: list[int] = []
+  used = 0
+  for n, width in enumerate(widths[1:], 1):
+    if shown and used + GAP + width > room:
+      yield shown
+      shown, used = [], 0
+    shown.append(n)
+    used += GAP + width
+  yield shown

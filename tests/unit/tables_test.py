@@ -2,25 +2,25 @@
 
 import pytest
 
-from posexp.reports import tables
+from posexp.reports import tables, text_table
 from tests.unit.statistics_test import run, table
 
 GOLDEN = """\
 Ordering(), trained at 64 tokens, 3 seeds
 
-accuracy, %                     64          128 (2x)     256 (4x)
-RoPE()                       100.0 ±0.0    80.0 ±24.8   50.0 ±0.0
-ALiBi()                       not admitted: 0 of 3 seeds \
+accuracy, %                     64           128 (2x)      256 (4x)
+RoPE()                       100.0 ±0.0     80.0 ±24.8    50.0 ±0.0
+ALiBi()                      not admitted: 0 of 3 seeds \
 reached 99% in distribution (mean 70.0%)
-T5() [2 of 3 seeds]           99.5 ±6.4    90.0 ±0.0    84.0 ±50.8
-RoPE() -> RoPE(NTK(4))        88.0 ±0.0    88.0 ±0.0       -
-(chance)                      50.0         50.0         50.0
-(bag of tokens)               62.5           -          62.5
+T5() [2 of 3 seeds]           99.5 ±6.4     90.0 ±0.0     84.0 ±50.8
+RoPE() -> RoPE(NTK(4))        88.0 ±0.0     88.0 ±0.0        –
+(chance)                      50.0          50.0          50.0
+(bag of tokens)               62.5             –          62.5
 
-order / retrieval errors, %     64          128 (2x)     256 (4x)
-RoPE()                         0.0 /  0.0   5.0 / 15.0  12.5 / 37.5
-T5() [2 of 3 seeds]            0.1 /  0.4   2.5 /  7.5   4.0 / 12.0
-RoPE() -> RoPE(NTK(4))         3.0 /  9.0   3.0 /  9.0     -
+order / retrieval errors, %     64           128 (2x)      256 (4x)
+RoPE()                         0.0 /  0.0    5.0 / 15.0   12.5 / 37.5
+T5() [2 of 3 seeds]            0.1 /  0.4    2.5 /  7.5    4.0 / 12.0
+RoPE() -> RoPE(NTK(4))         3.0 /  9.0    3.0 /  9.0      –
 
 diverged: T5(), seed 2, at step 812
 
@@ -128,7 +128,7 @@ def test_lines_fit_a_terminal(number):
     )
   )
   lines = text.split('\n')
-  assert max(map(len, lines)) <= tables.WIDTH
+  assert max(map(len, lines)) <= text_table.WIDTH
   # Every length is a column of both tables, once.
   words = text.split()
   for power in range(number):
