@@ -12,6 +12,7 @@ def record(digest=A, name='Ordering: RoPE()', **changes):
   """A finished run of two seeds at two lengths; seed 5 learned nothing."""
   shares = {3: (1.0, 0.0, 0.0), 5: (0.5, 0.2, 0.3)}
   rest = {'exact': 0.5, 'first_error': 1.5, 'end': None, 'targets': 4}
+  rest['nats'] = None
   results = [
     {'seed': seed, 'length': length, **rest}
     | dict(zip(('token', 'order', 'retrieval'), shares[seed]))
@@ -31,6 +32,7 @@ def record(digest=A, name='Ordering: RoPE()', **changes):
     'losses': [[0.5, None], [0.5, 0.25]],
     'diverged': {'3': -1, '5': 12},
     'learned': {'3': 1.0, '5': 0.5},
+    'gate': records.GATE,
     'chance': {'8': 0.5, '16': 0.25},
     'baselines': {'8': {'random': 0.49, 'bag': 0.5}, '16': {}},
     'results': results,

@@ -48,10 +48,8 @@ COLUMNS = (
 )
 
 
-# What two evaluations of the same weights have in common, and the columns that
-# are taken from the run that they become a part of.
-_SAME = ('name', 'task', 'trained_length')
-_OF_RUN = ('parent', 'parent_digest', 'steps')
+# What rows that become a part of another run take over from it.
+_OF_RUN = ('parent', 'parent_digest', 'steps', 'reevaluation')
 
 
 class Interval(NamedTuple):
@@ -109,12 +107,12 @@ def interval(
 
 
 def joined(results: pd.DataFrame) -> pd.DataFrame:
-  """The results with all evaluations of the same weights in one run.
+  """Return the results with all evaluations of the same weights in one run.
 
-  A run that is nothing but an evaluation of its parent at other lengths, as
-  `posexp evaluate` makes them, has its parent's name, task and scheme. Its
-  rows become the parent's. Of a length that was evaluated more than once, the
-  rows with the most targets stay.
+  The rows of a run that is only its parent evaluated again become its
+  parent's, and so do those of several zero-shot evaluations that have a name
+  in common, as those in the same windows. Of a length that was evaluated more
+  than once, the rows with the most targets stay.
 
   Args:
     results: a table as `records.load` gives it.
@@ -123,25 +121,25 @@ def joined(results: pd.DataFrame) -> pd.DataFrame:
   first: dict[Any, Any] = {}
 
   def home(digest: Any) -> Any:
+    """Return the run whose rows those of a run become."""
     run = runs.loc[digest]
-    parent = run['parent_digest']
-    if run['steps'] or parent not in runs.index:
+    if run['steps'] or run['parent_digest'] not in runs.index:
       return digest
-    parent, mine = home(parent), tuple(run[list(_SAME)])
-    if mine == tuple(runs.loc[parent, list(_SAME)]):
+    parent = home(run['parent_digest'])
+    # Evaluations in windows are named, and shown, beside their parent.
+    if run['reevaluation'] and run['name'] == runs.loc[parent, 'name']:
       return parent
-    # Evaluations in the same windows, say, belong together too.
-    return first.setdefault((parent, *mine), digest)
+    return first.setdefault((parent, run['name'], run['task']), digest)
 
   homes = {digest: home(digest) for digest in runs.index}
   if all(digest == home for digest, home in homes.items()):
     return results
-  mine = results['digest'].map(homes)
-  of_run = runs.loc[mine, list(_OF_RUN)].set_index(results.index)
-  order = results.assign(digest=mine, **of_run).assign(
-    own=results['digest'] == mine
+  home_digest = results['digest'].map(homes)
+  of_run = runs.loc[home_digest, list(_OF_RUN)].set_index(results.index)
+  moved = results.assign(digest=home_digest, **of_run).assign(
+    own=results['digest'] == home_digest
   )
-  kept = order.sort_values(['targets', 'own'], ascending=False, kind='stable')
+  kept = moved.sort_values(['targets', 'own'], ascending=False, kind='stable')
   kept = kept.drop_duplicates(['digest', 'seed', 'length'])
   return kept.sort_index()[results.columns]
 

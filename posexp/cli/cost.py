@@ -14,6 +14,7 @@ def measure(arguments: argparse.Namespace) -> int:
   table, a figure and a record.
   """
   from posexp import schemes
+  from posexp.claims import timings
   from posexp.cost import measure as measure_lib
   from posexp.plots import costs
   from posexp.reports import cost_text
@@ -36,7 +37,7 @@ def measure(arguments: argparse.Namespace) -> int:
   body = cost_records.read(path)
   print(cost_text.text(body))
   if body['groups']:
-    for drawn in costs.overview(cost_records.table(body), workdir):
+    for drawn in costs.overview(timings.table(body), workdir):
       print(f'figure: {drawn}')
   print(f'record: {path}')
   return exit_codes.INTERRUPTED if body['interrupted'] else exit_codes.DONE

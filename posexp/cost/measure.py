@@ -15,8 +15,6 @@ from posexp.cost.question import SCHEMES as SCHEMES
 from posexp.cost.question import Question as Question
 from posexp.models import environment, mesh
 from posexp.results import progress
-from posexp.results.cost_records import load as load
-from posexp.results.cost_records import rounds as rounds
 
 # The share of the free memory that a program may plan for.
 FITS = 0.9

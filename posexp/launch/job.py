@@ -214,13 +214,12 @@ def _parent(
       f'its parent {run.parent.name} has no record in {workdir}: run the '
       'parent first, in the same work directory'
     )
-  best = max((accuracy or 0) for accuracy in record['learned'].values())
-  gate = record.get('gate', records.GATE)
-  if best < gate:
+  if not any(records.admitted(record).values()):
+    best = max((accuracy or 0) for accuracy in record['learned'].values())
     tell.note(
       f'note    {run.name}: no seed of the trained run learned the task (best '
-      f'{best:.3f}, gate {gate:.3f}), so no number of this one is admitted: '
-      'train it for more steps'
+      f'{best:.3f}, gate {record["gate"]:.3f}), so no number of this one is '
+      'admitted: train it for more steps'
     )
   return record
 
@@ -291,7 +290,7 @@ def _record(
     }
     gate = records.GATE if run.task.gate is None else run.task.gate
   else:
-    learned, gate = parent['learned'], parent.get('gate', records.GATE)
+    learned, gate = parent['learned'], parent['gate']
   return {
     'digest': run.digest,
     'name': run.name,

@@ -51,7 +51,7 @@ def finished(
   seeds: Sequence[int] | None = None,
 ) -> list[config.Run]:
   """The finished runs of a work directory, those of `plan` left out."""
-  found = [r for r in records.read_all(workdir) if not _evaluation(r)]
+  found = [r for r in records.read_all(workdir) if not records.reevaluates(r)]
   if not found:
     raise component.UserError(
       f'no finished run in {workdir}: `posexp run FILE --workdir={workdir}` '
@@ -86,14 +86,6 @@ def _run(record: dict[str, Any]) -> config.Run:
       'or choose others with --only'
     )
   return run
-
-
-def _evaluation(record: dict[str, Any]) -> bool:
-  """Whether a run is no more than an evaluation of its parent."""
-  mine = record['config']
-  parent = mine.get('parent') or {}
-  same = all(parent.get(key) == mine[key] for key in ('scheme', 'task'))
-  return same and not mine['train']['steps']
 
 
 def _again(

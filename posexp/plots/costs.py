@@ -45,7 +45,7 @@ def draw(table: pd.DataFrame) -> figure.Figure:
   A panel a quantity, a line a scheme, side by side at each length.
 
   Args:
-    table: of one measurement, as `cost_records.table` gives it.
+    table: of one measurement, as `timings.table` gives it.
   """
   if table.empty:
     raise component.UserError('no costs to draw: the table is empty')

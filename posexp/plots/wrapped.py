@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from posexp import component
+from posexp.claims import timings
 from posexp.plots import costs, explanation, paper
-from posexp.results import cost_records
 from posexp.results.explanations import Explanation
 
 
@@ -70,7 +70,7 @@ def cost(body: dict[str, Any]) -> paper.Plate:
   Args:
     body: of one measurement, as `cost_records.read` gives it.
   """
-  table = cost_records.table(body)
+  table = timings.table(body)
   drawn = costs.draw(table)
   others = table[table['scheme'] != table['baseline']]
   rows: dict[str, dict[str, str]] = {}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from posexp.claims import timings
 from posexp.reports import text_table
 from posexp.results import cost_records
 
@@ -25,7 +26,7 @@ def text(body: dict[str, Any]) -> str:
   Args:
     body: as `cost_records.read` gives it.
   """
-  table = cost_records.table(body)
+  table = timings.table(body)
   blocks = [_head(body)]
   if not table.empty:
     blocks += _timings(table)

@@ -44,7 +44,7 @@ def finished(
   flag = f'--to={to}'
   if to == 'parquet':
     component.extra('pyarrow', flag, 'parquet')
-  found = records.read_all(workdir, whole=to not in TABLES)
+  found = records.read_all(workdir, details=to not in TABLES)
   if not found:
     raise component.UserError(
       f'no finished run in {workdir}: `posexp run FILE --workdir={workdir}` '

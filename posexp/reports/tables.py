@@ -45,7 +45,8 @@ def text(results: pd.DataFrame) -> str:
     return EMPTY
   joined = intervals.joined(results)
   summary = intervals.summarize(joined)
-  counted = _again(results)
+  # Weights that were evaluated again may be so on fewer examples.
+  counted = bool(results['reevaluation'].any())
   blocks = []
   for _, group in summary.groupby(['task', 'trained_length'], sort=False):
     rows = joined[joined['digest'].isin(group['digest'])]
@@ -91,14 +92,6 @@ def _rows(
     at_length = run.set_index('length').reindex(lengths)
     cells = (show(row) for _, row in at_length.iterrows())
     yield _title(run), *cells
-
-
-def _again(results: pd.DataFrame) -> bool:
-  """Whether weights were evaluated again, maybe on fewer examples."""
-  tasks = results.drop_duplicates('digest').set_index('digest')['task']
-  same = results['parent_digest'].map(tasks) == results['task']
-  same &= results['parent'] == results['scheme']
-  return bool((same & (results['steps'] == 0)).any())
 
 
 def _targets(results: pd.DataFrame, length: int) -> str:

@@ -20,19 +20,21 @@ _TYPES = {
 COLUMNS = tuple(_TYPES)
 EMPTY = pd.DataFrame(columns=list(COLUMNS)).astype(_TYPES)
 
+Record = Mapping[str, Any]
+
 
 def load(
   workdir: str | os.PathLike, digests: Iterable[str] | None = None
 ) -> pd.DataFrame:
-  """What each head does, a row a run, length, seed, layer, head and measure.
+  """Return what each head does: a row a run, length, seed, head and measure.
 
   Columns: digest, name, length, seed, layer, head, measure (see
   `posexp.evaluation.attention_statistics`: finite, entropy, first, beyond,
   reach, reach_share and rank_share, and by distance rank, margin and
   resolution), distance (where the bin begins, in tokens; NaN for measures
   that have none), value, and baseline: the value of the same seed, layer,
-  head and bin in the run that was trained from nothing, at its trained
-  length; NaN where that has no such bin or its record is missing.
+  head and bin in the root run, at its trained length; NaN where that has no
+  such bin or its record is missing.
 
   Args:
     workdir: as given to `posexp run`.
@@ -56,79 +58,66 @@ def load(
   return table[list(COLUMNS)].astype(_TYPES)
 
 
-def root(
-  record: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
-  """The record of the run that was trained from nothing, None if missing."""
-  found: Mapping[str, Any] | None = record
-  while found is not None and found['parent_digest']:
-    found = known.get(found['parent_digest'])
-  return found
-
-
 def _frames(
-  workdir: str | os.PathLike,
-  record: Mapping[str, Any],
-  known: Mapping[str, Mapping[str, Any]],
+  workdir: str | os.PathLike, record: Record, known: Mapping[str, Record]
 ) -> Iterator[pd.DataFrame]:
-  trained = root(record, known)
-  before = None if trained is None else _at_home(workdir, trained)
+  root = _root_diagnostics(workdir, record, known)
   for row in _diagnostics(workdir, record):
     for part in ('heads', 'binned'):
       for measure, values in row[part].items():
         value = np.asarray(values, np.float64)
-        index = np.indices(value.shape).reshape(value.ndim, -1)
-        bins_N = np.asarray(row['bins'], np.float64)
+        seed, layer, head, *bins = np.indices(value.shape).reshape(
+          value.ndim, -1
+        )
+        starts_N = np.asarray(row['bins'], np.float64)
+        baseline = _like(value, root.get(part, {}).get(measure))
         yield pd.DataFrame(
           {
             'digest': record['digest'],
             'name': record['name'],
             'length': row['length'],
-            'seed': np.asarray(record['config']['seeds'])[index[0]],
-            'layer': index[1],
-            'head': index[2],
+            'seed': np.asarray(record['config']['seeds'])[seed],
+            'layer': layer,
+            'head': head,
             'measure': measure,
-            'distance': bins_N[index[3]] if part == 'binned' else np.nan,
+            'distance': starts_N[bins[0]] if bins else np.nan,
             'value': value.ravel(),
-            'baseline': _baseline(before, part, measure, value.shape).ravel(),
+            'baseline': baseline.ravel(),
           }
         )
 
 
+def _root_diagnostics(
+  workdir: str | os.PathLike, record: Record, known: Mapping[str, Record]
+) -> Mapping[str, Any]:
+  """Return what the root's heads do at its trained length; {} if unknown."""
+  root: Record | None = record
+  while root is not None and root['parent_digest']:
+    root = known.get(root['parent_digest'])
+  if root is not None:
+    for row in _diagnostics(workdir, root):
+      if row['length'] == root['trained_length']:
+        return row
+  return {}
+
+
 def _diagnostics(
-  workdir: str | os.PathLike, record: Mapping[str, Any]
+  workdir: str | os.PathLike, record: Record
 ) -> list[dict[str, Any]]:
-  """What was seen of a run's attention; a damaged file is a warning."""
+  """Return what was seen of attention; a damaged file is a warning."""
   try:
-    return (records.whole(workdir, record['digest']) or {}).get(
-      'diagnostics', []
-    )
+    details = records.whole(workdir, record['digest']) or {}
   except records.Damaged as error:
     warnings.warn(str(error), stacklevel=2)
     return []
+  return details.get('diagnostics', [])
 
 
-def _at_home(
-  workdir: str | os.PathLike, record: Mapping[str, Any]
-) -> Mapping[str, Any] | None:
-  """What the heads of a run do at the length that it was trained at."""
-  for row in _diagnostics(workdir, record):
-    if row['length'] == record['trained_length']:
-      return row
-  return None
-
-
-def _baseline(
-  before: Mapping[str, Any] | None,
-  part: str,
-  measure: str,
-  shape: tuple[int, ...],
-) -> np.ndarray:
-  """The values before, NaN in bins that there were not."""
-  found = np.full(shape, np.nan)
-  if before is not None and measure in before[part]:
-    values = np.asarray(before[part][measure], np.float64)
-    # The bins are the last axis of those that have them.
-    both = tuple(slice(min(pair)) for pair in zip(shape, values.shape))
-    found[both] = values[both]
-  return found
+def _like(value: np.ndarray, baseline: Any) -> np.ndarray:
+  """Return a baseline in the shape of a value, NaN in bins that it lacks."""
+  filled = np.full(value.shape, np.nan)
+  if baseline is not None:
+    known = np.asarray(baseline, np.float64)
+    both = tuple(map(slice, map(min, value.shape, known.shape)))
+    filled[both] = known[both]
+  return filled

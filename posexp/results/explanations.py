@@ -128,15 +128,15 @@ class Explanation(NamedTuple):
     return np.abs(self.bias_HxT[:, n] - self.bias_HxT[:, n - 1])
 
 
-def write(path: str | os.PathLike, found: Explanation) -> pathlib.Path:
-  """Writes an explanation to one file, numbers as they are.
+def write(path: str | os.PathLike, explanation: Explanation) -> pathlib.Path:
+  """Write an explanation to one file, numbers as they are.
 
   Args:
     path: ends with .npz; what is there is replaced.
-    found: as `explain.explain` gives it.
+    explanation: as `explain.explain` gives it.
   """
   arrays: dict[str, np.ndarray] = {}
-  body = {'format': FORMAT, 'found': _taken(found, arrays)}
+  body = {'format': FORMAT, 'found': _to_plain(explanation, arrays)}
   packed = io.BytesIO()
   everything: dict[str, Any] = {**arrays, 'body': json.dumps(body)}
   np.savez_compressed(packed, **everything)
@@ -145,22 +145,8 @@ def write(path: str | os.PathLike, found: Explanation) -> pathlib.Path:
   return path
 
 
-def _taken(part: Any, arrays: dict[str, np.ndarray]) -> Any:
-  """The part with its arrays elsewhere, each in its place named."""
-  if isinstance(part, np.ndarray):
-    name = f'array{len(arrays)}'
-    arrays[name] = part
-    return {'array': name}
-  if isinstance(part, tuple):
-    names = getattr(part, '_fields', None)
-    if names:
-      return {k: _taken(v, arrays) for k, v in zip(names, part)}
-    return [_taken(each, arrays) for each in part]
-  return part if isinstance(part, int | float | None) else str(part)
-
-
 def read(path: str | os.PathLike) -> Explanation:
-  """The explanation in a file, its scheme as text.
+  """Return the explanation in a file, its scheme as text.
 
   Raises:
     UserError: naming the file, if it is not one that `write` wrote.
@@ -172,7 +158,7 @@ def read(path: str | os.PathLike) -> Explanation:
         raise component.UserError(
           f'format {body["format"]}, this reads {FORMAT}'
         )
-      return _explanation(_given(body['found'], arrays))
+      return _explanation(_from_plain(body['found'], arrays))
   except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
     raise component.UserError(
       f'{path} cannot be read as what `posexp explain` writes ({error}): '
@@ -180,30 +166,39 @@ def read(path: str | os.PathLike) -> Explanation:
     ) from None
 
 
-def _given(part: Any, arrays: Any) -> Any:
-  """The inverse of `_taken`, but for the classes."""
-  if isinstance(part, list):
-    return tuple(_given(each, arrays) for each in part)
-  if not isinstance(part, dict):
-    return part
-  if set(part) == {'array'}:
-    return arrays[part['array']]
-  return {name: _given(each, arrays) for name, each in part.items()}
+def _to_plain(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+  """Return JSON values; an array is put into `arrays`, and its name here."""
+  if isinstance(value, np.ndarray):
+    name = f'array{len(arrays)}'
+    arrays[name] = value
+    return {'array': name}
+  if isinstance(value, tuple):
+    fields = getattr(value, '_fields', None)
+    if fields:
+      return {k: _to_plain(v, arrays) for k, v in zip(fields, value)}
+    return [_to_plain(each, arrays) for each in value]
+  return value if isinstance(value, int | float | None) else str(value)
 
 
-def _explanation(found: dict[str, Any]) -> Explanation:
-  rotations = tuple(
-    Rotation(
-      **one | {'equalities': tuple(Equality(**e) for e in one['equalities'])}
-    )
-    for one in found['rotations']
-  )
-  stairs = tuple(Stairs(**one) for one in found['stairs'])
-  content = found['content'] and Content(**found['content'])
+def _from_plain(value: Any, arrays: Any) -> Any:
+  """Return the inverse of `_to_plain`, with dictionaries for classes."""
+  if isinstance(value, list):
+    return tuple(_from_plain(each, arrays) for each in value)
+  if not isinstance(value, dict):
+    return value
+  if set(value) == {'array'}:
+    return arrays[value['array']]
+  return {name: _from_plain(each, arrays) for name, each in value.items()}
+
+
+def _explanation(values: dict[str, Any]) -> Explanation:
+  rotations = []
+  for rotation in values['rotations']:
+    equalities = tuple(Equality(**each) for each in rotation['equalities'])
+    rotations.append(Rotation(**rotation | {'equalities': equalities}))
+  stairs = tuple(Stairs(**each) for each in values['stairs'])
+  content = values['content'] and Content(**values['content'])
   return Explanation(
-    **found | {'rotations': rotations, 'stairs': stairs, 'content': content}
+    **values
+    | {'rotations': tuple(rotations), 'stairs': stairs, 'content': content}
   )
-
-
-def _equalities(rotation: dict[str, Any]) -> tuple[Equality, ...]:
-  return tuple(Equality(**one) for one in rotation['equalities'])

@@ -6,7 +6,7 @@ import secrets
 
 
 def put(path: pathlib.Path, content: bytes, *, over: bool) -> None:
-  """Writes a file under another name, flushes it, and moves it into place."""
+  """Write a file under another name, flush it, and move it into place."""
   partial = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
   try:
     with partial.open('xb') as file:
@@ -22,7 +22,7 @@ def put(path: pathlib.Path, content: bytes, *, over: bool) -> None:
 
 
 def _move_once(partial: pathlib.Path, path: pathlib.Path) -> None:
-  """A move that never replaces: of two at once, one fails."""
+  """Move, and never replace: of two at once, one fails."""
   try:
     os.link(partial, path)
   except FileExistsError:
@@ -35,6 +35,7 @@ def _move_once(partial: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def there_already(path: pathlib.Path) -> FileExistsError:
+  """Return the error of a second record where there is one."""
   return FileExistsError(
     f'{path} is there already: a record is immutable; move it away to run '
     'this configuration again'

@@ -6,16 +6,20 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Protocol, Self
 
 import tqdm.auto
 
-from posexp.launch import locks
-
 # Seconds between two lines of a log.
 EVERY = 15.0
-# Seconds between two words in a claim.
+# Seconds between two reports to those who watch a run.
 SAY = 1.0
+
+
+class Watcher(Protocol):
+  """Whoever is told how far a run is, such as the lock of its directory."""
+
+  def say(self, **state: Any) -> None: ...
 
 
 class Progress:
@@ -39,7 +43,7 @@ class Progress:
     self._start = time.monotonic()
     self._last = self._said = 0.0
     self._label = ''
-    self._claims: tuple[locks.Claim, ...] = ()
+    self._watchers: tuple[Watcher, ...] = ()
     self._effort = self._before = 0.0
     self._live = live
     if live is None:  # Wherever somebody can see it.
@@ -58,7 +62,7 @@ class Progress:
     self._bar.close()
 
   def note(self, text: str) -> None:
-    """One line for people and for the log."""
+    """Write one line for people and for the log."""
     if self._live:
       self._bar.write(text, file=sys.stderr)
     else:
@@ -67,37 +71,41 @@ class Progress:
 
   @contextlib.contextmanager
   def on(
-    self, *mine: locks.Claim, effort: float, had: float = 0.0
+    self, *watchers: Watcher, effort: float, had: float = 0.0
   ) -> Iterator[None]:
-    """Tells through claims how far runs of so much work in all are.
+    """Tell watchers how far runs are, while in the context.
 
-    Of which so much `had` been done, and counted.
+    Args:
+      *watchers: those of the runs.
+      effort: the work of the runs in all.
+      had: how much of it had been done, and counted, before.
     """
-    self._claims, self._effort, self._before = mine, effort, self.done - had
+    self._watchers, self._effort = watchers, effort
+    self._before = self.done - had
     try:
       yield
     finally:
-      self._claims = ()
+      self._watchers = ()
 
   def skip(self, work: float) -> None:
-    """Counts work that was found done."""
+    """Count work that was found done."""
     self.done += work
 
   def advance(self, work: float, label: str) -> None:
-    """Counts work that was done, and says on what."""
+    """Count work that was done, and say on what."""
     self.done += work
     self._computed += work
     self._label = label
     self.show()
     now = time.monotonic()
-    if self._claims and now - self._said > SAY:
+    if self._watchers and now - self._said > SAY:
       self._said = now
       share = (self.done - self._before) / max(self._effort, 1.0)
-      for claim in self._claims:
-        claim.say(share=min(1.0, share), label=label)
+      for watcher in self._watchers:
+        watcher.say(share=min(1.0, share), label=label)
 
   def show(self) -> None:
-    """Moves the bar; a line in the log, from time to time."""
+    """Move the bar, and from time to time write a line to the log."""
     if self._live:
       self._bar.n = min(100.0, 100 * self.done / self.total)
       self._bar.set_description_str(f'{self.remaining()} left  {self._label}')
@@ -109,12 +117,12 @@ class Progress:
         print(self.line(), file=sys.stderr, flush=True)
 
   def line(self) -> str:
-    """The state in one line."""
+    """Return the state in one line."""
     share = 100 * min(1.0, self.done / self.total)
     return f'{share:5.1f} %  {self.remaining():>9} left  {self._label}'
 
   def remaining(self) -> str:
-    """The time that is left, from the rate so far."""
+    """Return the time that is left, from the rate so far."""
     if not self._computed:
       return '?'
     elapsed = time.monotonic() - self._start
@@ -123,7 +131,7 @@ class Progress:
 
   def _log(self, text: str) -> None:
     stamp = datetime.datetime.now().isoformat(timespec='seconds')
-    # A full disk is told where something is lost, which is not here.
+    # A full disk is an error where something is lost, which is not here.
     with contextlib.suppress(OSError), self.path.open('a') as file:
       file.write(f'{stamp}  {text}\n')
 
@@ -136,7 +144,7 @@ def _in_a_notebook() -> bool:
 
 
 def duration(seconds: float) -> str:
-  """Seconds as people say them.
+  """Return seconds as people say them.
 
   >>> duration(8), duration(75), duration(7500)
   ('8 s', '1 min 15 s', '2 h 5 min')

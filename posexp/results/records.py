@@ -1,28 +1,49 @@
-"""The results of finished runs as tables; what they lie in, no JAX."""
+"""What a run leaves behind: written once, checked, and read as tables; no JAX.
 
+A work directory holds one directory a run, named by the digest of its whole
+configuration:
+
+  runs/<digest>/record.json    config, versions, timings and results
+  runs/<digest>/details.json   losses, and what was seen of attention
+  runs/<digest>/outcomes.npz   what became of every target, with its strata
+  runs/<digest>/checkpoints/   orbax
+"""
+
+import hashlib
 import io
+import json
+import math
 import os
 import pathlib
+import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 
 from posexp import component
-from posexp.results import record_files
-from posexp.results.record_files import FORMAT as FORMAT
-from posexp.results.record_files import Damaged as Damaged
-from posexp.results.record_files import checksum as checksum
-from posexp.results.record_files import finished as finished
-from posexp.results.record_files import read as read
-from posexp.results.record_files import run_directory as run_directory
-from posexp.results.record_files import whole as whole
+from posexp.results import files
 
-# A run's numbers beyond its trained length count only if it learned the task:
-# the token accuracy that says so, unless its task says otherwise.
+FORMAT = 3
+
+# The token accuracy at the trained length at which a seed has learned its task,
+# unless the task says otherwise.
 GATE = 0.99
+
+# What most of a record would be and few read.
+DETAILED = ('losses', 'coverage', 'diagnostics')
+OUTCOMES, DETAILS = 'outcomes', 'details'
+_FILES = {OUTCOMES: 'outcomes.npz', DETAILS: 'details.json'}
+
+# What stands in a record between its values and their checksum.
+_SEAL = b',\n "checksum": "'
+
+# A list of numbers or nulls in JSON that is written over several lines, which
+# no text is.
+_NUMBERS = re.compile(r'\[\n[^\[\]{}"]*\n *\]')
 
 # Of the table that `load` gives, in this order. Types are fixed, so that an
 # empty table can be worked with like any other.
@@ -37,20 +58,62 @@ _TYPES = {
   **dict.fromkeys(('chance', 'bag', 'recent'), 'float64'),
   **dict.fromkeys(('targets', 'parameters', 'steps', 'diverged'), 'int64'),
   'gate': 'float64',
-  'admitted': 'bool',
+  **dict.fromkeys(('admitted', 'reevaluation'), 'bool'),
 }
 COLUMNS = tuple(_TYPES)
-_OF_RUN = (
-  *('digest', 'name', 'task', 'scheme', 'parent', 'parent_digest'),
-  *('trained_length', 'parameters', 'steps', 'gate'),
-)
-_OF_ROW = (
-  *('length', 'seed', 'exact', 'token', 'order', 'retrieval'),
-  *('first_error', 'end', 'targets'),
-)
 
+# What became of a target, by its kind: correct, an order or a retrieval error.
+KINDS = ('token', 'order', 'retrieval')
 # Columns of `outcomes` that are no strata.
 _NO_STRATA = ('length', 'seed', 'example', 'kind', 'nats')
+
+
+class Damaged(component.UserError):
+  """A record that cannot be read, or is not what its name says."""
+
+
+def admitted(record: Mapping[str, Any]) -> dict[str, bool]:
+  """Return which seeds of a run count, by seed.
+
+  A seed is admitted if it learned the task: if the token accuracy of the root
+  run at the trained length is at least the gate. Means, intervals, comparisons
+  and figures are over admitted seeds and over no others.
+
+  >>> admitted({'gate': 0.99, 'learned': {'3': 0.995, '5': 0.5, '7': None}})
+  {'3': True, '5': False, '7': False}
+  """
+  # An accuracy that was not finite is recorded as None.
+  return {
+    seed: accuracy is not None and accuracy >= record['gate']
+    for seed, accuracy in record['learned'].items()
+  }
+
+
+def reevaluates(record: Mapping[str, Any]) -> bool:
+  """Return whether a run is only its parent evaluated again.
+
+  That is what `posexp evaluate` adds: the weights, scheme and task of the
+  parent, at other lengths, on other examples or in other windows.
+  """
+  config = record['config']
+  parent = config.get('parent')
+  if not parent or config['train']['steps']:
+    return False
+  return all(config[name] == parent[name] for name in ('scheme', 'task'))
+
+
+def run_directory(workdir: str | os.PathLike, digest: str) -> pathlib.Path:
+  """Return where the files of a run are.
+
+  Raises:
+    UserError: if the digest is not one plain name, and could lead elsewhere.
+  """
+  if digest in ('', '.', '..') or {'/', '\\', '\0'} & set(digest):
+    raise component.UserError(
+      f'a digest is sixteen hexadecimal digits, got {digest!r}: it is the name '
+      'of a directory under runs'
+    )
+  return pathlib.Path(workdir) / 'runs' / digest
 
 
 def write(
@@ -58,70 +121,144 @@ def write(
   record: dict[str, Any],
   outcomes: dict[str, np.ndarray],
 ) -> pathlib.Path:
-  """Writes a finished run, as `record_files.write`, if its table is one.
+  """Write a finished run: its parts first, then, in one move, its record.
 
-  What cannot be loaded fails now, and not where it is read.
-  """
-  body = record_files.as_read(record)
-  _table([body])
-  return record_files.write(workdir, body, outcomes)
-
-
-def read_all(
-  workdir: str | os.PathLike, whole: bool = False
-) -> list[dict[str, Any]]:
-  """Every readable record, by name; a damaged one is a warning.
+  A record is there whole or not at all, and it is never written over, not
+  even by a process that finishes the same run at the same moment. What could
+  not be loaded as a table fails here, and not where it is read.
 
   Args:
     workdir: as given to `posexp run`.
-    whole: with the details, which take most of the time.
+    record: plain values; a number that is not finite becomes null.
+    outcomes: the arrays of every target.
+  """
+  record = json.loads(json.dumps(_finite(record)))
+  _table([record])
+  directory = run_directory(workdir, record['digest'])
+  path = directory / 'record.json'
+  if path.exists():
+    raise files.there_already(path)
+  packed = io.BytesIO()
+  np.savez_compressed(packed, **outcomes)  # type: ignore[arg-type]
+  body = {'format': FORMAT, **record}
+  details = {name: body.pop(name) for name in DETAILED if name in body}
+  parts = {OUTCOMES: packed.getvalue(), DETAILS: _text(details).encode()}
+  body |= {name: checksum(content) for name, content in parts.items()}
+  directory.mkdir(parents=True, exist_ok=True)
+  for name, content in parts.items():
+    files.put(directory / _FILES[name], content, over=True)
+  values = _text(body).removesuffix('\n}').encode()
+  files.put(path, _sealed(values), over=False)
+  return path
+
+
+def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
+  """Return the record of a run, None if it has not finished.
+
+  Raises:
+    Damaged: naming the file, if it is truncated, changed or not this run's.
+  """
+  path = run_directory(workdir, digest) / 'record.json'
+  remedy = 'it is left there; move it away to run that configuration again'
+  try:
+    content = path.read_bytes()
+    record = orjson.loads(content)  # Four times as fast, of thousands of runs.
+    del record['checksum']
+    owner, form = record['digest'], record['format']
+  except (FileNotFoundError, NotADirectoryError):
+    return None
+  except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+    raise Damaged(
+      f'record {path} cannot be read ({type(error).__name__}: {error}): '
+      f'{remedy}'
+    ) from None
+  if owner != digest:
+    raise Damaged(
+      f'record {path} belongs to configuration {owner}: it is left there; move '
+      'it away to run this configuration'
+    )
+  if form != FORMAT:
+    raise Damaged(
+      f'record {path} has format {form}, and this version reads {FORMAT}: read '
+      f'it with the version that wrote it; {remedy}'
+    )
+  if content != _sealed(content.rpartition(_SEAL)[0]):
+    raise Damaged(f'record {path} was changed after it was written: {remedy}')
+  return record
+
+
+def finished(workdir: str | os.PathLike, digest: str) -> bool:
+  """Return whether a run has a record, good or not."""
+  return (run_directory(workdir, digest) / 'record.json').exists()
+
+
+def whole(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
+  """Return the record of a run with its details, None if it has not finished.
+
+  Raises:
+    Damaged: naming the file, as `read`, and if its details are.
+  """
+  record = read(workdir, digest)
+  if record is None:
+    return None
+  return record | json.loads(_part(workdir, record, DETAILS))
+
+
+def read_all(
+  workdir: str | os.PathLike,
+  digests: Iterable[str] | None = None,
+  *,
+  details: bool = False,
+) -> list[dict[str, Any]]:
+  """Return the records of finished runs; a damaged one is a warning.
+
+  Args:
+    workdir: as given to `posexp run`.
+    digests: the runs, in this order; all of them, by name, by default.
+    details: whether to read these too, which takes most of the time.
 
   Raises:
     UserError: if there is no such directory.
   """
-  directories = sorted((pathlib.Path(workdir) / 'runs').glob('*'))
-  digests = [directory.name for directory in directories]
-  found = _readable(workdir, digests, record_files.whole if whole else read)
-  return sorted(found, key=lambda r: (r['name'], r['digest']))
-
-
-def _readable(
-  workdir: str | os.PathLike,
-  digests: Iterable[str],
-  reader: Callable[..., dict[str, Any] | None] = read,
-) -> list[dict[str, Any]]:
-  if not pathlib.Path(workdir).is_dir():
+  directory = pathlib.Path(workdir)
+  if not directory.is_dir():
     raise component.UserError(
       f'no work directory {workdir}: give the one that `posexp run` wrote to'
     )
-  found = []
-  for digest in digests:
+  if digests is None:
+    wanted = sorted(path.name for path in (directory / 'runs').glob('*'))
+  else:
+    wanted = list(dict.fromkeys(digests))
+  records = []
+  for digest in wanted:
     try:
-      record = reader(workdir, digest)
+      record = (whole if details else read)(workdir, digest)
     except component.UserError as error:
       warnings.warn(str(error), stacklevel=3)
       continue
     if record is not None:
-      found.append(record)
-  return found
+      records.append(record)
+  if digests is None:
+    records.sort(key=lambda record: (record['name'], record['digest']))
+  return records
 
 
 def load(
   workdir: str | os.PathLike, digests: Iterable[str] | None = None
 ) -> pd.DataFrame:
-  """The results under a work directory: one row a run, seed and length.
+  """Return the results under a work directory, a row a run, seed and length.
 
   Columns: digest, name, task, scheme, parent (the scheme it was trained with,
   '' if none), parent_digest, trained_length, length, ratio (length over
   trained length), seed, exact, token, order, retrieval, nats (minus the mean
   log-probability of the right token, whose exponential is the perplexity; NaN
-  in records of a version without it), first_error, end (NaN where the task has
-  none), chance, bag and recent (what answerers that cannot order score on the
-  same examples, see `Task.guesses`; NaN where the task has none), targets,
+  where the model gives none), first_error, end (NaN where the task has none),
+  chance, bag and recent (what answerers that cannot order score on the same
+  examples, see `Task.guesses`; NaN where the task has none), targets,
   parameters, steps, diverged (step or -1), gate (0.99, or what the task says),
-  admitted (learned the task: token accuracy at the trained length at least
-  that of the gate). A record that cannot be read is a warning that names its
-  file.
+  admitted (whether the seed learned the task, see `admitted`), reevaluation
+  (whether the run is only its parent evaluated again). A record that cannot be
+  read is a warning that names its file.
 
   Args:
     workdir: as given to `posexp run`.
@@ -131,73 +268,15 @@ def load(
   Raises:
     UserError: if there is no such directory.
   """
-  if digests is None:
-    records = read_all(workdir)
-  else:
-    records = _readable(workdir, dict.fromkeys(digests))
-  return _table(records)
-
-
-def _table(found: Iterable[dict[str, Any]]) -> pd.DataFrame:
-  """The results of records, column by column: rows would take twice as long."""
-  listed = list(found)
-  counts = [len(record['results']) for record in listed]
-  of_run: dict[str, list[Any]] = {name: [] for name in _OF_RUN}
-  for record in listed:
-    for name, value in _constant(record).items():
-      of_run[name].append(value)
-  index = np.repeat(np.arange(len(listed)), counts)
-  table: dict[str, Any] = {
-    name: pd.Series(values, dtype=_TYPES[name]).array[index]
-    for name, values in of_run.items()
-  }
-  rows = [row for record in listed for row in record['results']]
-  table |= {name: [row[name] for row in rows] for name in _OF_ROW}
-  table['nats'] = [row.get('nats') for row in rows]
-  table |= _by_row(listed)
-  made = pd.DataFrame({name: table[name] for name in _TYPES if name in table})
-  made['ratio'] = made['length'] / made['trained_length']
-  return made[list(COLUMNS)].astype(_TYPES)
-
-
-def _constant(record: dict[str, Any]) -> dict[str, Any]:
-  """What all rows of a record have in common."""
-  return {
-    **{name: record[name] for name in ('digest', 'name', 'task', 'scheme')},
-    'parent': record['parent'] or '',
-    'parent_digest': record['parent_digest'] or '',
-    'trained_length': record['trained_length'],
-    'parameters': record['parameters']['total'],
-    'steps': record['config']['train']['steps'],
-    'gate': record.get('gate', GATE),
-  }
-
-
-def _by_row(listed: list[dict[str, Any]]) -> dict[str, list[Any]]:
-  """What depends on the seed or the length of a row."""
-  names = 'chance', 'bag', 'recent', 'diverged', 'admitted'
-  found: dict[str, list[Any]] = {name: [] for name in names}
-  for record in listed:
-    chance, gate = record['chance'], record.get('gate', GATE)
-    baselines = record.get('baselines', {})
-    for row in record['results']:
-      seed, length = str(row['seed']), str(row['length'])
-      simple = baselines.get(length, {})
-      found['chance'].append(chance[length])
-      found['bag'].append(simple.get('bag'))
-      found['recent'].append(simple.get('recent'))
-      found['diverged'].append(record['diverged'][seed])
-      # Null, which is not a number, is not an accuracy of nought.
-      found['admitted'].append((record['learned'][seed] or 0) >= gate)
-  return found
+  return _table(read_all(workdir, digests))
 
 
 def coverage(workdir: str | os.PathLike) -> pd.DataFrame:
-  """What each run was evaluated on that training never used.
+  """Return what each run was evaluated on that training never used.
 
-  Columns: digest, name, length, kind (of regime, see
-  `posexp.schemes.coverage`), unseen (the share of the features in use that is
-  new), seed, mass (the share of attention that falls on them).
+  Columns: digest, name, length, kind (see `posexp.schemes.coverage`), unseen
+  (the share of what is in use that is new), seed, mass (the share of attention
+  that falls on it).
   """
   rows = [
     {
@@ -206,7 +285,7 @@ def coverage(workdir: str | os.PathLike) -> pd.DataFrame:
       'seed': int(seed),
       'mass': mass,
     }
-    for record in read_all(workdir, whole=True)
+    for record in read_all(workdir, details=True)
     for row in record.get('coverage', [])
     for seed, mass in row['mass'].items()
   ]
@@ -214,10 +293,43 @@ def coverage(workdir: str | os.PathLike) -> pd.DataFrame:
   return pd.DataFrame(rows, columns=columns)
 
 
+def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
+  """Return every target of a run: length, seed, example, strata, kind and nats.
+
+  kind is 0 for correct, 1 for an order error, 2 for a retrieval error; nats
+  is minus the right token's log-probability.
+
+  Raises:
+    UserError: if the run has not finished.
+    Damaged: naming the file, if its record or outcomes are damaged.
+  """
+  record = read(workdir, digest)
+  if record is None:
+    raise component.UserError(f'no finished run {digest} under {workdir}')
+  packed = _part(workdir, record, OUTCOMES)
+  frames = []
+  with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+    for length in sorted({int(name.split('/')[0]) for name in arrays.files}):
+      prefix = f'{length}/strata/'
+      columns = {'example': arrays[f'{length}/example']}
+      for name in arrays.files:
+        if name.startswith(prefix):
+          columns[name.removeprefix(prefix)] = arrays[name]
+      kind_SxT, nats_SxT = arrays[f'{length}/kind'], arrays[f'{length}/nats']
+      for seed, kind_T, nats_T in zip(
+        record['config']['seeds'], kind_SxT, nats_SxT, strict=True
+      ):
+        frame = pd.DataFrame({**columns, 'kind': kind_T, 'nats': nats_T})
+        frame.insert(0, 'seed', seed)
+        frame.insert(0, 'length', length)
+        frames.append(frame)
+  return pd.concat(frames, ignore_index=True)
+
+
 def strata(
   workdir: str | os.PathLike, digest: str, by: str | list[str]
 ) -> pd.DataFrame:
-  """Shares of correct, order error and retrieval error by strata.
+  """Return shares of correct, order error and retrieval error by strata.
 
   Args:
     workdir: as given to `posexp run`.
@@ -236,51 +348,104 @@ def strata(
       raise component.UserError(
         f'{digest} has no stratum {name!r} (known: {", ".join(known)})'
       )
-  table = table[(table[names] >= 0).all(axis=1)]
-  shares = {
-    column: table['kind'] == kind
-    for kind, column in enumerate(('token', 'order', 'retrieval'))
-  }
-  table = table.assign(**shares)
+  table = with_kinds(table[(table[names] >= 0).all(axis=1)])
   grouped = table.groupby(['length', 'seed', *names])
-  means = grouped[[*shares, 'nats']].mean()
+  means = grouped[[*KINDS, 'nats']].mean()
   return means.assign(targets=grouped.size()).reset_index()
 
 
 def strata_of(table: pd.DataFrame) -> list[str]:
-  """The strata that a table of `outcomes` has."""
+  """Return the strata that a table of `outcomes` has."""
   return [str(column) for column in table if column not in _NO_STRATA]
 
 
-def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
-  """Every target of a run: length, seed, example, strata, kind and nats.
+def with_kinds(table: pd.DataFrame) -> pd.DataFrame:
+  """Return a table of `outcomes` with a column for each of `KINDS`."""
+  return table.assign(
+    **{name: table['kind'] == kind for kind, name in enumerate(KINDS)}
+  )
 
-  kind is 0 for correct, 1 for an order error, 2 for a retrieval error; nats
-  is minus the right token's log-probability, NaN where it was not recorded.
+
+def checksum(content: bytes) -> str:
+  """Return sixteen hexadecimal digits that change with every byte."""
+  return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
+  rows = [row for record in records for row in _rows(record)]
+  # By columns, which takes half the time.
+  columns = {name: [row[name] for row in rows] for name in COLUMNS}
+  return pd.DataFrame(columns).astype(_TYPES)
+
+
+def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+  run = {
+    **{name: record[name] for name in ('digest', 'name', 'task', 'scheme')},
+    'parent': record['parent'] or '',
+    'parent_digest': record['parent_digest'] or '',
+    'trained_length': record['trained_length'],
+    'parameters': record['parameters']['total'],
+    'steps': record['config']['train']['steps'],
+    'gate': record['gate'],
+    'reevaluation': reevaluates(record),
+  }
+  counts = admitted(record)
+  for row in record['results']:
+    seed, length = str(row['seed']), str(row['length'])
+    baselines = record['baselines'].get(length, {})
+    yield {
+      **run,
+      **row,
+      'ratio': row['length'] / record['trained_length'],
+      'chance': record['chance'][length],
+      'bag': baselines.get('bag'),
+      'recent': baselines.get('recent'),
+      'diverged': record['diverged'][seed],
+      'admitted': counts[seed],
+    }
+
+
+def _part(
+  workdir: str | os.PathLike, record: Mapping[str, Any], name: str
+) -> bytes:
+  """Return the file of a part of a record, as it was written.
 
   Raises:
-    UserError: if the run has not finished.
-    Damaged: naming the file, if its record or outcomes are damaged.
+    Damaged: naming the file, if it is missing or another one.
   """
-  record = read(workdir, digest)
-  if record is None:
-    raise component.UserError(f'no finished run {digest} under {workdir}')
-  packed = record_files.part(workdir, record, record_files.OUTCOMES)
-  frames = []
-  with np.load(io.BytesIO(packed), allow_pickle=False) as data:
-    for length in sorted({int(name.split('/')[0]) for name in data.files}):
-      kind_SxT = data[f'{length}/kind']
-      prefix = f'{length}/strata/'
-      columns = {'example': data[f'{length}/example']}
-      for name in data.files:
-        if name.startswith(prefix):
-          columns[name.removeprefix(prefix)] = data[name]
-      seeds = record['config']['seeds']
-      unknown = np.full(kind_SxT.shape, np.nan, np.float32)
-      nats_SxT = data.get(f'{length}/nats', unknown)
-      for seed, *each in zip(seeds, kind_SxT, nats_SxT, strict=True):
-        frame = pd.DataFrame({**columns, **dict(zip(('kind', 'nats'), each))})
-        frame.insert(0, 'seed', seed)
-        frame.insert(0, 'length', length)
-        frames.append(frame)
-  return pd.concat(frames, ignore_index=True)
+  path = run_directory(workdir, record['digest']) / _FILES[name]
+  try:
+    content = path.read_bytes()
+  except OSError as error:
+    raise Damaged(f'{name} {path} cannot be read ({error})') from None
+  if checksum(content) != record[name]:
+    raise Damaged(
+      f'{name} {path} are not those that were written: move the directory '
+      'away to run that configuration again'
+    )
+  return content
+
+
+def _text(body: dict[str, Any]) -> str:
+  """Return JSON with a list of numbers, most of a record, on one line each."""
+  text = json.dumps(body, indent=1)
+  return _NUMBERS.sub(lambda found: ' '.join(found[0].split()), text)
+
+
+def _sealed(values: bytes) -> bytes:
+  """Return a record's values with the checksum of their bytes as the last.
+
+  So that nothing need be written again to be checked.
+  """
+  return values + _SEAL + f'{checksum(values)}"\n}}'.encode()
+
+
+def _finite(value: Any) -> Any:
+  """Return plain values with None, JSON's null, for what is not finite."""
+  if isinstance(value, dict):
+    return {k: _finite(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [_finite(v) for v in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

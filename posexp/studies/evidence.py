@@ -14,7 +14,8 @@ import pandas as pd
 
 from posexp import component
 from posexp.claims import collapse as collapse_lib
-from posexp.results import attention_records, cost_records, records
+from posexp.claims import timings
+from posexp.results import attention_records, records
 from posexp.studies import plan
 
 # Targets whose answer lies at most this share of the trained length back.
@@ -208,7 +209,7 @@ def _latency(
 
   What an option costs depends on no base, so that one regime is timed for all.
   """
-  measured = cost_records.load(workdir)
+  measured = timings.load(workdir)
   measured = measured[measured['quantity'].isin(QUANTITIES)]
   texts: dict[str, set[str]] = {}
   # Adapted first: before it, a bias that is 0 may be left out.

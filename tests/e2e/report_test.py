@@ -72,6 +72,7 @@ def _row(rng, seed, length, far, learned, step):
     'order': order,
     'retrieval': 1 - token - order,
     'first_error': 1.0,
+    'nats': None,
     'end': None,
     'targets': 512,
   }

@@ -182,6 +182,7 @@ def rows(digest, lengths, targets, **changes):
   same |= {'digest': digest, 'name': 'O: A()', 'task': 'O()', 'parent': ''}
   same |= {'parent_digest': '', 'trained_length': 8, 'steps': 20, 'gate': 0.99}
   same |= {'scheme': 'A()', 'diverged': -1, 'admitted': True, **changes}
+  same['reevaluation'] = not same['steps'] and same['parent'] == same['scheme']
   return [
     {**same, 'seed': seed, 'length': n, 'ratio': n / 8, 'targets': targets}
     | {'token': targets / 1000}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from posexp.cost import measure
+from posexp.claims import timings
 from posexp.plots import costs
 from posexp.reports import cost_text
 from posexp.results import cost_records, records
@@ -58,7 +58,7 @@ def test_a_measurement_is_read_as_it_was_written(tmp_path):
   path = cost_records.write(tmp_path, body)
   found = cost_records.read(path)
   assert {k: v for k, v in found.items() if k in body} == body
-  table = measure.load(tmp_path)
+  table = timings.load(tmp_path)
   assert len(table) == 18 and (table['measured'] == found['measured']).all()
   for name, ratio in SOME.items():
     rows = table[table['scheme'] == name]
@@ -67,26 +67,26 @@ def test_a_measurement_is_read_as_it_was_written(tmp_path):
     for column in ('ratio', 'low', 'high'):
       np.testing.assert_allclose(rows[column], ratio)
   assert table['resident'].isna().all() and (table['flops'] == 2.5e6).all()
-  assert len(measure.rounds(tmp_path)) == 18 * 9
+  assert len(cost_records.rounds(tmp_path)) == 18 * 9
   path.write_text(path.read_text().replace('abacus', 'cheetah'))
   with pytest.raises(records.Damaged, match='was changed after it was written'):
     cost_records.read(path)
   with pytest.warns(UserWarning, match='was changed'):
-    assert measure.load(tmp_path).empty
+    assert timings.load(tmp_path).empty
   with pytest.raises(ValueError, match='no work directory'):
-    measure.load(tmp_path / 'absent')
+    timings.load(tmp_path / 'absent')
 
 
 def test_the_same_program_is_that_of_the_baseline():
   body = made_up(SOME, measured='2026-01-02')
-  assert not cost_records.table(body)['same_program'].any()  # Not recorded.
+  assert not timings.table(body)['same_program'].any()  # Not recorded.
   for group in body['groups']:
     programs = dict(
       zip(SOME, 'aab' if group['quantity'] == 'decode' else 'aba')
     )
     for name, program in programs.items():
       group['facts'][name] = group['facts'][name] | {'program': program}
-  table = cost_records.table(body).set_index(['quantity', 'scheme'])
+  table = timings.table(body).set_index(['quantity', 'scheme'])
   same = table.loc[table['same_program']].index.unique().tolist()
   rope, none, both = SOME
   assert set(same) == {
@@ -99,7 +99,7 @@ def test_a_baseline_that_was_left_out_gives_no_ratio():
   body = made_up(SOME)
   for group in body['groups']:
     del group['seconds']['RoPE()']
-  table = cost_records.table(body | {'measured': ''})
+  table = timings.table(body | {'measured': ''})
   assert table['ratio'].isna().all() and table['seconds'].notna().all()
 
 
@@ -146,7 +146,7 @@ def drawn():
 
 
 def table_of(ratios):
-  return cost_records.table(made_up(ratios) | {'measured': ''})
+  return timings.table(made_up(ratios) | {'measured': ''})
 
 
 def test_the_figure_shows_the_ratios_of_the_table(drawn):
@@ -189,4 +189,4 @@ def test_no_two_texts_of_the_figure_overlap(number):
 
 def test_a_figure_of_nothing_is_a_sentence():
   with pytest.raises(ValueError, match='no costs to draw'):
-    costs.draw(cost_records.table({}))
+    costs.draw(timings.table({}))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from posexp import schemes
+from posexp.claims import timings
 from posexp.cli import main
 from posexp.cost import growth, measure, paired_timing
 from posexp.cost import programs as programs_lib
@@ -45,10 +46,10 @@ def test_a_ratio_is_of_the_same_round():
   # The machine slows down; the ratio of the medians would say 1.25.
   base = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
   mine = [1.5, 2.0, 5.0, 12.0, 8.0, 48.0, 96.0]
-  found = paired_timing.ratio(mine, base)
+  found = timings.ratio(mine, base)
   assert (found.median, found.low, found.high) == (1.5, 0.5, 1.5)
   with pytest.raises(ValueError, match='got 7 rounds and 6'):
-    paired_timing.ratio(mine, base[:6])
+    timings.ratio(mine, base[:6])
 
 
 def test_repetitions_are_enough_for_the_quickest():
@@ -225,8 +226,8 @@ def test_measured_from_the_command_line(tmp_path, capsys, monkeypatch):
   assert {path.name for path in tmp_path.glob('*.p*')} == {
     *('measure.png', 'measure.pdf'),
   }
-  table = measure.load(tmp_path)
-  assert list(table.columns) == list(cost_records.COLUMNS)
+  table = timings.load(tmp_path)
+  assert list(table.columns) == list(timings.COLUMNS)
   expected = {
     ('decode', length, scheme)
     for length in (8, 16)
@@ -234,7 +235,7 @@ def test_measured_from_the_command_line(tmp_path, capsys, monkeypatch):
   }
   keys = ['quantity', 'length', 'scheme']
   assert set(table[keys].itertuples(index=False, name=None)) == expected
-  every = measure.rounds(tmp_path)
+  every = cost_records.rounds(tmp_path)
   assert (every.groupby(keys).size() == 2).all()
   assert (every['seconds'] > 0).all()
   assert (table['rounds'] == 2).all() and table['low'].isna().all()

@@ -29,7 +29,7 @@ def fill(workdir, **changes):
     'seeds': [3, 5],
     'train': {'steps': 0, 'only': 'all'},
     'scheme': {'type': 'Sum', 'terms': [{'type': 'RoPE', 'base': 500.5}]},
-    'parent': record['config'],
+    'parent': record['config'] | {'scheme': {'type': 'RoPE'}},
   }
   recorded.write(
     workdir,

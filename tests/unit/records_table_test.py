@@ -125,11 +125,28 @@ def test_strata_are_shares_of_the_targets_that_have_one(tmp_path):
   assert one['order'].tolist() == [0, 1, 0]
 
 
-def test_records_from_before_nats_and_gates_still_load(tmp_path):
-  bare = {k: v for k, v in outcomes().items() if not k.endswith('nats')}
-  records.write(tmp_path, record(), bare)
+def test_a_run_that_is_its_parent_evaluated_again_is_marked(tmp_path):
+  still = {'steps': 0}
+  root = {'scheme': 'RoPE()', 'task': 'Ordering()', 'train': {'steps': 20}}
+  configs = {
+    'root': root,
+    'evaluation': root | {'parent': root, 'train': still},
+    'retrofit': root | {'parent': root, 'train': still, 'scheme': 'NoPE()'},
+    'adapted': root | {'parent': root},
+    'transfer': root | {'parent': root, 'train': still, 'task': 'Copy()'},
+  }
+  for n, (name, plain) in enumerate(configs.items()):
+    config = plain | {'seeds': list(SEEDS)}
+    write(tmp_path, digest=f'{n}' * 16, name=name, config=config)
   table = records.load(tmp_path)
-  assert table['nats'].isna().all() and (table['gate'] == 0.99).all()
+  assert set(table.loc[table['reevaluation'], 'name']) == {'evaluation'}
+
+
+def test_a_model_that_gives_no_probabilities_has_no_nats(tmp_path):
+  nats = np.full((2, 4), np.nan, np.float32)
+  arrays = outcomes() | {f'{length}/nats': nats for length in LENGTHS}
+  records.write(tmp_path, record(), arrays)
+  assert records.load(tmp_path)['nats'].isna().all()
   assert records.outcomes(tmp_path, A)['nats'].isna().all()
   assert records.strata(tmp_path, A, 'gap')['nats'].isna().all()
 

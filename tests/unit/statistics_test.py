@@ -33,6 +33,7 @@ def run(name='RoPE()', token=((1.0, 0.8),), **changes):
     'parameters': 1000,
     'steps': 20,
     'diverged': -1,
+    'reevaluation': False,
   }
   rows = []
   for seed, by_length in enumerate(token):

@@ -91,13 +91,12 @@ def settings(
       default.
   """
   found = {name: record.get(name) for name in ABOUT}
-  learned, gate = record['learned'].values(), record.get('gate', records.GATE)
-  found['gate'] = gate
-  found['seeds'] = len(learned)
-  found['admitted'] = sum((share or 0) >= gate for share in learned)
+  admitted = records.admitted(record)
+  found['seeds'] = len(admitted)
+  found['admitted'] = sum(admitted.values())
   if seed is not None:
     found['seed'] = seed
-    found['admitted'] = (record['learned'][str(seed)] or 0) >= gate
+    found['admitted'] = admitted[str(seed)]
   found['changes'] = '; '.join(record.get('changes', ()))
   groups = {name: _keyed(record.get(name, {})) for name in GROUPS}
   for name in ('parent', 'type'):
