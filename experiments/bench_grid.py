@@ -22,7 +22,6 @@ import posexp
 from posexp import schemes, tasks
 from posexp.launch import grid, job, launcher, status
 from posexp.results import records
-from posexp.training import loop
 
 
 def runs(number: int) -> tuple[posexp.Run, ...]:
@@ -79,11 +78,14 @@ def main() -> None:
   number = parser.parse_args().runs
   record, outcomes = template(runs(1)[0])
 
-  def trivial(run, workdir, tell, beside=loop.ALONE):
-    mine = {'digest': run.digest, 'name': run.name, 'config': run.to_dict()}
-    records.write(workdir, record | mine, outcomes)
+  def trivial(run, *_):
+    body = {'digest': run.digest, 'name': run.name, 'config': run.to_dict()}
+    return record | body, outcomes
 
-  job.compute = trivial
+  def keep(run, workdir, tell, computed):
+    records.write(workdir, *computed)
+
+  job.compute, job.keep = trivial, keep
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder)
     every = timed('construct the runs', lambda: runs(number), number)

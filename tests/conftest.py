@@ -11,7 +11,7 @@ from jax._src import compiler
 
 from posexp.evaluation import diagnostics
 from posexp.launch import job
-from posexp.training import loop, train_step
+from posexp.training import capacity, train_step
 from tests import crash
 
 # Before any backend starts: two devices, so that sharding is really exercised.
@@ -108,7 +108,7 @@ def _forget() -> None:
     train_step._programs,
     diagnostics._program,
     job._evaluators,
-    loop.fitting,
+    capacity.fitting,
   ):
     kept.cache_clear()
 

@@ -78,7 +78,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def _run_study(planned, arguments: argparse.Namespace, executor) -> int:
   """Carry out the study of an experiment file, to its memo."""
-  from posexp.launch import agreement, grid, study_runs
+  from posexp.launch import grid, multihost, study_runs
 
   for flag in ('set', 'seeds'):
     if getattr(arguments, flag):
@@ -97,7 +97,7 @@ def _run_study(planned, arguments: argparse.Namespace, executor) -> int:
       flags.writable(workdir)
       study_runs.begin(planned, workdir)
 
-    agreement.same(begin, 'the study')
+    multihost.agree(begin, 'the study')
   code = _execute(grid.plan(runs), workdir, executor, arguments)
   if arguments.dry_run:
     print(study_runs.outlook(planned))
@@ -148,14 +148,14 @@ def _execute(
     arguments: of the command.
     before: called when nothing speaks against the runs.
   """
-  from posexp.launch import agreement, grid, launcher
+  from posexp.launch import grid, launcher, multihost
 
   launcher.check(runs, workdir, executor)
   if not arguments.dry_run:
-    agreement.same(lambda: flags.writable(workdir), 'the work directory')
+    multihost.agree(lambda: flags.writable(workdir), 'the work directory')
   before()
   if arguments.dry_run:
-    if agreement.first():
+    if multihost.leads():
       print(grid.estimate(runs))
     return exit_codes.DONE
   return launcher.execute(runs, workdir, executor)
@@ -164,11 +164,11 @@ def _execute(
 def _print_outlook(runs: Sequence, workdir: pathlib.Path) -> None:
   """Say what so many seeds can show, while more can still be asked for."""
   from posexp.claims import contrasts
-  from posexp.launch import agreement
+  from posexp.launch import multihost
   from posexp.results import records
 
   missing = [r for r in runs if not records.finished(workdir, r.digest)]
-  if missing and agreement.first():
+  if missing and multihost.leads():
     print(contrasts.planned(runs), file=sys.stderr)
 
 

@@ -5,7 +5,7 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,14 +14,14 @@ import numpy as np
 from posexp import component, data
 from posexp.cost import flop_count
 from posexp.evaluation import diagnostics, evaluate, scoring
-from posexp.launch import agreement
+from posexp.launch import multihost
 from posexp.models import environment, mesh
 from posexp.results import files, progress, records
 from posexp.runs import config, stacking
-from posexp.training import loop, train_step
+from posexp.training import loop, restore, train_step
 
-# Rows of coverage and of diagnostics, see `diagnose.report`.
-Looks = dict[str, list[dict[str, Any]]]
+# Rows of coverage and of diagnostics, see `diagnostics.report`.
+Attention = dict[str, list[dict[str, Any]]]
 # A record, and the outcomes beside it.
 Computed = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -30,10 +30,57 @@ CONFIG = 'config.json'
 PATIENCE = 90.0
 
 
+def step_flops(run: config.Run) -> float:
+  """The arithmetic of a step of all seeds."""
+  return flop_count.train_flops(run) * len(run.seeds)
+
+
+class _Monitor(loop.Monitor):
+  """A training loop's progress, and what may stop it.
+
+  Args:
+    tell: the progress of the grid.
+    counted: whether what earlier processes did is counted already.
+  """
+
+  def __init__(self, tell: progress.Progress, counted: bool = False):
+    self._tell, self._counted = tell, counted
+
+  def note(self, text: str) -> None:
+    self._tell.note(text)
+
+  def skip(self, run: config.Run, steps: int) -> None:
+    if not self._counted:
+      self._tell.skip(step_flops(run) * steps)
+
+  def advance(self, runs: Sequence[config.Run], steps: int) -> None:
+    more = f' and {len(runs) - 1} beside it' if runs[1:] else ''
+    effort = sum(step_flops(run) for run in runs) * steps
+    self._tell.advance(effort, runs[0].name + more)
+
+  def stop(self) -> BaseException | None:
+    return multihost.stop()
+
+  def agree(self, work: Callable[[], str], what: str) -> None:
+    multihost.agree(work, what)
+
+
+def actions(
+  workdir: pathlib.Path, tell: progress.Progress
+) -> dict[int, multihost.Action]:
+  """What every process of a run over several hosts can be told to do."""
+  return {
+    multihost.COMPUTE: lambda runs, width, seconds=None: compute(
+      runs[0], workdir, tell, width, seconds
+    ),
+    multihost.TRAIN: lambda runs, width: train(runs, workdir, tell, width),
+  }
+
+
 def weights(
   run: config.Run, workdir: pathlib.Path, tell: progress.Progress
 ) -> Any:
-  """The parameters of a finished run, with the seeds as first axis.
+  """Return the parameters of a finished run, with the seeds as first axis.
 
   Raises:
     UserError: if the run has not finished, or its weights cannot be read.
@@ -43,158 +90,152 @@ def weights(
       f'{run.name} has not finished in {workdir}: run it first, with the same '
       'configuration'
     )
-  on = mesh.mesh(len(run.seeds), run.train.batch)
-  return loop.weights(run, workdir, on, tell).params
+  devices = mesh.mesh(len(run.seeds), run.train.batch)
+  return restore.weights(run, workdir, devices, tell.note).params
+
+
+def train(
+  runs: Sequence[config.Run],
+  workdir: pathlib.Path,
+  tell: progress.Progress,
+  width: int,
+) -> list[restore.Trained]:
+  """Train runs of one stem at once, for `compute` to go on with."""
+  _prepare(runs, workdir, tell)
+  return loop.train(runs, workdir, _Monitor(tell), width)
 
 
 def compute(
   run: config.Run,
   workdir: pathlib.Path,
   tell: progress.Progress,
-  beside: loop.Beside = loop.ALONE,
-) -> None:
-  """Computes a run whose parent is finished, and writes its record.
-
-  In every process that it has; the first one writes.
+  width: int = 1,
+  seconds: Mapping[str, float] | None = None,
+) -> Computed:
+  """Compute a run whose parent is finished, in each process that it has.
 
   Args:
     run: the run.
-    workdir: where.
-    tell: whom it tells how far it is.
-    beside: how it is trained beside others.
+    workdir: where its parent's weights and its own checkpoints are.
+    tell: its progress.
+    width: runs that its training program is for.
+    seconds: what its training took, if it was trained beside others.
+
+  Returns:
+    What `keep` is given, in the first process.
   """
-  found = agreement.alike(lambda: _computed(run, workdir, tell, beside))
-  if agreement.first():
-    _keep(run, workdir, tell, found)
-
-
-def _computed(
-  run: config.Run,
-  workdir: pathlib.Path,
-  tell: progress.Progress,
-  beside: loop.Beside,
-) -> Computed:
-  """All that is kept of a run."""
-  start = time.monotonic()
-  on = mesh.mesh(len(run.seeds), run.train.batch)
-  parents = _prepared([run], workdir, tell)
+  start, before = time.monotonic(), seconds or {}
+  devices = mesh.mesh(len(run.seeds), run.train.batch)
+  parents = _prepare([run], workdir, tell)
   if run.train.steps:
-    (trained,) = loop.trained([run], workdir, tell, beside)
+    monitor = _Monitor(tell, counted=bool(before))
+    (trained,) = loop.train([run], workdir, monitor, width)
   else:
-    trained = loop.moved(run, workdir, on, tell)
+    trained = restore.weights(run, workdir, devices, tell.note)
   begun = time.monotonic()
-  results, arrays, looks = _evaluate(run, trained.params, on, tell)
-  trained.seconds['evaluate'] = time.monotonic() - begun
-  before = beside.seconds.get('train', 0.0)
-  trained.seconds['total'] = time.monotonic() - start + before
+  results, outcomes, attention = _evaluate(run, trained.params, devices, tell)
+  now = time.monotonic()
+  took = {k: v + before.get(k, 0.0) for k, v in trained.seconds.items()}
+  took['evaluate'] = now - begun
+  took['total'] = now - start + before.get('train', 0.0)
   parent = parents[0] if parents else None
-  return _record(run, parent, on, trained, results, looks), arrays
+  record = _record(run, parent, devices, trained, took, results)
+  return record | attention, outcomes
 
 
-def trained(
-  runs: Sequence[config.Run],
-  workdir: pathlib.Path,
-  tell: progress.Progress,
-  beside: loop.Beside,
-) -> list[loop.Trained]:
-  """Trains runs of one stem at once, in every process that they have."""
-
-  def work():
-    _prepared(runs, workdir, tell)
-    return loop.trained(runs, workdir, tell, beside)
-
-  return agreement.alike(work)
-
-
-def _keep(
+def keep(
   run: config.Run,
   workdir: pathlib.Path,
   tell: progress.Progress,
-  found: Computed,
+  computed: Computed,
 ) -> None:
-  """Writes the record of a run that was computed."""
-  record, arrays = found
-  records.write(workdir, record, arrays)
+  """Write the record of a run that was computed."""
+  record, outcomes = computed
+  records.write(workdir, record, outcomes)
   # The trained length, but for a task that does not exist there.
-  told = min(run.lengths, key=lambda n: abs(n - run.trained_length))
-  right = [r['token'] for r in record['results'] if r['length'] == told]
+  nearest = min(run.lengths, key=lambda n: abs(n - run.trained_length))
+  right = [r['token'] for r in record['results'] if r['length'] == nearest]
   tell.note(
     f'done    {run.name}: '
-    f'{min(right):.3f} to {max(right):.3f} right at {told} '
+    f'{min(right):.3f} to {max(right):.3f} right at {nearest} '
     f'({progress.duration(record["seconds"]["total"])})'
   )
 
 
-def _prepared(
+def _prepare(
   runs: Sequence[config.Run], workdir: pathlib.Path, tell: progress.Progress
 ) -> list[dict[str, Any] | None]:
-  """Makes runs' directories; tells before any training what cannot be.
+  """Make runs' directories; find out before training what cannot be.
 
   Returns:
     The records of the runs' parents, in the first process.
 
   Raises:
-    UserError: one sentence, of too little memory, a damaged set, or processes
-      that have not the same work directory.
+    UserError: of too little memory, a damaged evaluation set, or processes that
+      do not have the same work directory.
   """
   parents: list[dict[str, Any] | None] = []
 
-  def work():
-    found = ' '.join(prepare(run, workdir) for run in runs)
-    if agreement.first():
-      parents.extend(_parent(run, workdir, tell) for run in runs)
-    return found
+  def prepare_all() -> str:
+    digests = ' '.join(prepare(run, workdir) for run in runs)
+    if multihost.leads():
+      parents.extend(_parent_record(run, workdir, tell) for run in runs)
+    return digests
 
-  agreement.same(work, 'evaluation data')
-  agreement.same(lambda: _seen(runs, workdir), f'the work directory {workdir}')
+  def seen() -> str:
+    """Whether this process sees what the first one wrote.
+
+    A file system of several hosts may take its time.
+    """
+    until = time.monotonic() + PATIENCE
+    for run in runs:
+      path = records.run_directory(workdir, run.digest) / CONFIG
+      while not path.exists():
+        if time.monotonic() > until:
+          return f'no {path}'
+        time.sleep(0.5)
+    return 'all'
+
+  multihost.agree(prepare_all, 'evaluation data')
+  multihost.agree(seen, f'the work directory {workdir}')
   return parents
 
 
-def _seen(runs: Sequence[config.Run], workdir: pathlib.Path) -> str:
-  """Whether this process sees what the first one wrote of runs.
-
-  A file system of several hosts may take its time.
-  """
-  until = time.monotonic() + PATIENCE
-  for run in runs:
-    path = records.run_directory(workdir, run.digest) / CONFIG
-    while not path.exists():
-      if time.monotonic() > until:
-        return f'no {path}'
-      time.sleep(0.5)
-  return 'all'
-
-
 def prepare(run: config.Run, workdir: pathlib.Path) -> str:
-  """Makes a run's directory; what it will be evaluated on, by digests.
+  """Make a run's directory, and what it will be evaluated on.
 
-  Which are for other processes: empty where there are none.
+  Returns:
+    The digests of that for other processes; empty where there are none.
   """
   directory = records.run_directory(workdir, run.digest)
-  if agreement.first():
+  if multihost.leads():
     directory.mkdir(parents=True, exist_ok=True)
     tidy(directory)
     body = json.dumps(run.to_dict(), indent=1).encode()
     files.put(directory / CONFIG, body, over=True)
-  on = mesh.mesh(len(run.seeds), run.train.batch)
-  _evaluator(run, on).check()
+  devices = mesh.mesh(len(run.seeds), run.train.batch)
+  _evaluator(run, devices).check()
   if mesh.several():
     return ' '.join(_examples(run).values())
-  for n in run.lengths:
-    evaluate.examples(run.task, n, run.evaluate.number(n))
+  for length in run.lengths:
+    evaluate.examples(run.task, length, run.evaluate.number(length))
   return ''
 
 
 def _examples(run: config.Run) -> dict[str, str]:
   """Digests by length, to tell that two records are of the same bytes."""
-  make = lambda n: evaluate.examples(run.task, n, run.evaluate.number(n))
-  return {str(n): data.digest(make(n)) for n in run.lengths}
+  digests = {}
+  for length in run.lengths:
+    number = run.evaluate.number(length)
+    examples = evaluate.examples(run.task, length, number)
+    digests[str(length)] = data.digest(examples)
+  return digests
 
 
 def tidy(directory: pathlib.Path) -> None:
-  """Removes what a process that was killed had half written.
+  """Remove what a process that was killed had half written.
 
-  For whoever has the claim.
+  For whoever holds the lock.
   """
   for path in directory.glob('.*.partial'):
     path.unlink(missing_ok=True)
@@ -202,7 +243,7 @@ def tidy(directory: pathlib.Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _parent(
+def _parent_record(
   run: config.Run, workdir: pathlib.Path, tell: progress.Progress
 ) -> dict[str, Any] | None:
   """The parent's record; says, before any compute, where no number counts."""
@@ -224,9 +265,11 @@ def _parent(
   return record
 
 
-def _evaluator(run: config.Run, on: jax.sharding.Mesh) -> evaluate.Evaluator:
+def _evaluator(
+  run: config.Run, devices: jax.sharding.Mesh
+) -> evaluate.Evaluator:
   """The same for all runs of a stem, with what was compiled for them."""
-  return _evaluators(stacking.stem(run, len(run.seeds)), on)
+  return _evaluators(stacking.stem(run, len(run.seeds)), devices)
 
 
 # Made once a stem.
@@ -236,61 +279,63 @@ _evaluators = functools.lru_cache(maxsize=32)(evaluate.Evaluator)
 def _evaluate(
   run: config.Run,
   params: Any,
-  on: jax.sharding.Mesh,
+  devices: jax.sharding.Mesh,
   tell: progress.Progress,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], Looks]:
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], Attention]:
   """Result rows, the outcome of every target, and what attention does."""
-  evaluator = _evaluator(run, on)
-  params = mesh.pad_seeds(params, on, len(run.seeds))
-  rows: list[dict[str, Any]] = []
+  evaluator, seeds = _evaluator(run, devices), len(run.seeds)
+  params = mesh.pad_seeds(params, devices, seeds)
+  results: list[dict[str, Any]] = []
   arrays: dict[str, np.ndarray] = {}
-  looks: Looks = {'coverage': [], 'diagnostics': []}
+  attention: Attention = {'coverage': [], 'diagnostics': []}
   for length in run.lengths:
     label = f'{run.name} at {length}'
-    effort = flop_count.evaluate_flops(run, length) * len(run.seeds)
+    effort = flop_count.evaluate_flops(run, length) * seeds
     advance = functools.partial(_advance, tell, effort, label)
-    found = evaluator.outcomes(params, length, advance)
-    rows += scoring.summary(found, run.seeds)
-    arrays[f'{length}/kind'] = found.kind_SxT
-    arrays[f'{length}/nats'] = found.nats_SxT
-    arrays[f'{length}/example'] = found.example_T
-    for name, values in found.strata.items():
+    outcomes = evaluator.outcomes(params, length, advance)
+    results += scoring.summary(outcomes, run.seeds)
+    arrays[f'{length}/kind'] = outcomes.kind_SxT
+    arrays[f'{length}/nats'] = outcomes.nats_SxT
+    arrays[f'{length}/example'] = outcomes.example_T
+    for name, values in outcomes.strata.items():
       arrays[f'{length}/strata/{name}'] = values
-    covered, heads = diagnostics.report(run, params, length, on)
-    looks['coverage'] += covered
-    looks['diagnostics'].append(heads)
-    tell.advance(flop_count.diagnose_flops(run, length) * len(run.seeds), label)
-  return rows, arrays, looks
+    coverage, heads = diagnostics.report(run, params, length, devices)
+    attention['coverage'] += coverage
+    attention['diagnostics'].append(heads)
+    tell.advance(flop_count.diagnose_flops(run, length) * seeds, label)
+  return results, arrays, attention
 
 
 def _advance(
   tell: progress.Progress, effort: float, label: str, share: float
 ) -> None:
   tell.advance(share * effort, label)
-  agreement.obey()
+  if stop := multihost.stop():
+    raise stop
 
 
 def _record(
   run: config.Run,
   parent: dict[str, Any] | None,
-  on: jax.sharding.Mesh,
-  trained: loop.Trained,
+  devices: jax.sharding.Mesh,
+  trained: restore.Trained,
+  seconds: Mapping[str, float],
   results: list[dict[str, Any]],
-  looks: Looks,
 ) -> dict[str, Any]:
-  """All that is kept of a run, as plain JSON values.
+  """All that is kept of a run but its attention, as plain JSON values.
 
   `parent` is the record of the run's parent, if it has one.
   """
   if parent is None:
     learned = {
-      str(r['seed']): r['token']
-      for r in results
-      if r['length'] == run.trained_length
+      str(row['seed']): row['token']
+      for row in results
+      if row['length'] == run.trained_length
     }
     gate = records.GATE if run.task.gate is None else run.task.gate
   else:
     learned, gate = parent['learned'], parent['gate']
+  diverged = zip(run.seeds, trained.diverged_S.tolist(), strict=True)
   return {
     'digest': run.digest,
     'name': run.name,
@@ -303,13 +348,13 @@ def _record(
     'changes': list(run.changes),
     'config': run.to_dict(),
     'versions': environment.versions(),
-    'device': environment.device(on),
-    'seconds': {k: round(v, 3) for k, v in trained.seconds.items()},
+    'device': environment.device(devices),
+    'seconds': {k: round(v, 3) for k, v in seconds.items()},
     'parameters': flop_count.parameters(run),
     'transfer': trained.transfer,
     'losses': _finite(trained.losses_SxC),
     'loss_every': train_step.CHUNK,
-    'diverged': _by_seed(run, trained.diverged_S.tolist()),
+    'diverged': {str(seed): step for seed, step in diverged},
     'learned': learned,
     'gate': gate,
     'chance': {str(n): run.task.chance(n) for n in run.lengths},
@@ -319,12 +364,7 @@ def _record(
     },
     'examples': _examples(run),
     'results': results,
-    **looks,
   }
-
-
-def _by_seed(run: config.Run, values: list[Any]) -> dict[str, Any]:
-  return {str(s): v for s, v in zip(run.seeds, values, strict=True)}
 
 
 def _finite(array: np.ndarray) -> list[Any]:

@@ -12,9 +12,10 @@ import jax
 from posexp import component
 from posexp.cost import flop_count
 from posexp.launch import (
-  agreement,
+  disk,
   exit_codes,
   grid,
+  job,
   local_executor,
   multihost,
   ray_executor,
@@ -170,7 +171,7 @@ def check(
   """
   multihost.check(runs)
   if executor.local:  # Others know best what memory they have.
-    agreement.same(
+    multihost.agree(
       lambda: grid.check(runs, workdir, executor.workers), 'the grid'
     )
 
@@ -205,14 +206,31 @@ def execute(
   launch = local_executor.joined()
   if launch is not None:
     sys.exit(_work(runs, workdir, launch, executor))
-  if not agreement.first():
-    sys.exit(multihost.follow(runs, workdir))
+  if not multihost.leads():
+    sys.exit(_follow(runs, workdir))
   code = exit_codes.BAD_INPUT
   try:
     code = _lead(runs, workdir, executor)
   finally:
-    multihost.Others(runs).end(code)
+    multihost.Hosts(runs, {}).end(code)
   return code
+
+
+class _Quiet(progress.Progress):
+  """The progress of a process that follows: the first one tells."""
+
+  def note(self, text: str) -> None:
+    pass
+
+  def show(self) -> None:
+    pass
+
+
+def _follow(runs: Sequence[config.Run], workdir: pathlib.Path) -> int:
+  """`execute` in all processes of a run but the first, which alone speaks."""
+  nowhere = pathlib.Path(os.devnull)
+  with signals.noted(), _Quiet(1.0, nowhere, live=False) as tell:
+    return multihost.Hosts(runs, job.actions(workdir, tell)).follow()
 
 
 def _work(
@@ -243,7 +261,7 @@ def _lead(
   efforts = [flop_count.run_flops(run) for run in runs]
 
   def work() -> scheduler.Failures:
-    with scheduler.room(workdir):
+    with disk.room(workdir):
       status.plan(
         workdir,
         [(r.digest, r.name, e) for r, e in zip(runs, efforts, strict=True)],
@@ -293,7 +311,7 @@ def _exit_code(
     if stopped:
       note(stopped)
     return getattr(interrupt, 'code', exit_codes.INTERRUPTED)
-  except scheduler.Full as full:
+  except disk.Full as full:
     note(str(full))
     return full.code
   return exit_codes.FAILED if failures else 0

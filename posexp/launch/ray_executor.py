@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from posexp import component
-from posexp.launch import scheduler, signals, worker_command, worker_pool
+from posexp.launch import disk, scheduler, signals, worker_command, worker_pool
 from posexp.results import progress, records
 from posexp.runs import config
 
@@ -164,7 +164,7 @@ class _Tasks(worker_pool.Member):
       return
     for line in ended.lines:
       self._tell.note(line)
-    self.full |= ended.code == scheduler.Full.code
+    self.full |= ended.code == disk.Full.code
 
   def ask(self) -> None:
     for reference in self._left:

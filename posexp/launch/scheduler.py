@@ -1,20 +1,24 @@
-"""Executing a grid in this process, beside others that share its directory."""
+"""Executing a grid in this process, beside others that share its directory.
+
+A run that cannot be computed stops no other. What posexp foresees, a
+`UserError`, is one sentence; any other exception is kept with its traceback.
+"""
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import os
 import pathlib
 import socket
+import textwrap
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from posexp import component
 from posexp.cost import flop_count
 from posexp.launch import (
-  agreement,
-  exit_codes,
+  disk,
   failures,
   job,
   locks,
@@ -24,27 +28,15 @@ from posexp.launch import (
 from posexp.models import compile_counter
 from posexp.results import progress, records
 from posexp.runs import config, stacking
-from posexp.training import loop
+from posexp.training import capacity
 
+# A sentence for each run that failed, by digest.
 Failures = dict[str, str]
 
 # How often a run that failed is tried again, unless its configuration is why.
 RETRIES = 1
 # Seconds between two looks at runs that another process has.
 POLL = 0.5
-# What the disk is short of: bytes, of all or of one's own share, or of those
-# that one file may have.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class Full(Exception):
-  """The disk is full: nothing can be finished until there is room again.
-
-  Attributes:
-    code: what the process ends with.
-  """
-
-  code = exit_codes.FULL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +66,7 @@ def execute(
   launch: Launch | None = None,
   most: int | None = None,
 ) -> Failures:
-  """Computes what is missing of a planned grid; a failure stops nothing else.
+  """Compute what is missing of a planned grid; a failure stops nothing else.
 
   Any number of processes may do so at once: what another one computes is
   waited for, and taken over should that one die.
@@ -82,32 +74,32 @@ def execute(
   Args:
     runs: parents before their retrofits.
     workdir: where records go.
-    tell: whom to tell how far it is.
+    tell: the progress of the grid.
     launch: which command this is for.
-    most: how many runs of one stem are trained at once, as `training.most`
+    most: how many runs of one stem are trained at once, as `capacity.most`
       says by default.
 
   Returns:
     One sentence for each run that failed, by digest.
 
   Raises:
-    Full: one sentence, if there is no room for what was computed.
-    stop.Stopped: if that was asked for, once what was under way is kept.
+    disk.Full: if there is no room for what was computed.
+    signals.Stopped: if that was asked for, once what was under way is kept.
   """
   waiting, before = list(runs), compile_counter.counted.copy()
-  here = _Here(workdir, tell, launch or Launch(), waiting, most)
+  scheduler = _Scheduler(workdir, tell, launch or Launch(), waiting, most)
   while waiting:
-    left = [run for run in waiting if not here.settled(run)]
+    left = [run for run in waiting if not scheduler.settle(run)]
     if len(left) == len(waiting):
-      here.others.wait()
+      scheduler.hosts.wait()
       time.sleep(POLL)
     waiting = left
   if compile_counter.counted != before:
     tell.note(f'programs made: {compile_counter.told(before)}')
-  return here.failures
+  return scheduler.failures
 
 
-class _Here:
+class _Scheduler:
   """What this process does of a grid."""
 
   def __init__(
@@ -119,13 +111,13 @@ class _Here:
     most: int | None,
   ):
     self.workdir, self.tell, self.launch = workdir, tell, launch
-    self.planned = {run.digest for run in runs}
     self.failures: Failures = {}
-    self.others = multihost.Others(runs)
+    self.hosts = multihost.Hosts(runs, job.actions(workdir, tell))
     self._runs, self._most = runs, most
-    # Of those that were trained beside others.
-    self._beside: dict[str, loop.Beside] = {}
-    # Of those that are not, as that failed.
+    self._planned = {run.digest for run in runs}
+    # What training took each that was trained beside others, in seconds.
+    self._trained: dict[str, Mapping[str, float]] = {}
+    # Those that are trained alone, since something failed beside others.
     self._apart: set[str] = set()
 
   @functools.cached_property
@@ -133,49 +125,60 @@ class _Here:
     """Who could be trained together; nobody asks if all have finished."""
     return stacking.alike(self._runs)
 
-  def _pack(self, run: config.Run) -> tuple[config.Run, ...]:
+  def _stack(self, run: config.Run) -> tuple[config.Run, ...]:
     """Those that a run is trained with, itself among them."""
-    every = self._alike.get(run.digest, (run,))
-    if len(every) == 1 or run.digest in self._apart:
+    alike = self._alike.get(run.digest, (run,))
+    if len(alike) == 1 or run.digest in self._apart:
       return (run,)
-    return stacking.pack(run, every, loop.most(every[0], self._most))
+    return stacking.pack(run, alike, capacity.most(alike[0], self._most))
 
-  def settled(self, run: config.Run) -> bool:
-    """Whether a run has finished or failed; it is computed if it is free."""
+  def settle(self, run: config.Run) -> bool:
+    """Compute a run if it is free; whether it has finished or failed."""
     signals.obey()
     try:
-      if self._finished(run):
-        self._tidied(run)
-        self.tell.skip(flop_count.run_flops(run) - self._had(run))
-        return True
-      if self._awaits(run):
-        return False
-      directory = records.run_directory(self.workdir, run.digest)
-      with locks.claimed(directory) as claim:
-        # It may have been finished, or given up, since the look above.
-        if claim is None or self._finished(run):
+      with disk.room(self.workdir):
+        if self._finished(run):
+          self._tidy(run)
+          self._skip(run)
+          return True
+        if self._awaits_parent(run):
           return False
-        sentence = (
-          self._given_up(directory)
-          or self._orphaned(run)
-          or self._computed(run, claim)
-        )
-    except (ValueError, OSError) as error:
-      if is_full(error):
-        raise full(self.workdir) from error
-      sentence = str(error)
+        with locks.claimed(self._directory(run)) as claim:
+          # It may have been finished, or given up, since the look above.
+          if claim is None or self._finished(run):
+            return False
+          sentence = self._given_up(run) or self._compute(run, claim)
+    except disk.Full:
+      raise
+    except Exception as error:
+      sentence = _sentence(error)
       self.tell.note(f'failed  {run.name}: {sentence}')
+      if not _foreseen(error):
+        self.tell.note(_indented(error))
     if sentence:
       self.failures[run.digest] = sentence
-      self.tell.skip(flop_count.run_flops(run) - self._had(run))
+      self._skip(run)
     return True
+
+  def _directory(self, run: config.Run) -> pathlib.Path:
+    return records.run_directory(self.workdir, run.digest)
 
   def _finished(self, run: config.Run) -> bool:
     return records.read(self.workdir, run.digest) is not None
 
-  def _tidied(self, run: config.Run) -> None:
-    """Removes what is left of a process that was killed as it finished."""
-    directory = records.run_directory(self.workdir, run.digest)
+  def _skip(self, run: config.Run) -> None:
+    """Count what is left of a run as done."""
+    self.tell.skip(flop_count.run_flops(run) - self._counted(run))
+
+  def _counted(self, run: config.Run) -> float:
+    """The arithmetic of a run that was done beside others, and counted."""
+    if run.digest not in self._trained:
+      return 0.0
+    return job.step_flops(run) * run.train.steps
+
+  def _tidy(self, run: config.Run) -> None:
+    """Remove what is left of a process that was killed as it finished."""
+    directory = self._directory(run)
     # Its claim is the last thing that a process removes.
     if (directory / locks.NAME).exists():
       with locks.claimed(directory) as claim:
@@ -183,26 +186,23 @@ class _Here:
           job.tidy(directory)
           failures.clear(directory)
 
-  def _awaits(self, run: config.Run) -> bool:
-    """Whether its parent is still being computed by another process."""
+  def _awaits_parent(self, run: config.Run) -> bool:
+    """Whether the parent is still being computed by another process."""
     parent = run.parent
     if parent is None or parent.digest in self.failures:
       return False
-    return parent.digest in self.planned and not self._finished(parent)
+    return parent.digest in self._planned and not self._finished(parent)
 
-  def _orphaned(self, run: config.Run) -> str | None:
-    if run.parent is None or run.parent.digest not in self.failures:
-      return None
-    return self._give_up(run, f'its parent failed: {run.parent.name}', 0)
-
-  def _given_up(self, directory: pathlib.Path) -> str | None:
+  def _given_up(self, run: config.Run) -> str | None:
     """Why another process of this launch gave a run up, if one did."""
-    said = failures.read(directory)
-    return said['sentence'] if said.get('launch') == self.launch.name else None
+    failure = failures.read(self._directory(run))
+    same = failure.get('launch') == self.launch.name
+    return failure['sentence'] if same else None
 
-  def _computed(self, run: config.Run, claim: locks.Claim) -> str | None:
-    """Computes a run, again if it fails; a sentence if it failed for good."""
-    directory = records.run_directory(self.workdir, run.digest)
+  def _compute(self, run: config.Run, claim: locks.Claim) -> str | None:
+    """Compute a run, again if it fails; a sentence if it failed for good."""
+    if run.parent is not None and run.parent.digest in self.failures:
+      return self._give_up(run, f'its parent failed: {run.parent.name}', 0)
     died = 0
     if claim.before.get('launch') == self.launch.name:
       died = int(claim.before.get('attempt', 1))
@@ -215,151 +215,142 @@ class _Here:
         '--workers need less',
         died,
       )
-    if run.digest not in self._apart | self._beside.keys():
+    if run.digest not in self._apart | self._trained.keys():
       self._train_beside(run, claim)
-    beside = self._beside.get(run.digest) or self._alone(run)
-    whole = flop_count.run_flops(run)
     for attempt in range(died + 1, self.launch.retries + 2):
       claim.say(launch=self.launch.name, name=run.name, attempt=attempt)
-      begun = self.tell.done
+      counted, begun = self._counted(run), self.tell.done
       try:
-        with self.tell.on(claim, effort=whole, had=self._had(run)):
-          self.others.compute(run, self.workdir, self.tell, beside)
-        failures.clear(directory)
+        with (
+          disk.room(self.workdir),
+          self.tell.on(claim, effort=flop_count.run_flops(run), had=counted),
+        ):
+          self._attempt(run)
         return None
+      except disk.Full:
+        raise
       except Exception as error:
-        if is_full(error):
-          raise full(self.workdir) from error
-        sentence = str(error).strip() or type(error).__name__
         # As if it had not been tried: what it did is counted when it is done.
         self.tell.skip(begun - self.tell.done)
-        foreseen = _foreseen(error)
-        if foreseen or attempt > self.launch.retries:
-          return self._give_up(run, sentence, attempt, not foreseen)
+        if _foreseen(error):
+          return self._give_up(run, _sentence(error), attempt)
+        if attempt > self.launch.retries:
+          return self._give_up(run, _sentence(error), attempt, error)
         self.tell.note(
-          f'again   {run.name}: attempt {attempt} failed: {sentence}'
+          f'again   {run.name}: attempt {attempt} failed: {_sentence(error)}'
         )
     raise AssertionError('the last attempt returns')
 
-  def _had(self, run: config.Run) -> float:
-    """What was done of a run beside others, and counted."""
-    beside = run.digest in self._beside
-    return loop.effort(run) * run.train.steps if beside else 0.0
-
-  def _alone(self, run: config.Run) -> loop.Beside:
-    """How a run is trained whose mates have finished, or that has none."""
-    return loop.Beside(len(self._pack(run)))
+  def _attempt(self, run: config.Run) -> None:
+    computed = self.hosts.do(
+      multihost.COMPUTE,
+      [run],
+      len(self._stack(run)),
+      seconds=self._trained.get(run.digest),
+    )
+    job.keep(run, self.workdir, self.tell, computed)
+    failures.clear(self._directory(run))
 
   def _train_beside(self, run: config.Run, claim: locks.Claim) -> None:
-    """Trains a run beside those of its pack that nobody has."""
-    mine = {run: claim}
-    with contextlib.ExitStack() as stack:
-      for mate in self._pack(run):
-        if mate != run and self._free(mate):
-          directory = records.run_directory(self.workdir, mate.digest)
-          other = stack.enter_context(locks.claimed(directory))
-          if other and self._free(mate):
-            mine[mate] = other
-      if len(mine) == 1:
-        return
+    """Train a run beside those of its stack that nobody has."""
+    stack = self._stack(run)
+    with contextlib.ExitStack() as held:
+      claims = {}
       # In the order of the plan, which other processes of this run have.
-      mine = {mate: mine[mate] for mate in self._pack(run) if mate in mine}
-      for mate, own in mine.items():
+      for mate in stack:
+        if mate == run:
+          claims[mate] = claim
+        elif self._free(mate):
+          other = held.enter_context(locks.claimed(self._directory(mate)))
+          if other and self._free(mate):
+            claims[mate] = other
+      if len(claims) == 1:
+        return
+      for mate, own in claims.items():
         # Should the process die, each is tried alone before it is to blame.
         own.say(launch=self.launch.name, name=mate.name, attempt=0)
-      effort = sum(flop_count.run_flops(mate) for mate in mine)
-      wide, begun = self._alone(run), self.tell.done
+      mates, begun = list(claims), self.tell.done
+      effort = sum(map(flop_count.run_flops, mates))
       try:
-        with self.tell.on(*mine.values(), effort=effort):
-          found = self.others.train(list(mine), self.workdir, self.tell, wide)
+        with (
+          disk.room(self.workdir),
+          self.tell.on(*claims.values(), effort=effort),
+        ):
+          trained = self.hosts.do(multihost.TRAIN, mates, len(stack))
+      except disk.Full:
+        raise
       except Exception as error:
-        if is_full(error):
-          raise full(self.workdir) from error
         self.tell.skip(begun - self.tell.done)
-        self._apart |= {mate.digest for mate in mine}
-        self.tell.note(f'again   {run.name}: alone, as beside others: {error}')
+        self._apart |= {mate.digest for mate in mates}
+        self.tell.note(
+          f'again   {run.name}: alone, as beside others: {_sentence(error)}'
+        )
         return
-    for mate, trained in zip(mine, found, strict=True):
-      beside = wide._replace(seconds=trained.seconds)
-      self._beside[mate.digest] = beside
+    for mate, result in zip(mates, trained, strict=True):
+      self._trained[mate.digest] = result.seconds
 
   def _free(self, run: config.Run) -> bool:
     """Whether a run can be trained now, beside another one.
 
     One whose process died in this launch is tried alone.
     """
-    there = functools.partial(records.finished, self.workdir)
     parent = run.parent and run.parent.digest
-    if parent and (parent in self.failures or not there(parent)):
+    if parent and (
+      parent in self.failures or not records.finished(self.workdir, parent)
+    ):
       return False
-    if run.digest in self._apart | self._beside.keys() or there(run.digest):
+    if run.digest in self._apart | self._trained.keys():
       return False
-    directory = records.run_directory(self.workdir, run.digest)
-    said, _ = locks.state(directory) or ({}, False)
+    if records.finished(self.workdir, run.digest):
+      return False
+    said, _ = locks.state(self._directory(run)) or ({}, False)
     died = said.get('launch') == self.launch.name
-    return not died and self._given_up(directory) is None
+    return not died and self._given_up(run) is None
 
   def _give_up(
-    self, run: config.Run, sentence: str, attempts: int, trace: bool = False
+    self,
+    run: config.Run,
+    sentence: str,
+    attempts: int,
+    error: Exception | None = None,
   ) -> str:
-    """Records that a run failed, for `posexp status` and for this launch."""
+    """Record that a run failed, for `posexp status` and for this launch.
+
+    The traceback of an `error` is kept and shown.
+    """
     path = failures.write(
-      records.run_directory(self.workdir, run.digest),
+      self._directory(run),
       name=run.name,
       sentence=sentence,
       attempts=attempts,
       launch=self.launch.name,
-      traceback=traceback.format_exc().splitlines() if trace else [],
+      traceback=_traceback(error).splitlines() if error else [],
     )
     self.tell.note(f'failed  {run.name}: {sentence}')
-    if trace:
-      self.tell.note(f'        the traceback is in {path}')
+    if error:
+      self.tell.note(f'{_indented(error)}\n        It is kept in {path}')
     return sentence
 
 
-def _foreseen(error: Exception) -> bool:
-  """Whether an error is a sentence of posexp's own, which no retry changes.
-
-  Libraries and schemes of a user's own raise ValueErrors too.
-  """
-  if isinstance(error, agreement.Apart):
-    if error.__cause__ is None:  # Not the same everywhere, perhaps not yet.
-      return False
-    error = error.__cause__  # type: ignore[assignment]
-  frames = traceback.extract_tb(error.__traceback__)
-  mine = pathlib.Path(__file__).parents[1]
-  raised = pathlib.Path(frames[-1].filename) if frames else mine
-  return isinstance(error, ValueError) and mine in raised.parents
+def _foreseen(error: BaseException | None) -> bool:
+  """Whether an error is a sentence of posexp's own, which no retry changes."""
+  if isinstance(error, multihost.Apart):
+    # Without a cause it is not the same everywhere, perhaps not yet.
+    error = error.__cause__
+  return isinstance(error, component.UserError)
 
 
-def is_full(error: BaseException | None) -> bool:
-  """Whether an error, or what caused it, is a full disk.
-
-  Libraries that write checkpoints tell it by their own types, in words.
-  """
-  while error is not None:
-    if isinstance(error, OSError) and error.errno in _FULL:
-      return True
-    if any(os.strerror(number) in str(error) for number in _FULL):
-      return True
-    error = error.__cause__ or error.__context__
-  return False
+def _sentence(error: Exception) -> str:
+  """The first line of an error, with its type unless posexp foresaw it."""
+  lines = str(error).strip().splitlines()
+  if isinstance(error, component.UserError) and lines:
+    return str(error).strip()
+  return ': '.join([type(error).__name__, *lines[:1]])
 
 
-@contextlib.contextmanager
-def room(workdir: pathlib.Path) -> Iterator[None]:
-  """Raise `Full` for whatever error a full disk gives inside."""
-  try:
-    yield
-  except Exception as error:
-    if is_full(error):
-      raise full(workdir) from error
-    raise
+def _traceback(error: Exception) -> str:
+  return ''.join(traceback.format_exception(error)).strip()
 
 
-def full(workdir: pathlib.Path) -> Full:
-  """What is raised where there is no room, with what to do."""
-  return Full(
-    f'no space left for {workdir}: what is finished is kept; make room, and '
-    'the same command goes on from the last checkpoint'
-  )
+def _indented(error: Exception) -> str:
+  return textwrap.indent(_traceback(error), ' ' * 8)

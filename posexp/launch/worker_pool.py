@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from posexp.cost import flop_count
-from posexp.launch import failures, locks, scheduler, signals
+from posexp.launch import disk, failures, locks, scheduler, signals
 from posexp.results import progress, records
 from posexp.runs import config
 
@@ -74,7 +74,7 @@ class Worker(Member):
     code = self.code()
     if code is None:
       return True
-    self.full = code == scheduler.Full.code
+    self.full = code == disk.Full.code
     # One that was told to stop, by somebody else than its launcher, died too.
     if 0 <= code < 128:
       return False
@@ -121,7 +121,7 @@ def execute(
     _end(begun)
   watch.look()
   if any(worker.full for worker in crew):
-    raise scheduler.full(workdir)
+    raise disk.full(workdir)
   return _missing(runs, workdir, launch, tell)
 
 

@@ -1,299 +1,189 @@
-"""Training runs, one or several at once, from checkpoint to checkpoint."""
+"""The training loop: from runs to trained weights, checkpoint by checkpoint."""
 
 import dataclasses
-import functools
-import math
-import operator
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from posexp import component
-from posexp.cost import flop_count
-from posexp.launch import agreement
-from posexp.models import memory, mesh
-from posexp.results import progress, records
-from posexp.runs import config, stacking
-from posexp.training import checkpoint, retrofit, train_step
+from posexp.models import mesh
+from posexp.runs import config
+from posexp.training import checkpoint, restore, train_step
 
 
-class Trained(NamedTuple):
-  """The parameters of a run, how they came about, and what it took."""
+class Monitor:
+  """What a loop tells of itself and asks; this one is silent and never stops.
 
-  params: Any
-  losses_SxC: np.ndarray
-  diverged_S: np.ndarray
-  transfer: dict[str, Any] | None
-  seconds: dict[str, float]
-
-
-class Beside(NamedTuple):
-  """How a run is trained at the same time as others.
-
-  Attributes:
-    width: runs that the program is for, of which some may have finished.
-    seconds: the run's share of the time so far, as in `Trained`.
+  A launcher overrides it with progress, signals and other hosts.
   """
 
-  width: int = 1
-  seconds: Mapping[str, float] = {}
+  def note(self, text: str) -> None:
+    """Tell a person one line."""
 
+  def skip(self, run: config.Run, steps: int) -> None:
+    """Count steps that an earlier process did."""
 
-ALONE = Beside()
+  def advance(self, runs: Sequence[config.Run], steps: int) -> None:
+    """Count steps that were done just now, of each of the runs."""
 
-# The share of an accelerator's memory that programs may take.
-SHARE = 0.8
+  def stop(self) -> BaseException | None:
+    """Return what to raise once all is saved, None to go on."""
+    return None
+
+  def agree(self, work: Callable[[], str], what: str) -> None:
+    """Do what must come to the same words in every process of the runs."""
+    del what
+    work()
 
 
 @dataclasses.dataclass
-class _Row:
+class _Training:
   """A run in training; its state is on the host, None before the start."""
 
   run: config.Run
-  store: checkpoint.Checkpoints
-  moved: Trained | None
+  checkpoints: checkpoint.Checkpoints
+  transfer: dict[str, Any] | None
   step: int
-  state: Any
+  state: train_step.State | None
   losses_SxC: np.ndarray
+  seconds: dict[str, float]
 
-  def save(self, state: Any) -> None:
-    self.store.save(self.step, {'state': state, 'losses': self.losses_SxC})
+  def save(self, step: int, state: train_step.State) -> None:
+    self.step = step
+    self.checkpoints.save(step, {'state': state, 'losses': self.losses_SxC})
+
+  def result(self) -> restore.Trained:
+    state, losses_SxC = self.state, self.losses_SxC
+    assert state is not None, 'it is kept at the last step'
+    return restore.Trained(
+      state.params, losses_SxC, state.diverged_S, self.transfer, self.seconds
+    )
 
 
-def trained(
+def train(
   runs: Sequence[config.Run],
   workdir: pathlib.Path,
-  tell: progress.Progress,
-  beside: Beside = ALONE,
-) -> list[Trained]:
-  """Trains runs of one stem at once, to their last checkpoints.
+  monitor: Monitor | None = None,
+  width: int = 1,
+) -> list[restore.Trained]:
+  """Train runs of one stem at once, to their last checkpoints.
 
-  Each from its newest checkpoint, the start, or its parent's weights; those
-  that are at different steps one after another. On a CPU the bits of a run are
-  those that it has alone; on an accelerator those of the `width`.
-
-  Args:
-    runs: see `packs.stem`.
-    workdir: where.
-    tell: whom it tells how far they are.
-    beside: how wide the program is.
-  """
-  number = beside.width * len(runs[0].seeds)
-  on = mesh.mesh(number, runs[0].train.batch)
-  rows: list[_Row] = []
-
-  def begin():
-    rows.extend(_begun(run, workdir, on, tell) for run in runs)
-    return ' '.join(f'{row.run.digest} {row.step}' for row in rows)
-
-  agreement.same(begin, f'what is saved under {workdir}')
-  if not beside.seconds:  # They are counted already.
-    tell.skip(sum(effort(row.run) * row.step for row in rows))
-  found = {}
-  for step in sorted({row.step for row in rows}):
-    level = [row for row in rows if row.step == step]
-    seconds = _advance(level, number, on, tell)
-    for row in level:
-      state = row.state
-      had = {k: v + beside.seconds.get(k, 0.0) for k, v in seconds.items()}
-      transfer = row.moved.transfer if row.moved else None
-      found[row.run.digest] = Trained(
-        state.params, row.losses_SxC, state.diverged_S, transfer, had
-      )
-  return [found[run.digest] for run in runs]
-
-
-def most(run: config.Run, asked: int | None = None) -> int:
-  """How many runs like one are trained at once.
-
-  By default one on an accelerator, where the bits depend on how many, and on a
-  CPU so many that no device is idle: compiling is shared by those that follow
-  each other, too, and what is finished first is there first.
+  Each goes on from its newest checkpoint, or begins with new weights or with
+  its parent's. Those that are at different steps are trained one after another.
+  On a CPU the bits of a run are those that it has alone; on an accelerator they
+  depend on `width`.
 
   Args:
-    run: one of them.
-    asked: how many, 0 for as many as the memory of an accelerator holds.
+    runs: one, or several with the same `stacking.stem`.
+    workdir: where their checkpoints are.
+    monitor: what is told and asked after every chunk of steps.
+    width: runs that the program is for, of which some may have finished.
+
+  Returns:
+    The trained weights of each run.
   """
-  devices, seeds = jax.devices(), len(run.seeds)
-  if asked:
-    return asked
-  if mesh.looped(devices[0]):
-    return len(devices) // math.gcd(seeds, len(devices))
-  return 1 if asked is None else fitting(stacking.stem(run, seeds))
+  monitor = monitor or Monitor()
+  members = width * len(runs[0].seeds)
+  devices = mesh.mesh(members, runs[0].train.batch)
+  trainings: list[_Training] = []
+
+  def begin() -> str:
+    trainings.extend(_begin(run, workdir, devices, monitor) for run in runs)
+    return ' '.join(f'{t.run.digest} {t.step}' for t in trainings)
+
+  monitor.agree(begin, f'what is saved under {workdir}')
+  levels: dict[int, list[_Training]] = {}
+  for training in trainings:
+    monitor.skip(training.run, training.step)
+    levels.setdefault(training.step, []).append(training)
+  for step in sorted(levels):
+    _advance(levels[step], step, members, devices, monitor)
+  return [training.result() for training in trainings]
 
 
-@functools.lru_cache(maxsize=64)
-def fitting(run: config.Run) -> int:
-  """How many runs like one fit into the memory of the devices, by XLA.
-
-  One, if it cannot be compiled: it will tell itself why.
-  """
-  on = mesh.mesh(len(run.seeds), run.train.batch)
-  have = memory.available(on)
-  if have is None:
-    return 1
-  start, advance = train_step.programs(run, on)
-  members = train_step.members([run], on)
-  state = jax.eval_shape(start, members)
-  lower: Any = advance.lower  # type: ignore[attr-defined]
-  try:
-    plan = lower(state, members, np.int32(0)).compile().memory_analysis()
-  except Exception:
-    return 1
-  need = plan.argument_size_in_bytes + plan.temp_size_in_bytes
-  need += plan.output_size_in_bytes - plan.alias_size_in_bytes
-  return max(1, int(SHARE * have // (need * on.devices.size)))
-
-
-def effort(run: config.Run) -> float:
-  """The arithmetic of a step of all seeds."""
-  return flop_count.train_flops(run) * len(run.seeds)
-
-
-def _begun(
+def _begin(
   run: config.Run,
   workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> _Row:
+  devices: jax.sharding.Mesh,
+  monitor: Monitor,
+) -> _Training:
   """A run as it was left, or before its first step."""
-  before = moved(run, workdir, on, tell) if run.parent else None
-  step, saved = _resume(run, workdir, on, tell)
-  state = saved['state'] if step else None
-  if before and not step:
-    state = train_step.busy(run, train_step.from_weights(run, before.params))
+  start = restore.moved(run, workdir, devices, monitor.note)
+  step, state, losses_SxC = restore.newest(run, workdir, devices, monitor.note)
+  if start and state is None:
+    state = train_step.from_weights(run, start.params)
+    state = train_step.busy(run, state)
   if 0 < step < run.train.steps:
-    tell.note(f'resumed {run.name} at step {step} of {run.train.steps}')
-  losses_SxC = np.array(saved['losses'])
-  return _Row(run, _store(run, workdir, tell), before, step, state, losses_SxC)
+    monitor.note(f'resumed {run.name} at step {step} of {run.train.steps}')
+  checkpoints = restore.checkpoints(run, workdir, monitor.note)
+  transfer = start.transfer if start else None
+  seconds = dict.fromkeys(('first_chunk', 'train'), 0.0)
+  return _Training(run, checkpoints, transfer, step, state, losses_SxC, seconds)
 
 
 def _advance(
-  rows: Sequence[_Row],
-  number: int,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> dict[str, float]:
-  """Takes rows of one step to the end; what it took each, in seconds."""
-  run, step = rows[0].run, rows[0].step
+  trainings: Sequence[_Training],
+  step: int,
+  members: int,
+  devices: jax.sharding.Mesh,
+  monitor: Monitor,
+) -> None:
+  """Take runs that are at one step to the end, in one program."""
+  runs = [training.run for training in trainings]
+  run, seeds = runs[0], len(runs[0].seeds)
   if step == run.train.steps:
-    return dict.fromkeys(('first_chunk', 'train'), 0.0)
-  runs, seeds = [row.run for row in rows], len(run.seeds)
-  if mesh.looped(on.devices.flat[0]):  # Where the idle are left out.
-    number = len(rows) * seeds
-  start, advance = train_step.programs(run, on, number=number)
-  members = train_step.members(runs, on, number)
-  begun = first = time.monotonic()
-  if rows[0].state is None:
-    state = start(members)
+    return
+  if mesh.looped(devices.devices.flat[0]):  # Idle members are left out there.
+    members = len(runs) * seeds
+  start, advance = train_step.programs(run, devices, number=members)
+  inputs = train_step.members(runs, devices, members)
+  begun, first_chunk = time.monotonic(), 0.0
+  if trainings[0].state is None:
+    state = start(inputs)
   else:
-    whole = jax.tree.map(lambda *x: np.concatenate(x), *(r.state for r in rows))
-    state = mesh.pad_seeds(whole, on, number)
-  label = run.name + (f' and {len(rows) - 1} beside it' if rows[1:] else '')
+    states = [training.state for training in trainings]
+    whole = jax.tree.map(lambda *x_S: np.concatenate(x_S), *states)
+    state = mesh.pad_seeds(whole, devices, members)
   while step < run.train.steps:
-    done = min(train_step.CHUNK, run.train.steps - step)
-    state, loss_MxC = advance(state, members, np.int32(step))
-    mean_M = np.mean(mesh.fetch(loss_MxC)[:, :done], axis=1)
-    for n, row in enumerate(rows):
-      mine = slice(n * seeds, (n + 1) * seeds)
-      row.losses_SxC[:, step // train_step.CHUNK] = mean_M[mine]
-    first = time.monotonic() if first == begun else first
-    step += done
-    tell.advance(effort(run) * done * len(rows), label)
-    every = run.train.checkpoint_every
-    due = step // every > (step - done) // every or step == run.train.steps
-    last = agreement.asked()
-    if due or last:
-      _keep(rows, step, state)
-    if last:
-      raise agreement.Left(last)
-  took = {'first_chunk': first - begun, 'train': time.monotonic() - begun}
-  return {name: seconds / len(rows) for name, seconds in took.items()}
+    steps = min(train_step.CHUNK, run.train.steps - step)
+    state, loss_MxC = advance(state, inputs, np.int32(step))
+    mean_M = np.mean(mesh.fetch(loss_MxC)[:, :steps], axis=1)
+    for n, training in enumerate(trainings):
+      mean_S = mean_M[n * seeds : (n + 1) * seeds]
+      training.losses_SxC[:, step // train_step.CHUNK] = mean_S
+    first_chunk = first_chunk or time.monotonic() - begun
+    step += steps
+    monitor.advance(runs, steps)
+    stop = monitor.stop()
+    if stop or step == run.train.steps or _due(run, step, steps):
+      _save(trainings, step, state)
+    if stop:
+      raise stop
+  seconds = time.monotonic() - begun
+  for training in trainings:
+    training.seconds['first_chunk'] = first_chunk / len(runs)
+    training.seconds['train'] = seconds / len(runs)
 
 
-def _keep(rows: Sequence[_Row], step: int, state: Any) -> None:
-  """Writes a checkpoint of each; of one that has all devices, where it is."""
-  last = rows[0]
-  own = mesh.several() and len(state.diverged_S) == len(last.run.seeds)
-  if own and step < last.run.train.steps:
-    last.step = step
-    last.save(state)
+def _due(run: config.Run, step: int, steps: int) -> bool:
+  """Whether a multiple of `checkpoint_every` is among the last steps."""
+  every = run.train.checkpoint_every
+  return step // every > (step - steps) // every
+
+
+def _save(trainings: Sequence[_Training], step: int, state: Any) -> None:
+  """Write a checkpoint of each run; at the last step keep its state, too."""
+  run, seeds = trainings[0].run, len(trainings[0].run.seeds)
+  # Several processes each write their part of arrays that are one run's alone.
+  spread = mesh.several() and len(state.diverged_S) == seeds
+  if spread and step < run.train.steps:
+    trainings[0].save(step, state)
     return
   whole = mesh.fetch(state)
-  for n, row in enumerate(rows):
-    seeds = len(row.run.seeds)
-    mine = slice(n * seeds, (n + 1) * seeds)
-    row.step = step
-    row.state = jax.tree.map(operator.itemgetter(mine), whole)
-    row.save(state if own else row.state)
-
-
-def weights(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> Trained:
-  """The weights of a finished run: its last checkpoint, or those it moved."""
-  if run.train.steps:
-    step, saved = _resume(run, workdir, on, tell)
-    if step != run.train.steps:
-      raise component.UserError(
-        f'the last checkpoint of {run.name} cannot be read in '
-        f'{records.run_directory(workdir, run.digest)}: move that directory '
-        'away to train it again'
-      )
-    state = saved['state']
-    return Trained(state.params, saved['losses'], state.diverged_S, None, {})
-  return moved(run, workdir, on, tell)
-
-
-def moved(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> Trained:
-  """The weights of the parent, moved to the run's scheme."""
-  assert run.parent is not None
-  given = weights(run.parent, workdir, on, tell)
-  found = retrofit.transfer(run.parent, run, given.params)
-  return given._replace(
-    params=found.params,
-    losses_SxC=given.losses_SxC[:, :0],
-    transfer=found.to_dict(),
-    seconds={'first_chunk': 0.0, 'train': 0.0},
-  )
-
-
-def _store(
-  run: config.Run, workdir: pathlib.Path, tell: progress.Progress
-) -> checkpoint.Checkpoints:
-  return checkpoint.Checkpoints(
-    records.run_directory(workdir, run.digest) / 'checkpoints',
-    digest=run.digest,
-    report=tell.note,
-  )
-
-
-def _resume(
-  run: config.Run,
-  workdir: pathlib.Path,
-  on: jax.sharding.Mesh,
-  tell: progress.Progress,
-) -> tuple[int, dict[str, Any]]:
-  """The newest step and what was saved there; step 0 if there is none."""
-  start, _ = train_step.programs(run, on)
-  shapes = jax.eval_shape(start, train_step.members([run], on))
-  chunks = -(-run.train.steps // train_step.CHUNK)
-  empty = {
-    'state': jax.tree.map(
-      lambda x: np.zeros((len(run.seeds), *x.shape[1:]), x.dtype), shapes
-    ),
-    'losses': np.full((len(run.seeds), chunks), np.nan, np.float32),
-  }
-  return _store(run, workdir, tell).latest(empty) or (0, empty)
+  for n, training in enumerate(trainings):
+    part = slice(n * seeds, (n + 1) * seeds)
+    training.state = jax.tree.map(lambda x, part=part: x[part], whole)
+    training.save(step, state if spread else training.state)

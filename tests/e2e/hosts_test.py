@@ -43,11 +43,11 @@ import sys
 
 import jax
 
-from posexp.launch import agreement, multihost
+from posexp.launch import multihost
 
-together.ALIKE = 10
+multihost.ALIKE = 10
 address, process, *failing = sys.argv[1:]
-hosts.join(address, 2, int(process))
+multihost.join(address, 2, int(process))
 
 
 def work():
@@ -57,10 +57,10 @@ def work():
 
 for _ in range(2):
   try:
-    together.alike(work)
+    multihost.alike(work)
   except RuntimeError as error:
     print('all had:', error)
-  together.exchange([1])
+  multihost.exchange([1])
 jax.distributed.shutdown()
 """
 # Sums over a batch that is split are rounded otherwise: relative to the

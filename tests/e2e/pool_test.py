@@ -9,8 +9,10 @@ import pytest
 
 from posexp.cli import main
 from posexp.launch import (
+  disk,
   exit_codes,
   failures,
+  job,
   locks,
   scheduler,
   signals,
@@ -168,17 +170,20 @@ def test_a_run_whose_process_dies_again_and_again_is_given_up(tmp_path):
 def test_a_run_that_fails_is_tried_again(tmp_path, monkeypatch):
   tries = []
 
-  def flaky(*_):
+  compute = job.compute
+
+  def flaky(*given):
     tries.append(1)
     if len(tries) == 1:
       raise RuntimeError('the network went away')
+    return compute(*given)
 
-  monkeypatch.setattr(scheduler.single, 'compute', flaky)
+  monkeypatch.setattr(job, 'compute', flaky)
   run = small.run()
   assert alone(tmp_path, run, scheduler.Launch(retries=1)) == {}
   assert len(tries) == 2
   log = (tmp_path / 'log.txt').read_text()
-  assert 'attempt 1 failed: the network went away' in log
+  assert 'attempt 1 failed: RuntimeError: the network went away' in log
 
 
 def test_a_full_disk_ends_the_launch_with_a_sentence(tmp_path, monkeypatch):
@@ -188,10 +193,8 @@ def test_a_full_disk_ends_the_launch_with_a_sentence(tmp_path, monkeypatch):
     except OSError:
       raise RuntimeError('tensorstore gave up') from None
 
-  monkeypatch.setattr(scheduler.single, 'compute', full)
-  with pytest.raises(
-    scheduler.Full, match='make room, and the same command goes'
-  ):
+  monkeypatch.setattr(job, 'compute', full)
+  with pytest.raises(disk.Full, match='make room, and the same command goes'):
     alone(tmp_path, small.run(), scheduler.Launch())
 
 

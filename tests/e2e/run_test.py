@@ -203,7 +203,7 @@ def test_a_failing_run_is_told_and_the_rest_goes_on(tmp_path):
   good = small.run()
   bad = dataclasses.replace(good, scheme=Broken())
   failures = small.execute(tmp_path, bad, bad.retrofit(schemes.NoPE()), good)
-  assert failures[bad.digest] == 'this scheme has no rotation'
+  assert failures[bad.digest] == 'ValueError: this scheme has no rotation'
   assert 'its parent failed' in failures[bad.retrofit(schemes.NoPE()).digest]
   assert records.read(tmp_path, good.digest) is not None
   assert 'failed' in (tmp_path / 'log.txt').read_text()
@@ -308,12 +308,12 @@ def test_a_run_that_fails_at_its_end_is_counted_once(tmp_path, monkeypatch):
   def fail(*_):
     raise ValueError('no room for the record')
 
-  monkeypatch.setattr(scheduler.single.records, 'write', fail)
+  monkeypatch.setattr(records, 'write', fail)
   run = small.run()
   total = flop_count.run_flops(run)
   with progress.Progress(total, tmp_path / 'log.txt') as tell:
     failures = scheduler.execute([run], tmp_path, tell)
-    assert failures == {run.digest: 'no room for the record'}
+    assert failures == {run.digest: 'ValueError: no room for the record'}
     assert tell.done == pytest.approx(total)
 
 

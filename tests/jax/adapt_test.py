@@ -16,7 +16,13 @@ from posexp.launch import job, rotation_factors, scheduler
 from posexp.models import transformer
 from posexp.results import progress, records
 from posexp.runs import config, diff, length_schedule
-from posexp.training import bias_warmup, loop, optimizer, retrofit, train_step
+from posexp.training import (
+  bias_warmup,
+  optimizer,
+  restore,
+  retrofit,
+  train_step,
+)
 from tests import small
 
 ROOT = small.run(
@@ -202,7 +208,7 @@ def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
 
   run, path = ADAPTED[0], tmp_path / 'cut'
   assert not small.execute(path, ROOT)
-  made = loop._store
+  made = restore.checkpoints
 
   def cut(*args):
     store = made(*args)
@@ -218,9 +224,9 @@ def test_an_interrupted_adaptation_ends_bit_identical(tmp_path, workdir):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(train_step, 'CHUNK', 2)
-    patch.setattr(loop, '_store', cut)
-    assert small.execute(path, run) == {run.digest: 'pulled the plug'}
-    patch.setattr(loop, '_store', made)
+    patch.setattr(restore, 'checkpoints', cut)
+    assert small.execute(path, run) == {run.digest: 'Stop: pulled the plug'}
+    patch.setattr(restore, 'checkpoints', made)
     assert not small.execute(path, run)
   assert 'resumed' in (path / 'log.txt').read_text()
   one, other = weights(run, path), weights(run, workdir)

@@ -15,7 +15,7 @@ from posexp.launch import grid, locks, scheduler, signals
 from posexp.models import compile_counter, memory, mesh
 from posexp.results import progress, records
 from posexp.runs import stacking
-from posexp.training import loop, train_step
+from posexp.training import capacity, loop, train_step
 from tests import crash, small
 
 pytestmark = pytest.mark.optimised
@@ -158,17 +158,18 @@ def test_what_another_process_has_is_left_to_it(three, alone, tmp_path):
 def test_a_pack_that_fails_is_trained_one_by_one(
   three, alone, tmp_path, monkeypatch
 ):
-  real = loop.trained
+  real = loop.train
 
   def fail(runs, *more):
     if len(runs) > 1:
       raise RuntimeError('too large')
     return real(runs, *more)
 
-  monkeypatch.setattr(loop, 'trained', fail)
+  monkeypatch.setattr(loop, 'train', fail)
   assert computed(tmp_path, three[:3], 3) == {}
   assert (
-    'alone, as beside others: too large' in (tmp_path / 'log.txt').read_text()
+    'alone, as beside others: RuntimeError: too large'
+    in (tmp_path / 'log.txt').read_text()
   )
   assert len(list(tmp_path.glob('runs/*/record.json'))) == 3
 
@@ -226,15 +227,15 @@ def losses(run, on):
 
 def test_an_accelerator_has_as_many_as_its_memory_holds(three, monkeypatch):
   devices = jax.device_count()
-  assert loop.most(three[0]) == devices  # One seed, and no idle core.
-  assert loop.most(small.run(seeds=tuple(range(2 * devices)))) == 1
+  assert capacity.most(three[0]) == devices  # One seed, and no idle core.
+  assert capacity.most(small.run(seeds=tuple(range(2 * devices)))) == 1
   monkeypatch.setattr(mesh, 'on_cpu', lambda _: False)
-  assert loop.most(three[0]) == 1 and loop.most(three[0], 5) == 5
+  assert capacity.most(three[0]) == 1 and capacity.most(three[0], 5) == 5
 
   def fitting(available):
-    loop.fitting.cache_clear()
+    capacity.fitting.cache_clear()
     monkeypatch.setattr(memory, 'available', lambda _: available)
-    return loop.most(three[0], 0)
+    return capacity.most(three[0], 0)
 
   assert fitting(None) == fitting(1) == 1
   assert fitting(2**31) == pytest.approx(2 * fitting(2**30), abs=1)

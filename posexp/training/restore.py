@@ -1,0 +1,113 @@
+"""Weights that are there already: saved by a run, or moved from its parent."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from posexp import component
+from posexp.results import records
+from posexp.runs import config
+from posexp.training import checkpoint, retrofit, train_step
+
+Note = Callable[[str], None]
+
+
+class Trained(NamedTuple):
+  """The parameters of a run, how they came about, and what it took.
+
+  Attributes:
+    params: with the seeds as first axis.
+    losses_SxC: the mean loss of each chunk of steps.
+    diverged_S: the first step whose loss was not finite, -1 if none.
+    transfer: what became of the parent's parameters, None without a parent.
+    seconds: of the first chunk, which has the compilation, and of training.
+  """
+
+  params: Any
+  losses_SxC: np.ndarray
+  diverged_S: np.ndarray | jax.Array
+  transfer: dict[str, Any] | None
+  seconds: dict[str, float]
+
+
+def checkpoints(
+  run: config.Run, workdir: pathlib.Path, note: Note
+) -> checkpoint.Checkpoints:
+  """The checkpoints of a run in a work directory."""
+  directory = records.run_directory(workdir, run.digest) / 'checkpoints'
+  return checkpoint.Checkpoints(directory, digest=run.digest, report=note)
+
+
+def newest(
+  run: config.Run, workdir: pathlib.Path, devices: jax.sharding.Mesh, note: Note
+) -> tuple[int, train_step.State | None, np.ndarray]:
+  """Read the newest checkpoint of a run.
+
+  Args:
+    run: the run.
+    workdir: where its checkpoints are.
+    devices: the mesh of its programs.
+    note: called with a sentence for each checkpoint that is passed over.
+
+  Returns:
+    Its step, the state on the host and the losses so far; step 0, None and NaN
+    if there is no checkpoint.
+  """
+  start, _ = train_step.programs(run, devices)
+  shapes = jax.eval_shape(start, train_step.members([run], devices))
+  seeds, chunks = len(run.seeds), -(-run.train.steps // train_step.CHUNK)
+  like = {
+    'state': jax.tree.map(
+      lambda x: np.zeros((seeds, *x.shape[1:]), x.dtype), shapes
+    ),
+    'losses': np.full((seeds, chunks), np.nan, np.float32),
+  }
+  saved = checkpoints(run, workdir, note).latest(like)
+  if saved is None:
+    return 0, None, like['losses']
+  step, tree = saved
+  return step, tree['state'], np.array(tree['losses'])
+
+
+def weights(
+  run: config.Run, workdir: pathlib.Path, devices: jax.sharding.Mesh, note: Note
+) -> Trained:
+  """Return the weights of a finished run, trained or moved; as `newest`.
+
+  Raises:
+    UserError: if its last checkpoint cannot be read.
+  """
+  if not run.train.steps:
+    start = moved(run, workdir, devices, note)
+    assert start is not None, 'a run without steps has a parent'
+    return start
+  step, state, losses_SxC = newest(run, workdir, devices, note)
+  if state is None or step != run.train.steps:
+    raise component.UserError(
+      f'the last checkpoint of {run.name} cannot be read in '
+      f'{records.run_directory(workdir, run.digest)}: move that directory '
+      'away to train it again'
+    )
+  return Trained(state.params, losses_SxC, state.diverged_S, None, {})
+
+
+def moved(
+  run: config.Run, workdir: pathlib.Path, devices: jax.sharding.Mesh, note: Note
+) -> Trained | None:
+  """Return the weights of the parent moved to the run's scheme; as `newest`.
+
+  None where the run has no parent.
+  """
+  if run.parent is None:
+    return None
+  parent = weights(run.parent, workdir, devices, note)
+  transfer = retrofit.transfer(run.parent, run, parent.params)
+  return parent._replace(
+    params=transfer.params,
+    losses_SxC=parent.losses_SxC[:, :0],
+    transfer=transfer.to_dict(),
+    seconds={'first_chunk': 0.0, 'train': 0.0},
+  )
