@@ -26,7 +26,7 @@ def data(arguments: argparse.Namespace) -> int:
   asked = [
     examples.Set(run.task, length)
     for file in arguments.FILE
-    for run in grid.read(file).runs
+    for run in grid.load(file).runs
     for length in run.lengths
   ]
   sets = tuple(dict.fromkeys(asked)) or published.sets()

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
   executor = _executor(arguments)
   launcher.take_cores(executor)
-  experiment = grid.read(arguments.FILE, arguments.size)
+  experiment = grid.load(arguments.FILE, arguments.size)
   if experiment.planned is not None:
     return _run_study(experiment.planned, arguments, executor)
   changes = list(arguments.set)
@@ -56,7 +56,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
   launcher.take_cores(executor)
   workdir = pathlib.Path(arguments.WORKDIR)
   if arguments.FILE:  # For the classes that it defines.
-    grid.read(arguments.FILE)
+    grid.load(arguments.FILE)
   if not arguments.lengths:
     raise component.UserError(
       '`posexp evaluate` needs lengths in tokens: give --lengths=8192,32768, '

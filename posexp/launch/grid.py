@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import fnmatch
 import importlib.util
+import os
 import pathlib
 import sys
 import traceback
@@ -20,6 +21,9 @@ from posexp.reports import text_table
 from posexp.results import progress, records
 from posexp.runs import config
 
+# Of the table that `estimate` gives.
+TITLES = 'run', 'parameters', 'positional', 'tokens', 'seeds', 'TFLOP', 'about'
+
 
 class Experiment(typing.NamedTuple):
   """An experiment file, imported.
@@ -35,17 +39,40 @@ class Experiment(typing.NamedTuple):
   planned: Any = None
 
 
-def load(path: str, size: str | None = None) -> Experiment:
-  """Imports an experiment file and plans the runs of its `grid()`.
+def load(path: str | os.PathLike, size: str | None = None) -> Experiment:
+  """Import an experiment file and plan the runs of its `grid()`.
 
   Or of its `study(size)`, the size being one of its `SIZES`, the first unless
-  given.
+  given. Any other exception of the file's own code is left as it is.
 
   Raises:
-    UserError: a sentence, if there is no such file (naming the nearest), no
-      `grid`, or something else than runs in it.
+    UserError: for what the file asks of posexp that cannot be, with its line; a
+      syntax error; no such file (naming the nearest); no `grid`, or something
+      else than runs in it.
   """
-  module = _import(pathlib.Path(path))
+  try:
+    return _load(pathlib.Path(path), size)
+  except SyntaxError as error:
+    where = pathlib.Path(error.filename or '')
+    if not where.is_file():  # Of some text that the file compiles itself.
+      raise
+    here = where == pathlib.Path(path).resolve()
+    raise component.UserError(
+      f'{path if here else where}:{error.lineno}: {error.msg}'
+    ) from error
+  except component.UserError as error:
+    lines = [
+      frame.lineno
+      for frame in traceback.extract_tb(error.__traceback__)
+      if pathlib.Path(frame.filename) == pathlib.Path(path).resolve()
+    ]
+    if not lines:
+      raise
+    raise component.UserError(f'{path}:{lines[-1]}: {error}') from error
+
+
+def _load(path: pathlib.Path, size: str | None) -> Experiment:
+  module = _import(path)
   if callable(getattr(module, 'study', None)):
     size = next(iter(module.SIZES)) if size is None else size
     component.one_of(f'--size of {path}', size, tuple(module.SIZES))
@@ -73,41 +100,46 @@ def load(path: str, size: str | None = None) -> Experiment:
   return Experiment(module, plan(runs))
 
 
-def read(file: str, size: str | None = None) -> Experiment:
-  """The experiment, or a sentence that says where its file went wrong."""
+def _import(path: pathlib.Path) -> types.ModuleType:
+  if not path.is_file():
+    folder = path.parent
+    files = [str(p) for p in folder.glob('*.py')] if folder.is_dir() else []
+    raise component.UserError(
+      f'no experiment file {str(path)!r}'
+      f'{component.nearest(str(path), files)}: give the path of a Python '
+      'file with a grid()'
+    )
+  # The stem is the module's name, so that the classes a user defines in the
+  # file have one name on every machine; it must not hide another module.
+  name = path.stem
+  known = sys.modules.get(name)
+  if known and getattr(known, '__file__', None) != str(path.resolve()):
+    name = f'{name}_experiment'
+  spec = importlib.util.spec_from_file_location(name, path.resolve())
+  assert spec is not None and spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  sys.modules[name] = module
+  sys.path.insert(0, str(path.parent.resolve()))
   try:
-    return load(file, size)
-  except Exception as error:
-    frames = [
-      f
-      for f in traceback.extract_tb(error.__traceback__)
-      if pathlib.Path(f.filename) == pathlib.Path(file).resolve()
-    ]
-    if not frames and isinstance(error, ValueError):
-      raise
-    if isinstance(error, SyntaxError):
-      raise component.UserError(
-        f'{file}:{error.lineno}: {error.msg}'
-      ) from error
-    kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
-    line = frames[-1].lineno if frames else '?'
-    raise component.UserError(f'{file}:{line}: {kind}{error}') from error
+    spec.loader.exec_module(module)
+  finally:
+    sys.path.pop(0)
+  return module
 
 
 def plan(runs: Iterable[config.Run]) -> tuple[config.Run, ...]:
-  """The runs and all their parents, each once, parents first."""
+  """Return the runs and all their parents, each once, parents first."""
   ordered: dict[config.Run, None] = {}
   for run in runs:
-    line = [run]
-    while line[-1].parent is not None:
-      line.append(line[-1].parent)
-    for one in reversed(line):
-      ordered.setdefault(one)
+    ancestry = [run]
+    while ancestry[-1].parent is not None:
+      ancestry.append(ancestry[-1].parent)
+    ordered |= dict.fromkeys(reversed(ancestry))
   return tuple(ordered)
 
 
 def select(runs: Iterable[config.Run], pattern: str) -> tuple[config.Run, ...]:
-  """The runs whose name contains the text, or matches it as a glob.
+  """Return the runs whose name contains the text, or matches it as a glob.
 
   Raises:
     UserError: if none does; the sentence lists the names.
@@ -136,13 +168,13 @@ def no_match(pattern: str, names: Iterable[str]) -> component.UserError:
 def change(
   runs: Iterable[config.Run], assignments: Iterable[str]
 ) -> tuple[config.Run, ...]:
-  """The runs with fields changed, e.g. 'train.learning_rate=3e-4'.
+  """Return the runs with fields changed, e.g. 'train.learning_rate=3e-4'.
 
   The same change is made in every run and its parents, so that a grid stays
   a controlled comparison; the steps of a retrofit stay what they are.
 
   Raises:
-    UserError: a sentence, for an unknown field (naming the nearest), or a
+    UserError: for an unknown field (naming the nearest), or a
       value of another type than the field's.
   """
   runs = tuple(runs)
@@ -214,37 +246,10 @@ def _typed(value: Any, kinds: tuple[Any, ...], text: str, path: str) -> Any:
   )
 
 
-def _import(path: pathlib.Path) -> types.ModuleType:
-  if not path.is_file():
-    folder = path.parent
-    files = [str(p) for p in folder.glob('*.py')] if folder.is_dir() else []
-    raise component.UserError(
-      f'no experiment file {str(path)!r}'
-      f'{component.nearest(str(path), files)}: give the path of a Python '
-      'file with a grid()'
-    )
-  # The stem is the module's name, so that the classes a user defines in the
-  # file have one name on every machine; it must not hide another module.
-  name = path.stem
-  known = sys.modules.get(name)
-  if known and getattr(known, '__file__', None) != str(path.resolve()):
-    name = f'{name}_experiment'
-  spec = importlib.util.spec_from_file_location(name, path.resolve())
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  sys.modules[name] = module
-  sys.path.insert(0, str(path.parent.resolve()))
-  try:
-    spec.loader.exec_module(module)
-  finally:
-    sys.path.pop(0)
-  return module
-
-
 def check(
   runs: Iterable[config.Run], workdir: pathlib.Path, workers: int = 1
 ) -> None:
-  """Raises, before any compute, if a run that is missing needs too much memory.
+  """Check, before any compute, that every missing run has enough memory.
 
   Args:
     runs: parents before their retrofits.
@@ -252,34 +257,34 @@ def check(
     workers: processes that share this machine's memory.
 
   Raises:
-    UserError: one sentence that names the first such run.
+    UserError: for the first that has not; it names the run.
   """
   for run in runs:
     if records.finished(workdir, run.digest):
       continue
-    on = mesh.mesh(len(run.seeds), run.train.batch)
+    devices = mesh.mesh(len(run.seeds), run.train.batch)
     try:
-      evaluate.Evaluator(run, on).check(workers)
+      evaluate.Evaluator(run, devices).check(workers)
     except component.UserError as error:
       raise component.UserError(f'{run.name}: {error}') from None
 
 
 def estimate(runs: Iterable[config.Run]) -> str:
-  """The runs, their sizes and about how long they take, as a table."""
+  """Return the runs, their sizes and about how long they take, as a table."""
   rate = flop_count.TYPICAL_SHARE * flop_count.matmul_rate(1024)
-  titles = 'run parameters positional tokens seeds TFLOP about'
-  rows = [tuple(titles.split())]
+  rows = [TITLES]
   total = 0.0
-  for one in runs:
-    sizes, flops = flop_count.parameters(one), flop_count.run_flops(one)
+  for run in runs:
+    sizes, flops = flop_count.parameters(run), flop_count.run_flops(run)
+    lengths = dict.fromkeys((run.lengths[0], run.lengths[-1]))
     total += flops
     rows.append(
       (
-        one.name,
+        run.name,
         f'{sizes["total"]:,}',
         f'{sizes["positional"]:,}',
-        '-'.join(map(str, dict.fromkeys((one.lengths[0], one.lengths[-1])))),
-        ','.join(map(str, one.seeds)),
+        '-'.join(map(str, lengths)),
+        ','.join(map(str, run.seeds)),
         f'{flops / 1e12:.2f}',
         progress.duration(flops / rate),
       )

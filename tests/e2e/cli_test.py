@@ -214,7 +214,6 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
   ('text', 'sentence'),
   [
     ('def grid(:\n', 'broken.py:1: '),
-    ('x = 1\nimport no_such_thing\n', 'broken.py:2: ModuleNotFoundError'),
     (
       'from tests import small\nfrom posexp.runs import config\n'
       'def grid():\n  yield small.run(model=config.Model(width=9))',
@@ -227,6 +226,24 @@ def test_a_mistake_in_a_file_names_its_line(tmp_path, capsys, text, sentence):
   path.write_text(text)
   assert call('run', str(path)) == exit_codes.BAD_INPUT
   assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('text', 'error'),
+  [
+    ('x = 1\nimport no_such_thing\n', 'ModuleNotFoundError: No module named'),
+    ('def grid():\n  yield [][0]\n', 'IndexError: list index out of range'),
+  ],
+)
+def test_a_bug_in_a_file_shows_its_traceback_from_there_on(
+  tmp_path, capsys, text, error
+):
+  path = tmp_path / 'broken.py'
+  path.write_text(text)
+  assert call('run', str(path)) == exit_codes.FAILED
+  told = capsys.readouterr().err
+  assert error in told and f'File "{path}", line 2' in told
+  assert 'posexp/launch' not in told
 
 
 def test_an_unwritable_work_directory_is_found_before_compute(file, tmp_path):

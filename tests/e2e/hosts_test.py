@@ -155,7 +155,7 @@ def close(one, other) -> bool:
 
 def weights(path: pathlib.Path, workdir: pathlib.Path) -> list[np.ndarray]:
   """All parameters of the root, read by this process, of two devices."""
-  root = grid.read(path).runs[0]
+  root = grid.load(path).runs[0]
   with progress.Progress(1.0, workdir.parent / 'weights.txt') as tell:
     return jax.tree.leaves(job.weights(root, workdir, tell))
 
@@ -163,7 +163,7 @@ def weights(path: pathlib.Path, workdir: pathlib.Path) -> list[np.ndarray]:
 def test_numbers_are_those_of_one_process(shared, alone):
   """Losses, and nats of each target; seeds and batches are both spread."""
   workdir, path = shared
-  for run in grid.read(path).runs:
+  for run in grid.load(path).runs:
     here, there = (records.whole(w, run.digest) for w in (alone, workdir))
     assert here['device']['mesh'] == {'seed': 2, 'data': 1}
     seeds = len(run.seeds)
@@ -181,7 +181,7 @@ def test_numbers_are_those_of_one_process(shared, alone):
 def test_checkpoints_of_several_processes_are_read_by_one(shared, alone):
   """Each process has written some of one; it is restored on fewer devices."""
   workdir, path = shared
-  root = grid.read(path).runs[0]
+  root = grid.load(path).runs[0]
   folder = records.run_directory(workdir, root.digest) / 'checkpoints'
   for step in folder.iterdir():
     parts = {part.name for part in step.glob('ocdbt.process_*')}
@@ -197,7 +197,7 @@ def test_eight_devices_of_one_process_give_the_bits_of_two(
   _, path = shared
   process = crash.command(path, tmp_path, **devices(8))
   assert '2 seeds' in crash.finish(process)
-  root = grid.read(path).runs[0]
+  root = grid.load(path).runs[0]
   assert records.read(tmp_path, root.digest)['device']['mesh']['seed'] == 8
   pairs = zip(weights(path, alone), weights(path, tmp_path), strict=True)
   assert all(np.array_equal(*pair) for pair in pairs)

@@ -1,11 +1,12 @@
 """Experiment files: loading, changing, selecting, ordering."""
 
+import pathlib
 import statistics
 import sys
 
 import pytest
 
-from posexp import schemes
+from posexp import component, schemes
 from posexp.launch import grid
 from posexp.runs import config
 from tests import small
@@ -174,3 +175,32 @@ def test_the_digest_follows_the_source_of_ones_own_classes(tmp_path):
   changed = OWN.replace('jnp.sqrt(distance)', 'distance')
   after = grid.load(write(tmp_path, changed, 'own_things.py')).runs[0].digest
   assert before == again != after
+
+
+GRID = """
+from tests import small
+
+def grid():
+  return [small.run(seeds={seeds})]
+"""
+
+
+def test_what_a_file_asks_that_cannot_be_names_its_line(tmp_path):
+  with pytest.raises(component.UserError, match=r'mine\.py:5: seeds of Run'):
+    grid.load(write(tmp_path, GRID.format(seeds='()')))
+  with pytest.raises(component.UserError, match=r'mine\.py:2: unmatched'):
+    grid.load(write(tmp_path, '\n)'))
+  write(tmp_path, 'x = [', 'other.py')
+  with pytest.raises(component.UserError, match=r'other\.py:1: '):
+    grid.load(write(tmp_path, 'import other'))
+
+
+@pytest.mark.parametrize(
+  'code', ['1 / 0', 'int("a")', 'compile("(", "", "eval")']
+)
+def test_a_mistake_in_a_file_s_own_code_keeps_its_traceback(tmp_path, code):
+  path = write(tmp_path, GRID.format(seeds=code))
+  with pytest.raises(Exception) as caught:
+    grid.load(path)
+  assert not isinstance(caught.value, component.UserError)
+  assert any(frame.path == pathlib.Path(path) for frame in caught.traceback)

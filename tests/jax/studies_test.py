@@ -137,7 +137,7 @@ def test_published_studies_are_planned(name, size, capsys):
   """Every cell once, from one set of weights a regime, adapted alike."""
   from posexp.launch import grid
 
-  planned = grid.read(f'experiments/study_{name}.py', size).planned
+  planned = grid.load(f'experiments/study_{name}.py', size).planned
   study, runs = planned.study, planned.runs
   assert study.kind == name and study.size == size
   assert len(set(study.cells)) == len(runs)
@@ -167,7 +167,7 @@ def test_published_studies_are_planned(name, size, capsys):
 def test_one_factor_is_changed_in_each_step_of_the_two_by_two():
   from posexp.launch import grid
 
-  planned = grid.read('experiments/study_regression.py', 'small').planned
+  planned = grid.load('experiments/study_regression.py', 'small').planned
   found = {
     (c.regime, c.label, c.schedule): run
     for c, run in zip(planned.study.cells, planned.runs)
@@ -211,7 +211,7 @@ def test_what_a_bias_looks_up_grows_with_the_keys():
 def test_the_plan_in_the_work_directory_is_plain(file, tmp_path):
   from posexp.launch import grid
 
-  planned = grid.read(file).planned
+  planned = grid.load(file).planned
   study_runs.begin(planned, tmp_path)
   body = json.loads((tmp_path / 'study.json').read_text())
   assert not re.search('/|object at', json.dumps(body))
