@@ -1,0 +1,3 @@
+"""Tests that compile, in the process of the tests."""
+
+from tests.programs import own_programs, patched  # noqa: F401
