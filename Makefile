@@ -3,19 +3,34 @@ PYTHON ?= python3
 WORKDIR ?= runs/quickstart
 RUN = .venv/bin
 PEERS = .venv-peers/bin
-
 CRASHES ?= 20
+PYTEST = $(RUN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: quickstart test crash-test slurm-test bench bench-peers test-oldest docs site digests clean
+.PHONY: quickstart lint check test test-all crash-test slurm-test bench \
+  bench-peers test-oldest docs site digests clean
 
 quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
 	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
 
-test: .setup/dev  ## lint, types, doctests, tests
+lint: .setup/dev  ## style, types, and what may import what
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/python -m pytest -n 2 --dist worksteal
+	$(RUN)/lint-imports
+
+check: lint  ## lint, unit tests, and for a minute what a change touches
+	$(PYTEST) tests/unit
+	POSEXP_SECONDS=60 $(RUN)/python -m tests.changed -n 2
+
+test: lint  ## lint, doctests, tests
+	$(PYTEST) tests/unit
+	$(PYTEST) tests/jax posexp
+	$(PYTEST) tests/e2e
+	POSEXP_OPTIMISED=1 $(PYTEST) -m 'optimised and not slow' tests/jax
+
+# Besides: all constants of a scheme, in programs as users have them.
+test-all: test crash-test test-oldest  ## all that needs no other machine
+	POSEXP_OPTIMISED=1 $(PYTEST) -m ''
 
 crash-test: .setup/dev  ## a grid killed at random moments, compared with one left alone
 	$(RUN)/python -m tests.crash --kills=$(CRASHES)
@@ -34,7 +49,7 @@ bench-peers: .setup/peers  ## posexp against x-transformers, alternating
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install -q -c tests/oldest.txt -e '.[dev]'
-	.venv-oldest/bin/python -m pytest
+	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal
 
 .setup/venv: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

@@ -5,6 +5,8 @@ which no optimisation changes. So programs are compiled quickly, by flags in the
 environment that processes of tests inherit. A module about bits that users get
 is marked `optimised`: it is skipped, and runs where POSEXP_OPTIMISED is set,
 with the flags that users have. `make test` does both.
+
+POSEXP_SECONDS bounds a run: what has not started by then is skipped and said.
 """
 
 import gc
@@ -12,12 +14,15 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 from importlib import metadata
 
 import pytest
 
 CACHE = pathlib.Path(__file__).parents[1] / '.pytest_cache'
 QUICK = 'POSEXP_OPTIMISED' not in os.environ
+START = time.monotonic()
+SECONDS = float(os.environ.get('POSEXP_SECONDS', 'inf'))
 # Of compiling a small program more than half is MLIR, which this flag leaves to
 # the older emitters. Programs run slower by it, so no user has it.
 NO_MLIR = '--xla_cpu_use_fusion_emitters=false'
@@ -81,3 +86,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
       if item.get_closest_marker('optimised'):
         item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+  if time.monotonic() - START > SECONDS:
+    item.add_marker(pytest.mark.skip(reason='no time left: make test runs it'))

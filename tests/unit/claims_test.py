@@ -14,7 +14,7 @@ from posexp.launch import locks
 HOLD = """
 import pathlib, sys, time
 from posexp.launch import locks
-with claims.claimed(pathlib.Path(sys.argv[1])) as claim:
+with locks.claimed(pathlib.Path(sys.argv[1])) as claim:
   claim.say(launch='theirs', attempt=2, share=0.5)
   print('held', flush=True)
   time.sleep(600)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from posexp.claims import intervals
-from posexp.studies import compare, criteria, plan, rules, verdict
+from posexp.studies import compare, criteria, evidence, plan, rules, verdict
 from tests import study_made as made
 from tests.study_made import one
 
@@ -160,7 +160,7 @@ def test_a_seed_is_admitted_by_its_root_in_every_task():
   rows = (table['option'] == 'root') & (table['seed'] == 0)
   rows &= (table['task'] == made.TASKS[1]) & (table['length'] == made.TRAINED)
   table.loc[rows, 'token'] = 0.9899
-  assert set(table.loc[made.cells.admitted(found.study, table), 'seed']) == {
+  assert set(table.loc[evidence.admitted(found.study, table), 'seed']) == {
     *(2, 3)
   }
 
@@ -322,4 +322,4 @@ def test_the_rules_say_the_numbers_that_are_used():
   )
   assert f'at most {criteria.SLOWER} times' in text
   assert f'1 - {1 - compare.CONFIDENCE:.2f}/m' in text
-  assert made.cells.SHORT == 1 / 8 and 'at most an eighth' in text
+  assert evidence.SHORT == 1 / 8 and 'at most an eighth' in text
