@@ -63,7 +63,7 @@ ELSEWHERE = {
   r'make quickstart': (
     'tests/e2e/notebooks_test.py::test_it_runs_from_end_to_end'
   ),
-  r'make (test|site)': 'tests/e2e/docs_site_test.py::site',
+  r'make site': 'tests/e2e/docs_site_test.py::site',
   r'make crash-test|python -m tests.crash': 'tests/crash.py::main',
   r'make slurm-test': 'tests/slurm_cluster.py::main',
   r'make bench-peers': 'experiments/bench_peers.py::main',
@@ -73,7 +73,9 @@ ELSEWHERE = {
   r'make digests': (
     'tests/jax/datasets_test.py::test_what_is_drawn_here_is_what_was_published'
   ),
-  r'python -m pytest': 'tests/conftest.py::pytest_configure',
+  r'make (check|test|test-all|test-oldest)$|python -m pytest': (
+    'tests/conftest.py::pytest_configure'
+  ),
   r'python experiments/bench_data.py': (
     'tests/e2e/readme_test.py::'
     'test_the_time_of_reading_is_measured_as_the_readme_says'
