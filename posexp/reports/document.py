@@ -12,9 +12,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import markdown
 import markupsafe
+
+from posexp.reports import templates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,20 +53,6 @@ class Picture:
 
 
 Block = Heading | Text | Bullets | Table | Picture
-
-
-def template(name: str) -> jinja2.Template:
-  """Return a Markdown template of this package, whose values are plain text."""
-  environment = jinja2.Environment(
-    loader=jinja2.PackageLoader('posexp.reports', '.'),
-    autoescape=True,
-    finalize=escape,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-  )
-  environment.filters |= {'block': as_markdown, 'code': code}
-  return environment.get_template(name)
 
 
 def escape(text: Any) -> markupsafe.Markup:
@@ -121,9 +108,11 @@ def code(text: str) -> markupsafe.Markup:
   return markupsafe.Markup(textwrap.indent(text, '    '))
 
 
-def tidied(text: str) -> str:
-  """Return Markdown with one blank line where a template left several."""
-  return re.sub(r'\n{3,}', '\n\n', text).strip() + '\n'
+def render(name: str, **values: Any) -> str:
+  """Return a template of Markdown with its values as plain text."""
+  template = templates.template(name, escape, block=as_markdown, code=code)
+  # A template leaves several blank lines where Markdown has one.
+  return re.sub(r'\n{3,}', '\n\n', template.render(values)).strip() + '\n'
 
 
 def as_html(text: str, pictures: Mapping[str, bytes]) -> str:
@@ -140,7 +129,7 @@ def as_html(text: str, pictures: Mapping[str, bytes]) -> str:
     data = base64.b64encode(png).decode()
     body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{data}"')
   title = re.match('<h1>(.*?)</h1>', body)
-  return template('memo.html').render(
+  return templates.template('memo.html').render(
     title=markupsafe.Markup(title[1] if title else ''),
     body=markupsafe.Markup(body),
   )

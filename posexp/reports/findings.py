@@ -1,7 +1,6 @@
 """What a report tells: tables, and sentences of what they show."""
 
 import json
-import math
 import os
 import pathlib
 import warnings
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from posexp.claims import contrasts, intervals, seed_spread
+from posexp.claims import format as format_lib
 from posexp.plots import report
 from posexp.reports import tables
 from posexp.results import records
@@ -20,7 +20,7 @@ from posexp.results import records
 CLAIMS = 12
 
 
-class Evidence(NamedTuple):
+class Findings(NamedTuple):
   """The tables behind a report.
 
   Attributes:
@@ -29,11 +29,13 @@ class Evidence(NamedTuple):
     results: as `records.load` gives them, evaluations of the same weights
       joined.
     cells: a row a run and length.
-    pairs: as `comparisons.pairs` gives them.
-    configs: of every run, as its record has it.
+    pairs: as `contrasts.pairs` gives them.
+    configs: what is needed to trust, and to repeat, the numbers of each run.
     coverage: text, '' where there is none.
     notes: sentences on records that could not be read, and on what is missing.
     memo: whether a memo lies beside the report.
+    not_admitted: task, run and reason of every run without a number, or with
+      fewer seeds.
   """
 
   name: str
@@ -45,10 +47,11 @@ class Evidence(NamedTuple):
   coverage: str
   notes: tuple[str, ...]
   memo: bool
+  not_admitted: tuple[tuple[str, str, str], ...]
 
 
-def load(workdir: str | os.PathLike, progress: str = '') -> Evidence:
-  """Everything that a report of a work directory tells.
+def load(workdir: str | os.PathLike, progress: str = '') -> Findings:
+  """Return everything that a report of a work directory tells.
 
   Args:
     workdir: as given to `posexp run`.
@@ -60,58 +63,61 @@ def load(workdir: str | os.PathLike, progress: str = '') -> Evidence:
   directory = pathlib.Path(workdir)
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
-    found = records.read_all(directory)
-    results = records.load(directory, [r['digest'] for r in found])
-    covered = records.coverage(directory) if found else pd.DataFrame()
-  told = dict.fromkeys(str(warning.message) for warning in caught)
+    finished = records.read_all(directory)
+    results = records.load(directory, [r['digest'] for r in finished])
+    covered = records.coverage(directory) if finished else pd.DataFrame()
+  damaged = dict.fromkeys(str(warning.message) for warning in caught)
   joined = intervals.joined(results) if len(results) else results
   pairs = contrasts.pairs(joined)
   cells = pd.DataFrame(columns=list(seed_spread.COLUMNS))
   if len(joined):
     cells = report.with_errors(seed_spread.cells(joined), joined)
-    cells = _ranked(cells, pairs)
-  return Evidence(
+    ranks = contrasts.ranks(pairs)[['digest', 'length', 'rank', 'tied']]
+    cells = cells.merge(ranks, on=['digest', 'length'], how='left')
+  return Findings(
     name=directory.resolve().name,
     progress=tuple(line for line in progress.splitlines() if line.strip()),
     results=joined,
     cells=cells,
     pairs=pairs,
-    configs=tuple(_config(record) for record in found),
+    configs=tuple(map(_config, finished)),
     coverage=tables.coverage(covered) if len(covered) else '',
-    notes=(*told, *_missing(cells)),
+    notes=(*damaged, *_missing(cells)),
     memo=(directory / 'memo.html').exists(),
+    not_admitted=tuple(_not_admitted(joined)) if len(joined) else (),
   )
 
 
-def _ranked(cells: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-  """Cells with how many runs are shown to be better, plus one; NaN alone."""
-  ranks = contrasts.ranks(pairs)[['digest', 'length', 'rank', 'tied']]
-  return cells.merge(ranks, on=['digest', 'length'], how='left')
+def of_question(table: pd.DataFrame, task: str, trained: int) -> pd.DataFrame:
+  """Return the rows of a task at a trained length."""
+  return table[(table['task'] == task) & (table['trained_length'] == trained)]
 
 
 def _config(record: dict[str, Any]) -> dict[str, Any]:
-  """What is needed to trust, and to repeat, the numbers of a run."""
-  names = 'digest', 'name', 'task', 'scheme', 'parent', 'trained_length'
-  found = {name: record.get(name) for name in names}
-  found['seeds'] = ', '.join(map(str, record['config']['seeds']))
-  found['parameters'] = record['parameters']['total']
-  found['seconds'] = record.get('seconds', {}).get('total', math.nan)
-  versions = record.get('versions', {})
-  found['versions'] = ', '.join(f'{k} {v}' for k, v in versions.items())
-  device = record.get('device', {})
-  found['device'] = ', '.join(f'{k} {v}' for k, v in device.items())
-  found['config'] = json.dumps(record['config'], indent=1)
-  return found
+  facts = {
+    'task': f'{record["task"]}, trained at {record["trained_length"]} tokens',
+    'seeds': ', '.join(map(str, record['config']['seeds'])),
+    'parameters': f'{record["parameters"]["total"]:,}',
+    'seconds': record.get('seconds', {}).get('total', format_lib.MISSING),
+  }
+  for name in ('versions', 'device'):
+    values = record.get(name, {}).items()
+    facts[name] = ', '.join(f'{key} {value}' for key, value in values)
+  return {
+    'digest': record['digest'],
+    'name': record['name'],
+    'facts': facts,
+    'config': json.dumps(record['config'], indent=1),
+  }
 
 
 def _missing(cells: pd.DataFrame) -> Iterator[str]:
-  """Sentences on cells that are not there, and on seeds that are too few."""
+  """Yield sentences on missing cells, and on seeds that are too few."""
   for (task, trained), group in cells.groupby(contrasts.QUESTION, sort=False):
     where = f'{task}, trained at {trained} tokens'
     lengths = set(group['length'])
     for _, run in group.groupby('digest', sort=False):
-      lacking = sorted(lengths - set(run['length']))
-      if lacking:
+      if lacking := sorted(lengths - set(run['length'])):
         yield (
           f'{where}: {run["label"].iloc[0]} was not evaluated at '
           f'{", ".join(map(str, lacking))} tokens, so those cells are missing'
@@ -123,63 +129,47 @@ def _missing(cells: pd.DataFrame) -> Iterator[str]:
       )
 
 
-def questions(found: Evidence) -> Iterator[tuple[str, int, pd.DataFrame]]:
-  """Every task and trained length, with its cells."""
-  for (task, _), group in found.cells.groupby(contrasts.QUESTION, sort=False):
-    yield str(task), group['trained_length'].iloc[0], group
-
-
-def claims(found: Evidence, task: str, trained: int) -> list[str]:
-  """What can be claimed of a question, and what its seeds could have shown."""
-  pairs = found.pairs
-  mine = pairs[(pairs['task'] == task) & (pairs['trained_length'] == trained)]
-  if mine.empty:
+def claims(findings: Findings, task: str, trained: int) -> list[str]:
+  """Return what can be claimed of a question, and what could have been."""
+  pairs = of_question(findings.pairs, task, trained)
+  if pairs.empty:
     return ['Fewer than two admitted runs, so there is nothing to compare.']
-  seeds = sorted(set(mine['n']))
-  some = '-'.join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))
-  if seeds[-1] < 2:
+  fewest, most = pairs['n'].min(), pairs['n'].max()
+  if most < 2:
     return [
-      f'{len(mine)} comparisons, none on two seeds or more: no difference can '
+      f'{len(pairs)} comparisons, none on two seeds or more: no difference can '
       'be claimed.'
     ]
-  claimed = mine[mine['claimed']]
-  least = float(np.nanmedian(mine['detectable']))
-  said = [
-    f'{len(claimed)} of {len(mine)} differences are claimed, by paired t '
-    f'tests over {some} common admitted seeds with Holm’s correction at 5 %. '
-    f'All others are ties. {_least(least)}'
-  ]
-  order = claimed['effect'].abs().sort_values(ascending=False, kind='stable')
-  for _, row in claimed.loc[order.index[:CLAIMS]].iterrows():
-    said.append(f'At {row["length"]} tokens {contrasts.claim(row)}.')
-  if len(claimed) > CLAIMS:
-    said.append(
-      f'{len(claimed) - CLAIMS} more are in the table of comparisons.'
-    )
-  return said
-
-
-def _least(least: float) -> str:
-  what = 'The smallest difference that these seeds were likely to show (four '
-  what += 'times in five; median over comparisons)'
+  claimed = pairs[pairs['claimed']]
+  seeds = '-'.join(dict.fromkeys(map(str, (fewest, most))))
+  least = float(np.nanmedian(pairs['detectable']))
+  size = f'{100 * least:.1f} points'
   if least > 1:
-    return f'{what} is more than 100 points: more seeds are needed.'
-  return f'{what} is {100 * least:.1f} points.'
+    size = 'more than 100 points: more seeds are needed'
+  order = claimed['effect'].abs().sort_values(ascending=False, kind='stable')
+  sentences = [
+    f'{len(claimed)} of {len(pairs)} differences are claimed, by paired t '
+    f'tests over {seeds} common admitted seeds with Holm’s correction at 5 %. '
+    'All others are ties. The smallest difference that these seeds were likely '
+    f'to show (four times in five; median over comparisons) is {size}.'
+  ]
+  for _, row in claimed.loc[order.index[:CLAIMS]].iterrows():
+    sentences.append(f'At {row["length"]} tokens {contrasts.claim(row)}.')
+  if len(claimed) > CLAIMS:
+    more = len(claimed) - CLAIMS
+    sentences.append(f'{more} more are in the table of comparisons.')
+  return sentences
 
 
-def not_admitted(found: Evidence) -> list[tuple[str, str, str]]:
-  """Task, run and reason of every run without a number, or with fewer seeds."""
-  summary = intervals.summarize(found.results)
-  rows = []
+def _not_admitted(results: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+  """Yield task, run and reason of each run that lost seeds."""
+  summary = intervals.summarize(results)
   for _, run in summary.groupby('digest', sort=False):
     admitted, seeds = run['n_admitted'].max(), run['n_seeds'].max()
-    where = f'{run["task"].iloc[0]} at {run["trained_length"].iloc[0]}'
-    if not admitted:
-      why = intervals.not_admitted(run)
-    elif admitted < seeds:
-      gate = intervals.percent(run['gate'].iloc[0])
+    if admitted < seeds:
+      gate = format_lib.gate(run['gate'].iloc[0])
       why = f'{seeds - admitted} of {seeds} seeds did not reach {gate}'
-    else:
-      continue
-    rows.append((where, run['label'].iloc[0], why))
-  return rows
+      if not admitted:
+        why = intervals.not_admitted(run)
+      where = f'{run["task"].iloc[0]} at {run["trained_length"].iloc[0]}'
+      yield where, run['label'].iloc[0], why

@@ -79,7 +79,8 @@ def markdown(
   figures: Mapping[str, Sequence[document.Picture]] | None = None,
 ) -> str:
   """Return the memo as Markdown, the question and the answer first."""
-  text = document.template('memo.md.jinja').render(
+  return document.render(
+    'memo.md.jinja',
     evidence=evidence,
     study=evidence.study,
     cases=cases,
@@ -90,7 +91,6 @@ def markdown(
     tables=memo_tables,
     **{m.__name__.split('.')[-1]: m for m in MODULES},
   )
-  return document.tidied(text)
 
 
 def _about_runs(evidence: evidence_lib.Evidence) -> dict[str, Any]:

@@ -1,21 +1,20 @@
-"""The page itself: one HTML file that fetches nothing."""
+"""The report of a work directory: one HTML file that fetches nothing."""
 
 import base64
 import hashlib
-import importlib.resources
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import jinja2
 import pandas as pd
-from matplotlib import colors
 
+from posexp.claims import format as format_lib
 from posexp.claims import intervals
-from posexp.plots import experiment, report
-from posexp.reports import findings
+from posexp.plots import experiment, report, swatch
+from posexp.reports import findings as findings_lib
+from posexp.reports import templates
 from posexp.results import files
 
 NAME = 'report.html'
@@ -30,7 +29,7 @@ def write(
   progress: str = '',
   tell: Callable[[float], None] = lambda _: None,
 ) -> pathlib.Path:
-  """Writes the report of a work directory; its path.
+  """Write the report of a work directory, and return its path.
 
   Args:
     workdir: as given to `posexp run`.
@@ -41,198 +40,96 @@ def write(
   Raises:
     UserError: if there is no such directory.
   """
-  found = findings.load(workdir, progress)
+  findings = findings_lib.load(workdir, progress)
   path = pathlib.Path(output or pathlib.Path(workdir) / NAME)
   path.parent.mkdir(parents=True, exist_ok=True)
-  files.put(path, compose(found, tell).encode(), over=True)
+  files.put(path, compose(findings, tell).encode(), over=True)
   return path
 
 
 def compose(
-  found: findings.Evidence, tell: Callable[[float], None] = lambda _: None
+  findings: findings_lib.Findings,
+  tell: Callable[[float], None] = lambda _: None,
 ) -> str:
-  """The page as HTML; the same evidence gives the same text."""
-  read = lambda name: (
-    importlib.resources.files('posexp.reports')
-    .joinpath(name)
-    .read_text('utf-8')
-  )
-  environment = jinja2.Environment(
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-  )
-  script = read('script.js')
-  digest = hashlib.sha256(script.encode()).digest()
-  looks = experiment.looks(found.results) if len(found.results) else {}
+  """Return the page as HTML; the same findings give the same text."""
+  looks = experiment.looks(findings.results) if len(findings.results) else {}
   light, dark = report.themes(looks.values())
-  return environment.from_string(read('page.html')).render(
-    found=found,
-    style=read('style.css') % {'light': light, 'dark': dark},
+  script = templates.read('script.js')
+  digest = hashlib.sha256(script.encode()).digest()
+  questions = _questions(findings, looks, tell)
+  return templates.template('page.html').render(
+    findings=findings,
+    light=light,
+    dark=dark,
     script=script,
     hash=base64.b64encode(digest).decode(),
-    questions=_questions(found, looks, tell),
-    rows=_rows(found.cells, intervals.questions(found.cells)),
-    schemes=_schemes(found, looks),
-    lengths=sorted(set(found.cells['length'])),
-    pairs=_pairs(found.pairs, intervals.questions(found.cells)),
-    more_pairs=max(0, len(found.pairs) - PAIRS),
-    not_admitted=findings.not_admitted(found) if len(found.results) else [],
-    configs=found.configs,
+    questions=questions,
+    schemes=_schemes(findings, looks),
+    lengths=sorted(set(findings.cells['length'])),
+    rows=_of_questions(findings.cells, questions),
+    pairs=_of_questions(_first(findings.pairs), questions),
+    more_pairs=max(0, len(findings.pairs) - PAIRS),
+    format=format_lib,
+    isnan=math.isnan,
   )
-
-
-# What tasks at a trained length are called.
-Names = Mapping[tuple[str, int], str]
 
 
 def _questions(
-  found: findings.Evidence,
-  looks: dict[str, experiment.Look],
+  findings: findings_lib.Findings,
+  looks: experiment.Looks,
   tell: Callable[[float], None],
-) -> list[dict[str, Any]]:
-  """Of each question its name, its figures and what can be claimed."""
-  listed = []
-  every = list(findings.questions(found))
-  for place, (task, trained, cells) in enumerate(every):
-    rows = found.results[found.results['digest'].isin(cells['digest'])]
-    admitted = bool((cells['n_admitted'] > 0).any())
-    drawn = [
-      (
-        measure.title,
-        report.svg(measure, cells, rows, looks, f'figure{place}-{measure.key}'),
-      )
-      for measure in report.MEASURES
-      if admitted
-    ]
-    listed.append(
-      {
-        'title': f'{task}, trained at {trained} tokens',
-        'runs': ' '.join(dict.fromkeys(cells['digest'])),
-        'figures': drawn,
-        'claims': findings.claims(found, task, trained),
-      }
-    )
-    tell(1 / len(every))
-  return listed
+) -> dict[tuple[str, int], dict[str, Any]]:
+  """Return of each question its names, its figures and what can be claimed."""
+  names = intervals.questions(findings.cells)
+  questions = {}
+  for number, ((task, trained), short) in enumerate(names.items()):
+    cells = findings_lib.of_question(findings.cells, task, trained)
+    rows = findings.results[findings.results['digest'].isin(cells['digest'])]
+    measures = report.MEASURES if cells['n_admitted'].any() else ()
+    questions[task, trained] = {
+      'number': number,
+      'title': f'{task}, trained at {trained} tokens',
+      'short': short,
+      'claims': findings_lib.claims(findings, task, trained),
+      'figures': {
+        m.title: report.svg(m, cells, rows, looks, f'figure{number}-{m.key}')
+        for m in measures
+      },
+    }
+    tell(1 / len(names))
+  return questions
 
 
 def _schemes(
-  found: findings.Evidence, looks: dict[str, experiment.Look]
-) -> list[dict[str, Any]]:
-  """Every kind of run by its label, with a swatch and its digests."""
-  by_label: dict[str, list[str]] = {}
-  runs = found.cells.drop_duplicates('digest')
-  for digest, label in zip(runs['digest'], runs['label']):
-    by_label.setdefault(label, []).append(digest)
+  findings: findings_lib.Findings, looks: experiment.Looks
+) -> list[dict[str, str]]:
+  """Return every kind of run by its label, with a swatch and its digests."""
+  runs = findings.cells.drop_duplicates('digest')
   return [
     {
-      'label': label,
-      'runs': ' '.join(digests),
-      'swatch': swatch(looks[digests[0]]),
+      'label': str(label),
+      'runs': ' '.join(group['digest']),
+      'swatch': swatch.svg(looks[group['digest'].iloc[0]]),
     }
-    for label, digests in by_label.items()
+    for label, group in runs.groupby('label', sort=False)
   ]
 
 
-_SHAPES = {
-  'o': '<circle cx="14" cy="6" r="3.4"/>',
-  's': '<path d="M11 3h6v6h-6z"/>',
-  'D': '<path d="M14 2l4 4-4 4-4-4z"/>',
-  '^': '<path d="M14 2l4 7h-8z"/>',
-  'v': '<path d="M14 10l4-7h-8z"/>',
-  '<': '<path d="M10 6l7-4v8z"/>',
-  '>': '<path d="M18 6l-7-4v8z"/>',
-  'P': '<path d="M12.6 2h2.8v2.6H18v2.8h-2.6V10h-2.8V7.4H10V4.6h2.6z"/>',
-  'X': '<path d="M11 1.6l3 3 3-3 1.6 1.6-3 3 3 3-1.6 1.6-3-3-3 3-1.6-1.6 '
-  '3-3-3-3z"/>',
-  'p': '<path d="M14 2l4 3-1.6 4.6h-4.8L10 5z"/>',
-  'h': '<path d="M14 2l3.5 2v4L14 10l-3.5-2V4z"/>',
-  '*': '<path d="M14 1.5l1.2 3h3.1L15.9 6.5l.9 3.2L14 7.9l-2.8 1.8.9-3.2'
-  '-2.4-2h3.1z"/>',
-}
+def _of_questions(
+  table: pd.DataFrame, questions: dict[tuple[str, int], dict[str, Any]]
+) -> list[dict[Any, Any]]:
+  """Return the rows of a table, each with its question."""
+  rows = table.to_dict('records')
+  return [
+    row | {'question': questions[row['task'], row['trained_length']]}
+    for row in rows
+  ]
 
 
-def swatch(look: experiment.Look) -> str:
-  """A line with a marker, as a legend has it."""
-  color = colors.to_hex(look.color)
-  value = f'var(--c{color[1:]},{color})'
-  dash = ''
-  if look.linestyle != '-':
-    dash = f' stroke-dasharray="{" ".join(map(str, look.linestyle[1]))}"'
-  hollow = look.markerfacecolor == 'white'
-  fill = 'var(--page)' if hollow else value
-  return (
-    '<svg class="swatch" aria-hidden="true" viewBox="0 0 28 12" width="28" '
-    f'height="12"><path d="M0 6h28" style="stroke:{value}"{dash}/>'
-    f'<g style="fill:{fill};stroke:{value}">{_SHAPES[look.marker]}</g></svg>'
-  )
-
-
-def percent(value: float, digits: int = 1) -> str:
-  """A share in percent, '–' where there is none.
-
-  >>> percent(0.1234), percent(float('nan'))
-  ('12.3', '–')
-  """
-  return '–' if math.isnan(value) else f'{100 * value:.{digits}f}'
-
-
-def _ends(row: Mapping[Any, Any], column: str) -> str:
-  low, high = row[f'{column}_low'], row[f'{column}_high']
-  return '' if math.isnan(low) else f' [{percent(low)}, {percent(high)}]'
-
-
-def _rows(cells: pd.DataFrame, names: Names) -> list[dict[str, Any]]:
-  """Every run at every length, as text and as what it is sorted by."""
-  rows = []
-  for row in cells.to_dict('records'):
-    shares = 'mean', 'iqm', 'success', 'order', 'retrieval'
-    values = {
-      name: (percent(row[name]) + _ends(row, name), row[name])
-      for name in shares
-    }
-    won = row['success']
-    if not math.isnan(won):
-      text = f'{row["successes"]} of {row["n_admitted"]}{_ends(row, "success")}'
-      values['success'] = (text, won)
-    rank = row['rank']
-    tied = 0 if math.isnan(row['tied']) else int(row['tied'])
-    rows.append(
-      {
-        **{name: row[name] for name in ('digest', 'label', 'task', 'length')},
-        'trained': row['trained_length'],
-        'short': names[row['task'], row['trained_length']],
-        'seeds': f'{row["n_admitted"]} of {row["n_seeds"]}',
-        'values': values,
-        'rank': '–' if math.isnan(rank) else f'{rank:.0f}',
-        'tied': f', tied with {tied}' if tied else '',
-      }
-    )
-  return rows
-
-
-def _pairs(pairs: pd.DataFrame, names: Names) -> list[dict[str, Any]]:
-  """The comparisons to list: claimed ones first, then the largest."""
+def _first(pairs: pd.DataFrame) -> pd.DataFrame:
+  """Return the comparisons to list: claimed ones first, then the largest."""
   size = pairs['effect'].abs()
-  order = pd.DataFrame(
-    {'claimed': ~pairs['claimed'].astype(bool), 'size': -size}
+  order = pairs.assign(size=size).sort_values(
+    ['claimed', 'size'], ascending=False, kind='stable'
   )
-  first = order.sort_values(['claimed', 'size'], kind='stable').index[:PAIRS]
-  return [
-    {
-      **{name: row[name] for name in ('task', 'length', 'label', 'against')},
-      'short': names[row['task'], row['trained_length']],
-      **{name: row[name] for name in ('one', 'other', 'n', 'effect')},
-      'text': (
-        f'{100 * row["effect"]:+.1f} [{100 * row["low"]:+.1f}, '
-        f'{100 * row["high"]:+.1f}]'
-        if row['n'] > 1
-        else '–'
-      ),
-      'p': '–' if math.isnan(row['holm']) else f'{row["holm"]:.2g}',
-      'verdict': 'claimed' if row['claimed'] else 'tie',
-    }
-    for row in pairs.loc[first].to_dict('records')
-  ]
+  return order.head(PAIRS)
