@@ -71,8 +71,8 @@ test-oldest:
 	$(PEERS)/pip install -q --disable-pip-version-check -e '.[peers]'
 	touch $@
 
-docs: .setup/user  ## pages and lists of the documentation, from the docstrings
-	$(RUN)/python docs/make.py
+docs: .setup/dev  ## pages and lists of the documentation, from the docstrings
+	$(RUN)/python -m docs.make
 
 site: .setup/dev  ## the documentation as pages, in site/
 	NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --strict

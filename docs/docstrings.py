@@ -1,7 +1,7 @@
 """Docstrings as Markdown: what is indented is a formula, and >>> an example.
 
-An extension of griffe, which mkdocstrings reads the package with. Nothing of
-posexp is imported for it.
+Also an extension of griffe, which mkdocstrings reads the package with. Nothing
+of posexp is imported for it.
 """
 
 import re
@@ -13,7 +13,14 @@ import griffe
 _SECTION = re.compile(r'(Args|Attributes|Raises):$', re.M)
 _GIVEN = re.compile(r'(Returns|Yields):\n +')
 # What a docstring of a scheme says of itself, a line each or more.
-_TOLD = re.compile(r'^(Source|Use|Fails): ', re.M)
+_LABEL = re.compile(r'^(Source|Use|Fails|Golden): ', re.M)
+_ARXIV = re.compile(r'arXiv (\d{4}\.\d{5})')
+_GOLDEN = re.compile(r'^Golden: .*(\n.*)*', re.M)
+# The sections themselves, for pages that griffe does not write.
+_FIELDS = re.compile(
+  r'^(Args|Attributes|Raises):\n((?:(?:  .*)?(?:\n|\Z))+)', re.M
+)
+_FIELD = re.compile(r'^  (\w+): (.*(?:\n    .*)*)', re.M)
 
 
 class Docstrings(griffe.Extension):
@@ -25,7 +32,7 @@ class Docstrings(griffe.Extension):
 
 
 def markdown(text: str) -> str:
-  """A docstring with its formulas and examples as code.
+  """Return a docstring with its formulas and examples as code.
 
   >>> print(markdown('A mean.\\n\\n  m = s * n\\n\\nSource: Gauss 1809.'))
   A mean.
@@ -34,11 +41,35 @@ def markdown(text: str) -> str:
   <BLANKLINE>
   **Source:** Gauss 1809.
   """
-  made, inside = [], False
+  blocks, inside = [], False
   for block in re.split(r'\n{2,}', text):
     inside = bool(_SECTION.match(block)) or (inside and block[:1] == ' ')
-    made.append(block if inside else _block(block))
-  return '\n\n'.join(made)
+    blocks.append(block if inside else _block(block))
+  return '\n\n'.join(blocks)
+
+
+def page(text: str) -> str:
+  """Return a docstring as Markdown, its fields a list, without what it raises.
+
+  >>> print(page('Copy.\\n\\nArgs:\\n  n: of\\n    them.\\n\\n>>> 1\\n1'))
+  Copy.
+  <BLANKLINE>
+  - `n`: of them.
+  <BLANKLINE>
+  ```pycon
+  >>> 1
+  1
+  ```
+  """
+  return _FIELDS.sub(_listed, markdown(text)).strip()
+
+
+def _listed(section: re.Match[str]) -> str:
+  if section[1] == 'Raises':
+    return ''
+  fields = _FIELD.findall(section[2])
+  items = (f'- `{name}`: {" ".join(of.split())}\n' for name, of in fields)
+  return ''.join(items) + '\n'
 
 
 def _block(block: str) -> str:
@@ -48,4 +79,16 @@ def _block(block: str) -> str:
     margin = min(len(n) - len(n.lstrip()) for n in block.split('\n'))
     return '\n'.join(f'    {line[margin:]}' for line in block.split('\n'))
   block = _GIVEN.sub(r'**\1:** ', block)
-  return _TOLD.sub(r'\n\n**\1:** ', block).strip()
+  block = _ARXIV.sub(r'arXiv [\1](https://arxiv.org/abs/\1)', block)
+  block = _GOLDEN.sub(lambda golden: repositories(golden[0]), block)
+  return _LABEL.sub(r'\n**\1:** ', block).strip()
+
+
+def repositories(text: str) -> str:
+  """Return a list of repositories with a link to each.
+
+  >>> repositories('jquesnelle/yarn (authors).')
+  '[yarn](https://github.com/jquesnelle/yarn) (authors).'
+  """
+  link = r'[\1](https://github.com/\g<0>)'
+  return re.sub(r'[\w-]+/([\w-]+)', link, text)

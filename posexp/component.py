@@ -268,11 +268,11 @@ def is_ours(kind: type) -> bool:
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
   """' (did you mean ...?)' with the close matches, or the list of all."""
-  known = sorted(known)
-  close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+  by_lower = {each.lower(): each for each in sorted(known)}
+  close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
   if close:
-    return f' (did you mean {" or ".join(close)}?)'
-  return f' (known: {", ".join(known)})' if known else ''
+    return f' (did you mean {" or ".join(by_lower[c] for c in close)}?)'
+  return f' (known: {", ".join(by_lower.values())})' if by_lower else ''
 
 
 def at_least(

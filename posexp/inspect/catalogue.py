@@ -7,11 +7,14 @@ code does not.
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import jax
 
 from posexp import component, schemes
+
+T = TypeVar('T')
 
 # The sizes for which learned numbers are counted.
 DIMS = schemes.Dims(width=64, heads=4, head_width=16)
@@ -24,95 +27,6 @@ BIAS = 'Biases'
 CONTENT = 'Content and whole rows'
 WRAPPER = 'Wrappers'
 FAMILIES = ABSOLUTE, ROTATION, LAW, BIAS, CONTENT, WRAPPER
-
-# Whose code gave the golden numbers of the tests; what is not here is tested
-# against a loop written from its paper alone, as are all of these besides.
-_HF = 'huggingface/transformers'
-_YARN = 'jquesnelle/yarn'
-GOLDEN: dict[str, tuple[str, ...]] = {
-  'RoPE': (_HF,),
-  'Law': (_HF,),
-  'Linear': (_HF,),
-  'NTK': (_YARN,),
-  'DynamicNTK': (_HF, _YARN),
-  'YaRN': (_HF, _YARN),
-  'LongRoPE': (_HF,),
-  'Llama3': (_HF,),
-  'Proportional': (_HF,),
-  'xPos': ('microsoft/torchscale',),
-  'ALiBi': ('ofirpress/attention_with_linear_biases',),
-  'T5': (_HF,),
-  'KERPLE': ('chijames/KERPLE',),
-  'Sandwich': ('meta-pytorch/attention-gym',),
-  'FIRE': ('mcleish7/arithmetic',),
-  'DynamicBias': ('lucidrains/x-transformers',),
-  'Forgetting': ('zhixuan-lin/forgetting-transformer',),
-  'StickBreaking': ('shawntan/stickbreaking-attention',),
-  'CoPE': ('facebookresearch/RAM',),
-  'PoPE': ('lucidrains/x-transformers',),
-}
-# Those written by the authors of what they are the golden of.
-AUTHORS = frozenset(
-  {
-    _YARN,
-    'microsoft/torchscale',
-    'ofirpress/attention_with_linear_biases',
-    'chijames/KERPLE',
-    'zhixuan-lin/forgetting-transformer',
-    'shawntan/stickbreaking-attention',
-    'facebookresearch/RAM',
-  }
-)
-
-_LABEL = re.compile(r'(?:^|(?<=[.)]) )(Source|Use|Fails): ')
-_ATTRIBUTE = re.compile(r'^  (\w+): (.*(?:\n    .*)*)', flags=re.M)
-
-
-@dataclasses.dataclass(frozen=True)
-class Text:
-  """A docstring in its parts, every paragraph on one line.
-
-  Attributes:
-    summary: the first sentence.
-    body: what follows: the equations.
-    source: what it is transcribed from.
-    use: when to use it.
-    fails: its known failure.
-    attributes: a text a field.
-    example: the doctest, as it stands.
-  """
-
-  summary: str
-  body: tuple[str, ...]
-  source: str
-  use: str
-  fails: str
-  attributes: dict[str, str]
-  example: str
-
-
-def read(kind: type) -> Text:
-  """The parts of a docstring; '' for what it lacks.
-
-  >>> read(schemes.Linear).source
-  'Chen et al. 2023, arXiv 2306.15595, equation 4.'
-  """
-  text, mark, example = (inspect.getdoc(kind) or '').partition('>>> ')
-  text, _, attributes = text.partition('Attributes:\n')
-  body, labelled = [], dict.fromkeys(('Source', 'Use', 'Fails'), '')
-  for paragraph in text.strip().split('\n\n'):
-    rest, *found = _LABEL.split(_line(paragraph))
-    body.append(rest)
-    labelled |= zip(found[::2], map(str.strip, found[1::2]))
-  return Text(
-    summary=body[0],
-    body=tuple(b.strip() for b in body[1:] if b),
-    source=labelled['Source'],
-    use=labelled['Use'],
-    fails=labelled['Fails'],
-    attributes={k: _line(v) for k, v in _ATTRIBUTE.findall(attributes)},
-    example=(mark + example).strip(),
-  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,105 +48,83 @@ class Entry:
     return self.kind.__name__
 
   @property
-  def text(self) -> Text:
-    return read(self.kind)
-
-  @property
-  def arguments(self) -> list[str]:
-    """All fields with their defaults."""
-    shown = []
-    for field in dataclasses.fields(self.kind):  # type: ignore[arg-type]
-      default = field.default
-      if default is dataclasses.MISSING:
-        shown.append(field.name)
-      else:
-        own = isinstance(default, component.Component)
-        shown.append(f'{field.name}={default if own else repr(default)}')
-    return shown
+  def call(self) -> str:
+    """The class with all fields and their defaults."""
+    fields = [
+      field.name
+      if field.default is dataclasses.MISSING
+      else f'{field.name}={component.written(field.default)}'
+      for field in dataclasses.fields(self.kind)  # type: ignore[arg-type]
+    ]
+    return f'{self.name}({", ".join(fields)})'
 
   @property
   def scheme(self) -> schemes.Scheme:
     """The example as a scheme: a law in a rotation."""
-    return as_scheme(self.example)
+    return _as_scheme(self.example)
 
   @property
   def family(self) -> str:
     return LAW if issubclass(self.kind, schemes.Law) else family(self.scheme)
 
-  @property
-  def golden(self) -> tuple[str, ...]:
-    """The repositories that gave its golden numbers."""
-    return GOLDEN.get(self.name, ())
+  def label(self, name: str) -> str:
+    """Return what its docstring says after 'Source:', 'Golden:', or ''.
+
+    >>> find('Linear').label('Source')
+    'Chen et al. 2023, arXiv 2306.15595, equation 4.'
+    """
+    pattern = rf'^{name}: (.*?)(?=\n\w+:|\n\n|\Z)'
+    labelled = re.search(pattern, docstring(self.kind), re.M | re.S)
+    return ' '.join(labelled[1].split()) if labelled else ''
 
   def facts(self) -> dict[str, str]:
-    """What it acts on, learns and keeps, in words."""
-    golden = ', '.join(
-      f'{g} (authors)' if g in AUTHORS else g for g in self.golden
-    )
-    facts = {
-      'acts on': ', '.join(self.scheme.hooks()) or 'nothing',
-      'learned': self._learned(),
-      'relative': yes(self.scheme.relative),
-      'blockwise': yes(self.scheme.blockwise),
-    }
+    """Return what it acts on, learns and keeps, in words."""
     if issubclass(self.kind, schemes.Wrapper):
-      facts = dict.fromkeys(facts, 'as its scheme')
-      facts['acts on'] = "remap, and its scheme's"
-    return facts | {'golden from': golden or 'none: reference loop only'}
+      inner = ('learned', 'relative', 'blockwise')
+      return {
+        'acts on': "remap, and its scheme's",
+        **dict.fromkeys(inner, 'as its scheme'),
+      }
+    return {**facts(self.scheme), 'learned': self._learned()}
 
   def _learned(self) -> str:
-    own = learned(self.scheme)
-    others = [learned(v) for v in self.variants if v.learns()]
-    return f'none or {others[0]}' if own == 'none' and others else own
+    counts = [learned(scheme) for scheme in (self.scheme, *self.variants)]
+    some = [count for count in counts if count != 'none']
+    return f'none or {some[0]}' if counts[0] == 'none' and some else counts[0]
 
 
 def entries() -> tuple[Entry, ...]:
-  """Every class in the catalogue, in its order, family by family."""
-  found: dict[type, list[component.Component]] = {}
+  """Return an entry for every class in the catalogue, family by family."""
+  variants: dict[type, list[component.Component]] = {}
   for scheme in schemes.CATALOGUE:
     for part in _inside(scheme):
-      found.setdefault(type(part), []).append(part)
+      variants.setdefault(type(part), []).append(part)
   listed = []
-  for kind, parts in found.items():
+  for kind, parts in variants.items():
     try:
       example = kind()
     except TypeError:  # It has fields without a default.
       example = parts[0]
-    listed.append(Entry(kind, example, tuple(map(as_scheme, parts))))
+    listed.append(Entry(kind, example, tuple(map(_as_scheme, parts))))
   return tuple(sorted(listed, key=lambda e: FAMILIES.index(e.family)))
 
 
-def find(name: str) -> Entry:
-  """The entry of a name, in any case; a sentence if there is none.
+def docstring(kind: type) -> str:
+  """Return the docstring of a class, without its indentation."""
+  return inspect.getdoc(kind) or ''
 
-  >>> find('yarn').name
-  'YaRN'
-  >>> find('Alibbi')
-  Traceback (most recent call last):
-  ...
-  posexp.UserError: no scheme or law is called 'Alibbi' (did you mean ALiBi?)...
+
+def summary(kind: type) -> str:
+  """Return the first paragraph of a docstring on one line.
+
+  >>> summary(schemes.ALiBi)
+  'Subtract a fixed multiple of the distance from each logit.'
   """
-  known = {e.name.lower(): e for e in entries()}
-  if name.lower() not in known:
-    close = component.nearest(name.lower(), known)
-    for lower, entry in known.items():
-      close = re.sub(rf'\b{lower}\b', entry.name, close)
-    raise component.UserError(
-      f'no scheme or law is called {name!r}{close}: `posexp schemes` lists them'
-    )
-  return known[name.lower()]
-
-
-def as_scheme(part: component.Component) -> schemes.Scheme:
-  """A scheme as it is, and a law as the law of a rotation."""
-  if isinstance(part, schemes.Law):
-    return schemes.RoPE(part)
-  assert isinstance(part, schemes.Scheme)
-  return part
+  return ' '.join(docstring(kind).partition('\n\n')[0].split())
 
 
 def family(scheme: schemes.Scheme) -> str:
-  """Which of `FAMILIES` a scheme is of, by what it does.
+  """Return which of `FAMILIES` a scheme is of, by what it does.
 
   >>> family(schemes.RoPE()), family(schemes.T5(scaled=False))
   ('Rotations', 'Biases')
@@ -250,41 +142,82 @@ def family(scheme: schemes.Scheme) -> str:
 
 
 def explained(scheme: schemes.Scheme) -> type:
-  """The class that tells a scheme apart: of a scaled rotation, its law."""
+  """Return the class that tells a scheme apart: its law, if scaled."""
   law = getattr(scheme, 'frequencies', None)
   scaled = isinstance(law, schemes.Law) and type(law) is not schemes.Law
   return type(law) if scaled else type(scheme)
 
 
+def facts(scheme: schemes.Scheme) -> dict[str, str]:
+  """Return what a scheme acts on, learns and keeps, in words.
+
+  >>> facts(schemes.ALiBi())['acts on'], facts(schemes.FIRE())['relative']
+  ('bias', 'no')
+  """
+  return {
+    'acts on': ', '.join(scheme.hooks()) or 'nothing',
+    'learned': learned(scheme),
+    'relative': 'yes' if scheme.relative else 'no',
+    'blockwise': 'yes' if scheme.blockwise else 'no',
+  }
+
+
 def learned(scheme: schemes.Scheme) -> str:
-  """How many numbers it learns at `DIMS`, per model and per layer.
+  """Return how many numbers it learns at `DIMS`, per model and per layer.
 
   >>> learned(schemes.T5()), learned(schemes.ALiBi())
   ('128 a layer', 'none')
   """
   scheme, key = scheme.trained_at(TRAINED), jax.random.key(0)
-  told = []
-  for init, of in ((scheme.init_input, 'model'), (scheme.init_layer, 'layer')):
+  counts = []
+  for init, place in (
+    (scheme.init_input, 'model'),
+    (scheme.init_layer, 'layer'),
+  ):
     shapes = jax.eval_shape(lambda init=init: init(key, DIMS))
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     if count:
-      told.append(f'{count:,} a {of}')
-  return ' and '.join(told) or 'none'
+      counts.append(f'{count:,} a {place}')
+  return ' and '.join(counts) or 'none'
+
+
+def find(name: str) -> Entry:
+  """Return the entry of a name, in any case; a `UserError` if there is none.
+
+  >>> find('yarn').name
+  'YaRN'
+  >>> find('Alibbi')
+  Traceback (most recent call last):
+  ...
+  posexp.UserError: no scheme or law is called 'Alibbi' (did you mean ALiBi?)...
+  """
+  known = {entry.name: entry for entry in entries()}
+  return look_up(name, known, 'scheme or law', 'posexp schemes')
+
+
+def look_up(name: str, known: Mapping[str, T], what: str, command: str) -> T:
+  """Return the value of a name, in any case; a `UserError` if unknown."""
+  for key, value in known.items():
+    if key.lower() == name.lower():
+      return value
+  raise component.UserError(
+    f'no {what} is called {name!r}{component.nearest(name, known)}: '
+    f'`{command}` lists them'
+  )
+
+
+def _as_scheme(part: component.Component) -> schemes.Scheme:
+  """Return a scheme as it is, and a law as the law of a rotation."""
+  if isinstance(part, schemes.Law):
+    return schemes.RoPE(part)
+  assert isinstance(part, schemes.Scheme)
+  return part
 
 
 def _inside(part: component.Component) -> Iterator[component.Component]:
-  """A scheme and the schemes and laws in its fields."""
+  """Yield a scheme and the schemes and laws in its fields."""
   yield part
   for field in dataclasses.fields(part):  # type: ignore[arg-type]
     value = getattr(part, field.name)
     if isinstance(value, schemes.Scheme | schemes.Law):
       yield from _inside(value)
-
-
-def _line(paragraph: str) -> str:
-  return ' '.join(paragraph.split())
-
-
-def yes(truth: bool) -> str:
-  """'yes' or 'no'."""
-  return 'yes' if truth else 'no'

@@ -1,7 +1,7 @@
 """The catalogues of schemes and tasks as text for a terminal."""
 
-import inspect
 import textwrap
+from collections.abc import Iterable, Mapping
 
 from posexp import component, data, schemes, tasks
 from posexp.inspect import catalogue
@@ -9,21 +9,29 @@ from posexp.reports import text_table
 
 
 def table() -> str:
-  """The catalogue for a terminal of 100 columns."""
-  head = 'scheme', 'acts on', 'learned', 'relative', 'blocks'
-  rows = {s: _row(s) for s in schemes.CATALOGUE}
+  """Return the catalogue of schemes, for a terminal of 100 columns."""
+  head = ('scheme', 'acts on', 'learned', 'relative', 'blocks')
+  rows = {scheme: _row(scheme) for scheme in schemes.CATALOGUE}
   widths = [max(map(len, cells)) for cells in zip(head, *rows.values())]
-  show = lambda row: '  '.join(map(str.ljust, row, widths)).rstrip()
-  lines, seen = [show(head)], set()
-  for name in catalogue.FAMILIES:
-    lines += ['', f'{name}']
-    for scheme in (s for s in rows if catalogue.family(s) == name):
-      lines.append(show(rows[scheme]))
+  lines, explained = [_padded(head, widths)], set()
+  for family in catalogue.FAMILIES:
+    lines += ['', family]
+    for scheme in (s for s in rows if catalogue.family(s) == family):
+      lines.append(_padded(rows[scheme], widths))
       kind = catalogue.explained(scheme)
-      if kind not in seen:
-        seen.add(kind)
-        lines.append(f'    {catalogue.read(kind).summary.rstrip(".")}')
+      if kind not in explained:
+        explained.add(kind)
+        lines.append(f'    {catalogue.summary(kind).rstrip(".")}')
   return '\n'.join([*lines, '', *_LEGEND])
+
+
+def _row(scheme: schemes.Scheme) -> tuple[str, ...]:
+  facts = catalogue.facts(scheme).values()
+  return (str(scheme), *(fact.replace(' a ', '/') for fact in facts))
+
+
+def _padded(cells: Iterable[str], widths: Iterable[int]) -> str:
+  return '  '.join(map(str.ljust, cells, widths)).rstrip()
 
 
 _LEGEND = (
@@ -37,26 +45,25 @@ _LEGEND = (
 
 
 def page(name: str) -> str:
-  """All about one scheme or law, for a terminal of 80 columns."""
+  """Return all about one scheme or law, for a terminal of 80 columns."""
   entry = catalogue.find(name)
-  text = entry.text
-  facts = [('family', entry.family), *entry.facts().items()]
+  facts = {'family': entry.family, **entry.facts()}
   if entry.scheme is not entry.example:
-    facts.insert(0, ('written', str(entry.scheme)))
-  blocks = [
-    _wrap(f'{entry.name}({", ".join(entry.arguments)})', '    '),
-    _wrap(text.summary),
-    '\n'.join(_wrap(f'{k:<11}  {v}', ' ' * 13) for k, v in facts),
-    *map(_wrap, text.body),
-    _wrap(f'Source: {text.source}', '  '),
-    _wrap(f'Use: {text.use}', '  '),
-    _wrap(f'Fails: {text.fails}', '  '),
-  ]
-  if text.attributes:
-    fields = [_wrap(f'  {k}: {v}', '    ') for k, v in text.attributes.items()]
-    blocks.append('\n'.join(['Fields', *fields]))
-  example = textwrap.indent(text.example, '  ')
-  return '\n\n'.join([*blocks, f'Example\n{example}'])
+    facts = {'written': str(entry.scheme), **facts}
+  return _page(entry.call, facts, entry.kind)
+
+
+def _page(call: str, facts: Mapping[str, str], kind: type) -> str:
+  width = max(map(len, facts)) + 2
+  rows = [_wrap(f'{k:{width}}{v}', ' ' * width) for k, v in facts.items()]
+  blocks = [_wrap(call, '    '), '\n'.join(rows), catalogue.docstring(kind)]
+  return '\n\n'.join(blocks)
+
+
+def _wrap(text: str, indent: str) -> str:
+  return textwrap.fill(
+    text, 80, subsequent_indent=indent, break_on_hyphens=False
+  )
 
 
 CAPABILITIES = {
@@ -80,20 +87,18 @@ TASKS = (*DRAWN, data.Text())
 
 
 def task_table() -> str:
-  """The catalogue of tasks for a terminal of 100 columns."""
+  """Return the catalogue of tasks, for a terminal of 100 columns."""
   rows = [('task', 'isolates', 'what it asks')]
   for task in TASKS:
-    summary = (inspect.getdoc(type(task)) or '').split('\n\n')[0]
-    rows.append(
-      (type(task).__name__, task.capability, ' '.join(summary.split()))
-    )
+    kind = type(task)
+    rows.append((kind.__name__, task.capability, catalogue.summary(kind)))
   legend = ', '.join(f'{k} {v}' for k, v in CAPABILITIES.items())
-  told = '`posexp tasks NAME` tells all about one, as in `posexp tasks Copy`.'
-  return '\n'.join([text_table.columns(rows), '', f'{legend}.', told])
+  hint = '`posexp tasks NAME` tells all about one, as in `posexp tasks Copy`.'
+  return '\n'.join([text_table.columns(rows), '', f'{legend}.', hint])
 
 
 def task_facts(task: tasks.Task) -> dict[str, str]:
-  """What a task isolates and what a number of it is worth, in words."""
+  """Return what a task isolates and what its accuracy is worth, in words."""
   length = task_length(task)
   defended = ', '.join(sorted(task.defended)) or 'none'
   return {
@@ -105,7 +110,7 @@ def task_facts(task: tasks.Task) -> dict[str, str]:
 
 
 def task_length(task: tasks.Task) -> int:
-  """64 tokens, or the shortest power of two beyond at which a task exists."""
+  """Return 64 tokens, or the least power of two beyond that a task allows."""
   for power in range(6, 16):
     try:
       task.check(2**power)
@@ -118,15 +123,13 @@ def task_length(task: tasks.Task) -> int:
 
 
 def task_page(name: str) -> str:
-  """All about one task, for a terminal of 80 columns."""
+  """Return all about one task, for a terminal of 80 columns."""
   task = find_task(name)
-  facts = '\n'.join(f'{k:<16}  {v}' for k, v in task_facts(task).items())
-  written = _wrap(str(task), '  ')
-  return f'{written}\n\n{facts}\n\n{inspect.getdoc(type(task))}'
+  return _page(str(task), task_facts(task), type(task))
 
 
 def find_task(name: str) -> tasks.Task:
-  """The task of a name, in any case; a sentence if there is none.
+  """Return the task of a name, in any case; a `UserError` if there is none.
 
   >>> str(find_task('copy'))
   'Copy()'
@@ -135,27 +138,6 @@ def find_task(name: str) -> tasks.Task:
   ...
   posexp.UserError: no task is called 'Ordring' (did you mean Ordering?): ...
   """
-  known = {type(t).__name__: t for t in reversed(TASKS)}
-  for kind, task in known.items():
-    if kind.lower() == name.lower():
-      return task
-  raise component.UserError(
-    f'no task is called {name!r}{component.nearest(name, known)}: '
-    '`posexp tasks` lists them'
-  )
-
-
-def _row(scheme: schemes.Scheme) -> tuple[str, ...]:
-  return (
-    str(scheme),
-    ', '.join(scheme.hooks()) or 'nothing',
-    catalogue.learned(scheme).replace(' a ', '/'),
-    catalogue.yes(scheme.relative),
-    catalogue.yes(scheme.blockwise),
-  )
-
-
-def _wrap(text: str, indent: str = '') -> str:
-  return textwrap.fill(
-    text, 80, subsequent_indent=indent, break_on_hyphens=False
-  )
+  # The first of each class in `TASKS` stands for it.
+  known = {type(task).__name__: task for task in reversed(TASKS)}
+  return catalogue.look_up(name, known, 'task', 'posexp tasks')

@@ -1,4 +1,4 @@
-"""Positional schemes: an algebra of pure functions of position.
+"""Positional schemes: pure functions of position that can be added.
 
 >>> from posexp import schemes
 >>> print(schemes.RoPE(schemes.NTK(4)) + schemes.ALiBi())
@@ -15,11 +15,15 @@ from posexp.schemes.base import NoPE as NoPE
 from posexp.schemes.base import Params as Params
 from posexp.schemes.base import Scheme as Scheme
 from posexp.schemes.base import Side as Side
-from posexp.schemes.bias import T5 as T5
+from posexp.schemes.bias import KERPLE as KERPLE
 from posexp.schemes.bias import ALiBi as ALiBi
+from posexp.schemes.bias import Sandwich as Sandwich
+from posexp.schemes.bias_networks import FIRE as FIRE
+from posexp.schemes.bias_networks import DynamicBias as DynamicBias
+from posexp.schemes.bias_tables import T5 as T5
+from posexp.schemes.bias_tables import PerOffset as PerOffset
 from posexp.schemes.composition import Sum as Sum
-from posexp.schemes.content import Forgetting as Forgetting
-from posexp.schemes.content import LogLength as LogLength
+from posexp.schemes.forgetting import Forgetting as Forgetting
 from posexp.schemes.frequencies import NTK as NTK
 from posexp.schemes.frequencies import DroPE as DroPE
 from posexp.schemes.frequencies import DynamicNTK as DynamicNTK
@@ -28,11 +32,6 @@ from posexp.schemes.frequencies import Linear as Linear
 from posexp.schemes.frequencies import Proportional as Proportional
 from posexp.schemes.hf import from_hf as from_hf
 from posexp.schemes.hf import to_hf as to_hf
-from posexp.schemes.kernels import KERPLE as KERPLE
-from posexp.schemes.kernels import PerOffset as PerOffset
-from posexp.schemes.kernels import Sandwich as Sandwich
-from posexp.schemes.networks import FIRE as FIRE
-from posexp.schemes.networks import DynamicBias as DynamicBias
 from posexp.schemes.parsing import parse as parse
 from posexp.schemes.polar import PoPE as PoPE
 from posexp.schemes.rotary import RoPE as RoPE
@@ -43,6 +42,7 @@ from posexp.schemes.scaled_frequencies import Llama3 as Llama3
 from posexp.schemes.scaled_frequencies import LongRoPE as LongRoPE
 from posexp.schemes.scaled_frequencies import NTKByParts as NTKByParts
 from posexp.schemes.scaled_frequencies import YaRN as YaRN
+from posexp.schemes.temperature import LogLength as LogLength
 from posexp.schemes.trained_length import Matched as Matched
 from posexp.schemes.trained_length import Relative as Relative
 from posexp.schemes.trained_length import Share as Share

@@ -12,11 +12,14 @@ from posexp.schemes import base
 
 @dataclasses.dataclass(frozen=True)
 class Sinusoidal(base.Scheme):
-  """Fixed sinusoids: x_i + p_i, p_i[2k] = sin(i w_k), p_i[2k+1] = cos(i w_k).
+  """Add fixed sinusoids of the position to the input.
 
-  w_k = 10000^(-2k/D) radians a token, k = 0..D/2-1, D the model width. The
-  layout is all sines before all cosines, a permutation of the paper's. Angles
-  are float32, off by at most 1.2e-7 of themselves. An odd width is refused.
+    x_i + p_i,  p_i[2k] = sin(i w_k),  p_i[2k+1] = cos(i w_k)
+    w_k = 10000^(-2k/D) radians a token,  k = 0..D/2-1
+
+  D is the model width; an odd one is refused. The layout is all sines before
+  all cosines, a permutation of the paper's. Angles are float32, off by at most
+  1.2e-7 of themselves.
 
   Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.5.
   Use: as the absolute baseline that learns nothing.
@@ -53,11 +56,13 @@ class Sinusoidal(base.Scheme):
 
 @dataclasses.dataclass(frozen=True)
 class Learned(base.Scheme):
-  """A learned table of absolute positions: x_i + P[i].
+  """Add a row of a learned table to the input.
+
+    x_i + P[i]
 
   A position between two rows (under `Interpolate`) is interpolated linearly,
-  P[p] = (1 - u) P[floor p] + u P[floor p + 1] with u = p - floor p. The table,
-  rows x D, starts normal with a standard deviation of 0.02.
+  `P[p] = (1 - u) P[floor p] + u P[floor p + 1]` with `u = p - floor p`. The
+  table, rows x D, starts normal with a standard deviation of 0.02.
 
   A length beyond the table is refused before any compute; there is nothing
   sensible to look up. Where positions come from elsewhere, one outside of the
@@ -127,5 +132,5 @@ class Learned(base.Scheme):
 
 
 def _omega(width: int) -> np.ndarray:
-  """w_k, float64, width / 2 values."""
+  """Return w_k, float64, width / 2 values."""
   return 10000.0 ** (-np.arange(0, width, 2, dtype=np.float64) / width)

@@ -1,32 +1,35 @@
-"""Additive position: something is added to each logit."""
+"""Biases that are a formula of the distance i - j."""
 
 import dataclasses
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.schemes import base, trained_length
+from posexp.schemes import base
 
 
 @dataclasses.dataclass(frozen=True)
 class ALiBi(base.Scheme):
-  """Attention with linear biases: z - m_h * (i - j), nothing learned.
+  """Subtract a fixed multiple of the distance from each logit.
 
-  For a number of heads H that is a power of two, m_h = 2^(-8h/H), h = 1..H;
-  otherwise the slopes of c = 2^floor(log2 H) heads are followed by every
+    z_ij - m_h (i - j)
+
+  For a number of heads H that is a power of two, `m_h = 2^(-8h/H)`, `h = 1..H`;
+  otherwise the slopes of `c = 2^floor(log2 H)` heads are followed by every
   second slope of 2c heads. Units are nats of the logit a token of distance.
-  `Interpolate(ALiBi(), s)` has slopes m_h / s, which is the position
-  interpolation of Al-Khateeb et al. 2023, arXiv 2310.13017, m_h L / L' with
-  s = L' / L.
+  `Interpolate(ALiBi(), s)` has slopes `m_h / s`, which with `s = L' / L` is the
+  position interpolation of Al-Khateeb et al. 2023, arXiv 2310.13017.
 
   Source: Press et al. 2021, arXiv 2108.12409, section 3, and the authors'
   `get_slopes` for other numbers of heads.
   Use: beyond the trained length, where near tokens matter most.
-  Fails: a key is e^(-m_h n) times weaker n tokens away whatever it says, so
+  Fails: a key is `e^(-m_h n)` times weaker n tokens away whatever it says, so
   steep heads see only near tokens and far ones rest on the flattest.
+  Golden: ofirpress/attention_with_linear_biases (authors).
 
   >>> ALiBi().slopes(4)
   array([0.25      , 0.0625    , 0.015625  , 0.00390625])
@@ -35,7 +38,7 @@ class ALiBi(base.Scheme):
   """
 
   def slopes(self, heads: int) -> np.ndarray:
-    """m_h, float64, one value a head."""
+    """Return m_h, float64, one value a head."""
     power = 2 ** math.floor(math.log2(heads))
     slopes_H = 2.0 ** (-8.0 * np.arange(1, power + 1) / power)
     between = 2.0 ** (-8.0 * np.arange(1, 2 * power + 1, 2) / (2 * power))
@@ -47,132 +50,143 @@ class ALiBi(base.Scheme):
     return -slope * distance(q_at, k_at)
 
 
+# The authors keep p and a at or above this after every step.
+FLOOR = 0.01
+
+
 @dataclasses.dataclass(frozen=True)
-class T5(base.Scheme):
-  """T5's relative bias: z + B[bucket(i - j), h], the table B learned.
+class KERPLE(base.Scheme):
+  """Subtract a learned kernel of the distance from each logit.
 
-  With N = buckets and E = N / 2, a distance n < E has a bucket of its own and a
-  larger one shares bucket E + floor(ln(n/E) / ln(max_distance/E) * (N - E)), at
-  most N - 1; keys after the query share bucket 0. With `bidirectional` N is
-  buckets / 2, and keys after the query have the other N buckets, by -n. The
-  table starts at zero in every model.
+    'log':    z_ij - p_h ln(1 + a_h n),  n = i - j
+    'power':  z_ij - a_h n^p_h,  p_h at most 2
 
-  T5 itself uses logits without 1/sqrt(E) and a smaller initial q to make up
-  for it; `scaled=False` gives the former alone, since here all schemes share
-  their initialisation.
+  Initially `p_h` is uniform in [0, 2) and `a_h` in [0, 1), per layer, as in the
+  authors' code, which puts both back to 0.01 or more before each use. Here they
+  are clamped where they are used, with a gradient as if they were not, so that
+  none is ever stuck; and the one in front (p of 'log', a of 'power') may reach
+  0, where a head has no bias at all and still learns.
 
-  Source: Raffel et al. 2019, arXiv 1910.10683, section 2.1, and the authors'
-  `_relative_position_bucket`, whose float32 logarithm puts some distances that
-  are exactly an edge one bucket too low.
-  Use: to let each head choose which distances it prefers.
-  Fails: distances that share a bucket look alike, as do all from max_distance
-  on; buckets past the trained length stay at their initial value.
+  Source: Chi et al. 2022, arXiv 2205.09921, the logarithmic and the power
+  variant (the authors' ParallelKerpleLog and ParallelKerplePower).
+  Use: 'log' where far tokens should fade but not vanish, beyond the trained
+  length.
+  Fails: the bias only ever decreases, so a head cannot prefer a distance; with
+  `p_h` above 1 'power' is a window about `a_h^(-1/p_h)` wide.
+  Golden: chijames/KERPLE (authors).
 
   Attributes:
-    buckets: rows of the table; N is even, at least 4.
-    max_distance: the distance from which all share the last bucket, in tokens;
-      above E. Buckets past the trained length are never trained: `share(1.0)`
-      puts the last one there.
-    scaled: whether content logits are divided by sqrt(E).
-    bidirectional: whether past and future have buckets of their own. A causal
-      model uses the half for the past only; this is for comparison with, or
-      weights of, an encoder.
+    kind: 'log' or 'power'.
 
-  >>> T5().bucket(np.array([0, 15, 16, 18, 19, 112, 113, 4096])).tolist()
-  [0, 15, 16, 16, 17, 30, 31, 31]
+  >>> params = {'p_H': jnp.array([1.5]), 'a_H': jnp.array([0.5])}
+  >>> head = base.Head(jnp.array(0), 1)
+  >>> at = jnp.array([0.0, 1.0, 4.0])
+  >>> KERPLE('power').bias(params, head, at, jnp.zeros(3)).round(4).tolist()
+  [-0.0, -0.5, -4.0]
   """
 
-  buckets: int = 32
-  max_distance: trained_length.Whole = 128
-  scaled: bool = True
-  bidirectional: bool = False
+  kind: Literal['log', 'power'] = 'log'
 
   def __post_init__(self):
-    sides = 2 if self.bidirectional else 1
-    if self.buckets < 4 * sides or self.buckets % (2 * sides):
-      kind = 'a multiple of 4' if self.bidirectional else 'even'
-      raise component.UserError(
-        f'buckets of T5 must be {kind} and at least {4 * sides}, got '
-        f'{self.buckets}: half of those for the past are exact distances'
-      )
-    if isinstance(self.max_distance, trained_length.Relative):
-      return
-    if self.max_distance <= self.side // 2:
-      raise component.UserError(
-        f'max_distance of T5 must exceed buckets / {2 * sides} = '
-        f'{self.side // 2}, got {self.max_distance}: raise it or use fewer '
-        'buckets'
-      )
-
-  @property
-  def side(self) -> int:
-    """N, the number of buckets for the past."""
-    return self.buckets // 2 if self.bidirectional else self.buckets
-
-  def edges(self) -> np.ndarray:
-    """The distance from which each bucket but the first begins, float64.
-
-    N - 1 values: 1..E, then E (max_distance / E)^(m / (N - E)).
-
-    >>> T5(buckets=4, max_distance=8).edges().tolist()
-    [1.0, 2.0, 4.0]
-    """
-    exact = self.side // 2
-    share = np.arange(1, self.side - exact) / (self.side - exact)
-    last = trained_length.number('max_distance of T5', self.max_distance)
-    far = exact * (last / exact) ** share
-    # A power that ought to be whole must not miss by its last bits.
-    whole = np.isclose(far, far.round(), rtol=1e-12, atol=0)
-    far = np.where(whole, far.round(), far)
-    return np.concatenate([np.arange(1.0, exact + 1), far])
-
-  def bucket(self, distance: jax.Array | np.ndarray) -> jax.Array:
-    """The bucket of each distance; below 0, bucket 0 unless bidirectional.
-
-    Args:
-      distance: i - j in tokens, of any shape, whole or not.
-
-    Returns:
-      int32, of the same shape.
-    """
-    signed = jnp.asarray(distance).astype(jnp.float32)
-    n = jnp.abs(signed) if self.bidirectional else jnp.maximum(signed, 0.0)
-    # Rounded up, an edge compares with a float32 exactly as in float64.
-    exact = self.edges()
-    near = exact.astype(np.float32)
-    up = np.nextafter(near, np.float32(np.inf))
-    edges = jnp.asarray(np.where(near < exact, up, near))
-    reached = n[..., None] >= edges.reshape(*(1,) * n.ndim, -1)
-    bucket = jnp.sum(reached, axis=-1, dtype=jnp.int32)
-    if not self.bidirectional:
-      return bucket
-    return bucket + self.side * (signed < 0).astype(jnp.int32)
-
-  def hooks(self):
-    # With scaled logits there is nothing to undo.
-    return tuple(h for h in super().hooks() if h != 'rotate' or not self.scaled)
-
-  def features(self, dims, place_N):
-    del dims
-    return {'buckets': np.asarray(self.bucket(place_N))[:, None]}
+    component.one_of('kind of KERPLE', self.kind, ('log', 'power'))
 
   def init_layer(self, key, dims):
-    del key
-    return {'table_NxH': jnp.zeros((self.buckets, dims.heads), jnp.float32)}
+    uniform = lambda k, top: jax.random.uniform(k, (dims.heads,), maxval=top)
+    p_key, a_key = jax.random.split(key)
+    return {'p_H': uniform(p_key, 2.0), 'a_H': uniform(a_key, 1.0)}
 
-  def rotate(self, params, x_BxLxHxE, at, side):
-    del params, at
-    if self.scaled or side == 'k':
-      return x_BxLxHxE
-    return x_BxLxHxE * jnp.asarray(
-      math.sqrt(x_BxLxHxE.shape[-1]), x_BxLxHxE.dtype
-    )
+  def neutral(self, params):
+    """No bias; the other parameter stays, or neither would ever learn."""
+    front = 'p_H' if self.kind == 'log' else 'a_H'
+    return {**params, front: jnp.zeros_like(params[front])}
 
   def bias(self, params, head, q_at, k_at):
-    bucket = self.bucket(q_at - k_at)
-    return params['table_NxH'].astype(jnp.float32)[bucket, head.index]
+    n = distance(q_at, k_at)
+    p_H, a_H = (params[k].astype(jnp.float32) for k in ('p_H', 'a_H'))
+    if self.kind == 'log':
+      p = _within(p_H, 0.0, np.inf)[head.index]
+      a = _within(a_H, FLOOR, np.inf)[head.index]
+      return -p * jnp.log1p(a * n)
+    p = _within(p_H, FLOOR, 2.0)[head.index]
+    a = _within(a_H, 0.0, np.inf)[head.index]
+    # n^p has no gradient at 0 for p < 1. What is clamped there is finite, and
+    # so is what the selection takes away.
+    power = jnp.exp(p * jnp.log(jnp.maximum(n, 1e-30)))
+    return -a * jnp.where(n > 0, power, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sandwich(base.Scheme):
+  """Add the product of two sinusoids to each logit: what distance says in them.
+
+    z_ij + p_i . p_j / r_h,  r_h = 8h/H,  h = 1..H
+    p_i . p_j = sum over k = 0..d/2-1 of cos((i - j) 10000^(-2k/d))
+
+  Nothing is learned. In the text k runs from 1 to d/2, in the authors' listing
+  and here from 0. Angles are float32 and taken per token, off by at most 6e-8
+  of themselves: at 32,768 tokens the sum is off by a few thousandths.
+
+  Source: Chi et al. 2022, arXiv 2212.10356, the listing in appendix E.
+  Use: as a fixed bias that fades like a logarithm of the distance.
+  Fails: past neighbours the sum is a wave and not monotonic, and heads differ
+  by a factor only; cos has no sign, so without a causal mask past and future
+  are alike.
+  Golden: meta-pytorch/attention-gym.
+
+  Attributes:
+    width: d, the width of the sinusoids, unrelated to that of the model; an odd
+      one is refused.
+
+  >>> head = base.Head(jnp.arange(2), 2)
+  >>> at = jnp.array([7.0, 7.0])
+  >>> Sandwich(width=8).bias({}, head, at, at).tolist()
+  [1.0, 0.5]
+  """
+
+  width: int = 128
+
+  def __post_init__(self):
+    if self.width < 2 or self.width % 2:
+      raise component.UserError(
+        f'width of Sandwich must be even and at least 2, got {self.width}: '
+        'the paper has 128'
+      )
+
+  def ratios(self, heads: int) -> np.ndarray:
+    """Return r_h, float64, one value a head.
+
+    >>> Sandwich().ratios(4).tolist()
+    [2.0, 4.0, 6.0, 8.0]
+    """
+    return 8.0 * np.arange(1, heads + 1) / heads
+
+  def bias(self, params, head, q_at, k_at):
+    del params
+    theta = 10000.0 ** (-np.arange(0, self.width, 2) / self.width)
+
+    def waves(at):
+      angle = at.astype(jnp.float32)[..., None] * jnp.asarray(
+        theta, jnp.float32
+      ).reshape(*(1,) * at.ndim, -1)
+      return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
+
+    # As a product of tokens: cosines of all pairs would be d / 2 times Q x K.
+    total = jnp.einsum(
+      '...d,...d->...',
+      waves(q_at),
+      waves(k_at),
+      precision=jax.lax.Precision.HIGHEST,
+    )
+    ratio = jnp.asarray(self.ratios(head.count), jnp.float32)[head.index]
+    return total / ratio
+
+
+def _within(x: jax.Array, low: float, high: float) -> jax.Array:
+  """Return the nearest value in [low, high], with the gradient of x itself."""
+  clamped = jax.lax.stop_gradient(jnp.clip(x, low, high))
+  return clamped + (x - jax.lax.stop_gradient(x))
 
 
 def distance(q_at: jax.Array, k_at: jax.Array) -> jax.Array:
-  """i - j in float32, 0 for keys after the query, where masking will act."""
+  """Return i - j, float32, 0 for keys after the query: masking acts there."""
   return jnp.maximum((q_at - k_at).astype(jnp.float32), 0.0)

@@ -1,4 +1,4 @@
-"""Frequency laws: how the angles of a rotation are scaled.
+"""Frequency laws: how fast each pair of a rotation turns.
 
 A scaled rotation is the original rotation at a transformed angle, so scaling
 is a field of `RoPE` and not another scheme. Everything is float64 NumPy. The
@@ -17,27 +17,30 @@ from posexp.schemes import trained_length
 
 @dataclasses.dataclass(frozen=True)
 class Law(component.Component):
-  """The unscaled geometric spectrum theta_k = base^(-2k/d), k = 0..d/2-1.
+  """Turn pairs at geometric frequencies: the unscaled spectrum.
+
+    theta_k = base^(-2k/d),  k = 0..d/2-1
 
   d is the rotated width. Laws of other kinds override `scale`.
 
   Source: Su et al. 2021, arXiv 2104.09864, equation 15.
   Use: as it is, where no length beyond the trained one is asked.
   Fails: beyond the trained length its slow pairs reach angles never trained.
+  Golden: huggingface/transformers.
 
   >>> Law().inverse_frequencies(base=1e4, width=4)
   array([1.  , 0.01])
   """
 
   def inverse_frequencies(self, *, base: float, width: int) -> np.ndarray:
-    """The angle per position of each pair, in radians; width / 2 values."""
+    """Return the angle per position of each pair, radians; width / 2 values."""
     theta_K = base ** (-np.arange(0, width, 2, dtype=np.float64) / width)
     return self.scale(theta_K, base=base, width=width)
 
   def scale(
     self, theta_K: np.ndarray, *, base: float, width: int
   ) -> np.ndarray:
-    """The scaled angles, given the unscaled ones."""
+    """Return the scaled angles, given the unscaled ones."""
     del base, width
     return theta_K
 
@@ -47,7 +50,7 @@ class Law(component.Component):
     return 1.0
 
   def for_length(self, length: int) -> 'Law':
-    """The law to use at a length, for laws that depend on it.
+    """Return the law to use at a length, for laws that depend on it.
 
     It is asked once, before any compute, with the length of the whole
     sequence: prompt and all that will be generated. Cached keys and new
@@ -58,7 +61,7 @@ class Law(component.Component):
     return self
 
   def check(self, width: int) -> None:
-    """Raises a `UserError` where the law is undefined for a rotated width."""
+    """Raise a `UserError` where the law is undefined for a rotated width."""
 
   def __str__(self) -> str:
     shown = []
@@ -73,11 +76,14 @@ class Law(component.Component):
 
 @dataclasses.dataclass(frozen=True)
 class Linear(Law):
-  """Position interpolation (PI): theta_k / s, the same as positions / s.
+  """Slow every pair by the same factor: position interpolation (PI).
+
+    theta_k / s, the same as positions / s
 
   Source: Chen et al. 2023, arXiv 2306.15595, equation 4.
   Use: with a short adaptation, as the plainest baseline of an extension.
   Fails: zero-shot it destroys local order, as neighbours are 1 / s apart.
+  Golden: huggingface/transformers.
 
   Attributes:
     factor: s, target length over trained length; above 0.
@@ -98,17 +104,20 @@ class Linear(Law):
 
 @dataclasses.dataclass(frozen=True)
 class NTK(Law):
-  """NTK-aware base scaling: b' = b * s^(d / (d - 2)).
+  """Raise the base so that only the slowest pair is slowed by the full factor.
+
+    b' = b s^(d / (d - 2)),  theta_k = b'^(-2k/d)
 
   Pair 0 is unchanged and the period of the last pair is stretched by exactly
   s, the period-matching constraint; the pairs between are stretched by
-  s^(2k / (d - 2)). A width d below 4 is refused.
+  `s^(2k / (d - 2))`. A width d below 4 is refused.
 
   Source: bloc97 2023, as restated in YaRN, arXiv 2309.00071, section 3.1,
   definition 1.
   Use: zero-shot, for lengths somewhat below s times the trained one.
   Fails: pairs in the middle are stretched by less than s, so angles never
   trained are met before s times the trained length.
+  Golden: jquesnelle/yarn (authors).
 
   Attributes:
     factor: s, target length over trained length; above 0.
@@ -126,7 +135,7 @@ class NTK(Law):
     _two_pairs('NTK', width)
 
   def scaled_base(self, *, base: float, width: int) -> np.float64:
-    """b', for a rotated width d."""
+    """Return b', for a rotated width d."""
     self.check(width)
     return np.float64(base) * np.float64(self.factor) ** (width / (width - 2))
 
@@ -138,13 +147,14 @@ class NTK(Law):
 
 @dataclasses.dataclass(frozen=True)
 class DynamicNTK(Law):
-  """NTK at the factor that the length asks for: s = f * l / L - (f - 1).
+  """Raise the base as the length asks for, and not at all up to the trained.
 
-  At a length l up to the trained L nothing is scaled; beyond it the law is
-  `NTK(s)`; f = 1 gives the paper's s = l / L. `for_length(l)` resolves it once,
-  with the total length of the sequence, so that all tokens share one base and
-  rotated keys can be cached; a step of training takes its own length. The
-  paper recomputes s at each step and would cache keys unrotated; Hugging Face
+    NTK(s),  s = f l / L - (f - 1), at a length l above the trained L
+
+  `f = 1` gives the paper's `s = l / L`. `for_length(l)` resolves it once, with
+  the total length of the sequence, so that all tokens share one base and
+  rotated keys can be cached; a step of training takes its own length. The paper
+  recomputes s at each step and would cache keys unrotated; Hugging Face
   recomputes it and leaves cached keys at the base that they were rotated with:
   there prefill and decoding disagree.
 
@@ -152,6 +162,7 @@ class DynamicNTK(Law):
   Use: zero-shot, where lengths vary and short ones must not suffer.
   Fails: two lengths are two models, so results at one say little of another;
   and as NTK.
+  Golden: huggingface/transformers, jquesnelle/yarn (authors).
 
   Attributes:
     factor: f, target length over trained length; above 0.
@@ -180,21 +191,24 @@ class DynamicNTK(Law):
 
 @dataclasses.dataclass(frozen=True)
 class Proportional(Law):
-  """p-RoPE: theta_k for the first floor(p * d / 2) pairs, 0 for the rest.
+  """Turn only the fast pairs: p-RoPE.
+
+    theta_k / s for the first floor(p d / 2) pairs, 0 for the rest
 
   The lowest frequencies are removed, and the spectrum of those kept is that
   of the whole width; `RoPE(rotated=r)` instead fits a full spectrum into
-  fewer dimensions. theta is also divided by the factor, if any.
+  fewer dimensions.
 
   Source: Barbero et al. 2024, arXiv 2410.06205; Hugging Face's
   'proportional' for the factor.
   Use: to give content channels that no distance can turn.
   Fails: with fewer slow pairs, distances beyond the longest wavelength left
   can be confused.
+  Golden: huggingface/transformers.
 
   Attributes:
     share: p, from 0 (no position) to 1 (plain RoPE).
-    factor: what all angles are divided by; above 0.
+    factor: s, what all angles are divided by; above 0.
 
   >>> Proportional(0.5).inverse_frequencies(base=1e4, width=8)
   array([1. , 0.1, 0. , 0. ])
@@ -220,7 +234,9 @@ class Proportional(Law):
 
 @dataclasses.dataclass(frozen=True)
 class DroPE(Law):
-  """theta_k = 0: a trained rotation is dropped, which leaves NoPE.
+  """Drop a trained rotation, which leaves NoPE.
+
+    theta_k = 0
 
   Meant as a retrofit: train with RoPE, drop it, recalibrate briefly at the
   trained length. The model is then NoPE with weights that learned with RoPE.

@@ -12,26 +12,29 @@ from posexp.schemes import trained_length
 
 @dataclasses.dataclass(frozen=True)
 class PoPE(base_lib.Scheme):
-  """Polar coordinate position embedding: what and where do not mix.
+  """Turn each component of queries and keys, as a magnitude, by its position.
 
-  z_ij = sum over c of softplus(q_c) softplus(k_c) cos((i - j) theta_c -
-  delta_c) / sqrt(E), theta_c = b^(-c/E), c = 0..E-1. Every component has a
-  frequency of its own (RoPE: every two), and its sign says nothing of the
-  angle. `rotate` makes queries and keys B x L x H x E twice as wide, the values
-  stay; the division is by the root of E, not 2E. delta (radians, one a head
-  and component) is learned, kept in [-2 pi, 0] by clipping and starts at 0;
-  the angle of a key is j theta_c + delta_c.
+    z_ij = sum over c of |q_c| |k_c| cos((i - j) theta_c - delta_c) / sqrt(E)
+    |x| = softplus(x),  theta_c = b^(-c/E),  c = 0..E-1
+
+  What and where do not mix: every component has a frequency of its own (RoPE:
+  every two), and its sign says nothing of the angle. `rotate` makes queries and
+  keys B x L x H x E twice as wide, the values stay; the division is by the root
+  of E, not 2E. delta (radians, one a head and component) is learned, kept in
+  `[-2 pi, 0]` by clipping and starts at 0; the angle of a key is
+  `j theta_c + delta_c`.
 
   It needs the queries and keys as they are: a sum with another rotation is
   refused, as is one with a factor before it. Angles are float32 as in RoPE.
-  Source: Gopalakrishnan et al. 2025, arXiv 2509.10534, equations 3 to 8.
 
+  Source: Gopalakrishnan et al. 2025, arXiv 2509.10534, equations 3 to 8.
   Use: in place of RoPE, where content and position must be matched apart.
   Fails: queries and keys cost twice as much; all its products of magnitudes
   are positive, so weights trained with another scheme do not carry over.
+  Golden: lucidrains/x-transformers.
 
   Attributes:
-    base: b in theta_c.
+    base: b in `theta_c`.
 
   >>> PoPE().inverse_frequencies(4)
   array([1.   , 0.1  , 0.01 , 0.001])
@@ -44,7 +47,7 @@ class PoPE(base_lib.Scheme):
     base_lib.positive('base of PoPE', self.base)
 
   def inverse_frequencies(self, head_width: int) -> np.ndarray:
-    """theta_c in radians per position: float64, head_width values."""
+    """Return theta_c, radians per position: float64, head_width values."""
     base = trained_length.number('base of PoPE', self.base)
     return base ** (-np.arange(head_width) / head_width)
 

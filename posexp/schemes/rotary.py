@@ -22,29 +22,30 @@ REACH = 64.0
 
 @dataclasses.dataclass(frozen=True)
 class RoPE(base_lib.Scheme):
-  """Rotary position embedding.
+  """Rotate each pair of a query or a key by its position times a frequency.
 
-  Pair k of a query at i is rotated by i * theta_k and of a key at j by
-  j * theta_k, so that their product depends on i - j only. The pairs are the
-  two halves of the rotated dimensions (k with k + r/2) or, interleaved, 2k
-  with 2k + 1. Scaling is a frequency law, e.g. `RoPE(NTK(4))`.
+    (a, b) -> (a cos - b sin, b cos + a sin) at the angle i theta_k
 
-  (a, b) -> (a cos - b sin, b cos + a sin) at the angle i * theta_k radians,
-  on arrays B x L x H x E. Angles are float32, off by at most 1.2e-7 of
-  themselves: 0.004 radians at position 32,768. An odd width is refused.
+  Pair k of a query at i is rotated by `i theta_k` and of a key at j by
+  `j theta_k`, so that their product depends on `i - j` only. The pairs are the
+  two halves of the rotated dimensions (`k` with `k + r/2`) or, interleaved,
+  `2k` with `2k + 1`. Scaling is a frequency law, e.g. `RoPE(NTK(4))`.
 
-  A law's temperature tau multiplies the logits of the rotated dimensions, as
-  in the code of YaRN's authors and of Hugging Face, which scale cos and sin:
-  with `rotated` below the head width, the rest of the logit is untouched.
+  Angles are float32 radians, off by at most 1.2e-7 of themselves: 0.004 at
+  position 32,768. An odd width is refused. A law's temperature tau multiplies
+  the logits of the rotated dimensions, as in the code of YaRN's authors and of
+  Hugging Face, which scale cos and sin: with `rotated` below the head width,
+  the rest of the logit is untouched.
 
   Source: Su et al. 2021, arXiv 2104.09864, equation 34 (its pairs are
   'interleaved'); rotated: GPT-J and GPT-NeoX.
   Use: the default of the field, with a law for lengths beyond the trained.
   Fails: unscaled, beyond the trained length.
+  Golden: huggingface/transformers.
 
   Attributes:
-    frequencies: the law that gives theta_k; unscaled by default.
-    base: b in theta_k = b^(-2k/r); a number, or `matched(4096)` for the base
+    frequencies: the law that gives `theta_k`; unscaled by default.
+    base: b in `theta_k = b^(-2k/r)`; a number, or `matched(4096)` for the base
       that at the trained length is what 10,000 is at 4,096.
     rotated: r, how many dimensions rotate, the first ones, with the full
       spectrum; None for the whole head.
@@ -79,7 +80,7 @@ class RoPE(base_lib.Scheme):
       )
 
   def inverse_frequencies(self, head_width: int) -> np.ndarray:
-    """theta_k in radians per position: float64, rotated width / 2 values."""
+    """Return theta_k, radians per position: float64, rotated width / 2."""
     width = head_width if self.rotated is None else self.rotated
     if width % 2:
       raise component.UserError(
@@ -97,7 +98,7 @@ class RoPE(base_lib.Scheme):
 
   @property
   def temperature(self) -> float:
-    """The factor on the logits of the rotated part, 1.0 if the law has none."""
+    """The factor tau on the logits of the rotated part, 1.0 if none."""
     return self.frequencies.temperature
 
   def check(self, dims, length):
@@ -117,7 +118,7 @@ class RoPE(base_lib.Scheme):
     return self.turn(x_BxLxHxE, at, side, 1.0)
 
   def turn(self, x_BxLxHxE, at, side, amplitude, theta_K=None):
-    """The rotation, times an amplitude: a number, or B x L x 1 x K a pair.
+    """Rotate and multiply by an amplitude: a number, or B x L x 1 x K a pair.
 
     The angles may be given, as an array that a program is not compiled for.
     """
@@ -148,12 +149,13 @@ class RoPE(base_lib.Scheme):
 
 @dataclasses.dataclass(frozen=True)
 class xPos(base_lib.Scheme):
-  """xPos: a rotation whose pairs fade with the distance.
+  """Rotate pairs, and let each fade with the distance: xPos.
 
-  z_k = (2k/d + 0.4) / 1.4, k = 0..d/2-1; a query at i is rotated and
-  multiplied by z_k^((i - c) / B), a key at j by z_k^(-(j - c) / B), so that
-  pair k of their product has the factor z_k^((i - j) / B), at most 1 for
-  j <= i. c is a constant and has no effect but on rounding: the authors' half
+    q_i -> rotate(q_i) z_k^((i - c) / B),  k_j -> rotate(k_j) z_k^(-(j - c) / B)
+    z_k = (2k/d + 0.4) / 1.4,  k = 0..d/2-1
+
+  Pair k of their product has the factor `z_k^((i - j) / B)`, at most 1 for
+  `j <= i`. c is a constant and has no effect but on rounding: the authors' half
   of the current length would move with every generated token.
 
   An exponent may reach 64 nats in float32, so positions must be within 51.09 B
@@ -162,10 +164,11 @@ class xPos(base_lib.Scheme):
   Each factor is off by at most 1e-5 of itself. Not for float16.
 
   Source: Sun et al. 2022, arXiv 2212.10554, with the constants of the
-  authors' code (torchscale, xpos_relative_position.py).
+  authors' code (torchscale, `xpos_relative_position.py`).
   Use: where far tokens should count less and angles still matter.
-  Fails: far tokens fade whatever they say: at B = 512 and a distance of 4,096
+  Fails: far tokens fade whatever they say: at `B = 512` and a distance of 4,096
   the factors are from 4e-5 up; causal only, as keys after the query would grow.
+  Golden: microsoft/torchscale (authors).
 
   Attributes:
     rope: the rotation; the authors' pairs are 'interleaved'.
@@ -193,7 +196,7 @@ class xPos(base_lib.Scheme):
       )
 
   def decays(self, head_width: int) -> np.ndarray:
-    """z_k: float64, rotated width / 2 values from 0.2857 up."""
+    """Return z_k: float64, rotated width / 2 values from 0.2857 up."""
     pairs = self.rope.inverse_frequencies(head_width).size
     return (np.arange(pairs) / pairs + 0.4) / 1.4
 

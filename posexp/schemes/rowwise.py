@@ -1,4 +1,4 @@
-"""Schemes that look at a whole row of logits: dense attention only."""
+"""Position from a whole row of logits: dense attention only."""
 
 import dataclasses
 
@@ -11,15 +11,15 @@ from posexp.schemes import base
 
 @dataclasses.dataclass(frozen=True)
 class CoPE(base.Scheme):
-  """Contextual position: a distance counts only what the query asks for.
+  """Measure distance by what the query asks for: only that is counted.
 
-  With gates g_ij = sigmoid(z_ij), the position of key j for query i is p_ij =
-  sum over l = j..i of g_il, at most P - 1, and z_ij + q_i . e[p_ij] / sqrt(E)
-  is the new logit; between whole rows of the learned table, q . e is
-  interpolated. The table P x E starts at zero, one a layer, shared by heads.
+    z_ij + q_i . e[p_ij] / sqrt(E)
+    p_ij = sum over l = j..i of sigmoid(z_il), at most P - 1
 
-  z is the logit that attention would use, divided by sqrt(E) and with whatever
-  it is composed with; q is the content, not rotated.
+  Between whole rows of the learned table e, q . e is interpolated. The table
+  P x E starts at zero, one a layer, shared by heads. z is the logit that
+  attention would use, divided by sqrt(E) and with whatever it is composed with;
+  q is the content, not rotated.
 
   Source: Golovneva et al. 2024, arXiv 2405.18719, equations 3 to 6, and the
   authors' `ContextPosSelfAttn`, which divides q . e by sqrt(E) as well; the
@@ -27,6 +27,7 @@ class CoPE(base.Scheme):
   Use: to count or to find the n-th of something.
   Fails: dense attention only, so its memory is quadratic in the length; what
   is more than P - 1 counts away is all at one place.
+  Golden: facebookresearch/RAM (authors).
 
   Attributes:
     positions: P, rows of the table, counts 0 to P - 1; at least 2.
@@ -77,21 +78,23 @@ class CoPE(base.Scheme):
 
 @dataclasses.dataclass(frozen=True)
 class StickBreaking(base.Scheme):
-  """Stick-breaking: the nearest key takes its share, the next of the rest.
+  """Give the nearest key its share, the next one its share of what is left.
 
-  A_ij = sigmoid(z_ij) * product over j < l < i of (1 - sigmoid(z_il)), in place
-  of the softmax, for keys j < i: a token does not see itself. The weights of a
-  row sum to 1 - r_i, with r_i the product over all l < i. What is left, r_i, is
-  given to nobody, so the first token gets zeros; with `remainder` it is given
-  to the token itself, and every row sums to 1. Computed in logarithms.
+    A_ij = sigmoid(z_ij) * product over j < l < i of (1 - sigmoid(z_il))
+
+  This is in place of the softmax, for keys `j < i`: a token does not see
+  itself. The weights of a row sum to `1 - r_i`, with `r_i` the product over all
+  `l < i`. What is left, `r_i`, is given to nobody, so the first token gets
+  zeros; with `remainder` it is given to the token itself, and every row sums to
+  1. Computed in logarithms.
 
   Source: Tan et al. 2024, arXiv 2410.17980, equations 1 to 4, and the authors'
-  `sb_ref.stickbreaking` (which returns r_i for the caller to use; their model
-  adds r_i v_i).
-
+  `sb_ref.stickbreaking` (which returns `r_i` for the caller to use; their model
+  adds `r_i v_i`).
   Use: for recency without any other position, as it comes with order.
   Fails: dense attention only, so its memory is quadratic in the length; many
   near keys of middling logits leave nothing for a far one.
+  Golden: shawntan/stickbreaking-attention (authors).
 
   Attributes:
     remainder: whether a token keeps what the keys before it did not take.

@@ -12,12 +12,13 @@ from posexp.schemes import frequencies, trained_length
 
 @dataclasses.dataclass(frozen=True)
 class NTKByParts(frequencies.Law):
-  """NTK-by-parts: pairs that turn often are kept, the slow ones are PI.
+  """Slow the slow pairs and keep the fast ones: NTK-by-parts.
 
-  r_k = L * theta_k / (2 pi) rotations within the trained length,
-  g_k = clip((r_k - alpha) / (beta - alpha), 0, 1) and
-  theta'_k = (1 - g_k) * theta_k / s + g_k * theta_k. With alpha = beta the
-  ramp is a step.
+    theta'_k = (1 - g_k) theta_k / s + g_k theta_k
+    g_k = clip((r_k - alpha) / (beta - alpha), 0, 1),  r_k = L theta_k / (2 pi)
+
+  `r_k` is how often a pair turns within the trained length. With `alpha = beta`
+  the ramp is a step.
 
   Source: Peng et al. 2023, arXiv 2309.00071, section 3.2, equations 17 to 20.
   In the authors' repository the file of that name is an earlier method.
@@ -55,17 +56,19 @@ class NTKByParts(frequencies.Law):
 
 @dataclasses.dataclass(frozen=True)
 class Llama3(frequencies.Law):
-  """Llama 3.1's law: NTK-by-parts from 1 to 4 rotations.
+  """Slow long wavelengths and keep short ones, as Llama 3.1 does.
 
-  A wavelength w = 2 pi / theta below L / high is kept, one above L / low is
-  divided by s, and between them u = (L / w - low) / (high - low) and
-  theta' = (1 - u) * theta / s + u * theta. No temperature.
+    theta'_k = (1 - u) theta_k / s + u theta_k
+    u = clip((L / w_k - low) / (high - low), 0, 1),  w_k = 2 pi / theta_k
+
+  That is NTK-by-parts from 1 to 4 rotations. No temperature.
 
   Source: Meta 2024, the reference code of Llama 3.1 (`apply_scaling`), which
   Hugging Face calls 'llama3'.
   Use: for weights that were trained with it; else see NTKByParts.
-  Fails: as NTKByParts. Its source is undefined where low = high and w is L /
-  low exactly; there the pair is kept.
+  Fails: as NTKByParts. Its source is undefined where `low = high` and `w_k` is
+  `L / low` exactly; there the pair is kept.
+  Golden: huggingface/transformers.
 
   Attributes:
     factor: s, target length over trained length; above 0.
@@ -97,28 +100,30 @@ class Llama3(frequencies.Law):
 
 @dataclasses.dataclass(frozen=True)
 class YaRN(frequencies.Law):
-  """YaRN: NTK-by-parts and a temperature on the logits.
+  """Scale as NTK-by-parts does, and put a temperature on the logits.
 
-  theta'_k = (1 - g_k) * theta_k / s + g_k * theta_k, and q and k are each
-  multiplied by m(s) = 0.1 ln s + 1 (1 for s <= 1), the logits by its square.
+    theta'_k = (1 - g_k) theta_k / s + g_k theta_k
+    q_i m, k_j m,  m = 0.1 ln s + 1 (1 for s <= 1)
 
-  With ramp='index', as in the authors' code, g_k falls linearly in k from 1
-  at low = floor(c(beta_fast)) to 0 at high = ceil(c(beta_slow)), where
-  c(r) = d * ln(L / (2 pi r)) / (2 ln b); low is at least 0, high at most
-  d - 1, and high = low counts as low + 0.001. `truncate=False` leaves out
-  floor and ceil. With ramp='rotations', as in the paper, g_k is linear in the
-  rotations L * theta_k / (2 pi), as in `NTKByParts`.
+  The logits are multiplied by the square of m. With `ramp='index'`, as in the
+  authors' code, `g_k` falls linearly in k from 1 at `low = floor(c(beta_fast))`
+  to 0 at `high = ceil(c(beta_slow))`, where
+  `c(r) = d ln(L / (2 pi r)) / (2 ln b)`; low is at least 0, high at most
+  `d - 1`, and `high = low` counts as `low + 0.001`. `truncate=False` leaves out
+  floor and ceil. With `ramp='rotations'`, as in the paper, `g_k` is linear in
+  the rotations `L theta_k / (2 pi)`, as in `NTKByParts`.
 
-  If both mscale and mscale_all_dim are given and not 0, the factor on q and k
-  is (0.1 mscale ln s + 1) / (0.1 mscale_all_dim ln s + 1). DeepSeek multiplies
-  its softmax scale by the square of that denominator besides; that is part of
-  its attention and not of this law.
+  If both mscale and `mscale_all_dim` are given and not 0, the factor on q and k
+  is `(0.1 mscale ln s + 1) / (0.1 mscale_all_dim ln s + 1)`. DeepSeek
+  multiplies its softmax scale by the square of that denominator besides; that
+  is part of its attention and not of this law.
 
   Source: Peng et al. 2023, arXiv 2309.00071, section 3.4, equations 21 and 22,
   and the authors' code; mscale as in Hugging Face's 'yarn'.
   Use: the usual choice for an extension, zero-shot or with adaptation.
-  Fails: with a trained length below 2 pi beta_fast (201 by default) it is
-  mostly PI; below 2 pi beta_slow (7) the index ramp keeps every pair.
+  Fails: with a trained length below `2 pi beta_fast` (201 by default) it is
+  mostly PI; below `2 pi beta_slow` (7) the index ramp keeps every pair.
+  Golden: huggingface/transformers, jquesnelle/yarn (authors).
 
   Attributes:
     factor: s, target length over trained length; above 0.
@@ -159,7 +164,7 @@ class YaRN(frequencies.Law):
 
   @property
   def amplitude(self) -> float:
-    """The factor on q and on k each."""
+    """The factor m on q and on k each."""
     if self.attention_factor is not None:
       return self.attention_factor
     if self.mscale and self.mscale_all_dim:
@@ -186,7 +191,7 @@ class YaRN(frequencies.Law):
     return _blend(theta_K, self.factor, kept_K)
 
   def _ends(self, base: float, width: int) -> tuple[float, float]:
-    """Where the index ramp begins and ends."""
+    """Return where the index ramp begins and ends."""
     if base <= 1:
       raise component.UserError(
         f'base must be above 1 for the index ramp of YaRN, got {base}: raise '
@@ -208,24 +213,27 @@ class YaRN(frequencies.Law):
 
 @dataclasses.dataclass(frozen=True)
 class LongRoPE(frequencies.Law):
-  """LongRoPE: theta_k / lambda_k, one list of lambda up to L, one beyond.
+  """Slow each pair by a factor of its own from a list: LongRoPE.
 
-  q and k are each multiplied by sqrt(1 + ln s / ln L) (1 for s <= 1), at all
-  lengths, the logits by its square. `for_length(l)` takes the short list for
-  l <= L and the long one otherwise, once for the whole sequence; unresolved,
-  the short list holds.
+    theta_k / lambda_k, one list of lambda up to L, one beyond
+    q_i m, k_j m,  m = sqrt(1 + ln s / ln L) (1 for s <= 1)
 
-  Source: Ding et al. 2024, arXiv 2402.13753, and Hugging Face's
-  'longrope' for the temperature. The paper's first tokens that are left
-  unscaled are in neither.
+  The logits are multiplied by the square of m, at all lengths. `for_length(l)`
+  takes the short list for `l <= L` and the long one otherwise, once for the
+  whole sequence; unresolved, the short list holds.
+
+  Source: Ding et al. 2024, arXiv 2402.13753, and Hugging Face's 'longrope' for
+  the temperature. The paper's first tokens that are left unscaled are in
+  neither.
   Use: with lists that were searched for a model, as
   `posexp.launch.longrope_search` does.
   Fails: with lists of another model; and the two lists are two models, with
   a jump between L and L + 1.
+  Golden: huggingface/transformers.
 
   Attributes:
-    short: lambda_k for lengths up to L, d / 2 numbers above 0.
-    long: lambda_k beyond.
+    short: `lambda_k` for lengths up to L, d / 2 numbers above 0.
+    long: `lambda_k` beyond.
     train_length: L, in tokens; at least 2.
     factor: s, target length over trained length; above 0.
     attention_factor: the factor on q and on k, instead of the above.
@@ -263,7 +271,7 @@ class LongRoPE(frequencies.Law):
 
   @property
   def amplitude(self) -> float:
-    """The factor on q and on k each."""
+    """The factor m on q and on k each."""
     if self.attention_factor is not None:
       return self.attention_factor
     length = trained_length.number('train_length', self.train_length)
@@ -292,7 +300,7 @@ def _kept(
   low: trained_length.Number,
   high: trained_length.Number,
 ) -> np.ndarray:
-  """How much of each angle is kept: 0 up to low rotations, 1 from high on."""
+  """Return how much of each angle is kept: 0 to low rotations, 1 from high."""
   length = trained_length.number('train_length', length)
   low, high = (
     trained_length.number('a beta', low),
@@ -305,7 +313,7 @@ def _kept(
 
 
 def _blend(theta_K: np.ndarray, factor: float, kept_K: np.ndarray):
-  """From theta / s, where nothing is kept, to theta."""
+  """Return from theta / s, where nothing is kept, to theta."""
   return (1.0 - kept_K) * theta_K / factor + kept_K * theta_K
 
 
@@ -315,7 +323,7 @@ def _ordered(
   low_name: str,
   low: trained_length.Number,
 ) -> None:
-  """Raises unless high >= low; a rule passes."""
+  """Raise unless high >= low; a rule passes."""
   if isinstance(high, trained_length.Relative) or isinstance(
     low, trained_length.Relative
   ):

@@ -1,4 +1,4 @@
-"""Wrappers: a scheme at other positions. Their scope is lexical."""
+"""Wrappers: a scheme at other positions, and only the scheme inside."""
 
 import dataclasses
 import math
@@ -66,13 +66,16 @@ class Wrapper(base.Scheme):
 
 @dataclasses.dataclass(frozen=True)
 class Interpolate(Wrapper):
-  """A scheme at positions divided by a factor: remap(i) = inner(i / s).
+  """Divide the positions of a scheme by a factor.
+
+    remap(i) = inner(i / s)
 
   `Interpolate(RoPE(), 4) + ALiBi()` scales the rotation only and
   `Interpolate(RoPE() + ALiBi(), 4)` scales both. For a rotation it is the same
   as the frequency law `Linear(4)`. Positions are float32, in units of tokens
-  of the trained length. Source: Chen et al. 2023, arXiv 2306.15595, equation 4.
+  of the trained length.
 
+  Source: Chen et al. 2023, arXiv 2306.15595, equation 4.
   Use: to reach s times the trained length with some adaptation.
   Fails: without adaptation; neighbours come closer than any seen in training.
 
@@ -110,17 +113,17 @@ class Interpolate(Wrapper):
 
 @dataclasses.dataclass(frozen=True)
 class Randomize(Wrapper):
-  """A scheme at random positions in order: remap(i) = inner(r_i).
+  """Draw the positions of a scheme at random, in order.
 
-  r_0 < r_1 < ... are L distinct numbers of 0, ..., M - 1, any L of them with
-  the same probability, drawn anew in every training step (one draw for its
-  whole batch) and for every evaluated sequence. So a model that has seen short
-  sequences has seen the distances of long ones. L is set by `for_length`;
-  without it L is M, which leaves the positions as they are.
+    remap(i) = inner(r_i),  r_0 < r_1 < ... are L numbers of 0, ..., M - 1
 
-  A length above M is refused. Where no key is given, the draw is fixed.
+  Any L distinct ones have the same probability, drawn anew in every training
+  step (one draw for its whole batch) and for every evaluated sequence. So a
+  model that has seen short sequences has seen the distances of long ones. L is
+  set by `for_length`; without it L is M, which leaves the positions as they
+  are. A length above M is refused. Where no key is given, the draw is fixed.
+
   Source: Ruoss et al. 2023, arXiv 2305.16843, section 3.
-
   Use: with M well above every length that will be evaluated.
   Fails: the meaning of one step depends on L / M, so exact offsets (copying)
   are harder to learn.
@@ -186,13 +189,15 @@ class Randomize(Wrapper):
 
 @dataclasses.dataclass(frozen=True)
 class Shift(Wrapper):
-  """A scheme whose positions start anywhere: remap(i) = inner(i + k).
+  """Let the positions of a scheme start anywhere.
 
-  k is uniform in 0, ..., most, drawn anew in every training step, and 0 in
-  evaluation. It makes an absolute scheme learn shift invariance; a relative
-  scheme does not notice. Source: Kiyono et al. 2021, arXiv 2109.05644 (SHAPE),
-  section 3.2, there one k a sequence.
+    remap(i) = inner(i + k),  k uniform in 0, ..., most
 
+  k is drawn anew in every training step, and 0 in evaluation. It makes an
+  absolute scheme learn shift invariance; a relative scheme does not notice.
+
+  Source: Kiyono et al. 2021, arXiv 2109.05644 (SHAPE), section 3.2, there one
+  k a sequence.
   Use: to train every row of a learned table, or every phase of a sinusoid.
   Fails: it teaches no distance beyond the trained length.
 

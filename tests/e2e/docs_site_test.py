@@ -83,13 +83,11 @@ def test_formulas_and_examples_of_docstrings_are_code(site):
 
 
 def test_docstrings_become_markdown(site):
-  where = written.ROOT / 'docs/docstrings.py'
-  spec = importlib.util.spec_from_file_location('docstrings', where)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  assert doctest.testmod(module) == (0, 1)
+  from docs import docstrings
+
+  assert doctest.testmod(docstrings) == (0, 3)
   args = 'A.\n\nArgs:\n  n: of it.\n\n    more of n.\n\n'
-  shown = module.markdown(f'{args}>>> 1\n1')
+  shown = docstrings.markdown(f'{args}>>> 1\n1')
   assert shown == f'{args}```pycon\n>>> 1\n1\n```'
 
 

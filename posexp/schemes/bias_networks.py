@@ -1,4 +1,4 @@
-"""Additive position from a small network that reads the distance."""
+"""Biases from a small network that reads the distance."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,27 +8,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.schemes import base, trained_length
-from posexp.schemes.bias import distance
+from posexp.schemes import base, bias, trained_length
 
 
 @dataclasses.dataclass(frozen=True)
 class FIRE(base.Scheme):
-  """Functional interpolation: z + f_h(psi(i - j) / psi(max(L, i))).
+  """Add what a network makes of the distance, as a share of the query's place.
 
-  psi(x) = ln(|c| x + 1) and L = |m| threshold, with c (initially 0.1) and m
-  (initially 1) learned per layer; f is a network 1 - hidden - heads with a
-  ReLU, initially uniform within 1 / sqrt(inputs), as in the authors' listing,
-  whose 1e-6 is added to the denominator too. The ratio is 0 for a query's own
-  token and 1 for token 0 of any query past L, at every length: the maximum,
-  not the minimum. The bias depends on i itself, so the scheme is not relative.
-  Memory is hidden x Q x K numbers a layer, of a block where attention is in
-  blocks. Source: Li et al. 2023, arXiv 2310.04418, section 3 and the listing
-  in the appendix.
+    z_ij + f_h(psi(i - j) / psi(max(L, i)))
+    psi(x) = ln(|c| x + 1),  L = |m| threshold
 
-  Use: for lengths well beyond training. Fails: all tokens move as the query
-  does, so an exact offset is not kept; with a threshold at or above the
-  trained length the interpolation is never trained.
+  c (initially 0.1) and m (initially 1) are learned per layer; f is a network
+  1 - hidden - heads with a ReLU, initially uniform within 1 / sqrt(inputs), as
+  in the authors' listing, whose 1e-6 is added to the denominator too. The ratio
+  is 0 for a query's own token and 1 for token 0 of any query past L, at every
+  length: the maximum, not the minimum. The bias depends on i itself, so the
+  scheme is not relative. Memory is hidden x Q x K numbers a layer, of a block
+  where attention is in blocks.
+
+  Source: Li et al. 2023, arXiv 2310.04418, section 3 and the listing in the
+  appendix.
+  Use: for lengths well beyond training.
+  Fails: all tokens move as the query does, so an exact offset is not kept; with
+  a threshold at or above the trained length the interpolation is never trained.
+  Golden: mcleish7/arithmetic.
 
   Attributes:
     hidden: width of the network; at least 1.
@@ -66,27 +69,31 @@ class FIRE(base.Scheme):
     least = jnp.abs(params['multiplier'].astype(jnp.float32)) * threshold
     psi = lambda x: jnp.log1p(slope * x)
     top = jnp.maximum(q_at.astype(jnp.float32), least)
-    share = psi(distance(q_at, k_at)) / (psi(top) + 1e-6)
+    share = psi(bias.distance(q_at, k_at)) / (psi(top) + 1e-6)
     return _network(params, head, share, 1, jax.nn.relu)
 
 
 @dataclasses.dataclass(frozen=True)
 class DynamicBias(base.Scheme):
-  """A network of the distance n = i - j: z + f_h(x), f 1 - hidden .. - heads.
+  """Add what a network makes of the distance to each logit.
 
-  x = ln(1 + n) / ln(1 + unit) if `log`, else n / unit; SiLU after each of
-  `depth` hidden layers; initially uniform within 1 / sqrt(inputs), per layer.
-  Memory is depth x hidden x Q x K numbers a layer, of a block where attention
-  is in blocks. Fields below 1 or a unit not above 0 are refused.
+    z_ij + f_h(x),  n = i - j
+    x = ln(1 + n) / ln(1 + unit)  if `log`, else  n / unit
+
+  f is a network 1 - hidden - .. - heads with SiLU after each of `depth` hidden
+  layers, initially uniform within 1 / sqrt(inputs), per layer. Memory is
+  depth x hidden x Q x K numbers a layer, of a block where attention is in
+  blocks.
 
   Source: Wang et al. 2021 (CrossFormer), arXiv 2108.00154, there with two
   offsets of an image, layer norms and ReLU; the logarithm is that of Liu et al.
   2021 (Swin V2), arXiv 2111.09883; one dimension, SiLU and both choices as in
   x-transformers' `DynamicPositionBias`.
-
   Use: to let the data choose the shape of a bias, with `log` beyond the
-  trained length. Fails: nothing holds f past the trained distances, where it
-  goes on as a line in x: far off with `log=False`.
+  trained length.
+  Fails: nothing holds f past the trained distances, where it goes on as a line
+  in x: far off with `log=False`.
+  Golden: lucidrains/x-transformers.
 
   Attributes:
     log: whether the network reads the logarithm of the distance.
@@ -120,13 +127,13 @@ class DynamicBias(base.Scheme):
     return _silent(params)
 
   def bias(self, params, head, q_at, k_at):
-    n = distance(q_at, k_at)
+    n = bias.distance(q_at, k_at)
     x = jnp.log1p(n) / np.log1p(self.unit) if self.log else n / self.unit
     return _network(params, head, x, self.depth, jax.nn.silu)
 
 
 def _init(key: jax.Array, hidden: int, depth: int, heads: int) -> base.Params:
-  """A network 1 - hidden - .. - heads, uniform within 1 / sqrt(inputs)."""
+  """Return a network 1 - hidden - .. - heads, uniform within 1/sqrt(inputs)."""
 
   def layer(n, inputs, *outputs):
     bound = inputs**-0.5
@@ -146,7 +153,7 @@ def _init(key: jax.Array, hidden: int, depth: int, heads: int) -> base.Params:
 
 
 def _silent(params: base.Params) -> base.Params:
-  """The network with an output of zero, its last layer free to learn."""
+  """Return the network with an output of zero, its last layer free to learn."""
   last = {k: jnp.zeros_like(params[k]) for k in ('out_WxH', 'out_bias_H')}
   return {**params, **last}
 
@@ -158,7 +165,7 @@ def _network(
   depth: int,
   activation: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-  """The network's output for some heads, elementwise in x."""
+  """Return the network's output for some heads, elementwise in x."""
   get = lambda name: params[name].astype(jnp.float32)
   wide = lambda name: get(name).reshape(*(1,) * x.ndim, -1)
   # Products must not fall to the few digits that accelerators default to.

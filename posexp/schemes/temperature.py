@@ -1,0 +1,80 @@
+"""A temperature that depends on how many tokens are seen."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from posexp import component
+from posexp.schemes import base, trained_length
+
+TRAINED = trained_length.Share(1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogLength(base.Scheme):
+  """Sharpen attention by the logarithm of how many keys a query sees.
+
+    q_i max(1, ln n / ln L),  n = i + 1
+    q_i a_h ln n  if `learned`, one a_h a head and layer (SSMax)
+
+  The fixed factor is 1 up to L tokens. It multiplies queries only, so no bias
+  is changed, and it composes with any rotation. The average of `a_h ln n` over
+  the L trained lengths is 1 at the start, in a retrofit too.
+
+  Source: learned, Nakanishi 2025, arXiv 2501.19399, equation 11 (SSMax without
+  a bias term); fixed, the same rule with `a_h = 1 / ln L`, clipped below at 1,
+  which is the log-n attention of Qwen (Bai et al. 2023, arXiv 2309.16609).
+  Use: beyond L, where attention that must pick one key out of many fades.
+  Fails: it makes no position known; heads that ought to average are sharpened
+  too.
+
+  Attributes:
+    train_length: L in tokens, at least 2; the trained length by default.
+    learned: whether `a_h` is learned.
+
+  >>> q = jnp.ones((1, 4, 1, 1))
+  >>> at = jnp.array([[0, 3, 7, 63]])
+  >>> LogLength(8).rotate({}, q, at, 'q').ravel().tolist()
+  [1.0, 1.0, 1.0, 2.0]
+  """
+
+  relative = False
+  factor_only = True
+  train_length: int | trained_length.Relative = TRAINED
+  learned: bool = False
+
+  def __post_init__(self):
+    base.positive('train_length of LogLength', self.train_length)
+    if not isinstance(self.train_length, trained_length.Relative):
+      component.at_least('train_length of LogLength', self.train_length, 2)
+
+  def _length(self) -> float:
+    return trained_length.number('train_length of LogLength', self.train_length)
+
+  def check(self, dims, length):
+    del dims, length
+    self._length()
+
+  def init_layer(self, key, dims):
+    del key
+    if not self.learned:
+      return {}
+    mean = np.log(np.arange(1, int(self._length()) + 1)).mean()
+    return {'a_H': jnp.full(dims.heads, 1 / mean, jnp.float32)}
+
+  def neutral(self, params):
+    # As initialised: zero would make all content the same.
+    return params
+
+  def rotate(self, params, x_BxLxHxE, at, side):
+    if side == 'k':
+      return x_BxLxHxE
+    # An empty slot of a cache is at the largest integer: add in float32.
+    seen_BxL = jnp.maximum(at.astype(jnp.float32) + 1, 1.0)
+    factor = jnp.log(seen_BxL)[:, :, None, None]
+    if self.learned:
+      factor = params['a_H'].astype(jnp.float32).reshape(1, 1, -1, 1) * factor
+    else:
+      factor = jnp.maximum(factor / np.float32(np.log(self._length())), 1.0)
+    return x_BxLxHxE * factor.astype(x_BxLxHxE.dtype)
