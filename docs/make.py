@@ -5,7 +5,6 @@ make docs
 
 import pathlib
 import re
-import textwrap
 from collections.abc import Iterable, Mapping
 
 from docs import docstrings
@@ -98,9 +97,17 @@ def family_page(family: str) -> str:
   entries = [e for e in catalogue.entries() if e.family == family]
   names = ' · '.join(_link(entry.name) for entry in entries)
   sections = [
-    _section(entry.kind, entry.call, entry.facts()) for entry in entries
+    _section(entry.kind, _formatted(entry), entry.facts()) for entry in entries
   ]
   return '\n\n'.join([f'# {family}\n\n{FAMILY}\n{names}', *sections]) + '\n'
+
+
+def _formatted(entry: catalogue.Entry) -> str:
+  """Return the call as the formatter would write it."""
+  if len(entry.call) <= 80:
+    return entry.call
+  fields = ''.join(f'  {field},\n' for field in entry.fields)
+  return f'{entry.name}(\n{fields})'
 
 
 def task_page() -> str:
@@ -118,8 +125,6 @@ def _section(kind: type, call: str, facts: Mapping[str, str]) -> str:
   summary, _, rest = docstrings.page(catalogue.docstring(kind)).partition(
     '\n\n'
   )
-  if len(call) > 80:
-    call = textwrap.fill(call, 80, subsequent_indent='  ')
   blocks = [
     f'## {kind.__name__}',
     f'```python\n{call}\n```',

@@ -48,15 +48,19 @@ class Entry:
     return self.kind.__name__
 
   @property
-  def call(self) -> str:
-    """The class with all fields and their defaults."""
-    fields = [
+  def fields(self) -> list[str]:
+    """The fields with their defaults, as arguments."""
+    return [
       field.name
       if field.default is dataclasses.MISSING
       else f'{field.name}={component.written(field.default)}'
       for field in dataclasses.fields(self.kind)  # type: ignore[arg-type]
     ]
-    return f'{self.name}({", ".join(fields)})'
+
+  @property
+  def call(self) -> str:
+    """The class with all fields and their defaults."""
+    return f'{self.name}({", ".join(self.fields)})'
 
   @property
   def scheme(self) -> schemes.Scheme:

@@ -87,14 +87,9 @@ class Learned(base.Scheme):
   """
 
   relative = False
-  rows: int = 512
-
-  def __post_init__(self):
-    if self.rows < 1:
-      raise component.UserError(
-        f'rows of Learned must be at least 1, got {self.rows}: give the '
-        'longest length you will ask for'
-      )
+  rows: int = component.field(
+    512, at_least=1, remedy='give the longest length you will ask for'
+  )
 
   def check(self, dims, length):
     del dims

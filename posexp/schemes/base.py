@@ -295,14 +295,3 @@ class NoPE(Scheme):
   >>> NoPE() + NoPE() == NoPE()
   True
   """
-
-
-def positive(name: str, value: float | trained_length.Relative) -> None:
-  """Raise unless a number is finite and above zero; a rule passes."""
-  if isinstance(value, trained_length.Relative):
-    return
-  if not (np.isfinite(value) and value > 0):
-    raise component.UserError(
-      f'{name} must be a finite number above 0, got {value}: choose a '
-      'positive one'
-    )

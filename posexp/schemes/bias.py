@@ -85,10 +85,9 @@ class KERPLE(base.Scheme):
   [-0.0, -0.5, -4.0]
   """
 
-  kind: Literal['log', 'power'] = 'log'
-
-  def __post_init__(self):
-    component.one_of('kind of KERPLE', self.kind, ('log', 'power'))
+  kind: Literal['log', 'power'] = component.field(
+    'log', one_of=('log', 'power')
+  )
 
   def init_layer(self, key, dims):
     uniform = lambda k, top: jax.random.uniform(k, (dims.heads,), maxval=top)
@@ -143,14 +142,9 @@ class Sandwich(base.Scheme):
   [1.0, 0.5]
   """
 
-  width: int = 128
-
-  def __post_init__(self):
-    if self.width < 2 or self.width % 2:
-      raise component.UserError(
-        f'width of Sandwich must be even and at least 2, got {self.width}: '
-        'the paper has 128'
-      )
+  width: int = component.field(
+    128, even=True, at_least=2, remedy='the paper has 128'
+  )
 
   def ratios(self, heads: int) -> np.ndarray:
     """Return r_h, float64, one value a head.

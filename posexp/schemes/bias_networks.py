@@ -49,12 +49,8 @@ class FIRE(base.Scheme):
   """
 
   relative = False
-  hidden: int = 32
-  threshold: trained_length.Number = 16.0
-
-  def __post_init__(self):
-    component.at_least('hidden of FIRE', self.hidden, 1)
-    base.positive('threshold of FIRE', self.threshold)
+  hidden: int = component.field(32, at_least=1)
+  threshold: trained_length.Number = trained_length.positive(16.0)
 
   def init_layer(self, key, dims):
     network = _init(key, self.hidden, 1, dims.heads)
@@ -111,14 +107,9 @@ class DynamicBias(base.Scheme):
   """
 
   log: bool = True
-  hidden: int = 32
-  depth: int = 1
-  unit: float = 64.0
-
-  def __post_init__(self):
-    component.at_least('hidden of DynamicBias', self.hidden, 1)
-    component.at_least('depth of DynamicBias', self.depth, 1)
-    base.positive('unit of DynamicBias', self.unit)
+  hidden: int = component.field(32, at_least=1)
+  depth: int = component.field(1, at_least=1)
+  unit: float = trained_length.positive(64.0)
 
   def init_layer(self, key, dims):
     return _init(key, self.hidden, self.depth, dims.heads)

@@ -50,27 +50,28 @@ class T5(base.Scheme):
   [0, 15, 16, 16, 17, 30, 31, 31]
   """
 
-  buckets: int = 32
+  buckets: int = component.field(
+    32,
+    even=True,
+    at_least=4,
+    remedy='half of those for the past are exact distances',
+  )
   max_distance: trained_length.Whole = 128
   scaled: bool = True
   bidirectional: bool = False
 
   def __post_init__(self):
-    sides = 2 if self.bidirectional else 1
-    if self.buckets < 4 * sides or self.buckets % (2 * sides):
-      kind = 'a multiple of 4' if self.bidirectional else 'even'
+    super().__post_init__()
+    if self.bidirectional and (self.buckets < 8 or self.buckets % 4):
       raise component.UserError(
-        f'buckets of T5 must be {kind} and at least {4 * sides}, got '
+        f'buckets of T5 must be a multiple of 4 and at least 8, got '
         f'{self.buckets}: half of those for the past are exact distances'
       )
-    if isinstance(self.max_distance, trained_length.Relative):
-      return
-    if self.max_distance <= self.side // 2:
-      raise component.UserError(
-        f'max_distance of T5 must exceed buckets / {2 * sides} = '
-        f'{self.side // 2}, got {self.max_distance}: raise it or use fewer '
-        'buckets'
-      )
+    exact = self.side // 2
+    remedy = (
+      f'the first {exact} distances have a bucket each: use fewer buckets'
+    )
+    component.require(self, 'max_distance', above=exact, remedy=remedy)
 
   @property
   def side(self) -> int:
@@ -168,12 +169,9 @@ class PerOffset(base.Scheme):
   [0.0, 2.0, 2.5, 3.0]
   """
 
-  offsets: int = 64
-
-  def __post_init__(self):
-    component.at_least(
-      'offsets of PerOffset', self.offsets, 1, 'give the trained length'
-    )
+  offsets: int = component.field(
+    64, at_least=1, remedy='give the trained length'
+  )
 
   def init_layer(self, key, dims):
     del key

@@ -44,6 +44,7 @@ class Sum(base.Scheme):
     return all(t.factor_only for t in rotating)
 
   def __post_init__(self):
+    super().__post_init__()
     rowwise = [t for t in self.terms if not t.blockwise]
     if len(rowwise) > 1:
       raise component.UserError(

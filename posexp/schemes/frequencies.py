@@ -11,7 +11,6 @@ import dataclasses
 import numpy as np
 
 from posexp import component
-from posexp.schemes import base as base_lib
 from posexp.schemes import trained_length
 
 
@@ -92,10 +91,7 @@ class Linear(Law):
   array([0.25  , 0.0025])
   """
 
-  factor: float
-
-  def __post_init__(self):
-    base_lib.positive('factor of Linear', self.factor)
+  factor: float = trained_length.positive()
 
   def scale(self, theta_K, *, base, width):
     del base, width
@@ -126,10 +122,7 @@ class NTK(Law):
   np.float64(41829.366)
   """
 
-  factor: float
-
-  def __post_init__(self):
-    base_lib.positive('factor of NTK', self.factor)
+  factor: float = trained_length.positive()
 
   def check(self, width):
     _two_pairs('NTK', width)
@@ -172,12 +165,8 @@ class DynamicNTK(Law):
   Law() NTK(2)
   """
 
-  factor: float
-  train_length: trained_length.Whole
-
-  def __post_init__(self):
-    base_lib.positive('factor of DynamicNTK', self.factor)
-    base_lib.positive('train_length of DynamicNTK', self.train_length)
+  factor: float = trained_length.positive()
+  train_length: trained_length.Whole = trained_length.positive()
 
   def check(self, width):
     _two_pairs('DynamicNTK', width)
@@ -214,16 +203,10 @@ class Proportional(Law):
   array([1. , 0.1, 0. , 0. ])
   """
 
-  share: float
-  factor: float = 1.0
-
-  def __post_init__(self):
-    base_lib.positive('factor of Proportional', self.factor)
-    if not 0 <= self.share <= 1:
-      raise component.UserError(
-        f'share of Proportional must be from 0 to 1, got {self.share}: it is '
-        'the part of the pairs that rotates'
-      )
+  share: float = component.field(
+    at_least=0, at_most=1, remedy='it is the part of the pairs that rotates'
+  )
+  factor: float = trained_length.positive(1.0)
 
   def scale(self, theta_K, *, base, width):
     del base

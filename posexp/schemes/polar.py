@@ -41,10 +41,7 @@ class PoPE(base_lib.Scheme):
   """
 
   widens = True
-  base: float = 10000.0
-
-  def __post_init__(self):
-    base_lib.positive('base of PoPE', self.base)
+  base: float = trained_length.positive(10000.0)
 
   def inverse_frequencies(self, head_width: int) -> np.ndarray:
     """Return theta_c, radians per position: float64, head_width values."""

@@ -13,8 +13,6 @@ from posexp.schemes import base as base_lib
 from posexp.schemes import frequencies as laws
 from posexp.schemes import trained_length
 
-UNSCALED = laws.Law()
-
 # How far xPos lets an exponent go, in nats: e^64 = 6e27 leaves float32 (and
 # bfloat16) ten orders of magnitude on either side for the content.
 REACH = 64.0
@@ -59,25 +57,18 @@ class RoPE(base_lib.Scheme):
   array([1.  , 0.01])
   """
 
-  frequencies: laws.Law = UNSCALED
-  base: trained_length.Number = 10000.0
-  rotated: int | None = None
-  pairing: str = 'half'
-
-  def __post_init__(self):
-    base_lib.positive('base of RoPE', self.base)
-    component.one_of('pairing of RoPE', self.pairing, ('half', 'interleaved'))
-    if not isinstance(self.frequencies, laws.Law):
-      raise component.UserError(
-        'frequencies of RoPE must be a frequency law such as NTK(factor=4), '
-        f'got {self.frequencies!r}'
-      )
-    r = self.rotated
-    if r is not None and (not isinstance(r, int) or r < 2 or r % 2):
-      raise component.UserError(
-        f'rotated of RoPE must be an even number of dimensions, got {r}: give '
-        'at least 2, or None for the whole head'
-      )
+  frequencies: laws.Law = component.field(
+    laws.Law(), kind=laws.Law, remedy='give a law such as NTK(factor=4)'
+  )
+  base: trained_length.Number = trained_length.positive(10000.0)
+  rotated: int | None = component.field(
+    None,
+    kind=int,
+    even=True,
+    at_least=2,
+    remedy='or give None for the whole head',
+  )
+  pairing: str = component.field('half', one_of=('half', 'interleaved'))
 
   def inverse_frequencies(self, head_width: int) -> np.ndarray:
     """Return theta_k, radians per position: float64, rotated width / 2."""
@@ -183,17 +174,9 @@ class xPos(base_lib.Scheme):
   posexp.UserError: xPos() holds 26157 positions in float32 but a length of ...
   """
 
-  rope: RoPE = RoPE()
-  scale_base: float = 512.0
-  centre: float = 0.0
-
-  def __post_init__(self):
-    base_lib.positive('scale_base of xPos', self.scale_base)
-    component.at_least('centre of xPos', self.centre, 0)
-    if not isinstance(self.rope, RoPE):
-      raise component.UserError(
-        f'rope of xPos must be a RoPE such as RoPE(), got {self.rope!r}'
-      )
+  rope: RoPE = component.field(RoPE(), kind=RoPE, remedy='give RoPE()')
+  scale_base: float = trained_length.positive(512.0)
+  centre: float = component.field(0.0, at_least=0)
 
   def decays(self, head_width: int) -> np.ndarray:
     """Return z_k: float64, rotated width / 2 values from 0.2857 up."""

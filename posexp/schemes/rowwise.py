@@ -41,16 +41,10 @@ class CoPE(base.Scheme):
   """
 
   blockwise = False
-  positions: int = 64
+  positions: int = component.field(
+    64, at_least=2, remedy='row 0 is for what is not counted at all'
+  )
   scaled: bool = True
-
-  def __post_init__(self):
-    component.at_least(
-      'positions of CoPE',
-      self.positions,
-      2,
-      'row 0 is for what is not counted at all',
-    )
 
   def init_layer(self, key, dims):
     del key

@@ -6,8 +6,11 @@ import math
 import numpy as np
 
 from posexp import component
-from posexp.schemes import base as base_lib
 from posexp.schemes import frequencies, trained_length
+
+# Why the rotations up to which a pair is scaled may not exceed those from which
+# it is kept.
+ORDER = 'a pair that turns more often is scaled less'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +39,12 @@ class NTKByParts(frequencies.Law):
   array([1.      , 0.002652])
   """
 
-  factor: float
-  train_length: trained_length.Whole
-  alpha: trained_length.Number = 1.0
-  beta: trained_length.Number = 32.0
-
-  def __post_init__(self):
-    base_lib.positive('factor of NTKByParts', self.factor)
-    base_lib.positive('train_length of NTKByParts', self.train_length)
-    base_lib.positive('alpha of NTKByParts', self.alpha)
-    base_lib.positive('beta of NTKByParts', self.beta)
-    _ordered('beta of NTKByParts', self.beta, 'alpha', self.alpha)
+  factor: float = trained_length.positive()
+  train_length: trained_length.Whole = trained_length.positive()
+  alpha: trained_length.Number = trained_length.positive(1.0)
+  beta: trained_length.Number = component.field(
+    32.0, finite=True, at_least='alpha', remedy=ORDER
+  )
 
   def scale(self, theta_K, *, base, width):
     del base, width
@@ -80,17 +78,12 @@ class Llama3(frequencies.Law):
   np.float64(0.00021361)
   """
 
-  factor: float
-  train_length: trained_length.Whole
-  low: trained_length.Number = 1.0
-  high: trained_length.Number = 4.0
-
-  def __post_init__(self):
-    base_lib.positive('factor of Llama3', self.factor)
-    base_lib.positive('train_length of Llama3', self.train_length)
-    base_lib.positive('low of Llama3', self.low)
-    base_lib.positive('high of Llama3', self.high)
-    _ordered('high of Llama3', self.high, 'low', self.low)
+  factor: float = trained_length.positive()
+  train_length: trained_length.Whole = trained_length.positive()
+  low: trained_length.Number = trained_length.positive(1.0)
+  high: trained_length.Number = component.field(
+    4.0, finite=True, at_least='low', remedy=ORDER
+  )
 
   def scale(self, theta_K, *, base, width):
     del base, width
@@ -142,25 +135,17 @@ class YaRN(frequencies.Law):
   (1.1386294, 1.296477)
   """
 
-  factor: float
-  train_length: trained_length.Whole
-  beta_fast: trained_length.Number = 32.0
-  beta_slow: trained_length.Number = 1.0
-  ramp: str = 'index'
+  factor: float = trained_length.positive()
+  train_length: trained_length.Whole = trained_length.positive()
+  beta_fast: trained_length.Number = component.field(
+    32.0, finite=True, at_least='beta_slow', remedy=ORDER
+  )
+  beta_slow: trained_length.Number = trained_length.positive(1.0)
+  ramp: str = component.field('index', one_of=('index', 'rotations'))
   truncate: bool = True
-  attention_factor: float | None = None
-  mscale: float | None = None
-  mscale_all_dim: float | None = None
-
-  def __post_init__(self):
-    for name in ('factor', 'train_length', 'beta_fast', 'beta_slow'):
-      base_lib.positive(f'{name} of YaRN', getattr(self, name))
-    if self.attention_factor is not None:
-      base_lib.positive('attention_factor of YaRN', self.attention_factor)
-    component.at_least('mscale of YaRN', self.mscale, 0)
-    component.at_least('mscale_all_dim of YaRN', self.mscale_all_dim, 0)
-    component.one_of('ramp of YaRN', self.ramp, ('index', 'rotations'))
-    _ordered('beta_fast of YaRN', self.beta_fast, 'beta_slow', self.beta_slow)
+  attention_factor: float | None = trained_length.positive(None)
+  mscale: float | None = component.field(None, at_least=0)
+  mscale_all_dim: float | None = component.field(None, at_least=0)
 
   @property
   def amplitude(self) -> float:
@@ -243,22 +228,11 @@ class LongRoPE(frequencies.Law):
   array([1.    , 0.0025])
   """
 
-  short: tuple[float, ...]
-  long: tuple[float, ...]
-  train_length: trained_length.Whole
-  factor: float
-  attention_factor: float | None = None
-
-  def __post_init__(self):
-    for name in ('short', 'long'):
-      values = tuple(getattr(self, name))
-      object.__setattr__(self, name, values)
-      for value in values:
-        base_lib.positive(f'{name} of LongRoPE', value)
-    component.at_least('train_length of LongRoPE', self.train_length, 2)
-    base_lib.positive('factor of LongRoPE', self.factor)
-    if self.attention_factor is not None:
-      base_lib.positive('attention_factor of LongRoPE', self.attention_factor)
+  short: tuple[float, ...] = component.field(each=True, finite=True, above=0)
+  long: tuple[float, ...] = component.field(each=True, finite=True, above=0)
+  train_length: trained_length.Whole = component.field(at_least=2)
+  factor: float = trained_length.positive()
+  attention_factor: float | None = trained_length.positive(None)
 
   def check(self, width):
     for name in ('short', 'long'):
@@ -315,21 +289,3 @@ def _kept(
 def _blend(theta_K: np.ndarray, factor: float, kept_K: np.ndarray):
   """Return from theta / s, where nothing is kept, to theta."""
   return (1.0 - kept_K) * theta_K / factor + kept_K * theta_K
-
-
-def _ordered(
-  name: str,
-  high: trained_length.Number,
-  low_name: str,
-  low: trained_length.Number,
-) -> None:
-  """Raise unless high >= low; a rule passes."""
-  if isinstance(high, trained_length.Relative) or isinstance(
-    low, trained_length.Relative
-  ):
-    return
-  if high < low:
-    raise component.UserError(
-      f'{name} must be at least {low_name}, got {high} and {low}: a pair that '
-      'turns more often is scaled less'
-    )

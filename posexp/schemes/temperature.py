@@ -8,8 +8,6 @@ import numpy as np
 from posexp import component
 from posexp.schemes import base, trained_length
 
-TRAINED = trained_length.Share(1.0)
-
 
 @dataclasses.dataclass(frozen=True)
 class LogLength(base.Scheme):
@@ -41,13 +39,10 @@ class LogLength(base.Scheme):
 
   relative = False
   factor_only = True
-  train_length: int | trained_length.Relative = TRAINED
+  train_length: int | trained_length.Relative = component.field(
+    trained_length.Share(1.0), finite=True, at_least=2
+  )
   learned: bool = False
-
-  def __post_init__(self):
-    base.positive('train_length of LogLength', self.train_length)
-    if not isinstance(self.train_length, trained_length.Relative):
-      component.at_least('train_length of LogLength', self.train_length, 2)
 
   def _length(self) -> float:
     return trained_length.number('train_length of LogLength', self.train_length)

@@ -9,7 +9,7 @@ turns every rule into its number.
 import dataclasses
 import math
 import typing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from posexp import component
 
@@ -18,10 +18,10 @@ C = TypeVar('C', bound=component.Component)
 
 @dataclasses.dataclass(frozen=True)
 class Relative(component.Component):
-  """A number that depends on the trained length."""
+  """A rule for a number that depends on the trained length."""
 
   def at(self, train_length: int) -> float:
-    """The number at a trained length, in tokens."""
+    """Return the number at a trained length, in tokens."""
     raise NotImplementedError
 
 
@@ -46,12 +46,8 @@ class Matched(Relative):
   matched(2048, value=500000)
   """
 
-  length: int
-  value: float = 10000.0
-
-  def __post_init__(self):
-    component.at_least('length of matched', self.length, 7)
-    component.at_least('value of matched', self.value, 1)
+  length: int = component.field(at_least=7)
+  value: float = component.field(10000.0, at_least=1)
 
   def at(self, train_length):
     component.at_least('a trained length for matched', train_length, 7)
@@ -81,14 +77,9 @@ class Share(Relative):
   share(0.5)
   """
 
-  of: float = 1.0
-
-  def __post_init__(self):
-    if not (self.of > 0 and math.isfinite(self.of)):
-      raise component.UserError(
-        f'share must be a finite number above 0, got {self.of}: 1.0 is the '
-        'trained length itself'
-      )
+  of: float = component.field(
+    1.0, finite=True, above=0, remedy='1.0 is the trained length itself'
+  )
 
   def at(self, train_length):
     return self.of * train_length
@@ -107,8 +98,13 @@ Number = float | Relative
 Whole = int | Relative
 
 
+def positive(default: Any = dataclasses.MISSING) -> Any:
+  """Declare a field of a component for a finite number above 0, or a rule."""
+  return component.field(default, finite=True, above=0, remedy='raise it')
+
+
 def number(name: str, value: Number) -> float:
-  """A number as it is; a rule that nobody has resolved is refused.
+  """Return a number as it is; a rule that nobody has resolved is refused.
 
   >>> number('base of RoPE', Matched(4096))
   Traceback (most recent call last):
@@ -124,7 +120,7 @@ def number(name: str, value: Number) -> float:
 
 
 def resolve(part: C, train_length: int) -> C:
-  """The same component with every rule in it turned into its number."""
+  """Return the same component with every rule in it as its number."""
   changed = {}
   for field in dataclasses.fields(part):  # type: ignore[arg-type]
     old = getattr(part, field.name)
@@ -137,12 +133,12 @@ def resolve(part: C, train_length: int) -> C:
 
 
 def _whole(kind: type, field: str) -> bool:
-  """Whether a field is of whole numbers."""
+  """Return whether a field is of whole numbers."""
   hint = typing.get_type_hints(kind)[field]
   return int in (hint, *typing.get_args(hint))
 
 
-def _resolved(value: typing.Any, length: int) -> typing.Any:
+def _resolved(value: Any, length: int) -> Any:
   if isinstance(value, Relative):
     return value.at(length)
   if isinstance(value, component.Component):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.schemes import base
+from posexp.schemes import base, trained_length
 
 
 def _inner(name: str) -> Any:
@@ -88,10 +88,7 @@ class Interpolate(Wrapper):
   [0.0, 0.25, 0.5, 0.75]
   """
 
-  factor: float
-
-  def __post_init__(self):
-    base.positive('factor of Interpolate', self.factor)
+  factor: float = trained_length.positive()
 
   def remap(self, index_BxL, key):
     scaled = index_BxL.astype(jnp.float32) / jnp.float32(self.factor)
@@ -144,11 +141,11 @@ class Randomize(Wrapper):
   """
 
   draws = True
-  positions: int = 2048
+  positions: int = component.field(2048, at_least=1)
   tokens: int | None = None
 
   def __post_init__(self):
-    component.at_least('positions of Randomize', self.positions, 1)
+    super().__post_init__()
     if self.tokens is not None:
       self._check(self.tokens)
 
@@ -213,10 +210,7 @@ class Shift(Wrapper):
   """
 
   draws = True
-  most: int = 512
-
-  def __post_init__(self):
-    component.at_least('most of Shift', self.most, 0)
+  most: int = component.field(512, at_least=0)
 
   def remap(self, index_BxL, key):
     if key is None:

@@ -124,7 +124,7 @@ LISTS = {'short_factor': [1.0] * 3, 'long_factor': [1.0] * 3, 'factor': 4.0}
     ({'type': 'llama3', 'factor': 2.0}, {}, 'need low_freq_factor'),
     ({'type': 'longrope', 'factor': 2.0}, {}, 'need short_factor'),
     ({'type': 'longrope', **LISTS}, {}, 'has 3 factors .* 4 pairs'),
-    (None, {'partial_rotary_factor': 0.4}, 'even number .* got 3'),
+    (None, {'partial_rotary_factor': 0.4}, 'rotated of RoPE .* even .* got 3'),
   ],
 )
 def test_bad_settings_are_named(settings, others, sentence):

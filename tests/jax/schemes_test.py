@@ -145,7 +145,7 @@ def test_names_are_as_written():
   [
     (lambda: schemes.RoPE().inverse_frequencies(15), 'even for RoPE, got 15'),
     (lambda: schemes.RoPE(base=-1.0), 'base of RoPE .* got -1.0'),
-    (lambda: schemes.RoPE(4), 'must be a frequency law .* got 4'),
+    (lambda: schemes.RoPE(4), 'frequencies of RoPE .* Law, got 4: .*NTK'),
     (lambda: schemes.Linear(0), 'factor of Linear .* got 0'),
     (lambda: schemes.NTK(-2), 'factor of NTK .* got -2'),
     (lambda: schemes.NTK(math.nan), 'factor of NTK .* got nan'),
@@ -161,7 +161,10 @@ def test_names_are_as_written():
     ),
     (lambda: schemes.T5(buckets=7), 'buckets of T5 .* got 7'),
     (lambda: schemes.T5(buckets=2), 'buckets of T5 .* got 2'),
-    (lambda: schemes.T5(max_distance=16), 'exceed buckets / 2 = 16, got 16'),
+    (
+      lambda: schemes.T5(max_distance=16),
+      'max_distance of T5 .* above 16, got 16: .*fewer',
+    ),
     (lambda: schemes.Learned(0), 'rows of Learned .* got 0'),
     (lambda: schemes.Learned(8).check(DIMS, 9), '8 rows but a length of 9'),
     (
