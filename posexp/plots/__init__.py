@@ -1,23 +1,29 @@
-"""`posexp figures`: figures and tables for a paper, from records alone.
+"""Every picture of posexp, drawn from records alone, in one style.
 
-Each function takes tables of `posexp.results.records` and gives a `Plate`: a
-figure, its numbers, and what it shows in words.
+Each of the functions below takes tables of `posexp.results` and gives a
+`Plate`: a figure, its numbers, and what it shows in words.
 
   import posexp
   from posexp import plots
 
   for question in plots.questions(posexp.load('runs/quickstart')):
     plots.accuracy(question).save('figures')
+
+They are short functions on top of `plots.style` (how a run looks),
+`plots.layout` (panels with a legend) and `plots.elements` (the length axis,
+curves), of which figures of your own can be made too.
 """
 
+from posexp.plots.costs import cost
 from posexp.plots.curves import accuracy, errors, success
+from posexp.plots.explanation import explained
 from posexp.plots.export import write
 from posexp.plots.heads import attention
 from posexp.plots.heatmap import grid
 from posexp.plots.paper import Plate, questions
-from posexp.plots.psychometric import by_stratum, strata
+from posexp.plots.psychometric import by_stratum
 from posexp.plots.retrofits import retrofits
-from posexp.plots.wrapped import cost, explained
+from posexp.results.by_stratum import errors as strata
 
 __all__ = [
   'Plate',

@@ -1,33 +1,24 @@
 """The figure of costs: each scheme beside the baseline, by length."""
 
-import math
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import axes, figure, lines, ticker
-from matplotlib.backends import backend_agg
 
 from posexp import component
-from posexp.plots import experiment
-
-# In inches: the panels, what is left, above and below of them, between them,
-# a line of the legend, and a marker.
-PANEL, LEFT, TOP, BELOW, GAP = 2.0, 0.5, 0.5, 0.5, 0.42
-LINE, MARKER = 0.16, 0.06
-# Letters of a legend's entry at most, and letters in a line of one.
-LONGEST, LETTERS = 90, 96
+from posexp.claims import format as format_lib
+from posexp.claims import timings
+from posexp.plots import elements, layout, paper, style
 
 TITLES = {
   'train': 'training step, batch 1',
   'prefill': 'prefill, batch 1',
   'decode': 'decoding, per token',
 }
-# Doublings beside the first and the last length.
-ASIDE = 0.5
 # Above this ratio between the ends, the axis is logarithmic.
 FAR = 4.0
 
@@ -35,12 +26,39 @@ FAR = 4.0
 def overview(
   table: pd.DataFrame, directory: str | os.PathLike, name: str = 'measure'
 ) -> list[pathlib.Path]:
-  """Writes the figure as PNG and PDF; their paths."""
-  return experiment.save(draw(table), directory, name)
+  """Write the figure as PNG and PDF, and return their paths."""
+  return paper.save(draw(table), directory, name)
 
 
+def cost(body: dict[str, Any]) -> paper.Plate:
+  """Draw the time of schemes as a multiple of a baseline's, by length.
+
+  Args:
+    body: of one measurement, as `cost_records.read` gives it.
+  """
+  table = timings.table(body)
+  others = table[table['scheme'] != table['baseline']]
+  return paper.Plate(
+    'cost',
+    draw(table),
+    paper.table(_numbers(others)),
+    f'Time as a multiple of {table["baseline"].iloc[0]}: medians of '
+    f'{paper.span(others["rounds"])} rounds in turns, with distribution-free '
+    '95 % intervals.',
+    (f'measured {body["measured"]}',),
+  )
+
+
+def _numbers(others: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+  for row in others.to_dict('records'):
+    ends = row['ratio'], row['low'], row['high']
+    text = format_lib.bracketed(*ends, format_lib.number)
+    yield row['scheme'], f'{row["quantity"]}, {row["length"]:,}', text
+
+
+@style.styled
 def draw(table: pd.DataFrame) -> figure.Figure:
-  """Ratios to the baseline by length with 95 % intervals, unsaved.
+  """Return the figure: ratios to the baseline with 95 % intervals.
 
   A panel a quantity, a line a scheme, side by side at each length.
 
@@ -51,108 +69,38 @@ def draw(table: pd.DataFrame) -> figure.Figure:
     raise component.UserError('no costs to draw: the table is empty')
   quantities = [q for q in TITLES if (table['quantity'] == q).any()]
   others = table[table['scheme'] != table['baseline']]
-  schemes = list(dict.fromkeys(others['scheme']))
-  legend = LINE * (1 + math.ceil((1 + len(schemes)) / _across(table)))
-  height = TOP + PANEL + BELOW + legend
-  with matplotlib.rc_context(experiment.STYLE):
-    drawn = figure.Figure((experiment.WIDTH, height))
-    backend_agg.FigureCanvasAgg(drawn)
-    taken = LEFT + experiment.EDGE + GAP * (len(quantities) - 1)
-    wide = (experiment.WIDTH - taken) / len(quantities)
-    for n, quantity in enumerate(quantities):
-      left = (LEFT + n * (wide + GAP)) / experiment.WIDTH
-      size = wide / experiment.WIDTH, PANEL / height
-      panel = drawn.add_axes((left, (BELOW + legend) / height, *size))
-      rows = others[others['quantity'] == quantity]
-      _panel(panel, rows, schemes)
-      panel.set_title(TITLES[quantity], loc='left')
-      _scales(panel, table[table['quantity'] == quantity])
-      if not n:
-        panel.set_ylabel('time, as a multiple of the baseline')
-    _words(drawn, table, schemes, height)
+  looks = style.numbered(others['scheme'])
+  baseline = f'{style.wrap(table["baseline"].iloc[0], 40)}, the baseline'
+  drawn, spots = layout.panels(
+    [TITLES[quantity] for quantity in quantities],
+    [
+      *style.keys(looks, {scheme: scheme for scheme in looks}),
+      lines.Line2D([], [], color=style.GREY, lw=0.8, label=baseline),
+    ],
+    across=3,
+    height=2.4,
+  )
+  layout.title(
+    drawn,
+    'What position costs: medians and 95% intervals of paired ratios',
+  )
+  for spot, quantity in zip(spots, quantities):
+    _panel(spot, others[others['quantity'] == quantity], looks)
+  spots[0].set_ylabel('time, as a multiple of the baseline')
   return drawn
 
 
-def _name(scheme: str) -> str:
-  """A scheme in the legend: without empty brackets, and not too long."""
-  name = scheme.replace('()', '')
-  return name if len(name) <= LONGEST else f'{name[: LONGEST - 2]} …'
-
-
-def _across(table: pd.DataFrame) -> int:
-  """How many entries of the legend fit beside one another."""
-  longest = max(len(_name(scheme)) for scheme in table['scheme'])
-  # With each go a line, a marker and the space between two entries.
-  return max(1, min(3, LETTERS // (longest + 8)))
-
-
-def _look(number: int) -> dict[str, Any]:
-  return {
-    'color': experiment.COLORS[number % len(experiment.COLORS)],
-    'marker': experiment.MARKERS[number % len(experiment.MARKERS)],
-  }
-
-
-def _panel(panel: axes.Axes, rows: pd.DataFrame, schemes: list[str]) -> None:
-  """A line a scheme through its medians."""
-  panel.axhline(1, color=experiment.GREY, lw=0.8, gid='baseline', zorder=1)
-  step = _step(panel, rows, len(schemes))
-  for n, scheme in enumerate(schemes):
-    mine = rows[rows['scheme'] == scheme].sort_values('length')
-    look = _look(n)
-    x = mine['length'] * 2 ** (step * (n - (len(schemes) - 1) / 2))
-    ends = mine['low'], mine['high']
-    bars = panel.vlines(x, *ends, look['color'], lw=2.4, alpha=0.35)
-    bars.set_gid(f'interval:{scheme}')
-    panel.plot(x, mine['ratio'], **look, gid=f'ratio:{scheme}', zorder=3)
-
-
-def _step(panel: axes.Axes, rows: pd.DataFrame, number: int) -> float:
-  """How far apart schemes stand at a length, in doublings.
-
-  A marker's width, or less where that would reach to the next length or out
-  of the panel.
-  """
-  at = np.log2(np.sort(rows['length'].unique()))
-  inches = panel.bbox.width / experiment.DPI
-  marker = (np.ptp(at) + 2 * ASIDE) * MARKER / inches
-  return min([marker, 1.6 * ASIDE / number, *(0.7 * np.diff(at) / number)])
-
-
-def _scales(panel: axes.Axes, rows: pd.DataFrame) -> None:
-  """Both axes with their units, and a tick at every length."""
-  lengths = np.sort(rows['length'].unique())
-  panel.set_xscale('log', base=2)
-  panel.set_xlim(lengths[0] / 2**ASIDE, lengths[-1] * 2**ASIDE)
-  panel.xaxis.set_minor_locator(ticker.NullLocator())
-  panel.set_xticks(lengths, [f'{n:,}' for n in lengths])
-  panel.set_xlabel('tokens')
-  low, high = panel.get_ylim()
+def _panel(spot: axes.Axes, rows: pd.DataFrame, looks: style.Looks) -> None:
+  lengths = np.unique(rows['length'])
+  elements.token_axis(spot, 'tokens')
+  spot.set_xlim(lengths[0] / 2**0.5, lengths[-1] * 2**0.5)
+  elements.ticks(spot, lengths, [f'{n:,}' for n in lengths])
+  spot.axhline(1, color=style.GREY, lw=0.8, gid='baseline', zorder=1)
+  rows = rows.rename(columns={'low': 'ratio_low', 'high': 'ratio_high'})
+  elements.curves(spot, rows, 'ratio', looks, by='scheme')
+  low, high = spot.get_ylim()
   if high / max(low, 1e-9) > FAR and rows['ratio'].max() > FAR:
-    panel.set_yscale('log', base=2)
-    panel.yaxis.set_minor_locator(ticker.NullLocator())
-  panel.yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
-  panel.grid(axis='y')
-
-
-def _words(
-  drawn: figure.Figure,
-  table: pd.DataFrame,
-  schemes: list[str],
-  height: float,
-) -> None:
-  where = experiment.EDGE / experiment.WIDTH, 1 - 0.16 / height
-  title = 'What position costs: medians and 95% intervals of paired ratios'
-  drawn.text(*where, title, size=9, weight='bold', va='center')
-  shown = [lines.Line2D([], [], **_look(n)) for n in range(len(schemes))]
-  names = [_name(scheme).replace('$', r'\$') for scheme in schemes]
-  base = _name(table['baseline'].iloc[0]).replace('$', r'\$')
-  shown.append(lines.Line2D([], [], color=experiment.GREY, lw=0.8))
-  drawn.legend(
-    shown,
-    [*names, f'{base}, the baseline'],
-    loc='lower left',
-    bbox_to_anchor=(LEFT / experiment.WIDTH, 0.08 / height),
-    ncols=_across(table),
-    handlelength=2.6,
-  )
+    spot.set_yscale('log', base=2)
+    spot.yaxis.set_minor_locator(ticker.NullLocator())
+  spot.yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
+  spot.grid(axis='y')

@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pandas as pd
@@ -11,16 +11,19 @@ import pandas as pd
 from posexp import component
 from posexp.claims import intervals
 from posexp.plots import (
+  costs,
   curves,
+  explanation,
   heads,
   heatmap,
   paper,
   psychometric,
   retrofits,
-  wrapped,
+  style,
 )
 from posexp.results import (
   attention_records,
+  by_stratum,
   cost_records,
   explanations,
   records,
@@ -28,6 +31,8 @@ from posexp.results import (
 
 # More runs in one figure cannot be told apart.
 RUNS = 8
+
+Make = Callable[[], paper.Plate]
 
 
 class Written(NamedTuple):
@@ -42,7 +47,7 @@ def write(
   output: str | os.PathLike,
   tell: Callable[[float], None] = lambda _: None,
 ) -> Written:
-  """Writes every figure, as PNG, PDF and a table for LaTeX.
+  """Write every figure, as PNG, PDF and a table for LaTeX.
 
   Args:
     workdir: as given to `posexp run`; its folder explain/ may hold what
@@ -55,52 +60,56 @@ def write(
     UserError: if there is no such work directory.
   """
   paths: list[pathlib.Path] = []
-  notes: list[str] = []
-  groups = _groups(workdir)
-  for group in groups:
-    for make in group():
+  notes: dict[str, None] = {}  # In their order, each once.
+  workdir = pathlib.Path(workdir)
+  parts = [*_of_runs(workdir), ('', _of_commands(workdir))]
+  for ending, figures in parts:
+    for make in figures:
       try:
-        paths += make().save(output)
+        plate = make()
       except component.UserError as error:
-        notes.append(str(error))
-    tell(1 / len(groups))
-  return Written(tuple(paths), tuple(dict.fromkeys(notes)))
+        notes[str(error)] = None
+      else:
+        plate = plate._replace(name=f'{plate.name}{ending}')
+        paths += plate.save(output)
+    tell(1 / len(parts))
+  return Written(tuple(paths), tuple(notes))
 
 
-Make = Callable[[], paper.Plate]
+def _of_runs(workdir: pathlib.Path) -> Iterator[tuple[str, Iterator[Make]]]:
+  """Yield the figures of runs in parts of about the same work.
 
-
-def _groups(workdir: str | os.PathLike) -> list[Callable[[], Iterable[Make]]]:
-  """What makes the figures, in parts of about the same work."""
+  With what the names of a part's figures end in.
+  """
   results = records.load(workdir)
-  others = functools.partial(_others, pathlib.Path(workdir))
   if results.empty:
     none = f'no finished run under {workdir}: nothing to draw of runs'
-    return [functools.partial(_never, none), others]
+    yield '', _never(none)
+    return
   results = intervals.joined(results)
   names = intervals.questions(results)
-  seen = functools.cache(lambda: attention_records.load(workdir))
-  found: list[Callable[[], Iterable[Make]]] = []
+  diagnostics = functools.cache(lambda: attention_records.load(workdir))
   for question in paper.questions(results):
     task, trained = question[['task', 'trained_length']].iloc[0]
-    short = paper.slug(names[task, trained])[:80]
-    ending = f'-{short}' if len(names) > 1 else ''
+    name = paper.slug(names[task, trained])[:80]
+    ending = f'-{name}' if len(names) > 1 else ''
     if not question['admitted'].astype(bool).any():
-      never = f'{task}, trained at {trained} tokens: no seed learned the task'
-      found.append(functools.partial(_never, never))
+      where = f'{task}, trained at {trained} tokens'
+      yield ending, _never(f'{where}: no seed learned the task')
       continue
     parts = list(_parts(question))
     for place, part in enumerate(parts):
-      last = f'{ending}-{place + 1}' if len(parts) > 1 else ending
-      found.append(functools.partial(_of_part, workdir, part, last, seen))
-    found.append(functools.partial(_of_retrofits, question, ending))
+      number = f'-{place + 1}' if len(parts) > 1 else ''
+      yield f'{ending}{number}', _of_part(workdir, part, diagnostics)
+    if question['parent_digest'].isin(question['digest']).any():
+      make = functools.partial(retrofits.retrofits, question)
+      yield ending, iter([make])
   if len(names) > 1:
-    found.append(lambda: [functools.partial(heatmap.grid, results)])
-  return [*found, others]
+    yield '', iter([functools.partial(heatmap.grid, results)])
 
 
 def _never(sentence: str) -> Iterator[Make]:
-  """In the place of figures that there are not."""
+  """Yield what stands in the place of figures that there are not."""
 
   def make() -> paper.Plate:
     raise component.UserError(sentence)
@@ -108,56 +117,39 @@ def _never(sentence: str) -> Iterator[Make]:
   yield make
 
 
-def _ended(make: Make, ending: str) -> paper.Plate:
-  made = make()
-  return made._replace(name=f'{made.name}{ending}')
-
-
 def _parts(question: pd.DataFrame) -> Iterator[pd.DataFrame]:
-  """The admitted runs, so many a figure, the best at the far end first."""
-  summary = intervals.summarize(question)
-  digests = paper.order(summary, 'token')
+  """Yield the runs of each figure, the best at the longest length first."""
   if question['digest'].nunique() <= RUNS:
     yield question
     return
+  digests = list(style.ranked(question, intervals.summarize(question)))
   for begin in range(0, len(digests), RUNS):
     yield question[question['digest'].isin(digests[begin : begin + RUNS])]
 
 
 def _of_part(
-  workdir: str | os.PathLike,
+  workdir: pathlib.Path,
   part: pd.DataFrame,
-  ending: str,
-  seen: Callable[[], pd.DataFrame],
+  diagnostics: Callable[[], pd.DataFrame],
 ) -> Iterator[Make]:
-  makes: list[Make] = [
-    functools.partial(draw, part)
-    for draw in (curves.accuracy, curves.success, curves.errors)
-  ]
+  for draw in (curves.accuracy, curves.success, curves.errors):
+    yield functools.partial(draw, part)
   try:
-    strata = psychometric.strata(workdir, part)
+    tables = by_stratum.errors(workdir, part)
   except component.UserError as error:  # A damaged file, named.
     yield from _never(str(error))
-    strata = {}
-  for by, table in strata.items():
-    makes.append(functools.partial(psychometric.by_stratum, part, table, by))
-  makes.append(lambda: heads.attention(part, seen()))
-  for make in makes:
-    yield functools.partial(_ended, make, ending)
-
-
-def _of_retrofits(question: pd.DataFrame, ending: str) -> Iterator[Make]:
-  if question['parent_digest'].isin(question['digest']).any():
-    make = functools.partial(retrofits.retrofits, question)
-    yield functools.partial(_ended, make, ending)
+    tables = {}
+  for stratum, table in tables.items():
+    yield functools.partial(psychometric.by_stratum, part, table, stratum)
+  yield lambda: heads.attention(part, diagnostics())
 
 
 def _explained(path: pathlib.Path) -> paper.Plate:
-  return wrapped.explained(explanations.read(path))
+  return explanation.explained(explanations.read(path))
 
 
-def _others(workdir: pathlib.Path) -> Iterator[Make]:
-  """Figures of what other commands have left in the work directory."""
+def _of_commands(workdir: pathlib.Path) -> Iterator[Make]:
+  """Yield figures of what other commands have left in the work directory."""
   explained = sorted((workdir / 'explain').glob('*.npz'))
   for path in explained:
     yield functools.partial(_explained, path)
@@ -168,7 +160,7 @@ def _others(workdir: pathlib.Path) -> Iterator[Make]:
     )
   measured = [body for body in cost_records.read_all(workdir) if body['groups']]
   if measured:
-    yield functools.partial(wrapped.cost, measured[-1])
+    yield functools.partial(costs.cost, measured[-1])
   else:
     yield from _never(
       'no costs: leave them there with posexp measure SCHEME '

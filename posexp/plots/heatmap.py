@@ -1,26 +1,30 @@
 """A grid of schemes and tasks, as colours with their numbers."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
-from matplotlib import axes, cm, colors, figure, patches, ticker
-from matplotlib.backends import backend_agg
+from matplotlib import axes, cm, colors, figure, patches
 
 from posexp import component
 from posexp.claims import contrasts, intervals
-from posexp.plots import experiment, paper
+from posexp.claims import format as format_lib
+from posexp.plots import elements, layout, paper, style
 
-# In inches: names of schemes, of tasks above and to the right, a row, the bar
-# below, and the widest column.
-NAMES, TASKS, RIGHT, ROW, BAR, WIDEST = 1.75, 0.9, 0.75, 0.3, 0.62, 0.9
 MAP = 'cividis'  # Even in lightness, also to those who are blind to colours.
+# In inches: names of schemes and the space beside the last task, the widest
+# column, names of tasks and the bar of colours, and a row.
+NAMES, WIDEST, TASKS, ROW = 2.2, 0.9, 1.6, 0.3
+
+Cells = dict[tuple[str, str], dict[Any, Any]]  # by scheme and task
 
 
 def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
-  """Accuracy of every scheme at every task, at a multiple of trained length.
+  """Draw accuracy of every scheme at every task, all equally far beyond.
 
   Args:
     results: a table as `records.load` gives it, of two questions or more.
@@ -28,7 +32,7 @@ def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
       default.
 
   Raises:
-    UserError: a sentence, if there are not two tasks or no such ratio.
+    UserError: if there are not two tasks or no such ratio.
   """
   results = intervals.joined(results) if len(results) else results
   groups = list(paper.questions(results))
@@ -43,20 +47,14 @@ def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
       'the tasks were evaluated at no common multiple of their trained length '
       f'{"" if math.isnan(ratio) else f"{ratio:g} "}: give one that all have'
     )
+  tasks = list(intervals.questions(results).values())
   cells = _cells(results, ratio)
-  names = intervals.questions(results)
-  rows = list(dict.fromkeys(cells['label']))
-  table = {
-    row: {
-      name: _text(_cell(cells, key, row), '\N{EN DASH}')
-      for key, name in names.items()
-    }
-    for row in rows
-  }
+  schemes = list(dict.fromkeys(scheme for scheme, _ in cells))
+  numbers = paper.table((*key, _text(cell)) for key, cell in cells.items())
   return paper.Plate(
     'grid',
-    _draw(cells, names, rows),
-    pd.DataFrame.from_dict(table, orient='index'),
+    _draw(cells, schemes, tasks),
+    numbers.reindex(columns=tasks),
     f'Accuracy (% of targets) at {ratio:g} times the trained length, mean and '
     'half of its 95 % t interval over admitted seeds. Bold: no run is shown to '
     'be better (paired t tests over seeds, Holm’s correction over all pairs '
@@ -65,119 +63,81 @@ def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
   )
 
 
-def _cells(results: pd.DataFrame, ratio: float) -> pd.DataFrame:
-  """A row a run at its length of that ratio, with how many beat it."""
+def _cells(results: pd.DataFrame, ratio: float) -> Cells:
+  """Return each run at its length of that ratio, with its rank."""
   summary = intervals.summarize(results)
   ranks = contrasts.ranks(contrasts.pairs(results))
   cells = summary[summary['ratio'] == ratio].merge(
     ranks[['digest', 'length', 'rank']], on=['digest', 'length'], how='left'
   )
-  # A scheme is one row, though its run has another digest in each task.
-  twins = cells.groupby(['task', 'trained_length'])['label'].transform(
-    lambda label: label.duplicated(keep=False)
-  )
-  return cells[~twins]
+  tasks = intervals.questions(results)
+  by_key: Cells = {}
+  for row in cells.to_dict('records'):
+    # A scheme is one row, though its run has another digest in each task.
+    task = tasks[row['task'], row['trained_length']]
+    by_key[row['label'], task] = row
+  return by_key
 
 
-def _cell(
-  cells: pd.DataFrame, key: tuple[str, int], row: str
-) -> dict[Any, Any] | None:
-  task, trained = key
-  found = cells[
-    (cells['task'] == task)
-    & (cells['trained_length'] == trained)
-    & (cells['label'] == row)
-  ]
-  return found.to_dict('records')[0] if len(found) else None
-
-
-def _text(cell: Mapping[Any, Any] | None, missing: str) -> str:
-  if cell is None:
-    return missing
+def _text(cell: Mapping[Any, Any]) -> str:
   if not cell['n_admitted']:
     return 'n.a.'
-  half = (cell['token_high'] - cell['token_low']) / 2
-  mean = f'{100 * cell["token"]:.0f}'
-  return mean if math.isnan(half) else f'{mean} ±{100 * half:.0f}'
+  whole = functools.partial(format_lib.percent, digits=0)
+  ends = cell['token_low'], cell['token_high']
+  return format_lib.plus_minus(cell['token'], *ends, whole)
 
 
+@style.styled
 def _draw(
-  cells: pd.DataFrame, names: Mapping[tuple[str, int], str], rows: Sequence[str]
+  cells: Cells, schemes: Sequence[str], tasks: Sequence[str]
 ) -> figure.Figure:
-  wide = min(WIDEST, (experiment.WIDTH - NAMES - RIGHT) / len(names))
-  width = NAMES + wide * len(names) + RIGHT
-  height = TASKS + ROW * len(rows) + BAR
-  with matplotlib.rc_context(experiment.STYLE):
-    drawn = figure.Figure((width, height))
-    backend_agg.FigureCanvasAgg(drawn)
-    spot = drawn.add_axes(
-      (
-        NAMES / width,
-        BAR / height,
-        wide * len(names) / width,
-        ROW * len(rows) / height,
-      )
-    )
-    _fill(spot, cells, names, rows, wide)
-    shades = cm.ScalarMappable(colors.Normalize(0, 1), MAP)
-    bar = drawn.add_axes(
-      (
-        NAMES / width,
-        0.36 / height,
-        min(2.2, wide * len(names)) / width,
-        0.08 / height,
-      )
-    )
-    drawn.colorbar(
-      shades,
-      cax=bar,
-      orientation='horizontal',
-      label='accuracy (% of targets)',
-      format=ticker.PercentFormatter(1, symbol=''),
-    )
+  wide = min(WIDEST, (style.WIDTH - NAMES) / len(tasks))
+  drawn = layout.blank(NAMES + wide * len(tasks), TASKS + ROW * len(schemes))
+  spot = drawn.subplots()
+  for y, scheme in enumerate(schemes):
+    for x, task in enumerate(tasks):
+      if (scheme, task) in cells:
+        _fill(spot, x, y, cells[scheme, task], wide)
+  spot.set_xlim(-0.5, len(tasks) - 0.5)
+  spot.set_ylim(len(schemes) - 0.5, -0.5)
+  spot.set_yticks(range(len(schemes)), [style.wrap(s, 26, 2) for s in schemes])
+  tops = [style.wrap(task, 20, 2) for task in tasks]
+  spot.set_xticks(range(len(tasks)), tops, rotation=35, ha='left')
+  spot.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
+  spot.spines[:].set_visible(False)
+  bar = drawn.colorbar(
+    cm.ScalarMappable(colors.Normalize(0, 1), MAP),
+    ax=spot,
+    location='bottom',
+    label='accuracy (% of targets)',
+    aspect=25,
+    pad=0.03,
+  )
+  elements.percent(bar.ax.xaxis)
   return drawn
 
 
 def _fill(
-  spot: axes.Axes,
-  cells: pd.DataFrame,
-  names: Mapping[tuple[str, int], str],
-  rows: Sequence[str],
-  wide: float,
+  spot: axes.Axes, x: int, y: int, cell: Mapping[Any, Any], wide: float
 ) -> None:
-  shades = matplotlib.colormaps[MAP]
-  for y, row in enumerate(rows):
-    for x, key in enumerate(names):
-      cell = _cell(cells, key, row)
-      known = cell is not None and cell['n_admitted'] > 0
-      face = shades(cell['token']) if cell and known else '0.93'
-      hatch = '' if known or cell is None else '/////'
-      spot.add_patch(
-        patches.Rectangle(
-          (x - 0.5, y - 0.5), 1, 1, facecolor=face, hatch=hatch, ec='white'
-        )
-      )
-      text = _text(cell, '')
-      parts = text.split() if len(text) * experiment.LETTER > wide else [text]
-      best = known and cell is not None and cell['rank'] == 1
-      dark = known and sum(colors.to_rgb(face)) < 1.5
-      spot.text(
-        x,
-        y,
-        '\n'.join(parts),
-        ha='center',
-        va='center',
-        weight='bold' if best else 'normal',
-        color='white' if dark else 'black',
-        linespacing=1.0,
-        size=6 if len(parts) > 1 else 7,
-      )
-  spot.set_xlim(-0.5, len(names) - 0.5)
-  spot.set_ylim(len(rows) - 0.5, -0.5)
-  short = [experiment.wrap(row, NAMES - 0.1, 2) for row in rows]
-  spot.set_yticks(range(len(rows)), short)
-  tops = [experiment.wrap(name, 1.2, 2) for name in names.values()]
-  spot.set_xticks(range(len(names)), tops, rotation=35, ha='left')
-  spot.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
-  for side in spot.spines.values():
-    side.set_visible(False)
+  """Draw one cell; hatched where no seed learned the task."""
+  known = cell['n_admitted'] > 0
+  face = matplotlib.colormaps[MAP](cell['token']) if known else '0.93'
+  corner = x - 0.5, y - 0.5
+  hatch = '' if known else '/////'
+  spot.add_patch(
+    patches.Rectangle(corner, 1, 1, facecolor=face, hatch=hatch, ec='white')
+  )
+  text = _text(cell)
+  broken = len(text) * style.LETTER > wide
+  spot.text(
+    x,
+    y,
+    text.replace(' ', '\n') if broken else text,
+    ha='center',
+    va='center',
+    weight='bold' if known and cell['rank'] == 1 else 'normal',
+    color='white' if known and np.sum(colors.to_rgb(face)) < 1.5 else 'black',
+    linespacing=1.0,
+    size=6 if broken else 7,
+  )

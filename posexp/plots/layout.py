@@ -1,6 +1,5 @@
 """Figures of several panels that share one legend, below them."""
 
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,100 +7,96 @@ from typing import Any
 from matplotlib import axes, figure
 from matplotlib.backends import backend_agg
 
-from posexp.plots import experiment
+from posexp.plots import style
 
-# In inches: the height of a panel, the space above, below, left and between,
-# a line of the legend, and the space between two entries.
-PANEL, TOP, BELOW, LEFT, GAP, LINE, SPACE = (
-  2.1,
-  0.3,
-  0.45,
-  0.5,
-  0.35,
-  0.12,
-  0.05,
-)
-# What an entry of the legend has beside its letters: its line, and a space.
-KEY = 0.6
+# In inches: a panel with its title and labels, a line of text, and what an
+# entry of the legend has beside its letters.
+HEIGHT, LINE, KEY = 2.1, 0.125, 0.6
 # In a row of the legend at most.
 ENTRIES = 3
 
 
-def frame(
+def panels(
   titles: Sequence[str],
-  keys: Sequence[Any],
+  keys: Sequence[Any] = (),
   *,
-  left: float = LEFT,
-  panel: float = PANEL,
   across: int = 2,
-  width: float = experiment.WIDTH,
-  below: float = BELOW,
-  gap: float | None = None,
+  height: float = HEIGHT,
+  width: float = style.WIDTH,
+  **shared: Any,
 ) -> tuple[figure.Figure, list[axes.Axes]]:
-  """A figure with a panel a title, and a legend below.
+  """Return a figure with a panel for each title, and a legend below.
 
   Args:
     titles: of the panels, row by row.
     keys: the handles of the legend, each with its label.
-    left: of the panels, in inches, as are
-    panel: their height,
-    width: of the figure, and
-    below: the space for ticks and their label, and
-    gap: between two panels.
     across: panels in a row, if there are so many.
+    height: of a row of panels, in inches.
+    width: of the figure, in inches.
+    **shared: sharex and sharey, as of `Figure.subplots`: the same ends in all
+      panels, so that they can be compared.
   """
   across = min(across, len(titles))
-  rows, high = math.ceil(len(titles) / across), TOP + panel + below
   entries, legend = _legend(keys, width)
-  height = rows * high + legend
-  drawn = figure.Figure((width, height))
-  backend_agg.FigureCanvasAgg(drawn)
-  if gap is None:
-    gap = left if left > LEFT else GAP
-  wide = (width - left - experiment.EDGE - gap * (across - 1)) / across
-  spots = []
-  for n, title in enumerate(titles):
-    row, column = divmod(n, across)
-    x = (left + column * (wide + gap)) / width
-    y = 1 - (row * high + TOP + panel) / height
-    spot = drawn.add_axes((x, y, wide / width, panel / height))
-    spot.set_title(title, loc='left')
-    spots.append(spot)
+  drawn = blank(width, math.ceil(len(titles) / across) * height + legend)
+  spots = grid(drawn, titles, across, **shared)
   if keys:
-    place = (min(left, LEFT) / width, 0.05 / height)
     drawn.legend(
-      handles=list(keys), loc='lower left', bbox_to_anchor=place, ncols=entries
+      handles=list(keys),
+      loc='outside lower left',
+      ncols=entries,
+      alignment='left',
     )
   return drawn, spots
 
 
+def blank(width: float, height: float) -> figure.Figure:
+  """Return an empty figure that needs no display; sizes in inches."""
+  drawn = figure.Figure((width, height), layout='constrained')
+  backend_agg.FigureCanvasAgg(drawn)
+  pad = 0.06
+  drawn.get_layout_engine().set(w_pad=pad, h_pad=pad)  # type: ignore[union-attr, call-arg]
+  return drawn
+
+
+def grid(
+  part: figure.FigureBase, titles: Sequence[str], across: int, **shared: Any
+) -> list[axes.Axes]:
+  """Return panels with titles; each has its ticks named, shared or not."""
+  rows = math.ceil(len(titles) / across)
+  made = part.subplots(rows, across, squeeze=False, **shared).flatten()
+  spots = list(made[: len(titles)])
+  for spot in made[len(titles) :]:
+    spot.remove()
+  for spot, title in zip(spots, titles):
+    spot.set_title(title, loc='left')
+    spot.tick_params(labelbottom=True)
+  return spots
+
+
+def ylabel(panels: Sequence[axes.Axes], label: str) -> None:
+  """Label the y axes of the panels that are first in their rows."""
+  for panel in panels:
+    place = panel.get_subplotspec()
+    if place is None or place.is_first_col():
+      panel.set_ylabel(label)
+
+
+def title(part: figure.FigureBase, text: str) -> None:
+  """Set the title of a figure, or of a part of it, at its left edge."""
+  part.suptitle(text, x=0.01, ha='left', size=9, weight='bold')
+
+
 def _legend(keys: Sequence[Any], width: float) -> tuple[int, float]:
-  """Entries in a row, and the height of them all."""
+  """Return the entries in a row, and about how high they all are."""
   if not keys:
     return 1, 0.0
-  lines = [str(key.get_label()).split('\n') for key in keys]
-  longest = max(len(line) for label in lines for line in label)
-  entries = int((width - LEFT) / (KEY + longest * experiment.LETTER))
+  labels = [str(key.get_label()).split('\n') for key in keys]
+  longest = max(len(line) for label in labels for line in label)
+  entries = int(width / (KEY + longest * style.LETTER))
   entries = max(1, min(ENTRIES, entries, len(keys)))
   rows = math.ceil(len(keys) / entries)
   # Legends are filled column by column.
-  columns = [lines[n : n + rows] for n in range(0, len(lines), rows)]
-  most = max(
-    sum(LINE * len(label) + SPACE for label in column) for column in columns
-  )
-  return entries, most + 0.14
-
-
-def alike(spots: Sequence[axes.Axes], axis: str) -> None:
-  """The same ends in all panels, so that they can be compared."""
-  get, put = f'get_{axis}lim', f'set_{axis}lim'
-  ends = [getattr(spot, get)() for spot in spots]
-  for spot in spots:
-    getattr(spot, put)(min(e[0] for e in ends), max(e[1] for e in ends))
-
-
-def png(drawn: figure.Figure) -> bytes:
-  """A figure as the bytes of a PNG file."""
-  packed = io.BytesIO()
-  drawn.savefig(packed, format='png', metadata={'Software': None})
-  return packed.getvalue()
+  columns = [labels[n : n + rows] for n in range(0, len(labels), rows)]
+  high = [sum(LINE * len(label) + 0.05 for label in part) for part in columns]
+  return entries, max(high) + 0.1

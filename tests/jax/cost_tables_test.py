@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from posexp.claims import timings
-from posexp.plots import costs
+from posexp.plots import costs, style
 from posexp.reports import cost_text
 from posexp.results import cost_records, records
 from tests.unit import figures_test
@@ -159,11 +159,11 @@ def test_the_figure_shows_the_ratios_of_the_table(drawn):
     lines = {line.get_gid(): line for line in panel.lines}
     assert set(lines) == {
       'baseline',
-      *(f'ratio:{n}' for n in SOME if n != 'RoPE()'),
+      *(f'mean:{n}' for n in SOME if n != 'RoPE()'),
     }
     assert set(lines['baseline'].get_ydata()) == {1}
     for name in list(SOME)[1:]:
-      line = lines[f'ratio:{name}']
+      line = lines[f'mean:{name}']
       np.testing.assert_allclose(line.get_ydata(), SOME[name])
       away = np.log2(line.get_xdata() / np.array([2048, 8192]))
       assert np.abs(away).max() < 0.2
@@ -183,8 +183,7 @@ def test_no_two_texts_of_the_figure_overlap(number):
     left, right = panel.get_xlim()
     x = np.concatenate([line.get_xdata() for line in panel.lines[1:]])
     assert left < x.min() and x.max() < right
-  looks = [costs._look(n) for n in range(number)]
-  assert len({tuple(look.values()) for look in looks}) == number
+  assert len(set(style.numbered(names[1:]).values())) == number
 
 
 def test_a_figure_of_nothing_is_a_sentence():

@@ -13,7 +13,7 @@ from posexp.cli import main
 from posexp.cost import bench
 from posexp.inspect import explain, rotation_scaling
 from posexp.launch import exit_codes
-from posexp.plots import experiment, explanation, layout
+from posexp.plots import explanation, paper, style
 from posexp.reports import explanation_text
 from posexp.results import explanations
 from tests import cases
@@ -249,7 +249,7 @@ def test_no_two_texts_of_a_figure_overlap_and_none_is_cut(text, length, heads):
     schemes.parse(text), train_length=length, target=256, heads=heads
   )
   drawn = explanation.draw(found)
-  with matplotlib.rc_context(experiment.STYLE):
+  with matplotlib.rc_context(style.STYLE):
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()
     boxes = [
@@ -295,7 +295,7 @@ def test_a_record_holds_every_number(tmp_path, text):
   read = explanations.read(explanations.write(tmp_path / 'x.npz', found))
   assert same(read, found._replace(scheme=str(found.scheme)))
   one, other = map(explanation.draw, (found, read))
-  assert layout.png(one) == layout.png(other)
+  assert paper.png(one) == paper.png(other)
 
 
 @pytest.mark.parametrize('content', [b'', b'PK', b'{"found": 1}'])

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import colors, image, text
 
 from posexp.claims import intervals
-from posexp.plots import experiment
+from posexp.plots import experiment, style
 from tests.unit.statistics_test import run, table
 
 SIX = (
@@ -112,7 +112,7 @@ def test_the_trained_length_and_chance_are_marked(drawn):
 def test_axes_have_units_and_a_tick_at_every_length(drawn):
   panel = artists(drawn, 'trained')[''].axes
   assert panel.get_xlabel().startswith('sequence length (tokens')
-  assert panel.get_ylabel() == 'accuracy (% of targets answered right)'
+  assert panel.get_ylabel() == 'accuracy (% of targets)'
   assert panel.get_xscale() == 'log'
   assert panel.get_xticks().tolist() == [64, 128, 256, 512]
   names = [label.get_text() for label in panel.get_xticklabels()]
@@ -131,9 +131,7 @@ def test_bars_are_shares_that_add_up(drawn):
   for name, (_, rows) in zip(panels, summary.groupby('digest', sort=False)):
     if name == 'ALiBi':
       continue
-    for bars, kind in zip(
-      panels[name].containers, experiment.KINDS, strict=True
-    ):
+    for bars, kind in zip(panels[name].containers, style.KINDS, strict=True):
       heights = [b.get_height() for b in bars]
       np.testing.assert_allclose(heights, rows[kind[0]], rtol=0, atol=1e-12)
     tops = [b.get_y() + b.get_height() for b in panels[name].containers[-1]]
@@ -204,7 +202,7 @@ def test_no_two_texts_overlap_and_none_is_cut(names, seeds, lengths):
 
 
 def assert_apart(drawn):
-  with matplotlib.rc_context(experiment.STYLE):
+  with matplotlib.rc_context(style.STYLE):
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()
     boxes = {t: t.get_window_extent(renderer) for t in texts(drawn)}
@@ -224,7 +222,7 @@ def test_names_are_shown_as_they_are():
       run('_Mine(a=$1, b=$2)', ((1.0, 0.9),)), run('Ünter()', ((0.5, 0.5),))
     )
   )
-  with matplotlib.rc_context(experiment.STYLE):
+  with matplotlib.rc_context(style.STYLE):
     drawn.draw_without_rendering()
   assert said(drawn).count(r'_Mine(a=\$1, b=\$2)') == 2
   assert 'Ünter' in said(drawn)
@@ -258,7 +256,7 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, monkeypatch):
   """And needs neither a display nor pyplot, nor leaves a style behind."""
   monkeypatch.setitem(sys.modules, 'matplotlib.pyplot', None)
   monkeypatch.delenv('DISPLAY', raising=False)
-  before = {key: matplotlib.rcParams[key] for key in experiment.STYLE}
+  before = {key: matplotlib.rcParams[key] for key in style.STYLE}
   paths = experiment.overview(results(), tmp_path / 'a' / 'b')
   assert {key: matplotlib.rcParams[key] for key in before} == before
   assert paths == [tmp_path / f'a/b/overview.{e}' for e in ('png', 'pdf')]

@@ -11,8 +11,7 @@ from posexp import plots
 from posexp.claims import intervals
 from posexp.cli import main
 from posexp.launch import exit_codes
-from posexp.plots import experiment, latex
-from posexp.plots import paper as paper_lib
+from posexp.plots import paper, style
 from posexp.results import attention_records, explanations, records
 from tests import recorded
 from tests.unit import figures_test
@@ -104,9 +103,9 @@ def test_lines_are_the_means_of_admitted_seeds(results, plates):
   runs = digests(results)
   for name in ('RoPE()', 'T5()', NTK):
     mean = of(results, name).mean(0)
-    drawn = marks(plates['accuracy'].drawn, 'mean:')[runs[name]]
+    drawn = marks(plates['accuracy'].figure, 'mean:')[runs[name]]
     np.testing.assert_allclose(drawn, mean)
-  assert runs['ALiBi()'] not in marks(plates['accuracy'].drawn, 'mean:')
+  assert runs['ALiBi()'] not in marks(plates['accuracy'].figure, 'mean:')
 
 
 def test_intervals_are_those_of_statistics(results, plates):
@@ -123,16 +122,16 @@ def test_intervals_are_those_of_statistics(results, plates):
 
 def test_success_counts_seeds_at_the_gate(results, plates):
   won = (of(results, 'T5()') >= 0.99).mean(0)
-  drawn = marks(plates['success'].drawn, 'mean:')[digests(results)['T5()']]
+  drawn = marks(plates['success'].figure, 'mean:')[digests(results)['T5()']]
   np.testing.assert_allclose(drawn, won)
 
 
 def test_a_legend_has_the_order_of_the_lines(results, plates):
-  drawn = marks(plates['accuracy'].drawn, 'mean:')
+  drawn = marks(plates['accuracy'].figure, 'mean:')
   far = {digest: y[-1] for digest, y in drawn.items()}
   names = intervals.labels(results)
   wanted = [names[d] for d in sorted(far, key=far.get, reverse=True)]
-  (legend,) = plates['accuracy'].drawn.legends
+  (legend,) = plates['accuracy'].figure.legends
   shown = [' '.join(t.get_text().split()) for t in legend.get_texts()]
   plain = [n.replace('()', '').replace('->', '→') for n in wanted]
   assert shown == plain
@@ -145,7 +144,7 @@ def test_a_gain_is_paired_by_seed(results, plates):
   table = plates['retrofits'].table
   last = f'gain at {results["length"].max()}'
   assert table.loc['RoPE(NTK(4))', last].startswith(text)
-  dots = marks(plates['retrofits'].drawn, 'after:')
+  dots = marks(plates['retrofits'].figure, 'after:')
   assert set(dots) == {
     digests(results)[n] for n in (NTK, 'RoPE() -> RoPE(Linear(4))')
   }
@@ -155,7 +154,7 @@ def test_attention_is_of_the_longest_length_and_a_mean_over_heads(
   results, plates
 ):
   far = results['length'].max()
-  drawn = marks(plates['attention'].drawn, 'value:')[digests(results)[ROOT]]
+  drawn = marks(plates['attention'].figure, 'mean:')[digests(results)[ROOT]]
   seeds = np.sort(results['seed'].unique())
   wanted = [0.1 * n + 0.01 + 0.02 * seeds.mean() + 1e-4 * far for n in (0, 1)]
   np.testing.assert_allclose(drawn, wanted)
@@ -198,7 +197,7 @@ def test_a_grid_has_a_column_a_task_and_bold_where_nothing_is_better(plates):
   mean = 100 * of(figures_test.results(), ROOT)[:, -1].mean()
   assert grid.table.loc['RoPE()', 'Ordering'].split()[0] == f'{mean:.0f}'
   bold = [
-    t.get_text() for t in figures_test.texts(grid.drawn)
+    t.get_text() for t in figures_test.texts(grid.figure)
     if t.get_weight() == 'bold'
   ]  # fmt: skip
   assert bold and 'n.a.' not in bold
@@ -206,22 +205,22 @@ def test_a_grid_has_a_column_a_task_and_bold_where_nothing_is_better(plates):
 
 def test_no_two_texts_of_a_figure_overlap_and_none_is_cut(plates):
   for name, made in plates.items():
-    overlapping(made.drawn, name)
+    overlapping(made.figure, name)
 
 
 def test_long_names_and_many_runs_can_be_read_too():
   results = figures_test.results(figures_test.TWELVE)
   for made in (plots.accuracy(results), plots.retrofits(results)):
-    overlapping(made.drawn, made.name)
+    overlapping(made.figure, made.name)
   tasks = (
     'Ordering(symbols=8)', 'Ordering(symbols=16, filler=4)',
     *(f'AnotherTaskOfItsOwn{n}()' for n in range(7)),
   )  # fmt: skip
-  overlapping(plots.grid(grid_of(*tasks)).drawn, 'grid')
+  overlapping(plots.grid(grid_of(*tasks)).figure, 'grid')
 
 
 def overlapping(drawn, name):
-  with matplotlib.rc_context(experiment.STYLE):
+  with matplotlib.rc_context(style.STYLE):
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()
     boxes = [
@@ -287,7 +286,7 @@ def test_a_table_is_booktabs_with_every_row(plates):
 def test_what_latex_reads_as_commands_is_escaped():
   hostile = r'50% of $x_1$ & #2 {~^\input{/etc/passwd}}'
   frame = pd.DataFrame({hostile: [hostile]}, [hostile])
-  text = latex.table(frame, hostile, 'x', [f'a\n\\input{{b}} {hostile}'])
+  text = paper.latex(frame, hostile, 'x', [f'a\n\\input{{b}} {hostile}'])
   comment, *lines = text.splitlines()
   assert comment.startswith('% a ')
   assert '\\input' not in '\n'.join(lines)
@@ -396,8 +395,4 @@ def test_the_style_can_be_used_by_name():
   with pyplot.style.context('posexp.plots.paper'):
     assert matplotlib.rcParams['pdf.fonttype'] == 42
     cycle = matplotlib.rcParams['axes.prop_cycle'].by_key()['color']
-    assert cycle == experiment.COLORS
-
-
-def test_numbers_are_shown_alike():
-  assert paper_lib.number(1.0, 0.987, 1.0) == '100.0 [98.7, 100.0]'
+    assert cycle == style.COLORS

@@ -9,8 +9,8 @@ import pytest
 from matplotlib import image
 
 from posexp.claims import intervals
-from posexp.plots import experiment, perplexity
-from posexp.results import records
+from posexp.plots import perplexity, style
+from posexp.results import by_stratum, records
 from tests import recorded
 
 TRAINED, LENGTHS, SEEDS = 8, (8, 16, 32), (3, 5, 7)
@@ -76,7 +76,7 @@ def workdir(tmp_path_factory):
 def test_bins_cover_every_place_and_none_holds_both_sides(
   trained, longest, per_octave
 ):
-  edge = perplexity.edges(trained, longest, per_octave).tolist()
+  edge = by_stratum.edges(trained, longest, per_octave).tolist()
   assert edge[0] == 1 and edge[-1] == longest and trained in edge
   assert edge == sorted(set(edge))
   for low, high in itertools.pairwise(edge):
@@ -86,8 +86,8 @@ def test_bins_cover_every_place_and_none_holds_both_sides(
 
 def test_perplexity_of_every_bin_by_hand(workdir):
   digest = 'a' * 16
-  table = perplexity.by_place(workdir, digest)
-  edge = perplexity.edges(TRAINED, 32)
+  table = by_stratum.perplexity(workdir, digest)
+  edge = by_stratum.edges(TRAINED, 32)
   for _, row in table.iterrows():
     length, seed = int(row['length']), int(row['seed'])
     found_T = nats(digest, length)[SEEDS.index(seed)]
@@ -113,12 +113,12 @@ def test_a_record_without_nats_is_a_sentence(workdir, tmp_path):
     arrays[f'{length}/strata/place'] = np.array([1, 2, 3, 4], np.int32)
   records.write(tmp_path, recorded.record(), arrays)
   with pytest.raises(ValueError, match='has no nats'):
-    perplexity.by_place(tmp_path, recorded.A)
+    by_stratum.perplexity(tmp_path, recorded.A)
 
 
 def drawn_by(workdir):
   results = records.load(workdir, NAMES)
-  frames = [perplexity.by_place(workdir, d).assign(digest=d) for d in NAMES]
+  frames = [by_stratum.perplexity(workdir, d).assign(digest=d) for d in NAMES]
   return perplexity.draw(results, pd.concat(frames))
 
 
@@ -126,13 +126,14 @@ def test_lines_and_intervals_are_those_of_the_records(workdir):
   drawn = drawn_by(workdir)
   left, right = drawn.axes
   for panel in (left, right):
-    assert [t.get_text() for t in panel.texts] == ['trained at 8']
+    assert [t.get_text() for t in panel.texts] == ['trained at 8 tokens']
   lines = {line.get_gid(): line for line in right.get_lines()}
   for digest in NAMES:
     busy = 2 if digest[0] == 'c' else 3  # The seeds that count.
     means = [nats(digest, n)[:busy].mean(axis=1) for n in LENGTHS]
     x, y = lines[f'mean:{digest}'].get_data()
-    assert list(x) == list(LENGTHS)
+    # Runs stand side by side: at most a sixth of an octave from the length.
+    assert np.abs(np.log2(x / np.array(LENGTHS))).max() < 1 / 6
     want = [math.exp(np.mean(m, dtype=np.float64)) for m in means]
     np.testing.assert_allclose(y, want, rtol=1e-6)
     each = lines[f'seeds:{digest}'].get_ydata()
@@ -141,19 +142,19 @@ def test_lines_and_intervals_are_those_of_the_records(workdir):
     )
     (band,) = right.findobj(lambda a, d=digest: a.get_gid() == f'interval:{d}')
     found = intervals.interval(means[-1])
-    ends = [y for x, y in band.get_paths()[0].vertices if x == LENGTHS[-1]]
+    ends = band.get_segments()[-1][:, 1]
     assert min(ends) == pytest.approx(math.exp(found.low))
     assert max(ends) == pytest.approx(math.exp(found.high))
   by_place = {line.get_gid(): line for line in left.get_lines()}
-  table = perplexity.by_place(workdir, 'a' * 16)
+  table = by_stratum.perplexity(workdir, 'a' * 16)
   table = table[table['length'] == 32]
   x, y = by_place['mean:' + 'a' * 16].get_data()
   want = np.exp(table.groupby('first')['nats'].mean())
   np.testing.assert_allclose(y, want, rtol=1e-9)
-  assert x[0] >= 1 and x[-1] <= 31
+  assert x[0] >= 1 / 2 ** (1 / 6) and x[-1] <= 31
   # A window is its run's colour, darker, and never a full line.
-  style = [lines[f'mean:{d}'].get_linestyle() for d in NAMES]
-  assert style[0] == style[2] == '-' != style[1]
+  dashes = [lines[f'mean:{d}'].get_linestyle() for d in NAMES]
+  assert dashes[0] == dashes[2] == '-' != dashes[1]
 
 
 def test_the_figure_is_written_and_can_be_read(workdir):
@@ -162,7 +163,7 @@ def test_the_figure_is_written_and_can_be_read(workdir):
   )
   assert [p.name for p in paths] == ['text.png', 'text.pdf']
   pixels = image.imread(paths[0])
-  assert pixels.shape[1] == int(experiment.WIDTH * experiment.DPI)
+  assert pixels.shape[1] == int(style.WIDTH * 200)
   # Nothing touches the edge, and legend and title are whole.
   assert (pixels[[0, -1]] == 1).all() and (pixels[:, [0, -1]] == 1).all()
   legend = drawn_by(workdir).legends[0]
@@ -178,7 +179,7 @@ def test_without_a_seed_that_learned_it_there_is_no_figure(workdir):
   assert perplexity.overview(results, workdir, name='none') == []
   one = records.load(workdir, NAMES)
   one['admitted'] &= one['digest'] != 'c' * 16
-  frames = [perplexity.by_place(workdir, d).assign(digest=d) for d in NAMES]
+  frames = [by_stratum.perplexity(workdir, d).assign(digest=d) for d in NAMES]
   drawn = perplexity.draw(one, pd.concat(frames))
   legend = drawn.legends[0]
   assert legend.get_texts()[-1].get_text() == 'NoPE, not admitted'
