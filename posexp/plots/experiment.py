@@ -14,9 +14,9 @@ from matplotlib import axes, figure, lines, patches
 from posexp import component
 from posexp.claims import intervals
 from posexp.plots import elements, layout, paper, style
-from posexp.plots.style import Look, looks
+from posexp.plots.style import Look, Looks, looks
 
-__all__ = ['Look', 'bars', 'draw', 'looks', 'overview']
+__all__ = ['Look', 'Looks', 'bars', 'draw', 'looks', 'overview']
 
 # In inches: curves with their axis, the least of it; a row of bars, and the
 # title of all bars.
