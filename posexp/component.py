@@ -120,7 +120,8 @@ class Check:
       if isinstance(bound, str):
         bound = getattr(owner, bound)
         shown = f'{shown}={bound}'
-      if bound is not None and not isinstance(bound, Component):
+      # What is no number is a rule, or refused where it is declared.
+      if isinstance(bound, numbers.Real):
         demands.append((f'{words} {shown}', compare, bound))
     return demands
 

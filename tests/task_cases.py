@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import jax
 import numpy as np
@@ -99,6 +100,14 @@ def scores(task, length):
   }
   # Answers of one sequence may hang together, so sequences are counted.
   return hits, 0.5 / math.sqrt(len(batch.tokens_BxL))
+
+
+def assert_bad_fields(kind, values, sentence):
+  """Refused: 'symbols must be' stands for 'symbols of KIND must be'."""
+  label = rf'\1 of {kind.__name__} \2'
+  sentence = re.sub(r'^(\w+) (must|cannot)', label, sentence)
+  with pytest.raises(ValueError, match=sentence):
+    kind(**values)
 
 
 def assert_exists(task, length):

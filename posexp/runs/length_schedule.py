@@ -12,14 +12,13 @@ one target counts for less in a long step than in a short one.
 
 import abc
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import draw, fields
+from posexp.tasks import draw
 
 # The root of the keys of the rungs; data and weights have the seeds' own.
 ROOT = 0x1E467
@@ -33,14 +32,13 @@ class Rule(component.Component, abc.ABC):
   rungs: int
 
   def __post_init__(self) -> None:
-    name = type(self).__name__
-    fields.at_least(f'low of {name}', self.low, 2, 'a token is to be predicted')
-    fields.at_least(
-      f'high of {name}', self.high, self.low, 'it is the longest length'
-    )
-    fields.at_least(
-      f'rungs of {name}', self.rungs, 2, 'use low=high for a single length'
-    )
+    super().__post_init__()
+    for name, least, remedy in (
+      ('low', 2, 'a token is to be predicted'),
+      ('high', 'low', 'it is the longest length'),
+      ('rungs', 2, 'use low=high for a single length'),
+    ):
+      component.require(self, name, kind=int, at_least=least, remedy=remedy)
 
   @property
   def values(self) -> tuple[int, ...]:
@@ -126,16 +124,10 @@ class PowerLaw(_Drawn):
 
   low: int
   high: int
-  exponent: float = 1.0
+  exponent: float = component.field(
+    1.0, finite=True, remedy='use low=high for a single length'
+  )
   rungs: int = 4
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    if not math.isfinite(self.exponent):
-      raise component.UserError(
-        f'exponent of PowerLaw must be finite, got {self.exponent}: use '
-        'low=high for a single length'
-      )
 
   @property
   def weights(self) -> tuple[float, ...]:
@@ -166,14 +158,10 @@ class Ramp(Rule):
 
   low: int
   high: int
-  steps: int
+  steps: int = component.field(
+    kind=int, at_least=1, remedy='without a ramp the length is fixed'
+  )
   rungs: int = 4
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    fields.at_least(
-      'steps of Ramp', self.steps, 1, 'without a ramp the length is fixed'
-    )
 
   def rung(self, number: jax.Array) -> jax.Array:
     return jnp.sum(number >= jnp.asarray(self._starts), dtype=jnp.int32)

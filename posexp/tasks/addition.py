@@ -1,7 +1,6 @@
 """Addition: the same column of two numbers, and what comes from the right."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, base, draw, fields, layout
+from posexp.tasks import answerers, base, draw, layout
 
 PAD, PLUS, EQUALS, EOS = range(4)
 _DIGIT = 4  # the token of the digit 0
@@ -17,7 +16,7 @@ _BASE = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Addition(draw.PerExample):
+class Addition(layout.Repetition):
   """Say the sum of two numbers of n digits each, digit by digit.
 
   ```
@@ -31,37 +30,24 @@ class Addition(draw.PerExample):
   are written from the least significant digit on, so that a carry comes from
   a column that has been answered already.
 
-  Every answer is the same offset away from the two digits of its column,
-  which makes this a test of aligned relative position; the carry is a state
-  that is handed on. What is balanced: all digits of a and b are uniform and
-  independent. So a column hands on a carry half of the time (the ones 45 % of
-  it), but nine carries in ten were made in the column just before, and every
-  column more is ten times rarer: read accuracy by `carry`.
+  Every answer is the same offset away from the two digits of its column, a
+  test of aligned relative position; the carry is a state that is handed on. All
+  digits of a and b are uniform and independent.
 
-  Foils (C = 2): what the columns beside it give, the one answered before and
-  the one answered next, -1 where there is none or where it is the same digit.
-  There are ten digits, so that two of the nine wrong ones are foils: a blind
-  error is an order error in at most two of nine. The EOS has none.
+  Foils (C = 2): the digits of the columns answered before and next.
 
   Strata: `index`, the place in the answer from 0, EOS included; `place`, the
   significance of the digit, 0 for the ones; `carry`, how many columns away the
   carry that reaches it was made, 0 if none does; `distance` from the answer
   back to the digit of a in its column, -1 for the digit of c that has none.
-  The EOS has an index and nothing else.
 
-  Answerers: 'random' is the best that has not seen a and b: the sum of two
-  uniform numbers is not uniform. 'bag' adds two digits taken blindly and says
-  for the last digit of all what casting out nines leaves, for which the order
-  is not needed. 'recent' says the last digit of b.
+  Answerers: 'random' is the best that has not seen a and b; 'bag' adds two
+  digits taken blindly and casts out nines for the last digit of all; 'recent'
+  says the last digit of b.
 
   Args:
     reverse: whether numbers are written from the least significant digit on.
-    eos: whether the answer closes with an EOS, which is scored apart, because
-      where to stop is a question of counting.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short.
+    eos: whether an EOS closes the answer; it is scored apart.
 
   >>> import jax
   >>> task = Addition()
@@ -81,54 +67,76 @@ class Addition(draw.PerExample):
   capability: ClassVar[str] = 'RS'
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
-  reverse: bool = False
-  eos: bool = True
+  EOS: ClassVar[int] = EOS
 
-  def __post_init__(self) -> None:
-    fields.is_bool('reverse', self.reverse)
-    fields.is_bool('eos', self.eos)
+  reverse: bool = component.field(False, kind=bool)
+  eos: bool = component.field(True, kind=bool)
 
   @property
   def vocabulary(self) -> int:
     return _DIGIT + _BASE
 
   def check(self, length: int) -> None:
-    shortest = 6 + self.eos
-    if length < shortest:
-      raise component.UserError(
-        f'length must be at least {shortest}, got {length}: two digits, PLUS, '
-        f'EQUALS, the two digits of their sum{" and EOS" if self.eos else ""} '
-        'must fit'
-      )
+    closing = ' and EOS' if self.eos else ''
+    component.at_least(
+      'length',
+      length,
+      6 + self.eos,
+      f'two digits, PLUS, EQUALS, the two digits of their sum{closing} must '
+      'fit',
+    )
 
-  def asked(self, length: int) -> Sequence[int]:
-    return range(length - _digits(self, length) - 1 - self.eos, length)
+  def answers(self, length: int) -> int:
+    return self._digits(length) + 1
+
+  def _digits(self, length: int) -> int:
+    return (length - 3 - self.eos) // 3
 
   def chance(self, length: int) -> float:
-    """The best that has not seen a and b, but the digits of c so far.
+    """Return the accuracy of the best guess from the digits of c so far.
 
     Most significant first: c_0 is 0 with probability (1 + 10^-n) / 2, and of
     the digits after it the k-th is guessed with .1 + .9 / 10^k, because sums
     near the middle of the range are the likeliest. Least significant first: n
     digits are uniform, and the last is guessed from the one before it with
-    exactly 3/4. EOS is not counted.
+    exactly 3/4.
     """
     self.check(length)
-    digits = _digits(self, length)
+    digits = self._digits(length)
     if self.reverse:
       return (digits / _BASE + 0.75) / (digits + 1)
     small = float(_BASE) ** -digits
     return (0.6 + 0.4 * small + digits / _BASE) / (digits + 1)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    return _compose(self, length, _work_out(self, length, key))
+    digits = self._digits(length)
+    total = _work_out(key, digits)
+    pad = length - self.answers(length) - self.eos - 2 - 2 * digits
+    place_C = jnp.arange(digits + 1, dtype=jnp.int32)
+    distance = jnp.int32(2 * digits + (2 if self.reverse else 3))
+    strata = {
+      'place': place_C,
+      'carry': total.carry_C,
+      'distance': jnp.where(place_C < digits, distance, -1),
+    }
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+    def written(value_X: jax.Array) -> jax.Array:
+      return value_X if self.reverse else value_X[::-1]
+
+    lead = (
+      layout.filled(PAD, pad),
+      _DIGIT + written(total.a_N),
+      layout.filled(PLUS),
+      _DIGIT + written(total.b_N),
+      layout.filled(EQUALS),
+    )
+    return self.repeat(
+      lead,
+      _DIGIT + written(total.c_C),
+      {name: written(value_C) for name, value_C in strata.items()},
+    )
+
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     start = int(np.argmax(asked_BxL[0]))
     digit_BxL = tokens_BxL - _DIGIT
     body_Bx2N = digit_BxL[:, :start][:, tokens_BxL[0, :start] >= _DIGIT]
@@ -151,12 +159,7 @@ class _Sum(NamedTuple):
   carry_C: jax.Array  # how many columns away it was made, 0 if there is none
 
 
-def _digits(task: Addition, length: int) -> int:
-  return (length - 3 - task.eos) // 3
-
-
-def _work_out(task: Addition, length: int, key: jax.Array) -> _Sum:
-  digits = _digits(task, length)
+def _work_out(key: jax.Array, digits: int) -> _Sum:
   a_N, b_N = (
     draw.integers(word_N, 0, _BASE)
     for word_N in draw.words(key, digits, digits)
@@ -170,40 +173,10 @@ def _work_out(task: Addition, length: int, key: jax.Array) -> _Sum:
   return _Sum(a_N, b_N, c_C, carry_C)
 
 
-def _compose(task: Addition, length: int, total: _Sum) -> base.Batch:
-  """One sequence with its targets, foils and strata (no batch axis yet)."""
-  digits, count = total.a_N.shape[0], total.c_C.shape[0]
-  pad = length - count - int(task.eos) - 2 - 2 * digits
-
-  def written(value_X: jax.Array) -> jax.Array:
-    return value_X if task.reverse else value_X[::-1]
-
-  def special(token: int, times: int = 1) -> jax.Array:
-    return jnp.full(times, token, jnp.int32)
-
-  lead = (
-    *(special(PAD, pad), _DIGIT + written(total.a_N)),
-    *(special(PLUS), _DIGIT + written(total.b_N), special(EQUALS)),
-  )
-  place_C = jnp.arange(count, dtype=jnp.int32)
-  distance = 2 * digits + (2 if task.reverse else 3)
-  strata = {
-    'place': place_C,
-    'carry': total.carry_C,
-    'distance': jnp.where(place_C < digits, jnp.int32(distance), -1),
-  }
-  return layout.repetition(
-    jnp.concatenate(lead),
-    _DIGIT + written(total.c_C),
-    EOS if task.eos else None,
-    {name: written(value_C) for name, value_C in strata.items()},
-  )
-
-
 def _blind(
   rng: np.random.Generator, answer_BxC: np.ndarray, reverse: bool
 ) -> np.ndarray:
-  """The likeliest digits, given the answers before them alone."""
+  """Return the likeliest digits, given the answers before them alone."""
   if reverse:
     said_BxC = rng.integers(0, _BASE, answer_BxC.shape)
     said_BxC[:, -1] = answer_BxC[:, -2] < _BASE // 2
@@ -221,7 +194,7 @@ def _unplaced(
   answer_BxC: np.ndarray,
   reverse: bool,
 ) -> np.ndarray:
-  """What is said by one who knows the digits of a and b, but no columns."""
+  """Return the best digits from those of a and b without their columns."""
   pair_Bx2xN = rng.permuted(body_Bx2N, axis=1).reshape(len(body_Bx2N), 2, -1)
   sum_BxN = pair_Bx2xN.sum(axis=1)
   first_Bx1 = (sum_BxN[:, :1] >= _BASE) * 1

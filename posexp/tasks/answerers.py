@@ -5,17 +5,22 @@ from collections.abc import Mapping
 import numpy as np
 
 
+def named(tokens_BxL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Return the tokens two places and one place before each, in turn."""
+  return np.roll(tokens_BxL, 2, axis=1), np.roll(tokens_BxL, 1, axis=1)
+
+
 def coin(
   rng: np.random.Generator, one_X: np.ndarray, other_X: np.ndarray
 ) -> np.ndarray:
-  """One of two answers each, with a fair coin."""
+  """Choose one of two answers each, with a fair coin."""
   return np.where(rng.integers(0, 2, np.shape(one_X)) == 0, one_X, other_X)
 
 
 def remaining(
   rng: np.random.Generator, answer_BxN: np.ndarray, choices: int
 ) -> np.ndarray:
-  """A token each among those not said yet, at each place of the answers.
+  """Draw a token among those not said yet, for each place of the answers.
 
   Args:
     rng: where to draw from.
@@ -37,7 +42,7 @@ def remaining(
 
 
 def unsaid(answer_BxN: np.ndarray, low: int, high: int) -> np.ndarray:
-  """The ids of low, ..., high - 1 that are not in a row of distinct tokens.
+  """Return the ids of low, ..., high - 1 that are not among distinct tokens.
 
   >>> unsaid(np.array([[5, 3]]), 3, 7).tolist()
   [[4, 6]]
@@ -49,7 +54,7 @@ def unsaid(answer_BxN: np.ndarray, low: int, high: int) -> np.ndarray:
 
 
 def counts(tokens_BxN: np.ndarray, vocabulary: int) -> np.ndarray:
-  """How often each id is in each row, B x vocabulary.
+  """Return how often each id is in each row, B x vocabulary.
 
   >>> counts(np.array([[2, 0, 2]]), 4).tolist()
   [[1, 0, 2, 0]]
@@ -62,7 +67,7 @@ def counts(tokens_BxN: np.ndarray, vocabulary: int) -> np.ndarray:
 def placed(
   asked_BxL: np.ndarray, said: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """The answers of each, in order of targets, at their places; -1 elsewhere.
+  """Put answers, in order of targets, at their places; -1 elsewhere.
 
   >>> said = {'random': np.array([[4, 5]])}
   >>> placed(np.array([[False, True, True]]), said)['random'].tolist()
@@ -76,7 +81,7 @@ def placed(
 
 
 def unasked(token_BxP: np.ndarray, answer_BxQ: np.ndarray) -> np.ndarray:
-  """What is left of a bag of tokens once the answers are taken out of it.
+  """Return what is left of a bag of tokens without the answers.
 
   >>> unasked(np.array([[7, 5, 9, 7]]), np.array([[7, 9]])).tolist()
   [[5, 7]]

@@ -1,7 +1,6 @@
 """Attachment: which of two heads does a modifier belong to?"""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, base, draw, fields, layout
+from posexp.tasks import answerers, base, draw, layout
 
 SEP, OUTER, INNER = range(3)
 _SPECIAL = 3
@@ -20,7 +19,7 @@ _UNITS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Attachment(draw.PerExample):
+class Attachment(layout.Questions):
   """Which head is this modifier of: the nearest, or the one before it?
 
   ```
@@ -34,28 +33,19 @@ class Attachment(draw.PerExample):
   to the inner head, which is the nearest, and OUTER to the head before that.
 
   Ids are 0 SEP, 1 OUTER, 2 INNER, then `symbols` heads, `symbols` modifiers
-  and `filler` filler tokens. No head or modifier comes twice in a body, and
-  all clauses have the same form, so that those not asked about distract. The
-  number of clauses does not follow the length: filler makes the body longer,
-  and the heads are then further off.
+  and `filler` filler tokens. No head or modifier comes twice in a body; clauses
+  that are not asked about have the same form.
 
-  What is balanced, and why:
-
-  * The marker is a fair coin, independent of all else, so the nearest head is
-    right exactly half of the time at any distance between the three.
-  * All places of the heads and markers are equally likely, whatever the
-    marker. So where the heads stand says nothing about which one is right.
-    It follows that the outer head is further away than the inner one: read a
-    curve by `gap` apart for each value of `near`.
-  * The clauses that are asked about, and their order, are random.
+  What is balanced: the marker is a fair coin, independent of all else, so the
+  nearest head is right half of the time at any distance. All places of the
+  heads and markers are equally likely, whatever the marker, so the outer head
+  is further away than the inner one: read a curve by `gap` apart for each value
+  of `near`. The clauses that are asked about, and their order, are random.
 
   Answerers: 'bag' says any head of the body that is still due; 'recent' the
-  head nearest before the modifier, right half of the time: a model that is no
-  better finds the clause and not the head. So 'recent' is above 'bag' and
-  `chance`, and is not among the defended.
+  head nearest before the modifier, right half of the time.
 
-  Foils (C = 1): the other head of the clause; a wrong answer that is not the
-  foil is a head of another clause, or none.
+  Foils (C = 1): the other head of the clause.
 
   Strata: `gap` from the right head to its modifier; `distance` from the answer
   back to the right head; `near`, 1 if that is the nearest; `query`, the number
@@ -66,10 +56,6 @@ class Attachment(draw.PerExample):
     queries: questions per sequence, each about a clause of its own.
     distractors: clauses that are not asked about.
     filler: the number of filler tokens to choose from.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the clauses.
 
   >>> import jax
   >>> task = Attachment(symbols=4, queries=1, distractors=1, filler=2)
@@ -82,25 +68,29 @@ class Attachment(draw.PerExample):
 
   capability: ClassVar[str] = 'RO'
 
+  width: ClassVar[int] = 2
+
   symbols: int = 64
-  queries: int = 4
-  distractors: int = 4
-  filler: int = 8
+  queries: int = component.field(4, kind=int, at_least=1)
+  distractors: int = component.field(
+    4, kind=int, at_least=0, remedy='use 0 to ask about every clause'
+  )
+  filler: int = component.field(
+    8,
+    kind=int,
+    at_least=1,
+    remedy='filler is what longer bodies are made of',
+  )
 
   def __post_init__(self) -> None:
-    fields.some_queries(self.queries)
-    fields.at_least(
-      'distractors', self.distractors, 0, 'use 0 to ask about every clause'
-    )
-    fields.at_least(
+    super().__post_init__()
+    component.require(
+      self,
       'symbols',
-      self.symbols,
-      2 * self._clauses,
-      f'{self._clauses} clauses have two heads each, all distinct; raise '
-      'symbols or lower queries or distractors',
-    )
-    fields.at_least(
-      'filler', self.filler, 1, 'filler is what longer bodies are made of'
+      kind=int,
+      at_least=2 * self._clauses,
+      remedy=f'{self._clauses} clauses have two heads each, all distinct; '
+      'raise symbols or lower queries or distractors',
     )
 
   @property
@@ -112,31 +102,26 @@ class Attachment(draw.PerExample):
     return _SPECIAL + 2 * self.symbols + self.filler
 
   def check(self, length: int) -> None:
-    shortest = 1 + 2 * self.queries + _TOKENS * self._clauses
-    if length < shortest:
-      raise component.UserError(
-        f'length must be at least {shortest} for {self._clauses} clauses and '
-        f'{self.queries} queries, got {length}: a clause takes {_TOKENS} '
-        'tokens and a query 2; use longer sequences, fewer queries or fewer '
-        'distractors'
-      )
-
-  def asked(self, length: int) -> Sequence[int]:
-    return range(_slots(self, length) + 2, length, 2)
+    component.at_least(
+      'length',
+      length,
+      1 + self.width * self.queries + _TOKENS * self._clauses,
+      f'{self._clauses} clauses take {_TOKENS} tokens each and {self.queries} '
+      f'queries {self.width}; use longer sequences, fewer queries or fewer '
+      'distractors',
+    )
 
   def chance(self, length: int) -> float:
-    """A guess among the heads not said yet: the mean of 1 / (symbols - i)."""
+    """Return the accuracy of a guess among the heads not said yet.
+
+    It is the mean of 1 / (symbols - i) over the questions i.
+    """
     del length
     return float(np.mean(1 / (self.symbols - np.arange(self.queries))))
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     low, high = _SPECIAL, _SPECIAL + self.symbols
-    body_BxN = tokens_BxL[:, : _slots(self, tokens_BxL.shape[1])]
+    body_BxN = tokens_BxL[:, : self.body(tokens_BxL.shape[1])]
     answer_BxQ = tokens_BxL[asked_BxL].reshape(-1, self.queries)
     unsaid_BxU = answerers.unsaid(answer_BxQ, low, high)
     is_head_BxN = (body_BxN >= low) & (body_BxN < high)
@@ -160,7 +145,7 @@ class Attachment(draw.PerExample):
     return answerers.placed(asked_BxL, said)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    slots = _slots(self, length)
+    slots = self.body(length)
     count, queries, symbols = self._clauses, self.queries, self.symbols
     place_W, head_S, modifier_S, order_C, coin_C, filler_N = draw.words(
       key, slots - count, symbols, symbols, count, count, slots
@@ -183,17 +168,9 @@ class Attachment(draw.PerExample):
     slot_Q = slot_Cx3[asked_Q, near_Q]
     strata_Q: dict[str, jax.Array] = {
       'gap': marker_C[asked_Q] + 1 - slot_Q,
-      'distance': jnp.asarray(layout.answers_at(slots + 1, 2, queries))
-      - slot_Q,
+      'distance': self.distance(length, slot_Q),
       'near': near_Q,
     }
-    return layout.questions(
-      jnp.append(body_N, SEP),
-      (modifier_C[asked_Q], head_Cx2[asked_Q, near_Q]),
-      [head_Cx2[asked_Q, 1 - near_Q]],
-      strata_Q,
-    )
-
-
-def _slots(task: Attachment, length: int) -> int:
-  return length - 1 - 2 * task.queries
+    columns = modifier_C[asked_Q], head_Cx2[asked_Q, near_Q]
+    foil_Q = head_Cx2[asked_Q, 1 - near_Q]
+    return self.ask(body_N, columns, [foil_Q], strata_Q)

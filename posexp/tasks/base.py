@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     targets_BxL: bool, where the token is an answer that is scored.
     ends_BxL: bool, the targets that are an end-of-sequence token; scored apart.
     foils_BxLxC: int32 tokens that a mistake of order would produce, -1 where
-      there is none.
+      there is none, or it would be the right token; an EOS has none.
     strata: int32 B x L arrays by name (gap, distance, ...), -1 off target.
   """
 
@@ -39,6 +39,10 @@ class Task(component.Component, abc.ABC):
 
   A subclass is a frozen dataclass whose fields are its whole configuration.
   `length` is always the number of tokens in the whole sequence.
+
+  Raises:
+    UserError: for a field out of range, and from `check` and `sample` for a
+      length that the task cannot have.
   """
 
   # What it isolates: C content retrieval, R relative offset, A absolute index,
@@ -56,11 +60,14 @@ class Task(component.Component, abc.ABC):
 
   @abc.abstractmethod
   def sample(self, key: jax.Array, *, length: int, batch: int) -> Batch:
-    """A batch as a pure function of (key, length, batch); runs under jit."""
+    """Draw a batch, purely from (key, length, batch); runs under jit."""
 
   @abc.abstractmethod
   def chance(self, length: int) -> float:
-    """The expected token accuracy of the best answerer that sees no body."""
+    """Return the expected accuracy of the best answerer that sees no body.
+
+    Over targets that are no end of sequence.
+    """
 
   @property
   def gate(self) -> float | None:
@@ -71,11 +78,11 @@ class Task(component.Component, abc.ABC):
     return None
 
   def evaluated(self) -> 'Task':
-    """The task that evaluation draws from: this one, unless data are split."""
+    """Return what evaluation draws from: this task, unless data are split."""
     return self
 
   def asked(self, length: int) -> Sequence[int] | None:
-    """The places that can hold a target, where all sequences share them.
+    """Return the places that can hold a target, where all sequences share them.
 
     None, the default, is any place. Training costs less where a task says:
     the last layer of the model is then computed for these places alone.
@@ -84,11 +91,11 @@ class Task(component.Component, abc.ABC):
     return None
 
   def evidence(self, strata: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """How far before each target stands what it is answered from, in tokens.
+    """Return how far before each target its answer stands, in tokens.
 
-    The token itself, where the answer is one of the body: the furthest, if
-    there are several. -1 where that is not known; None where it never is. By
-    default it is the stratum `distance`.
+    It is the token that the target is answered from, and the furthest if there
+    are several; -1 where that is not known; None where it never is. By default
+    it is the stratum `distance`.
 
     Args:
       strata: as `sample` gives them, of any one shape, as NumPy arrays.
@@ -101,7 +108,7 @@ class Task(component.Component, abc.ABC):
     tokens_BxL: np.ndarray,
     asked_BxL: np.ndarray,
   ) -> Mapping[str, np.ndarray]:
-    """What answerers that cannot order would say: the baselines of a table.
+    """Return what answerers that cannot order would say.
 
     Tokens B x L by name, read where `asked_BxL` is true:
 
@@ -110,8 +117,8 @@ class Task(component.Component, abc.ABC):
     * 'recent' says what is nearest: the candidate that stands last before the
       question, or closest to what is asked about.
 
-    A task gives those that mean something for it, told in its docstring; they
-    may know the true answers before a target, as a model does.
+    A task gives those that mean something for it, named in its docstring; they
+    may use the true answers before a target, as a model does.
 
     Args:
       rng: where the answerers draw from.
@@ -122,11 +129,11 @@ class Task(component.Component, abc.ABC):
     return {}
 
   def check(self, length: int) -> None:
-    """Raises a `UserError`, in one sentence, if the length cannot be had."""
+    """Raise a `UserError`, in one sentence, if the length cannot be had."""
 
 
 def with_evidence(task: Task, batch: Batch) -> Batch:
-  """The batch as NumPy arrays, with the stratum `evidence` where known."""
+  """Return the batch as NumPy arrays, with the stratum `evidence` if known."""
   strata = {name: np.asarray(x) for name, x in batch.strata.items()}
   evidence = task.evidence(strata)
   if evidence is not None:

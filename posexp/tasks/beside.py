@@ -8,33 +8,49 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import base, draw, fields, layout, lookup
-
-SEP = lookup.SEP
+from posexp.tasks import base, draw, layout, lookup
 
 
 @dataclasses.dataclass(frozen=True)
 class _Beside(lookup.ByPlace):
-  """What the twins have in common: all but the side."""
+  """All that the twins have in common: all but the side."""
 
   # 1 to the right of the anchor, -1 to the left.
   _side: ClassVar[int]
-  _width: ClassVar[int] = 3
+  width: ClassVar[int] = 3
 
-  offsets: tuple[int, ...] = (1, 2, 3, 4)
-  most: int = 16
+  offsets: tuple[int, ...] = component.field(
+    (1, 2, 3, 4),
+    each=True,
+    kind=int,
+    at_least=1,
+    remedy='the anchor itself is at 0; write (1, 2, 3), or (2,) for one',
+  )
+  most: int = component.field(
+    16, kind=int, at_least=1, remedy='it is the largest offset that is'
+  )
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    fields.at_least(
+    component.require(
+      self,
       'symbols',
-      self.symbols,
-      self.queries,
-      f'{self.queries} queries have an anchor each out of as many as there '
-      'are symbols; raise symbols or lower queries',
+      at_least=self.queries,
+      remedy=f'{self.queries} queries have an anchor each out of as many as '
+      'there are symbols; raise symbols or lower queries',
     )
-    fields.at_least('most', self.most, 1, 'it is the largest offset that is')
-    _check_offsets(self.offsets, self.most)
+    component.require(
+      self,
+      'offsets',
+      each=True,
+      at_most='most',
+      remedy='raise most, for which there are tokens, before training',
+    )
+    if len(set(self.offsets)) < max(1, len(self.offsets)):
+      raise component.UserError(
+        f'offsets of {type(self).__name__} must be one or more different '
+        f'numbers, got {self.offsets}: write (1, 2, 3), or (2,) for one'
+      )
 
   @property
   def _items(self) -> int:
@@ -42,16 +58,16 @@ class _Beside(lookup.ByPlace):
 
   def check(self, length: int) -> None:
     reach = max(self.offsets)
-    shortest = 1 + self.queries * (self._width + reach + 1) + reach
-    if length < shortest:
-      raise component.UserError(
-        f'length must be at least {shortest} for {self.queries} queries and '
-        f'offsets up to {reach}, got {length}: no anchor is that near to '
-        'another or to an end of the body; use longer sequences, fewer '
-        'queries or smaller offsets'
-      )
+    component.at_least(
+      'length',
+      length,
+      1 + self.queries * (self.width + reach + 1) + reach,
+      f'with {self.queries} queries and offsets up to {reach}, no anchor is '
+      'that near to another or to an end of the body; use longer sequences, '
+      'fewer queries or smaller offsets',
+    )
 
-  def _recent(self, tokens_BxL: np.ndarray, body_BxN: np.ndarray) -> np.ndarray:
+  def _recent(self, tokens_BxL, body_BxN):
     beside_BxN = np.roll(body_BxN, -self._side, axis=1)
     beside_BxV = np.zeros((len(body_BxN), self.vocabulary), np.int32)
     np.put_along_axis(beside_BxV, body_BxN, beside_BxN, axis=1)
@@ -59,7 +75,7 @@ class _Beside(lookup.ByPlace):
     return np.take_along_axis(beside_BxV, anchor_BxL, axis=1)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    slots, queries = self._slots(length), self.queries
+    slots, queries = self.body(length), self.queries
     reach = max(self.offsets)
     # An anchor keeps `reach` slots free to its left, and the body as many to
     # its right: each arrangement that does is equally likely.
@@ -79,13 +95,8 @@ class _Beside(lookup.ByPlace):
     answer_Q, *foils = lookup.at(
       body_N, right_Q, right_Q - side, right_Q + side, 2 * slot_Q - right_Q
     )
-    strata_Q: dict[str, jax.Array] = {
-      'offset': offset_Q,
-      'distance': jnp.asarray(layout.answers_at(slots + 1, 3, queries))
-      - right_Q,
-    }
-    columns = anchor_Q, offset_Q, answer_Q
-    return layout.questions(jnp.append(body_N, SEP), columns, foils, strata_Q)
+    strata = {'offset': offset_Q, 'distance': self.distance(length, right_Q)}
+    return self.ask(body_N, (anchor_Q, offset_Q, answer_Q), foils, strata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,34 +110,27 @@ class LookupLeft(_Beside):
   The left one of a twin pair: for the same fields, key and length LookupRight
   has the same body, anchors and k, and another answer. Both are a relative
   offset given an anchor that content finds, as in the indirect indexing of
-  Gopalakrishnan et al., arXiv 2509.10534. To the left, what is asked for
-  comes before the anchor, and was read without knowing of it.
+  Gopalakrishnan et al., arXiv 2509.10534.
 
   Ids are 0 SEP, then 1, ..., `most` for k itself, then `symbols` anchors, then
   `symbols` items. An anchor comes once in a body; items are drawn
-  independently of each other, and fill it at any length. So a longer sequence
-  asks for the same k at a new distance.
+  independently, and fill it at any length, so that a longer sequence asks for
+  the same k at a new distance.
 
-  What is balanced, and why:
+  What is balanced: k is uniform in `offsets`, independent of the place of the
+  anchor. Anchors are more than max(offsets) from each other and from both ends,
+  and all such places are equally likely. Each anchor is asked about once, in
+  random order.
 
-  * k is uniform in `offsets`, independent of the place of the anchor.
-  * Anchors are more than max(offsets) from each other and from both ends, and
-    all such places are equally likely. So what is asked for is always an item,
-    on either side, and no item is asked for twice.
-  * Each anchor of the body is asked about once, in random order.
-
-  The vocabulary has tokens up to `most` for an arm with other offsets:
-  `run.on(LookupLeft(offsets=(8,)))`. A model that never saw the token of a k
-  has nothing to know it by, so expect chance there, unless the k were
-  trained in another way.
+  `most` leaves tokens for an arm with other offsets,
+  `run.on(LookupLeft(offsets=(8,)))`; expect chance for a k that was never
+  trained.
 
   Answerers: 'bag' says the commonest item of the body; 'recent' the token
-  beside the anchor, which is right where k = 1 and is therefore not among the
-  defended.
+  beside the anchor, which is right where k = 1.
 
   Foils (C = 3): the tokens k - 1 and k + 1 places to the left (the anchor
-  itself for k = 1), and the one k places to the right; -1 for one that is the
-  right token or outside of the body.
+  itself for k = 1), and the one k places to the right.
 
   Strata: `offset`, which is k; `distance` from the answer back to what was
   asked for; `query`, the number of the question.
@@ -136,10 +140,6 @@ class LookupLeft(_Beside):
     queries: questions per sequence.
     offsets: what k is drawn from.
     most: the largest k that there is a token for.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the anchors.
 
   >>> import jax
   >>> task = LookupLeft(symbols=8, queries=1, offsets=(1, 2), most=2)
@@ -169,8 +169,7 @@ class LookupRight(_Beside):
   comes after its anchor, so that a model can note the anchor while it reads.
 
   Foils (C = 3): the tokens k - 1 and k + 1 places to the right (the anchor
-  itself for k = 1), and the one k places to the left; -1 for one that is the
-  right token or outside of the body.
+  itself for k = 1), and the one k places to the left.
 
   Args:
     symbols: the number of items, and of anchors, to choose from.
@@ -191,19 +190,3 @@ class LookupRight(_Beside):
 
   capability: ClassVar[str] = 'CR'
   _side: ClassVar[int] = 1
-
-
-def _check_offsets(offsets: tuple[int, ...], most: int) -> None:
-  whole = type(offsets) is tuple and all(type(k) is int for k in offsets)
-  if not whole or not offsets or len(set(offsets)) < len(offsets):
-    raise component.UserError(
-      f'offsets must be a tuple of distinct whole numbers, got {offsets!r}: '
-      'write (1, 2, 3), or (2,) for one'
-    )
-  for k in offsets:
-    fields.at_least('offsets', k, 1, 'the anchor itself is at 0')
-  if max(offsets) > most:
-    raise component.UserError(
-      f'offsets must be at most most={most}, got {max(offsets)}: raise most, '
-      'for which there are tokens, before training'
-    )

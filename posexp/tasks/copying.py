@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
@@ -10,41 +9,68 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, base, draw, fields, layout
+from posexp.tasks import answerers, base, draw, layout
 
 PAD, SEP, EOS = range(3)
-_SPECIAL = 3
+SPECIAL = 3
 
 
-@dataclasses.dataclass(frozen=True)
-class _Repeat(draw.PerExample):
-  """What the two have in common: all but the order of the answer."""
+class OfSource(layout.Repetition):
+  """A task that says the n tokens of a source again, in some order.
 
-  defended: ClassVar[frozenset[str]] = frozenset({'recent'})
+  A subclass has the fields `symbols` and `eos`.
+  """
 
-  symbols: int = 64
-  distinct: bool = True
-  eos: bool = True
-
-  def __post_init__(self) -> None:
-    fields.at_least(
-      'symbols', self.symbols, 2, 'with one symbol every answer is right'
-    )
-    fields.is_bool('distinct', self.distinct)
-    fields.is_bool('eos', self.eos)
+  symbols: int
 
   @property
   def vocabulary(self) -> int:
-    return _SPECIAL + self.symbols
+    return SPECIAL + self.symbols
+
+  def answers(self, length: int) -> int:
+    """Return n, where PAD is one at most and SEP one.
+
+    >>> Copy().answers(64), Copy(eos=False).answers(64)
+    (31, 31)
+    """
+    closing = ' and EOS' if self.eos else ''
+    component.at_least(
+      'length',
+      length,
+      3 + self.eos,
+      f'a source token, SEP, its answer{closing} must fit',
+    )
+    return (length - 1 - self.eos) // 2
+
+  def lead(self, length: int, source_N: jax.Array) -> tuple[jax.Array, ...]:
+    """Return what stands before the answer."""
+    pad = length - self.eos - 1 - 2 * source_N.shape[0]
+    return layout.filled(PAD, pad), source_N, layout.filled(SEP)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Repeat(OfSource):
+  """All that Copy and Reverse have in common: all but the order."""
+
+  defended: ClassVar[frozenset[str]] = frozenset({'recent'})
+
+  symbols: int = component.field(
+    64, kind=int, at_least=2, remedy='with one symbol every answer is right'
+  )
+  distinct: bool = component.field(True, kind=bool)
+  eos: bool = component.field(True, kind=bool)
 
   def check(self, length: int) -> None:
-    _check_length(self, length)
-
-  def asked(self, length: int) -> Sequence[int]:
-    return range(length - source_length(length, self.eos) - self.eos, length)
+    count = self.answers(length)
+    if self.distinct and count > self.symbols:
+      raise component.UserError(
+        f'symbols must be at least {count} at length {length}, got '
+        f'{self.symbols}: the tokens of a source are distinct; use '
+        f'symbols={count} or more, or distinct=False'
+      )
 
   def chance(self, length: int) -> float:
-    """A guess among the tokens that may still come; EOS is not counted.
+    """Return the accuracy of a guess among the tokens that may still come.
 
     Independent tokens: 1 / symbols. Distinct tokens: those already said are
     out, so the mean of 1 / (symbols - i) over the places i.
@@ -52,23 +78,18 @@ class _Repeat(draw.PerExample):
     self.check(length)
     if not self.distinct:
       return 1 / self.symbols
-    left_N = self.symbols - np.arange(source_length(length, self.eos))
+    left_N = self.symbols - np.arange(self.answers(length))
     return float(np.mean(1 / left_N))
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     count = int(asked_BxL[0].sum())
     answer_BxN = tokens_BxL[asked_BxL].reshape(-1, count)
     if self.distinct:
-      unsaid_BxU = answerers.unsaid(answer_BxN, _SPECIAL, self.vocabulary)
+      unsaid_BxU = answerers.unsaid(answer_BxN, SPECIAL, self.vocabulary)
       every_BxS = np.concatenate((answer_BxN, unsaid_BxU), axis=1)
       random_BxN = answerers.remaining(rng, every_BxS, count)
     else:
-      random_BxN = rng.integers(_SPECIAL, self.vocabulary, answer_BxN.shape)
+      random_BxN = rng.integers(SPECIAL, self.vocabulary, answer_BxN.shape)
     sep = int(np.argmax(asked_BxL[0])) - 1
     said = {
       'random': random_BxN,
@@ -78,12 +99,34 @@ class _Repeat(draw.PerExample):
     return answerers.placed(asked_BxL, said)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    source_N = _source(self, key, source_length(length, self.eos))
-    return _compose(self, length, source_N, *self._answer(source_N))
+    source_N = self._source(key, self.answers(length))
+    # Neighbours in the source are neighbours in the answer, so that foils and
+    # ambiguity are read off the answer, in either direction.
+    answer_N, distance_N = self._answer(source_N)
+    strata = {
+      'distance': jnp.asarray(distance_N),
+      'ambiguity': self._ambiguity(answer_N),
+    }
+    return self.repeat(self.lead(length, source_N), answer_N, strata)
+
+  def _source(self, key: jax.Array, count: int) -> jax.Array:
+    if self.distinct:
+      (word_S,) = draw.words(key, self.symbols)
+      return SPECIAL + draw.shuffled(word_S)[:count]
+    (word_N,) = draw.words(key, count)
+    return draw.integers(word_N, SPECIAL, self.vocabulary)
 
   @abc.abstractmethod
   def _answer(self, source_N: jax.Array) -> tuple[jax.Array, np.ndarray]:
-    """The answer to a source, and how far back each token's source is."""
+    """Return the answer, and how far back the source of each token is."""
+
+  def _ambiguity(self, answer_N: jax.Array) -> jax.Array:
+    """Return how often else the token answered last was a cue."""
+    if self.distinct:
+      return jnp.zeros_like(answer_N)
+    cue_N = answer_N[:-1]  # of the places from the second on
+    count_V = jnp.zeros(self.vocabulary, jnp.int32).at[cue_N].add(1)
+    return jnp.pad(count_V[cue_N] - 1, (1, 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,37 +138,25 @@ class Copy(_Repeat):
   ```
 
   Ids are 0 PAD, 1 SEP, 2 EOS, then `symbols` source tokens. A PAD leads where
-  the length would otherwise not come out, so n = (length - 1 - eos) // 2.
-
-  Each answer is the same offset away, n + 1 back, which makes this a test of
-  the precision of relative position. With distinct tokens it can be solved
-  without any offset, by finding the last answer in the source and taking
-  what follows (induction). With repeats that rule is ambiguous, and
-  `ambiguity` says where.
-
-  Foils (C = 2): the source token one place behind the right one and the one
-  ahead of it, -1 where there is none or where it is the same token. The EOS
-  has none.
-
-  Strata: `index`, the place in the answer from 0, EOS included; `distance`
-  from the answer back to its source; `ambiguity`, how many other source
-  places have the same token before them, so that induction would do as well
-  with any of them; 0 for the first place, which has SEP before its answer
-  and is not found by induction. The EOS has neither distance nor ambiguity.
+  the length would otherwise not come out, so n = (length - 1 - eos) // 2. Each
+  answer is the same offset away, n + 1 back: a test of the precision of
+  relative position.
 
   Answerers: 'bag' says any source token that is still due, 'recent' always the
   last one of the source.
+
+  Foils (C = 2): the source tokens before and after the right one.
+
+  Strata: `index`, the place in the answer from 0, EOS included; `distance`
+  from the answer back to its source; `ambiguity`, how many other source
+  places have the same token before them, so that induction (find the last
+  answer in the source, say what follows) would do as well with any of them.
 
   Args:
     symbols: the number of source tokens to choose from.
     distinct: whether the tokens of a source differ; otherwise each is drawn
       independently of the others.
-    eos: whether the answer closes with an EOS, which is scored apart, because
-      where to stop is a question of counting.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short, or too long for distinct tokens.
+    eos: whether an EOS closes the answer; it is scored apart.
 
   >>> import jax
   >>> task = Copy(symbols=3, distinct=False)
@@ -155,34 +186,19 @@ class Reverse(_Repeat):
   [PAD] x_1 ... x_n SEP x_n ... x_1 [EOS]
   ```
 
-  Ids, n, fields and errors are those of Copy. The offset back to the source
-  grows with every answer, 2, 4, ..., 2n, so that no single relative offset
-  solves it, and at twice the length half of the offsets are new: read
-  accuracy by `distance`.
+  Ids, n and answerers are those of Copy. The offset back to the source grows
+  with every answer, 2, 4, ..., 2n, so that no single relative offset solves it.
 
-  Foils (C = 2): the source token that was due one answer ago and the one due
-  next, -1 where there is none or where it is the same token. The EOS has
-  none.
+  Foils (C = 2): the source token that was due one answer ago, and the one due
+  next.
 
-  Strata: `index`, the place in the answer from 0, EOS included; `distance`
-  from the answer back to its source; `ambiguity`, how many other source
-  places have the same token after them: the last answer's token is found in
-  the source and what *precedes* it is wanted, so the successor is the cue
-  here that the predecessor is in Copy; 0 for the first place. The EOS has
-  neither distance nor ambiguity.
-
-  Answerers: 'bag' says any source token that is still due, 'recent' always the
-  last one of the source.
+  Strata: those of Copy, but `ambiguity` is how many other source places have
+  the same token after them, which is the cue here.
 
   Args:
     symbols: the number of source tokens to choose from.
-    distinct: whether the tokens of a source differ; otherwise each is drawn
-      independently of the others.
-    eos: whether the answer closes with an EOS, which is scored apart.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short, or too long for distinct tokens.
+    distinct: whether the tokens of a source differ.
+    eos: whether an EOS closes the answer; it is scored apart.
 
   >>> import jax
   >>> task = Reverse(symbols=3, distinct=False)
@@ -202,67 +218,3 @@ class Reverse(_Repeat):
   def _answer(self, source_N):
     distance_N = 2 * np.arange(1, source_N.shape[0] + 1, dtype=np.int32)
     return source_N[::-1], distance_N
-
-
-def _source(task: _Repeat, key: jax.Array, count: int) -> jax.Array:
-  if task.distinct:
-    (word_S,) = draw.words(key, task.symbols)
-    return _SPECIAL + draw.shuffled(word_S)[:count]
-  (word_N,) = draw.words(key, count)
-  return draw.integers(word_N, _SPECIAL, task.vocabulary)
-
-
-def _compose(
-  task: _Repeat,
-  length: int,
-  source_N: jax.Array,
-  answer_N: jax.Array,
-  distance_N: np.ndarray,
-) -> base.Batch:
-  """One sequence with its targets, foils and strata (no batch axis yet).
-
-  Neighbours in the source are neighbours in the answer, so foils and
-  ambiguity are read off the answer, in either direction.
-  """
-  count = answer_N.shape[0]
-  pad = jnp.full(length - task.eos - 1 - 2 * count, PAD, jnp.int32)
-  return layout.repetition(
-    jnp.concatenate((pad, source_N, jnp.full(1, SEP, jnp.int32))),
-    answer_N,
-    EOS if task.eos else None,
-    {'distance': distance_N, 'ambiguity': _ambiguity(task, answer_N)},
-  )
-
-
-def _ambiguity(task: _Repeat, answer_N: jax.Array) -> jax.Array:
-  """How often else the token answered last was a cue, by counting tokens."""
-  if task.distinct:
-    return jnp.zeros_like(answer_N)
-  cue_N = answer_N[:-1]  # of the places from the second on
-  count_V = jnp.zeros(task.vocabulary, jnp.int32).at[cue_N].add(1)
-  return jnp.pad(count_V[cue_N] - 1, (1, 0))
-
-
-def source_length(length: int, eos: bool) -> int:
-  """How many tokens are said again: PAD is one at most, SEP one.
-
-  >>> source_length(64, eos=True), source_length(64, eos=False)
-  (31, 31)
-  """
-  shortest = 3 + eos
-  if length < shortest:
-    raise component.UserError(
-      f'length must be at least {shortest}, got {length}: a source token, '
-      f'SEP, its answer{" and EOS" if eos else ""} must fit'
-    )
-  return (length - 1 - eos) // 2
-
-
-def _check_length(task: _Repeat, length: int) -> None:
-  needed = source_length(length, task.eos)
-  if task.distinct and needed > task.symbols:
-    raise component.UserError(
-      f'symbols must be at least {needed} at length {length}, got '
-      f'{task.symbols}: the tokens of a source are distinct; use '
-      f'symbols={needed} or more, or distinct=False'
-    )

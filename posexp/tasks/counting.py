@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import answerers, base, draw, fields, layout, tally
-
-SEP = tally.SEP
+from posexp import component
+from posexp.tasks import answerers, draw, tally
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,31 +21,27 @@ class _Modulo(tally.Tally):
     return self._period
 
   def chance(self, length: int) -> float:
-    """One of the answers, which are equally likely."""
+    """Return the chance of one of the answers, which are equally likely."""
     self.check(length)
     return 1 / self._period
 
-  def _blind(
-    self, rng: np.random.Generator, tokens_BxL: np.ndarray
-  ) -> np.ndarray:
+  def _blind(self, rng, tokens_BxL):
     return 1 + rng.integers(0, self._period, tokens_BxL.shape)
 
-  def _say(self, count_BxV: np.ndarray, tokens_BxL: np.ndarray) -> np.ndarray:
+  def _say(self, count_BxV, tokens_BxL):
     asked_BxL = np.roll(tokens_BxL, 1, axis=1)
     return 1 + np.take_along_axis(count_BxV, asked_BxL, axis=1) % self._period
 
   @abc.abstractmethod
   def _foils(self, count_Q: jax.Array) -> list[jax.Array]:
-    """The wrong answers that are near."""
+    """Return the wrong answers that are near."""
 
-  def _one(self, key: jax.Array, length: int) -> base.Batch:
-    count_Q, *rest = tally.words(self, key, length, self.queries)
-    count_Q = draw.integers(count_Q, 0, self._reach(length))
-    symbol_Q, body_N = tally.body(self, count_Q, *rest)
-    columns = symbol_Q, 1 + count_Q % self._period
-    return layout.questions(
-      jnp.append(body_N, SEP), columns, self._foils(count_Q), {'count': count_Q}
-    )
+  def _draw_counts(self, word_K, reach):
+    return draw.integers(word_K, 0, reach)
+
+  def _questions(self, symbol_K, count_K):
+    columns = symbol_K, 1 + count_K % self._period
+    return columns, self._foils(count_K), {'count': count_K}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,35 +53,28 @@ class Count(_Modulo):
   ```
 
   Ids are 0 SEP, 1, ..., `modulus` for the answers 0, ..., modulus - 1, then
-  `symbols` symbols. The answer is a remainder, so that a longer sequence asks
-  for no token that was not trained.
+  `symbols` symbols.
 
-  What is balanced, and why: the counts of the symbols asked about are uniform
-  in 0, ..., M - 1 and independent, where M is the greatest multiple of the
-  modulus for which all of them fit into the body. So all answers are equally
-  likely, whatever has been answered before. M grows with the length (12 at
-  64 and 28 at 128, with the default fields): read accuracy by `count`, since
-  counts above those of the trained length are new. The rest of the body is
-  other symbols, and all is in random order; no symbol is asked about twice.
+  What is balanced: the counts of the symbols asked about are uniform in 0, ...,
+  M - 1 and independent, where M is the greatest multiple of the modulus for
+  which all of them fit into the body. M grows with the length (12 at 64 and 28
+  at 128, with the default fields): read accuracy by `count`, since counts above
+  those of the trained length are new. The rest of the body is other symbols,
+  and all is in random order; no symbol is asked about twice.
 
   Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
   counts in the last half of the body.
 
-  Foils (C = 2): the answers for one less and for one more. With a modulus of
-  2 both are the other answer.
+  Foils (C = 2): the answers for one less and for one more.
 
   Strata: `count`, how often the symbol comes; `query`, the number of the
-  question. There is no distance: what is asked about is everywhere.
+  question.
 
   Args:
     symbols: the number of symbols to choose from.
     queries: questions per sequence.
     modulus: the number of answers. It should be well below M at the trained
       length, or the counts are never seen to wrap around.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for `modulus` different counts of each symbol.
 
   >>> import jax
   >>> task = Count(symbols=4, queries=1, modulus=3)
@@ -99,20 +87,16 @@ class Count(_Modulo):
   {'count': 7, 'query': 0}
   """
 
-  modulus: int = 4
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    fields.at_least(
-      'modulus', self.modulus, 2, 'with one answer nothing is asked'
-    )
+  modulus: int = component.field(
+    4, kind=int, at_least=2, remedy='with one answer nothing is asked'
+  )
 
   @property
   def _period(self) -> int:
     return self.modulus
 
   def _foils(self, count_Q: jax.Array) -> list[jax.Array]:
-    return [1 + (count_Q + one) % self.modulus for one in (-1, 1)]
+    return [1 + (count_Q + step) % self.modulus for step in (-1, 1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,17 +110,14 @@ class Parity(_Modulo):
   Ids are 0 SEP, 1 even, 2 odd, then `symbols` symbols. The body is drawn as
   Count's is, with a modulus of 2; so are balance, strata and errors.
 
-  Expect it to fail beyond the trained length under every scheme: each symbol
-  turns the answer around, while the share of one token in what softmax
-  attention adds up shrinks as there are more. Hahn (2020), arXiv 1906.06755,
-  shows that self-attention does not model parity at every length unless
-  layers or heads grow with it. So this is a negative control: a scheme that
-  seems to solve it at length should first be doubted.
+  A negative control: expect it to fail beyond the trained length under every
+  scheme, and doubt one that seems to solve it there (Hahn 2020, arXiv
+  1906.06755).
 
   Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
   counts in the last half of the body.
 
-  Foils (C = 1): none, always -1: there is but one wrong answer.
+  Foils (C = 1): none; there is but one wrong answer.
 
   Strata: `count`, how often the symbol comes; `query`, the number of the
   question.
@@ -174,29 +155,22 @@ class Majority(tally.Tally):
 
   The answer is a or b. Ids are 0 SEP, then `symbols` symbols.
 
-  What is balanced, and why: the counts of a and b are uniform among all pairs
-  of different numbers in 0, ..., M - 1, where M is the greatest for which all
-  of them fit into the body (7 at length 64 and 15 at 128, with the default
-  fields). So there is no tie, either is as likely, and the questions are
-  independent. The rest of the body is other symbols, and all is in random
-  order; no symbol is asked about twice.
+  What is balanced: the counts of a and b are uniform among all pairs of
+  different numbers in 0, ..., M - 1, where M is the greatest for which all of
+  them fit into the body (7 at length 64 and 15 at 128, with the default
+  fields). The rest of the body is as in Count.
 
   Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
   counts in the last half of the body and says b where it finds a tie.
 
-  Foils (C = 1): none, always -1: a wrong answer is a comparison that failed,
-  and not one of order.
+  Foils (C = 1): none; a wrong answer is no error of order.
 
   Strata: `margin`, how much more often the answer comes; `query`, the number
-  of the question. There is no distance: what is asked about is everywhere.
+  of the question.
 
   Args:
     symbols: the number of symbols to choose from.
     queries: questions per sequence.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the questions.
 
   >>> import jax
   >>> task = Majority(symbols=4, queries=1)
@@ -207,39 +181,32 @@ class Majority(tally.Tally):
   {'margin': 1, 'query': 0}
   """
 
-  _named: ClassVar[int] = 2
+  width: ClassVar[int] = 3
 
   def chance(self, length: int) -> float:
-    """One half: one of two answers, without having seen the body."""
+    """Return one half: one of two answers."""
     self.check(length)
     return 0.5
 
-  def _blind(
-    self, rng: np.random.Generator, tokens_BxL: np.ndarray
-  ) -> np.ndarray:
-    a_BxL, b_BxL = (np.roll(tokens_BxL, n, axis=1) for n in (2, 1))
-    return answerers.coin(rng, a_BxL, b_BxL)
+  def _blind(self, rng, tokens_BxL):
+    return answerers.coin(rng, *answerers.named(tokens_BxL))
 
-  def _say(self, count_BxV: np.ndarray, tokens_BxL: np.ndarray) -> np.ndarray:
-    a_BxL, b_BxL = (np.roll(tokens_BxL, n, axis=1) for n in (2, 1))
-    of_a_BxL, of_b_BxL = (
-      np.take_along_axis(count_BxV, x_BxL, axis=1) for x_BxL in (a_BxL, b_BxL)
-    )
+  def _say(self, count_BxV, tokens_BxL):
+    a_BxL, b_BxL = answerers.named(tokens_BxL)
+    of_a_BxL = np.take_along_axis(count_BxV, a_BxL, axis=1)
+    of_b_BxL = np.take_along_axis(count_BxV, b_BxL, axis=1)
     return np.where(of_a_BxL > of_b_BxL, a_BxL, b_BxL)
 
-  def _one(self, key: jax.Array, length: int) -> base.Batch:
-    reach = self._reach(length)
-    word_2Q, *rest = tally.words(self, key, length, 2 * self.queries)
-    word_2xQ = word_2Q.reshape(2, self.queries)
+  def _draw_counts(self, word_K, reach):
+    word_2xQ = word_K.reshape(2, self.queries)
     of_a_Q = draw.integers(word_2xQ[0], 0, reach)
     # Another number, all of them equally likely.
     of_b_Q = (of_a_Q + draw.integers(word_2xQ[1], 1, reach)) % reach
-    symbol_2Q, body_N = tally.body(self, jnp.append(of_a_Q, of_b_Q), *rest)
-    a_Q, b_Q = symbol_2Q.reshape(2, self.queries)
+    return jnp.append(of_a_Q, of_b_Q)
+
+  def _questions(self, symbol_K, count_K):
+    a_Q, b_Q = symbol_K.reshape(2, self.queries)
+    of_a_Q, of_b_Q = count_K.reshape(2, self.queries)
     columns = a_Q, b_Q, jnp.where(of_a_Q > of_b_Q, a_Q, b_Q)
-    return layout.questions(
-      jnp.append(body_N, SEP),
-      columns,
-      [jnp.full_like(a_Q, -1)],
-      {'margin': jnp.abs(of_a_Q - of_b_Q)},
-    )
+    strata = {'margin': jnp.abs(of_a_Q - of_b_Q)}
+    return columns, [jnp.full_like(a_Q, -1)], strata

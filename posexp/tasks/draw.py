@@ -22,19 +22,19 @@ from posexp.tasks import base
 class PerExample(base.Task):
   """A task of sequences that have nothing in common but the fields."""
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+  def sample(self, key, *, length, batch):
     self.check(length)
     return per_example(lambda key: self._one(key, length), key, batch)
 
   @abc.abstractmethod
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    """One sequence (no batch axis yet), of a length that was checked."""
+    """Draw one sequence (no batch axis yet), of a length that was checked."""
 
 
 def per_example(
   one: Callable[..., base.Batch], key: jax.Array, batch: int, *trees: Any
 ) -> base.Batch:
-  """`one` for each example, with a key that is the example's own.
+  """Call `one` for each example, with a key that is the example's own.
 
   Example i sees fold_in(key, i), so it does not depend on the batch size, and
   after it entry i of `trees`. It is compiled as one program also where the
@@ -44,21 +44,24 @@ def per_example(
   @jax.jit
   def every(key: jax.Array, trees: tuple[Any, ...]) -> base.Batch:
     index_B = jnp.arange(batch, dtype=jnp.uint32)
-    each = lambda i, *entries: one(jax.random.fold_in(key, i), *entries)
+
+    def each(index: jax.Array, *entries: Any) -> base.Batch:
+      return one(jax.random.fold_in(key, index), *entries)
+
     return jax.vmap(each)(index_B, *trees)
 
   return every(key, trees)
 
 
 def words(key: jax.Array, *sizes: int) -> list[jax.Array]:
-  """Blocks of independent random uint32 words, one block per size."""
+  """Draw arrays of independent random uint32 words, one array per size."""
   word_W = jax.random.bits(key, (sum(sizes),), jnp.uint32)
   ends = np.cumsum(sizes)
   return [word_W[end - size : end] for end, size in zip(ends, sizes)]
 
 
 def integers(word_X: jax.Array, low: int, high: int) -> jax.Array:
-  """A word each as an int32 in low, ..., high - 1.
+  """Turn each word into an int32 in low, ..., high - 1.
 
   By remainder, so that some values are likelier than others by a share of
   (high - low) / 2**32, or 1e-5 at a length of 32,768.
@@ -67,16 +70,12 @@ def integers(word_X: jax.Array, low: int, high: int) -> jax.Array:
 
 
 def coins(word_X: jax.Array) -> jax.Array:
-  """A fair coin for each word, 0 or 1, independent of the others.
-
-  Independent on purpose: coins balanced within a sequence could be counted
-  like cards, and the last of them would be known without looking.
-  """
+  """Turn each word into a fair coin, 0 or 1, independent of the others."""
   return integers(word_X, 0, 2)
 
 
 def choice(word_X: jax.Array, weights: Sequence[float]) -> jax.Array:
-  """An index each as int32, with probability proportional to `weights`.
+  """Turn each word into an index with probability proportional to `weights`.
 
   An index of weight 0 is never drawn, and where one is left nothing is.
 
@@ -96,7 +95,7 @@ def choice(word_X: jax.Array, weights: Sequence[float]) -> jax.Array:
 
 
 def shuffled(word_N: jax.Array) -> jax.Array:
-  """0, ..., N - 1 in random order, by sorting N random words.
+  """Return 0, ..., N - 1 in random order, by sorting N random words.
 
   Few items are packed into the low bits of what is sorted, since sorting one
   array is four times faster than sorting a pair of them. Words that are equal

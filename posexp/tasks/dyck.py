@@ -1,7 +1,6 @@
 """Dyck: close the brackets that a text has left open."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -9,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, base, draw, fields, layout
+from posexp.tasks import answerers, base, draw, layout
 
 PAD, SEP = range(2)
 _SPECIAL = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Dyck(draw.PerExample):
+class Dyck(layout.Repetition):
   """Close the brackets that a text of nested brackets has left open.
 
   ```
@@ -29,23 +28,14 @@ class Dyck(draw.PerExample):
   SEP, then `kinds` opening and `kinds` closing brackets. A PAD leads where N
   would otherwise be odd by one bracket.
 
-  Every closing bracket of the body could be asked for too, but half of them
-  close the token just before, at any length. The brackets left open lie
-  anywhere, so that the distances grow with the length while the depth does
-  not: no more than `depth` brackets are ever open at once.
+  Distances grow with the length while the depth does not: no more than `depth`
+  brackets are ever open at once. Where the u brackets stand is uniform over all
+  ways to split the pairs of the body into u + 1 balanced texts; kinds are
+  uniform and independent. A balanced text is a random walk that comes back to
+  its start, folded between 0 and the depth that is left.
 
-  What is balanced, and why:
-
-  * Where the u brackets stand is uniform over all ways to split the pairs of
-    the body into u + 1 balanced texts.
-  * The kind of each pair, and of each bracket left open, is uniform and
-    independent of all others, so that no answer tells of another.
-  * A balanced text is a random walk that comes back to its start, folded
-    between 0 and the depth that is left; it is not uniform over all texts.
-
-  Foils (C = 2): the bracket that was due one answer ago, which stands above
-  the right one on the stack, and the one due next, which stands below, -1
-  where there is none or where it is of the same kind.
+  Foils (C = 2): the brackets due one answer ago and next, which stand above
+  and below the right one on the stack.
 
   Strata: `index`, the place in the answer from 0; `depth`, how many brackets
   are open before it; `distance` from the answer back to its opening bracket,
@@ -59,10 +49,6 @@ class Dyck(draw.PerExample):
     kinds: the kinds of brackets.
     depth: how many brackets may be open at once.
     unclosed: how many brackets the body leaves open, less than `depth`.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short.
 
   >>> import jax
   >>> task = Dyck(kinds=2, unclosed=2)
@@ -79,54 +65,56 @@ class Dyck(draw.PerExample):
   capability: ClassVar[str] = 'CS'
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
-  kinds: int = 4
-  depth: int = 8
-  unclosed: int = 4
-
-  def __post_init__(self) -> None:
-    fields.at_least(
-      'kinds', self.kinds, 2, 'with one kind every answer is the same'
-    )
-    fields.at_least('unclosed', self.unclosed, 1, 'leave a bracket to close')
-    fields.at_least(
-      'depth',
-      self.depth,
-      self.unclosed + 1,
-      f'{self.unclosed} brackets stay open and others must fit into the '
-      'innermost; raise depth or lower unclosed',
-    )
+  kinds: int = component.field(
+    4, kind=int, at_least=2, remedy='with one kind every answer is the same'
+  )
+  depth: int = component.field(
+    8,
+    kind=int,
+    above='unclosed',
+    remedy='other brackets must fit into the innermost that stays open; raise '
+    'depth or lower unclosed',
+  )
+  unclosed: int = component.field(
+    4, kind=int, at_least=1, remedy='leave a bracket to close'
+  )
 
   @property
   def vocabulary(self) -> int:
     return _SPECIAL + 2 * self.kinds
 
   def check(self, length: int) -> None:
-    shortest = 2 * self.unclosed + 3
-    if length < shortest:
-      raise component.UserError(
-        f'length must be at least {shortest} for {self.unclosed} unclosed '
-        f'brackets, got {length}: those, SEP, their answers and one pair of '
-        'brackets must fit'
-      )
+    component.at_least(
+      'length',
+      length,
+      2 * self.unclosed + 3,
+      f'{self.unclosed} unclosed brackets, SEP, their answers and one pair of '
+      'brackets must fit',
+    )
 
-  def asked(self, length: int) -> Sequence[int]:
-    return range(length - self.unclosed, length)
+  def answers(self, length: int) -> int:
+    del length
+    return self.unclosed
 
   def chance(self, length: int) -> float:
-    """A guess among the kinds, which are independent."""
+    """Return the accuracy of a guess among the kinds."""
     del length
     return 1 / self.kinds
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    pairs = (length - 1 - 2 * self.unclosed) // 2
-    return _compose(self, length, _write(self, key, pairs))
+    unclosed = self.unclosed
+    text = _write(self, key, pairs=(length - 1 - 2 * unclosed) // 2)
+    slots = text.body_N.shape[0]
+    pad = layout.filled(PAD, length - unclosed - 1 - slots)
+    index_U = jnp.arange(unclosed, dtype=jnp.int32)
+    strata = {
+      'depth': unclosed - index_U,
+      'distance': slots + 1 + index_U - text.slot_U[::-1],
+    }
+    answer_U = _SPECIAL + self.kinds + text.kind_U[::-1]
+    return self.repeat((pad, text.body_N, layout.filled(SEP)), answer_U, strata)
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     answer_BxU = tokens_BxL[asked_BxL].reshape(-1, self.unclosed)
     body_BxN = tokens_BxL[:, : tokens_BxL.shape[1] - self.unclosed - 1]
     opens_BxN = (body_BxN >= _SPECIAL) & (body_BxN < _SPECIAL + self.kinds)
@@ -196,23 +184,3 @@ def _walk(
   height_E = room_E - jnp.abs(far_E - room_E)
   before_E = jnp.pad(height_E[:-1], (1, 0))
   return height_E > before_E, jnp.minimum(height_E, before_E)
-
-
-def _compose(task: Dyck, length: int, text: _Text) -> base.Batch:
-  """One sequence with its targets, foils and strata (no batch axis yet)."""
-  unclosed, slots = task.unclosed, text.body_N.shape[0]
-  pad = length - unclosed - 1 - slots
-  lead = (
-    *(jnp.full(pad, PAD, jnp.int32), text.body_N),
-    jnp.full(1, SEP, jnp.int32),
-  )
-  index_U = jnp.arange(unclosed, dtype=jnp.int32)
-  return layout.repetition(
-    jnp.concatenate(lead),
-    _SPECIAL + task.kinds + text.kind_U[::-1],
-    None,
-    {
-      'depth': unclosed - index_U,
-      'distance': slots + 1 + index_U - text.slot_U[::-1],
-    },
-  )

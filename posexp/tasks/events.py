@@ -1,7 +1,7 @@
 """Ordering and its retrieval twin Presence: two questions about one body."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -9,48 +9,68 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, base, draw, fields, layout, pairs
+from posexp.tasks import answerers, base, draw, layout, pairs
 
 SEP, ASK, YES, NO = range(4)
 _SPECIAL = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class _Twin(draw.PerExample):
-  """What the two have in common: fields, lengths and where answers stand."""
+class _Twin(layout.Questions):
+  """All that the twins have in common: fields, lengths and the body."""
+
+  width: ClassVar[int] = 3
 
   symbols: int = 64
-  queries: int = 8
-  filler: int = 0
+  queries: int = component.field(8, kind=int, at_least=1)
+  filler: int = component.field(
+    0, kind=int, at_least=0, remedy='use 0 for a dense body'
+  )
 
   def __post_init__(self) -> None:
-    fields.some_queries(self.queries)
-    fields.at_least(
+    super().__post_init__()
+    component.require(
+      self,
       'symbols',
-      self.symbols,
-      2 * self.queries,
-      f'{self.queries} queries ask about two distinct events each; raise '
-      'symbols or lower queries',
+      kind=int,
+      at_least=2 * self.queries,
+      remedy=f'{self.queries} queries ask about two distinct events each; '
+      'raise symbols or lower queries',
     )
-    fields.at_least('filler', self.filler, 0, 'use 0 for a dense body')
 
   @property
   def _absent(self) -> int:
-    """How many events that are not in the body a sequence needs."""
+    """The number of events that a sequence needs besides those in the body."""
     return 0
 
   @property
   def vocabulary(self) -> int:
     return _SPECIAL + self.symbols + self.filler
 
-  def check(self, length: int) -> None:
-    _check_length(self, length)
+  def _events(self, body: int) -> int:
+    """Return how many event tokens the body holds."""
+    return 2 * self.queries if self.filler else body
 
-  def asked(self, length: int) -> Sequence[int]:
-    return range(_slots(self, length) + 3, length, 3)
+  def check(self, length: int) -> None:
+    component.at_least(
+      'length',
+      length,
+      1 + (self.width + pairs.ROOM) * self.queries,
+      f'{self.queries} queries take {self.width} tokens and {pairs.ROOM} slots '
+      'of the body each; use longer sequences or fewer queries',
+    )
+    needed = self._events(self.body(length)) + self._absent
+    if needed > self.symbols:
+      also = f' and the {self._absent} absent ones' if self._absent else ''
+      instead = '' if self.filler else ', or filler between fewer events'
+      raise component.UserError(
+        f'symbols must be at least {needed} at length {length}, got '
+        f'{self.symbols}: the events{also} of a sequence are distinct; use '
+        f'symbols={needed} or more{instead}'
+      )
 
   def chance(self, length: int) -> float:
-    """One half: one of two answers, without having seen the body."""
+    """Return one half: one of two answers."""
     return 0.5
 
 
@@ -69,30 +89,16 @@ class Ordering(_Twin):
   the 2 * queries events that are asked about and nothing else but filler, so
   that the number of events stays while the length grows.
 
-  What is balanced, and why:
-
-  * The gap between the two events is uniform in 1, ..., N // 2, and the slot
-    of the later one is uniform in N // 2, ..., N - 1, independently: a curve
-    by gap is not a curve by distance. As no slot is used twice, the two
-    correlate by -.04 at the default fields and length 64, and by less than
-    -.02 from 128 on; where a sequence is so full that no draw fits (one
-    question in a hundred at the shortest length), two free slots are taken
-    at any gap.
-  * Every event is asked about at most once. Otherwise an event that was an
-    earlier answer would be the likelier answer, without looking.
-  * Which of a and b is the answer is a fair coin, independent of the other
-    questions: if coins were balanced within a sequence, the last could be
-    worked out from the others.
-
-  A model that knows only in which half of the body an event lies is right
-  about three times in four, mostly at large gaps: read the curve at small
-  gaps for precision and at large gaps for any sense of order at all.
+  What is balanced: the gap between the two events is uniform in 1, ..., N // 2,
+  and the slot of the later one is uniform in N // 2, ..., N - 1, independently,
+  so that a curve by gap is not a curve by distance. Every event is asked about
+  at most once. Which of a and b is the answer is a fair coin, independent of
+  the other questions.
 
   Answerers: 'bag' knows that both events are there and throws a coin, as
   'random' does; 'recent' says b, which was named last.
 
-  Foils (C = 1): the other event of the pair; a wrong answer that is not the
-  foil was not found at all.
+  Foils (C = 1): the other event of the pair.
 
   Strata: `gap` in slots; `distance` from the answer back to the later event;
   `mention`, 0 if the answer is a and 1 if it is b; `query`, the number of the
@@ -102,10 +108,6 @@ class Ordering(_Twin):
     symbols: the number of event tokens.
     queries: questions per sequence.
     filler: the number of filler tokens; 0 makes the body dense.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the questions or too long for the symbols.
 
   >>> import jax
   >>> task = Ordering(symbols=8, queries=1)
@@ -121,14 +123,9 @@ class Ordering(_Twin):
   capability: ClassVar[str] = 'O'
   defended: ClassVar[frozenset[str]] = frozenset({'bag', 'recent'})
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     del asked_BxL
-    a_BxL, b_BxL = (np.roll(tokens_BxL, n, axis=1) for n in (2, 1))
+    a_BxL, b_BxL = answerers.named(tokens_BxL)
     return {
       'random': answerers.coin(rng, a_BxL, b_BxL),
       'bag': answerers.coin(rng, a_BxL, b_BxL),
@@ -141,8 +138,7 @@ class Ordering(_Twin):
     return np.where(distance >= 0, distance + strata['gap'], -1)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    slots = _slots(self, length)
-    story = _tell(self, key, slots)
+    story = _tell(self, key, self.body(length))
     first_Q = story.body_N[story.earlier_Q]
     second_Q = story.body_N[story.later_Q]
     mention_Q, _ = story.coin_2xQ
@@ -150,10 +146,10 @@ class Ordering(_Twin):
     b_Q = jnp.where(mention_Q == 0, second_Q, first_Q)
     strata_Q = {
       'gap': story.later_Q - story.earlier_Q,
-      'distance': _answer_at(self, slots) - story.later_Q,
+      'distance': self.distance(length, story.later_Q),
       'mention': mention_Q,
     }
-    return _compose(story.body_N, (a_Q, b_Q, first_Q), second_Q, strata_Q)
+    return self.ask(story.body_N, (a_Q, b_Q, first_Q), [second_Q], strata_Q)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,13 +166,10 @@ class Presence(_Twin):
   that is not in the body. So what a model loses on Ordering and not here, it
   lost to order.
 
-  No event is asked about twice, and whether x is there is a fair coin,
-  independent of the other questions, for the reasons given at Ordering.
-
   Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
   says YES if one of the last half of the body's slots holds the event.
 
-  Foils (C = 1): none, always -1; any wrong answer is an error of retrieval.
+  Foils (C = 1): none; any wrong answer is an error of retrieval.
 
   Strata: `distance` from the answer back to the event, -1 if it is absent;
   `present`, 0 or 1; `query`, the number of the question.
@@ -185,10 +178,6 @@ class Presence(_Twin):
     symbols: the number of event tokens.
     queries: questions per sequence.
     filler: the number of filler tokens; 0 makes the body dense.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the questions or too long for the symbols.
 
   >>> import jax
   >>> task = Presence(symbols=8, queries=1)
@@ -201,19 +190,13 @@ class Presence(_Twin):
 
   capability: ClassVar[str] = 'C'
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     del asked_BxL
-    slots = _slots(self, tokens_BxL.shape[1])
+    body = self.body(tokens_BxL.shape[1])
     x_BxL = np.roll(tokens_BxL, 1, axis=1)
     said = {'random': rng.integers(0, 2, tokens_BxL.shape) == 0}
-    for name, start in (('bag', 0), ('recent', slots // 2)):
-      body_BxN = tokens_BxL[:, start:slots]
-      count_BxV = answerers.counts(body_BxN, self.vocabulary)
+    for name, start in (('bag', 0), ('recent', body // 2)):
+      count_BxV = answerers.counts(tokens_BxL[:, start:body], self.vocabulary)
       said[name] = np.take_along_axis(count_BxV, x_BxL, axis=1) > 0
     return {k: np.where(yes_BxL, YES, NO) for k, yes_BxL in said.items()}
 
@@ -222,17 +205,16 @@ class Presence(_Twin):
     return self.queries
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    slots = _slots(self, length)
-    story = _tell(self, key, slots)
+    story = _tell(self, key, self.body(length))
     present_Q, side_Q = story.coin_2xQ
     slot_Q = jnp.where(side_Q == 0, story.earlier_Q, story.later_Q)
     there_Q = present_Q == 1
     x_Q = jnp.where(there_Q, story.body_N[slot_Q], story.absent_Q)
-    distance_Q = jnp.where(there_Q, _answer_at(self, slots) - slot_Q, -1)
-    ask_Q, foil_Q = jnp.full_like(x_Q, ASK), jnp.full_like(x_Q, -1)
+    distance_Q = jnp.where(there_Q, self.distance(length, slot_Q), -1)
     answer_Q = jnp.where(there_Q, YES, NO).astype(jnp.int32)
+    columns = jnp.full_like(x_Q, ASK), x_Q, answer_Q
     strata_Q = {'distance': distance_Q, 'present': present_Q}
-    return _compose(story.body_N, (ask_Q, x_Q, answer_Q), foil_Q, strata_Q)
+    return self.ask(story.body_N, columns, [jnp.full_like(x_Q, -1)], strata_Q)
 
 
 class _Story(NamedTuple):
@@ -244,8 +226,8 @@ class _Story(NamedTuple):
 
 
 def _tell(task: _Twin, key: jax.Array, slots: int) -> _Story:
-  """The body and its pairs, which the twins have in common."""
-  queries, used = task.queries, _events(task, slots)
+  """Draw the body and its pairs, which the twins have in common."""
+  queries, used = task.queries, task._events(slots)
   pair_W, event_S, filler_N, own_2Q = draw.words(
     key,
     queries * pairs.WORDS,
@@ -267,48 +249,3 @@ def _tell(task: _Twin, key: jax.Array, slots: int) -> _Story:
   absent_Q = event_S[used : used + queries]
   coin_2xQ = draw.coins(own_2Q.reshape(2, queries))
   return _Story(body_N, earlier_Q, later_Q, absent_Q, coin_2xQ)
-
-
-def _compose(
-  body_N: jax.Array,
-  question_3xQ: tuple[jax.Array, jax.Array, jax.Array],
-  foil_Q: jax.Array,
-  strata_Q: dict[str, jax.Array],
-) -> base.Batch:
-  """One sequence with its targets, foils and strata (no batch axis yet)."""
-  lead_N = jnp.append(body_N, SEP)
-  return layout.questions(lead_N, question_3xQ, [foil_Q], strata_Q)
-
-
-def _slots(task: _Twin, length: int) -> int:
-  return length - 1 - 3 * task.queries
-
-
-def _events(task: _Twin, slots: int) -> int:
-  """How many event tokens the body holds."""
-  return 2 * task.queries if task.filler else slots
-
-
-def _answer_at(task: _Twin, slots: int) -> np.ndarray:
-  """The position of each answer in the sequence."""
-  return layout.answers_at(slots + 1, 3, task.queries)
-
-
-def _check_length(task: _Twin, length: int) -> None:
-  shortest = 1 + (3 + pairs.ROOM) * task.queries
-  if length < shortest:
-    raise component.UserError(
-      f'length must be at least {shortest} for {task.queries} queries, got '
-      f'{length}: each takes 3 tokens and {pairs.ROOM} slots of the body; use '
-      'longer sequences or fewer queries'
-    )
-  absent = task._absent
-  needed = _events(task, _slots(task, length)) + absent
-  if needed > task.symbols:
-    also = f' and the {absent} absent ones' if absent else ''
-    instead = '' if task.filler else ', or filler between fewer events'
-    raise component.UserError(
-      f'symbols must be at least {needed} at length {length}, got '
-      f'{task.symbols}: the events{also} of a sequence are distinct; use '
-      f'symbols={needed} or more{instead}'
-    )

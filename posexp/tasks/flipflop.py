@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import base, draw, fields
+from posexp.tasks import base, draw
 
 WRITE, IGNORE, READ = range(2, 5)  # 0 and 1 are the bits
 
@@ -27,27 +27,14 @@ class FlipFlop(draw.PerExample):
   WRITE, and that is the answer. The first instruction is a WRITE and the last
   a READ; each of the others is IGNORE with probability `ignore`, and
   otherwise WRITE or READ, equally likely. This is FFL(ignore) of Liu et al.
-  (arXiv:2306.00946), who train at .8 with 256 instructions and test at .8, at
-  .98 (sparse) and at .1 (dense). Ids are 0 and 1 the bits, 2 WRITE, 3 IGNORE,
-  4 READ, the same for all three arms.
-
-  As in the paper every READ is scored, where the paper trains on all tokens
-  or, in its 'clean' mode, on these alone; here training is on what is scored.
-  `every=False` scores the last READ alone, which is one place for all
-  sequences and one answer for each.
-
-  What is out of distribution is the rate of IGNORE as much as the length: the
-  last WRITE is 1 / P(WRITE) instructions back on average, at any length.
+  (arXiv:2306.00946). Ids are 0 and 1 the bits, 2 WRITE, 3 IGNORE, 4 READ.
 
   Answerers: 'bag' says the bit that is more frequent before the question, a
   coin where there are as many of each; 'recent' the last bit before the
-  question, which is right where that was a WRITE or a READ. No design defends
-  against these: at a low rate of IGNORE what is nearest is mostly right, so
-  read accuracy by `ignored`.
+  question. No design defends against these, so read accuracy by `ignored`.
 
-  Foils (C = 1): the other bit, if any WRITE wrote it before (a stale write),
-  -1 otherwise. With two bits any wrong answer is the other one; where no
-  WRITE wrote it, it came from an IGNORE.
+  Foils (C = 1): the other bit, if any WRITE wrote it before (a stale write);
+  otherwise it came from an IGNORE.
 
   Strata: `distance` in tokens from the answer back to the bit that was
   written last; `ignored`, how many IGNOREs stand between.
@@ -55,10 +42,6 @@ class FlipFlop(draw.PerExample):
   Args:
     ignore: the probability of IGNORE.
     every: whether each READ is scored, or only the last.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length that is odd or below 4.
 
   >>> import jax
   >>> batch = FlipFlop(ignore=0.4).sample(jax.random.key(5), length=16, batch=1)
@@ -74,16 +57,18 @@ class FlipFlop(draw.PerExample):
 
   capability: ClassVar[str] = 'S'
 
-  ignore: float = 0.8
-  every: bool = True
+  ignore: float = component.field(
+    0.8,
+    at_least=0,
+    at_most=1,
+    remedy='it is a probability; 0.8 is the usual one',
+  )
+  every: bool = component.field(True, kind=bool)
 
   def __post_init__(self) -> None:
-    fields.within(
-      'ignore', self.ignore, 0, 1, 'it is a probability; .8 is the usual one'
-    )
+    super().__post_init__()
     # Equal rates are one config, whose examples have one key.
     object.__setattr__(self, 'ignore', float(self.ignore))
-    fields.is_bool('every', self.every)
 
   @property
   def vocabulary(self) -> int:
@@ -101,15 +86,10 @@ class FlipFlop(draw.PerExample):
     return range(3, length, 2) if self.every else (length - 1,)
 
   def chance(self, length: int) -> float:
-    """One half: one of two bits, without having seen what was written."""
+    """Return one half: one of two bits."""
     return 0.5
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     coin_BxL = rng.integers(0, 2, tokens_BxL.shape)
     sign_BxL = (tokens_BxL == 1).astype(int) - (tokens_BxL == 0)
     lead_BxL = np.cumsum(sign_BxL, axis=1) - sign_BxL
@@ -119,10 +99,10 @@ class FlipFlop(draw.PerExample):
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     count = length // 2  # instructions, I, each with its bit
-    told_I, kind_I, bit_I = draw.words(key, count, count, count)
+    ignore_I, kind_I, bit_I = draw.words(key, count, count, count)
     kind_I = jnp.where(draw.coins(kind_I) == 0, WRITE, READ)
     limit = min(round(self.ignore * 2**32), 2**32 - 1)
-    kind_I = jnp.where(told_I < jnp.uint32(limit), IGNORE, kind_I)
+    kind_I = jnp.where(ignore_I < jnp.uint32(limit), IGNORE, kind_I)
     kind_I = kind_I.at[0].set(WRITE).at[-1].set(READ).astype(jnp.int32)
     bit_I = draw.coins(bit_I)
     index_I = jnp.arange(count, dtype=jnp.int32)
@@ -151,7 +131,7 @@ class FlipFlop(draw.PerExample):
 
 
 def _written(kind_I: jax.Array, bit_I: jax.Array) -> jax.Array:
-  """Whether the other bit than the one at hand has been written so far."""
+  """Return whether the other bit has been written so far."""
   zero_I, one_I = (
     jnp.cumsum((kind_I == WRITE) & (bit_I == bit), dtype=jnp.int32)
     for bit in (0, 1)

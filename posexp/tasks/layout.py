@@ -1,6 +1,8 @@
 """Where facts, questions and answers stand in a sequence (no batch axis)."""
 
+import abc
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,110 +10,145 @@ import numpy as np
 
 from posexp.tasks import base, draw
 
+SEP = 0  # What stands before the questions.
 
-def questions(
-  lead_N: jax.Array,
-  columns: Sequence[jax.Array],
-  foils: Sequence[jax.Array],
-  strata: Mapping[str, jax.Array],
-) -> base.Batch:
-  """One sequence: all that leads up to the questions, and the questions.
 
-  Each question is a token of each column, the last of which is the answer.
-  The stratum `query`, the number of the question, is added to the others.
+class Questions(draw.PerExample):
+  """A body, SEP, and questions of one width, each closed by its answer.
 
-  Args:
-    lead_N: the tokens before the first question.
-    columns: one array of Q tokens for each place of a question.
-    foils: arrays of Q tokens, -1 where there is none.
-    strata: arrays of Q by name.
+  A subclass has a field `queries`, the number of questions.
   """
-  width = len(columns)
-  none_Q = jnp.full_like(columns[-1], -1)
 
-  def on_answers(value_Q: jax.Array) -> jax.Array:
-    value_W = [none_Q] * (width - 1) + [value_Q]
-    value_QW = jnp.stack(value_W, axis=1).reshape(-1)
-    return jnp.concatenate((jnp.full_like(lead_N, -1), value_QW))
+  # Tokens of a question, its answer included.
+  width: ClassVar[int]
+  queries: int
 
-  index_Q = jnp.arange(none_Q.shape[0], dtype=jnp.int32)
-  strata_L = {k: on_answers(v) for k, v in strata.items()}
-  strata_L['query'] = on_answers(index_Q)
-  question_QW = jnp.stack(columns, axis=1).reshape(-1)
-  targets_L = strata_L['query'] >= 0
-  return base.Batch(
-    tokens_BxL=jnp.concatenate((lead_N, question_QW)),
-    targets_BxL=targets_L,
-    ends_BxL=jnp.zeros_like(targets_L),
-    foils_BxLxC=jnp.stack([on_answers(f) for f in foils], axis=1),
-    strata=strata_L,
-  )
+  def body(self, length: int) -> int:
+    """Return how many tokens stand before SEP."""
+    return length - 1 - self.width * self.queries
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(self.body(length) + self.width, length, self.width)
+
+  def distance(self, length: int, place_Q: jax.Array) -> jax.Array:
+    """Return the tokens from each answer back to a place in the body."""
+    return jnp.asarray(np.array(self.asked(length), np.int32)) - place_Q
+
+  def ask(
+    self,
+    body_N: jax.Array,
+    columns: Sequence[jax.Array],
+    foils: Sequence[jax.Array],
+    strata: Mapping[str, jax.Array],
+  ) -> base.Batch:
+    """Return one sequence: a body and its questions.
+
+    The stratum `query`, the number of the question, is added to the others.
+
+    Args:
+      body_N: the tokens before SEP.
+      columns: Q tokens for each place of a question, the answers last.
+      foils: arrays of Q tokens, -1 where there is none.
+      strata: arrays of Q by name.
+    """
+    lead_M = jnp.append(body_N, SEP)
+    none_Q = jnp.full_like(columns[-1], -1)
+
+    def on_answers(value_Q: jax.Array) -> jax.Array:
+      value_W = [none_Q] * (self.width - 1) + [value_Q]
+      value_QW = jnp.stack(value_W, axis=1).reshape(-1)
+      return jnp.concatenate((jnp.full_like(lead_M, -1), value_QW))
+
+    strata_L = {name: on_answers(value) for name, value in strata.items()}
+    strata_L['query'] = on_answers(jnp.arange(self.queries, dtype=jnp.int32))
+    question_QW = jnp.stack(columns, axis=1).reshape(-1)
+    targets_L = strata_L['query'] >= 0
+    return base.Batch(
+      tokens_BxL=jnp.concatenate((lead_M, question_QW)),
+      targets_BxL=targets_L,
+      ends_BxL=jnp.zeros_like(targets_L),
+      foils_BxLxC=jnp.stack([on_answers(foil) for foil in foils], axis=1),
+      strata=strata_L,
+    )
 
 
-def answers_at(lead: int, width: int, queries: int) -> np.ndarray:
-  """The position of each answer, after `lead` tokens of something else.
+class Repetition(draw.PerExample):
+  """A sequence that closes with one answer of several tokens.
 
-  >>> answers_at(10, 3, 2).tolist()
-  [12, 15]
+  A subclass may have a field `eos`: whether an EOS closes the answer. It is
+  scored apart, because where to stop is a question of counting.
   """
-  return lead - 1 + width * np.arange(1, queries + 1, dtype=np.int32)
+
+  EOS: ClassVar[int] = 2
+  eos: bool = False
+
+  @abc.abstractmethod
+  def answers(self, length: int) -> int:
+    """Return how many tokens the answer has, the EOS not counted."""
+
+  def asked(self, length: int) -> Sequence[int]:
+    return range(length - self.answers(length) - self.eos, length)
+
+  def repeat(
+    self,
+    lead: Sequence[jax.Array],
+    answer_N: jax.Array,
+    strata: Mapping[str, jax.Array],
+  ) -> base.Batch:
+    """Return one sequence: what leads up to the answer, and the answer.
+
+    Foils (C = 2) are the tokens of the answer before and after the right one.
+    The stratum `index`, the place in the answer, is added to the others, and
+    the EOS has no stratum but that.
+
+    Args:
+      lead: the tokens before the answer, in pieces.
+      answer_N: the answer.
+      strata: arrays of the answer's shape by name.
+    """
+    lead_M = jnp.concatenate(lead)
+    start, count = lead_M.shape[0], answer_N.shape[0]
+    end_E = jnp.full(int(self.eos), self.EOS, jnp.int32)
+    tokens_L = jnp.concatenate((lead_M, answer_N, end_E))
+
+    def on_answers(value_N: jax.Array) -> jax.Array:
+      return jnp.pad(value_N, (start, int(self.eos)), constant_values=-1)
+
+    place_L = np.arange(tokens_L.shape[0], dtype=np.int32)
+    foils_2xL = [on_answers(foil_N) for foil_N in neighbours(answer_N)]
+    return base.Batch(
+      tokens_BxL=tokens_L,
+      targets_BxL=jnp.asarray(place_L >= start),
+      ends_BxL=jnp.asarray(place_L >= start + count),
+      foils_BxLxC=jnp.stack(foils_2xL, axis=1),
+      strata={
+        'index': jnp.asarray(np.maximum(place_L - start, -1)),
+        **{name: on_answers(value) for name, value in strata.items()},
+      },
+    )
 
 
-def repetition(
-  lead_N: jax.Array,
-  answer_N: jax.Array,
-  end: int | None,
-  strata: Mapping[str, jax.Array | np.ndarray],
-) -> base.Batch:
-  """One sequence that closes with an answer of several tokens, and an end.
-
-  Foils (C = 2) are the tokens of the answer before and after the right one.
-  The stratum `index`, the place in the answer, is added to the others, and
-  the end has no stratum but that.
-
-  Args:
-    lead_N: the tokens before the answer.
-    answer_N: the answer.
-    end: the token that closes it, or None.
-    strata: arrays of the answer's shape by name.
-  """
-  lead, count = lead_N.shape[0], answer_N.shape[0]
-  tail_E = jnp.full(end is not None, end or 0, jnp.int32)
-  tokens_L = jnp.concatenate((lead_N, answer_N, tail_E))
-
-  def on_answers(value_N: jax.Array | np.ndarray) -> jax.Array:
-    return jnp.pad(value_N, (lead, tail_E.shape[0]), constant_values=-1)
-
-  place_L = np.arange(tokens_L.shape[0], dtype=np.int32)
-  foils_2xL = [on_answers(foil_N) for foil_N in neighbours(answer_N)]
-  return base.Batch(
-    tokens_BxL=tokens_L,
-    targets_BxL=jnp.asarray(place_L >= lead),
-    ends_BxL=jnp.asarray(place_L >= lead + count),
-    foils_BxLxC=jnp.stack(foils_2xL, axis=1),
-    strata={
-      'index': jnp.asarray(np.maximum(place_L - lead, -1)),
-      **{k: on_answers(v) for k, v in strata.items()},
-    },
-  )
+def filled(token: int, times: int = 1) -> jax.Array:
+  """Return a token so many times."""
+  return jnp.full(times, token, jnp.int32)
 
 
 def neighbours(token_N: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The tokens one place earlier and later, -1 where none or the same one.
+  """Return the tokens one place earlier and later, -1 where none or the same.
 
   >>> [x.tolist() for x in neighbours(jnp.array([5, 7, 7]))]
   [[-1, 5, -1], [7, -1, -1]]
   """
-  behind_N = jnp.pad(token_N[:-1], (1, 0), constant_values=-1)
-  ahead_N = jnp.pad(token_N[1:], (0, 1), constant_values=-1)
+  before_N = jnp.pad(token_N[:-1], (1, 0), constant_values=-1)
+  after_N = jnp.pad(token_N[1:], (0, 1), constant_values=-1)
   return (
-    jnp.where(behind_N == token_N, -1, behind_N),
-    jnp.where(ahead_N == token_N, -1, ahead_N),
+    jnp.where(before_N == token_N, -1, before_N),
+    jnp.where(after_N == token_N, -1, after_N),
   )
 
 
 def scattered(word_M: jax.Array, count: int, width: int) -> jax.Array:
-  """Where `count` facts of `width` tokens start, in order, none overlapping.
+  """Return where facts of `width` tokens start, in order, none overlapping.
 
   Every arrangement is equally likely. A fact and a token between facts are
   one word each, so that N tokens take N - count * (width - 1) words.
@@ -120,7 +157,7 @@ def scattered(word_M: jax.Array, count: int, width: int) -> jax.Array:
 
 
 def spread(slot_F: jax.Array, width: int) -> jax.Array:
-  """Starts, in order, of facts in slots, of which a fact takes only one.
+  """Return the starts, in order, of facts in slots, one slot a fact.
 
   >>> spread(jnp.array([4, 0]), 3).tolist()
   [0, 6]
@@ -132,7 +169,7 @@ def spread(slot_F: jax.Array, width: int) -> jax.Array:
 def written(
   body_N: jax.Array, start_F: jax.Array, columns: Sequence[jax.Array]
 ) -> jax.Array:
-  """The body with facts in it: a token of each column from each start on."""
+  """Write facts into a body: a token of each column from each start on."""
   for place, token_F in enumerate(columns):
     body_N = body_N.at[start_F + place].set(token_F)
   return body_N

@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
@@ -10,26 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, base, draw, fields, layout
-
-SEP = 0
+from posexp.tasks import answerers, base, draw, layout
 
 
 @dataclasses.dataclass(frozen=True)
-class ByPlace(draw.PerExample):
-  """What the three have in common: items drawn freely, and `most` numbers."""
+class ByPlace(layout.Questions):
+  """All that the look-ups have in common: a body of items drawn freely."""
 
-  # Tokens of a question, its answer included.
-  _width: ClassVar[int]
-
-  symbols: int = 32
-  queries: int = 4
-
-  def __post_init__(self) -> None:
-    fields.some_queries(self.queries)
-    fields.at_least(
-      'symbols', self.symbols, 2, 'with one symbol every answer is right'
-    )
+  symbols: int = component.field(
+    32, kind=int, at_least=2, remedy='with one symbol every answer is right'
+  )
+  queries: int = component.field(4, kind=int, at_least=1)
 
   @property
   @abc.abstractmethod
@@ -40,25 +30,13 @@ class ByPlace(draw.PerExample):
   def vocabulary(self) -> int:
     return self._items + self.symbols
 
-  def _slots(self, length: int) -> int:
-    return length - 1 - self._width * self.queries
-
-  def asked(self, length: int) -> Sequence[int]:
-    lead = self._slots(length) + 1
-    return range(lead + self._width - 1, length, self._width)
-
   def chance(self, length: int) -> float:
-    """1 / symbols: items are independent, and no slot is asked about twice."""
+    """Return 1 / symbols: items are independent, none is asked about twice."""
     del length
     return 1 / self.symbols
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
-    body_BxN = tokens_BxL[:, : self._slots(tokens_BxL.shape[1])]
+  def guesses(self, rng, tokens_BxL, asked_BxL):
+    body_BxN = tokens_BxL[:, : self.body(tokens_BxL.shape[1])]
     low, shape = self._items, tokens_BxL.shape
     count_BxV = answerers.counts(body_BxN, self.vocabulary)
     common_B = low + count_BxV[:, low:].argmax(axis=1)
@@ -70,7 +48,7 @@ class ByPlace(draw.PerExample):
 
   @abc.abstractmethod
   def _recent(self, tokens_BxL: np.ndarray, body_BxN: np.ndarray) -> np.ndarray:
-    """What the answerer of that name says at each place."""
+    """Return what the answerer of that name says at each place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,21 +64,17 @@ class IndexLookup(ByPlace):
   slot's drawn independently.
 
   The indices of a sequence are distinct, and each is uniform in low, ...,
-  high - 1, whatever the length. So a longer sequence asks for the same
-  indices in a body that goes on after them (dilution): nothing is asked that
-  was not trained. For an index beyond the trained range, `run.on(
-  IndexLookup(low=32, high=64))`, the token was never trained; what such a
-  model answers is not defined by its training, so that arm is its own table.
+  high - 1, whatever the length: a longer sequence asks for the same indices in
+  a body that goes on after them. The token of an index beyond the trained range
+  was never trained, so `run.on(IndexLookup(low=32, high=64))` is a table of its
+  own.
 
-  Answerers: 'bag' says the commonest item of the body; 'recent' its last one,
-  which is right where that is asked for and not among the defended.
+  Answerers: 'bag' says the commonest item of the body; 'recent' its last one.
 
-  Foils (C = 2): the tokens at k - 1 and k + 1, -1 for one that is the right
-  token or outside of the body.
+  Foils (C = 2): the tokens at k - 1 and k + 1.
 
   Strata: `index`, which is k; `distance` from the answer back to what was
-  asked for; `query`, the number of the question. The distance is large for a
-  small index: hold one fixed to read the other.
+  asked for; `query`, the number of the question.
 
   Args:
     symbols: the number of items to choose from.
@@ -108,10 +82,6 @@ class IndexLookup(ByPlace):
     low: the smallest index asked for.
     high: one more than the largest.
     most: how many indices there are tokens for.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length at which index high - 1 is not in the body.
 
   >>> import jax
   >>> task = IndexLookup(symbols=4, queries=2, high=6, most=6)
@@ -125,28 +95,26 @@ class IndexLookup(ByPlace):
   """
 
   capability: ClassVar[str] = 'A'
-  _width: ClassVar[int] = 2
+  width: ClassVar[int] = 2
 
   queries: int = 8
-  low: int = 0
-  high: int = 32
-  most: int = 64
+  low: int = component.field(
+    0, kind=int, at_least=0, remedy='the first index is 0'
+  )
+  high: int = component.field(32, kind=int)
+  most: int = component.field(
+    64, kind=int, at_least='high', remedy='each index below high needs a token'
+  )
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    fields.at_least('low', self.low, 0, 'the first index is 0')
-    fields.at_least(
+    component.require(
+      self,
       'high',
-      self.high,
-      self.low + self.queries,
-      f'{self.queries} queries ask for distinct indices from {self.low} on; '
-      'raise high, or lower queries or low',
-    )
-    fields.at_least(
-      'most',
-      self.most,
-      self.high,
-      f'each index below high={self.high} needs a token',
+      kind=int,
+      at_least=self.low + self.queries,
+      remedy=f'{self.queries} queries ask for distinct indices from {self.low} '
+      'on; raise high, or lower queries or low',
     )
 
   @property
@@ -154,42 +122,35 @@ class IndexLookup(ByPlace):
     return 1 + self.most
 
   def check(self, length: int) -> None:
-    shortest = 1 + 2 * self.queries + self.high
-    if length < shortest:
-      raise component.UserError(
-        f'length must be at least {shortest} for {self.queries} queries and '
-        f'high={self.high}, got {length}: index {self.high - 1} must be in '
-        'the body; use longer sequences or a smaller high'
-      )
+    component.at_least(
+      'length',
+      length,
+      1 + self.width * self.queries + self.high,
+      f'besides {self.queries} queries, index {self.high - 1} must be in the '
+      'body; use longer sequences or a smaller high',
+    )
 
-  def _recent(self, tokens_BxL: np.ndarray, body_BxN: np.ndarray) -> np.ndarray:
+  def _recent(self, tokens_BxL, body_BxN):
     return np.broadcast_to(body_BxN[:, -1:], tokens_BxL.shape)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    slots = self._slots(length)
+    slots = self.body(length)
     index_H, item_N = draw.words(key, self.high - self.low, slots)
     index_Q = self.low + draw.shuffled(index_H)[: self.queries]
     body_N = draw.integers(item_N, self._items, self.vocabulary)
     answer_Q, *foils = at(body_N, index_Q, index_Q - 1, index_Q + 1)
-    strata_Q: dict[str, jax.Array] = {
-      'index': index_Q,
-      'distance': jnp.asarray(layout.answers_at(slots + 1, 2, self.queries))
-      - index_Q,
-    }
-    columns = 1 + index_Q, answer_Q
-    return layout.questions(jnp.append(body_N, SEP), columns, foils, strata_Q)
+    strata = {'index': index_Q, 'distance': self.distance(length, index_Q)}
+    return self.ask(body_N, (1 + index_Q, answer_Q), foils, strata)
 
 
 def at(
   body_N: jax.Array, right_Q: jax.Array, *wrong: jax.Array
 ) -> list[jax.Array]:
-  """The right tokens, and the foils: what stands at the wrong slots.
+  """Return the right tokens, and the foils: what stands at the wrong slots.
 
-  A wrong slot may be one outside of the body; it has no foil then, nor where
-  its token is the right one.
+  There is no foil outside of the body, nor where it is the right token.
   """
   answer_Q = body_N[right_Q]
   edged_N = jnp.pad(body_N, 1, constant_values=-1)
-  found = [edged_N[wrong_Q + 1] for wrong_Q in wrong]
-  foils = [jnp.where(foil_Q == answer_Q, -1, foil_Q) for foil_Q in found]
-  return [answer_Q, *foils]
+  foils = [edged_N[wrong_Q + 1] for wrong_Q in wrong]
+  return [answer_Q, *(jnp.where(f_Q == answer_Q, -1, f_Q) for f_Q in foils)]

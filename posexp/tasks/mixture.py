@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -18,29 +17,23 @@ class Mixture(base.Task):
   """Each sequence is of one of several tasks.
 
   Token ids are made disjoint: those of the second task follow those of the
-  first, and so on, so that a model can tell which task it sees. The vocabulary
-  is their sum, whatever the weights, so that a run on a mixture can be
-  evaluated on one of its tasks: `run.on(mixture.only(0))`.
+  first, and so on. The vocabulary is their sum, whatever the weights, so that a
+  run on a mixture can be evaluated on one of its tasks:
+  `run.on(mixture.only(0))`.
 
   Which task a sequence is of is drawn for each example, independently. Every
-  task of a weight above 0 samples the whole batch, of which it gives the
-  examples that fall to it: sampling costs as much as all tasks together, and
-  an example of task k is the one that `only(k)` has in its place.
+  task of a weight above 0 samples the whole batch, so that sampling costs as
+  much as all of them together, and an example of task k is the one that
+  `only(k)` has in its place.
 
-  Targets, ends and foils are those of the tasks; foils are as many as the task
-  with the most has. Strata: all those of all tasks, -1 where a task lacks one,
-  and `task`, the index of the task. Answerers are those that all tasks have.
-  The gate is the least of those tasks that have one of their own.
+  Strata: all those of all tasks, -1 where a task lacks one, and `task`, the
+  index of the task. Answerers are those that all tasks have. The gate is the
+  least of those tasks that have one of their own.
 
   Args:
     tasks: one task or more.
     weights: how often each is drawn, relative to each other; equally often
       if None. A task of weight 0 is never drawn.
-
-  Raises:
-    UserError: for weights that are not one number from 0 on for each task,
-      or all 0, and from `check` and `sample` for a length that a task of a
-      weight above 0 cannot have.
 
   >>> import jax
   >>> from posexp import tasks
@@ -56,30 +49,28 @@ class Mixture(base.Task):
   [0, 1]
   """
 
-  tasks: tuple[base.Task, ...]
-  weights: tuple[float, ...] | None = None
+  tasks: tuple[base.Task, ...] = component.field(
+    each=True, kind=base.Task, remedy='write Mixture((Copy(), Dyck()))'
+  )
+  weights: tuple[float, ...] | None = component.field(
+    None,
+    each=True,
+    finite=True,
+    at_least=0,
+    remedy='use 0 for a task that is never drawn',
+  )
 
   def __post_init__(self) -> None:
-    if isinstance(self.tasks, list):
-      object.__setattr__(self, 'tasks', tuple(self.tasks))
-    if not isinstance(self.tasks, tuple) or not all(
-      isinstance(task, base.Task) for task in self.tasks
-    ):
-      raise component.UserError(
-        f'tasks of Mixture must be a tuple of tasks, got {self.tasks!r}: write '
-        'Mixture((Copy(), Dyck()))'
-      )
+    super().__post_init__()
     if not self.tasks:
       raise component.UserError(
         'tasks of Mixture is empty: give one task or more'
       )
     if self.weights is None:
       return
-    if isinstance(self.weights, list):
-      object.__setattr__(self, 'weights', tuple(self.weights))
-    if not _are_weights(self.weights, len(self.tasks)):
+    if len(self.weights) != len(self.tasks):
       raise component.UserError(
-        f'weights of Mixture must be a number from 0 on for each of its '
+        f'weights of Mixture must be a number for each of its '
         f'{len(self.tasks)} tasks, got {self.weights}: use 0 for a task that '
         'is never drawn'
       )
@@ -92,7 +83,7 @@ class Mixture(base.Task):
     object.__setattr__(self, 'weights', tuple(map(float, self.weights)))
 
   def only(self, index: int) -> 'Mixture':
-    """The mixture with all the weight on one task: the same vocabulary."""
+    """Return the mixture with all the weight on one task."""
     if not 0 <= index < len(self.tasks):
       raise component.UserError(
         f'index must be 0 to {len(self.tasks) - 1}, got {index}: the mixture '
@@ -139,7 +130,7 @@ class Mixture(base.Task):
     return sorted(places)
 
   def chance(self, length: int) -> float:
-    """That of each task, weighted by how many of all targets are its own.
+    """Return the mean over the tasks, weighted by their share of targets.
 
     Where the sequences of a task differ in how many they have, it is a mean
     over 2**18 tokens of them.
@@ -153,14 +144,14 @@ class Mixture(base.Task):
     return float(np.average(chances, weights=targets))
 
   def evidence(self, strata: Mapping[str, np.ndarray]) -> np.ndarray:
-    found = np.full_like(strata['task'], -1)
+    distance = np.full_like(strata['task'], -1)
     for k in np.flatnonzero(self._weights()).tolist():
-      own = self.tasks[k].evidence(strata)
-      if own is not None:
-        found = np.where(strata['task'] == k, own, found)
-    return found
+      of_task = self.tasks[k].evidence(strata)
+      if of_task is not None:
+        distance = np.where(strata['task'] == k, of_task, distance)
+    return distance
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+  def sample(self, key, *, length, batch):
     self.check(length)
     parts = {
       k: _moved(
@@ -183,15 +174,10 @@ class Mixture(base.Task):
       return chosen._replace(strata={**chosen.strata, 'task': task_L})
 
     # A key that is none of the tasks'.
-    own = jax.random.fold_in(key, len(self.tasks))
-    return draw.per_example(one, own, batch, *_alike(list(parts.values())))
+    pick_key = jax.random.fold_in(key, len(self.tasks))
+    return draw.per_example(one, pick_key, batch, *_alike(list(parts.values())))
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     ends = np.cumsum([task.vocabulary for task in self.tasks])
     task_B = np.searchsorted(ends, tokens_BxL[:, 0], side='right')
     parts = {}
@@ -216,15 +202,6 @@ class Mixture(base.Task):
   def _offset(self, index: int) -> int:
     """Where the token ids of a task begin."""
     return sum(task.vocabulary for task in self.tasks[:index])
-
-
-def _are_weights(weights: object, number: int) -> bool:
-  """Whether these are so many numbers from 0 on."""
-  return (
-    isinstance(weights, tuple)
-    and len(weights) == number
-    and all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
-  )
 
 
 # Tokens of the sequences in which targets are counted.

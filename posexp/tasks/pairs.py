@@ -20,14 +20,14 @@ WORDS = 2 * _CANDIDATES + 2
 
 
 def reach(slots: int) -> int:
-  """The largest gap: later slots from there on have room for every gap."""
+  """Return the largest gap: later slots have room for every gap up to it."""
   return slots // 2
 
 
 def draw_pairs(
   word_QxW: jax.Array, *, slots: int
 ) -> tuple[jax.Array, jax.Array]:
-  """The earlier and the later slot of each pair, all of them distinct.
+  """Draw the earlier and the later slot of each pair, all of them distinct.
 
   The gap is uniform in 1, ..., reach and the later slot, independently of
   it, uniform in reach, ..., slots - 1. Pairs are placed one by one, each at
@@ -52,8 +52,8 @@ def draw_pairs(
 def _place(
   earlier_QxC: jax.Array, later_QxC: jax.Array, start_Q: jax.Array, slots: int
 ) -> tuple[jax.Array, jax.Array]:
-  """The first candidate of each pair that is free, or two slots that are."""
-  window = 2 * start_Q.shape[0]
+  """Take the first free candidate of each pair, or two slots that are free."""
+  span = 2 * start_Q.shape[0]
 
   def step(
     free_N: jax.Array, candidates: tuple[jax.Array, jax.Array, jax.Array]
@@ -61,7 +61,7 @@ def _place(
     earlier_C, later_C, start = candidates
     fits_C = free_N[earlier_C] & free_N[later_C]
     pick = jnp.argmax(fits_C)
-    low, high = _two_free(free_N, start, window)
+    low, high = _two_free(free_N, start, span)
     earlier = jnp.where(fits_C[pick], earlier_C[pick], low)
     later = jnp.where(fits_C[pick], later_C[pick], high)
     free_N = free_N.at[earlier].set(False).at[later].set(False)
@@ -73,13 +73,14 @@ def _place(
 
 
 def _two_free(
-  free_N: jax.Array, start: jax.Array, window: int
+  free_N: jax.Array, start: jax.Array, span: int
 ) -> tuple[jax.Array, jax.Array]:
-  """The first two free slots from `start` on, around the end if need be.
+  """Return the first two free slots from `start` on, around the end if need be.
 
-  With at most window - 2 slots taken, a window of that many slots has two.
+  With at most span - 2 slots taken, `span` slots in a row have two.
   """
-  slot_W = (start + jnp.arange(window, dtype=jnp.int32)) % free_N.shape[0]
+  slot_W = (start + jnp.arange(span, dtype=jnp.int32)) % free_N.shape[0]
   rank_W = jnp.cumsum(free_N[slot_W], dtype=jnp.int32)
-  one, two = slot_W[jnp.argmax(rank_W == 1)], slot_W[jnp.argmax(rank_W == 2)]
-  return jnp.minimum(one, two), jnp.maximum(one, two)
+  first = slot_W[jnp.argmax(rank_W == 1)]
+  second = slot_W[jnp.argmax(rank_W == 2)]
+  return jnp.minimum(first, second), jnp.maximum(first, second)

@@ -1,6 +1,7 @@
 """Recall and Needle: find one of many facts of the same form, anywhere."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
@@ -9,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import base, draw, fields, layout, store
+from posexp.tasks import base, draw, layout, store
 
-SEP, MARK = store.SEP, 1
+MARK = 1
 
 # Places drawn for each pair under the power law. If all of them are taken,
 # which happens in a body that is almost full, the last free one is.
@@ -28,33 +29,22 @@ class Recall(store.Store):
 
   The body holds `pairs` pairs `key value` and, between them, filler. The
   answer is the value that followed the key in the body. Ids are 0 SEP, then
-  `keys` keys, then `values` values, then `filler` filler tokens: three
-  vocabularies that have nothing in common, so that no filler looks like a
-  key. A body that the pairs fill has no filler: length = 1 + 2 * pairs +
-  2 * queries makes it dense.
+  `keys` keys, then `values` values, then `filler` filler tokens. A length of
+  1 + 2 * pairs + 2 * queries has no filler: it is dense.
 
-  What is balanced, and why:
-
-  * The keys of a sequence differ, and each is asked about at most once: an
-    answer can not be read off an earlier question.
-  * Values are independent of keys and of each other, and may repeat.
-  * Which pairs are asked about, and in what order, is drawn apart from where
-    they stand, so that no pair of a body is likelier than another to hold the
-    answer.
-  * Where pairs stand: with gaps='uniform' every arrangement of pairs and
-    filler is equally likely. With gaps='power' pairs are drawn one by one
-    with P(d) ~ d ** (alpha - 1), where d = 1, 2, ... is the place counted
-    backwards from SEP, a pair or a filler token counting one, until each has
-    a place of its own. This is the law of Zoology (arXiv:2312.04927), with
-    its alpha = 0.01, which keeps most answers close. In that paper the pairs
-    come first and the questions are spread; here the questions stand at the
-    end, at places that all sequences share, and the pairs are spread.
+  What is balanced: keys differ, and each is asked about at most once; values
+  are independent of keys and of each other, and may repeat; which pairs are
+  asked about, and in what order, is independent of where they stand. With
+  gaps='uniform' every arrangement of pairs and filler is equally likely. With
+  gaps='power' pairs are drawn one by one with P(d) ~ d ** (alpha - 1), where
+  d = 1, 2, ... is the place counted backwards from SEP, a pair or a filler
+  token counting one, until each has a place of its own: the law of Zoology
+  (arXiv:2312.04927), which keeps most answers close.
 
   Answerers: 'bag' says one of the values in the body, those already said
   taken out; 'recent' the last value in the body.
 
-  Foils (C = 2): the values of the pairs before and after the right one, -1
-  where there is none or where it is the same value.
+  Foils (C = 2): the values of the pairs before and after the right one.
 
   Strata: `distance` in tokens from the answer back to the value; `pair`, the
   number of the pair in the body, from 0; `query`, the number of the question.
@@ -67,10 +57,6 @@ class Recall(store.Store):
     pairs: how many pairs the body holds, whatever the length.
     gaps: 'uniform' or 'power', where in the body the pairs stand.
     alpha: of the power law; 1 is uniform, 0.01 Zoology's.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the pairs.
 
   >>> import jax
   >>> task = Recall(keys=4, values=4, filler=3, pairs=3, queries=1)
@@ -87,20 +73,17 @@ class Recall(store.Store):
   fact: ClassVar[str] = 'pairs or queries'
 
   keys: int = 32
-  pairs: int = 8
-  gaps: str = 'uniform'
-  alpha: float = 0.01
+  pairs: int = component.field(
+    8, kind=int, at_least='queries', remedy='no pair is asked about twice'
+  )
+  gaps: str = component.field('uniform', one_of=('uniform', 'power'))
+  alpha: float = component.field(
+    0.01, at_least=0, at_most=1, remedy="0.01 is Zoology's, and 1 is uniform"
+  )
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    fields.at_least(
-      'pairs', self.pairs, self.queries, 'no pair is asked about twice'
-    )
-    self._enough_names('keys', self.pairs, 'keys')
-    component.one_of('gaps', self.gaps, ('uniform', 'power'))
-    fields.within(
-      'alpha', self.alpha, 0, 1, "0.01 is Zoology's, and 1 is uniform"
-    )
+    self._require_names('keys', self.pairs)
     # Equal laws are one config, whose examples have one key.
     object.__setattr__(self, 'alpha', float(self.alpha))
 
@@ -118,8 +101,8 @@ class Recall(store.Store):
       places = _power(body, self.pairs, self.width, self.alpha)
     else:
       places = _uniform(body, self.pairs, self.width)
-    told = _tell(self, key, body, self.pairs, places)
-    return _ask(self, told, length, {'pair': told.asked_Q})
+    facts = _tell(self, key, body, self.pairs, places)
+    return _ask(self, facts, length, {'pair': facts.asked_Q})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,22 +115,14 @@ class Needle(store.Store):
 
   The body holds `needles` needles `MARK key value`, some asked about and the
   others distractors of the same form, and is otherwise filler, at least half
-  of it. Each filler token is drawn independently; no passage is repeated.
-  Ids are 0 SEP, 1 MARK, then `keys` keys, then `values` values, then `filler`
-  filler tokens.
-
-  Every arrangement of needles and filler is equally likely, so that a grid of
-  depth by length is a group-by over `depth` at several lengths. Keys differ,
-  each is asked about at most once, and values are independent, for the
-  reasons given at Recall. The number of needles is fixed, so that a longer
-  sequence has more hay and nothing else.
+  of it, each token drawn independently. Ids are 0 SEP, 1 MARK, then `keys`
+  keys, then `values` values, then `filler` filler tokens. Every arrangement of
+  needles and filler is equally likely; keys and values are as in Recall.
 
   Answerers: 'bag' says one of the values in the body, those already said
   taken out; 'recent' the last value in the body.
 
-  Foils (C = 2): the values of the needles before and after the right one, -1
-  where there is none or where it is the same value. With three needles or
-  fewer these may be all the others, so that foils tell little.
+  Foils (C = 2): the values of the needles before and after the right one.
 
   Strata: `depth`, the tenth of the body in which the needle starts, 0 to 9;
   `distance` in tokens from the answer back to the value; `query`, the number
@@ -159,10 +134,6 @@ class Needle(store.Store):
     filler: the number of filler tokens.
     keys: the number of key tokens.
     needles: how many needles the body holds, whatever the length.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length at which needles would be more than half of the body.
 
   >>> import jax
   >>> task = Needle(keys=4, values=4, filler=3, needles=2, queries=1)
@@ -182,14 +153,13 @@ class Needle(store.Store):
 
   queries: int = 2
   keys: int = 32
-  needles: int = 6
+  needles: int = component.field(
+    6, kind=int, at_least='queries', remedy='no needle is asked about twice'
+  )
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    fields.at_least(
-      'needles', self.needles, self.queries, 'no needle is asked about twice'
-    )
-    self._enough_names('keys', self.needles, 'keys')
+    self._require_names('keys', self.needles)
 
   @property
   def names(self) -> int:
@@ -202,12 +172,12 @@ class Needle(store.Store):
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     body = self.body(length)
     places = _uniform(body, self.needles, self.width)
-    told = _tell(self, key, body, self.needles, places)
-    depth_Q = 10 * told.start_P[told.asked_Q] // body
-    return _ask(self, told, length, {'depth': depth_Q})
+    facts = _tell(self, key, body, self.needles, places)
+    depth_Q = 10 * facts.start_P[facts.asked_Q] // body
+    return _ask(self, facts, length, {'depth': depth_Q})
 
 
-class _Told(NamedTuple):
+class _Facts(NamedTuple):
   body_N: jax.Array
   start_P: jax.Array  # in order
   key_P: jax.Array
@@ -221,8 +191,8 @@ def _tell(
   body: int,
   count: int,
   places: '_Places',
-) -> _Told:
-  """A body with `count` keys and their values, and which are asked about."""
+) -> _Facts:
+  """Draw a body with `count` facts, and which of them are asked about."""
   place_W, filler_N, key_K, value_P, asked_P = draw.words(
     key, places.words, body, task.keys, count, count
   )
@@ -232,31 +202,32 @@ def _tell(
   body_N = draw.integers(filler_N, task.first_filler, task.vocabulary)
   body_N = layout.written(body_N, start_P, _form(task, key_P, value_P))
   asked_Q = draw.shuffled(asked_P)[: task.queries]
-  return _Told(body_N, start_P, key_P, value_P, asked_Q)
+  return _Facts(body_N, start_P, key_P, value_P, asked_Q)
 
 
 def _form(
   task: Recall | Needle, key_X: jax.Array, value_X: jax.Array
 ) -> list[jax.Array]:
-  """The tokens of a fact, or of a question: a mark if there is one."""
+  """Return the tokens of a fact, or of a question: a mark if there is one."""
   marks = [jnp.full_like(key_X, MARK)] * (task.width - 2)
   return [*marks, key_X, value_X]
 
 
 def _ask(
   task: Recall | Needle,
-  told: _Told,
+  facts: _Facts,
   length: int,
   strata_Q: dict[str, jax.Array],
 ) -> base.Batch:
-  """The sequence that closes with the questions."""
-  value_at_Q = told.start_P[told.asked_Q] + task.width - 1
-  behind_P, ahead_P = layout.neighbours(told.value_P)
-  return layout.questions(
-    jnp.append(told.body_N, SEP),
-    _form(task, told.key_P[told.asked_Q], told.value_P[told.asked_Q]),
-    [behind_P[told.asked_Q], ahead_P[told.asked_Q]],
-    {'distance': task.distance(length, value_at_Q), **strata_Q},
+  """Return the sequence that closes with the questions."""
+  asked_Q = facts.asked_Q
+  place_Q = facts.start_P[asked_Q] + task.width - 1
+  foils = [foil_P[asked_Q] for foil_P in layout.neighbours(facts.value_P)]
+  return task.ask(
+    facts.body_N,
+    _form(task, facts.key_P[asked_Q], facts.value_P[asked_Q]),
+    foils,
+    {'distance': task.distance(length, place_Q), **strata_Q},
   )
 
 
@@ -269,7 +240,7 @@ class _Places(NamedTuple):
 
 def _uniform(body: int, count: int, width: int) -> _Places:
   """All arrangements equally likely."""
-  starts = lambda word_M: layout.scattered(word_M, count, width)
+  starts = functools.partial(layout.scattered, count=count, width=width)
   return _Places(body - count * (width - 1), starts)
 
 
@@ -286,7 +257,7 @@ def _power(body: int, count: int, width: int, alpha: float) -> _Places:
 
 
 def _backwards(word_X: jax.Array, places: int, alpha: float) -> jax.Array:
-  """0, ..., places - 1 with P(i) ~ (i + 1) ** (alpha - 1), by a table."""
+  """Draw 0, ..., places - 1 with P(i) ~ (i + 1) ** (alpha - 1), by a table."""
   share_M = np.cumsum(np.arange(1, places + 1) ** (alpha - 1.0))
   edge_M = np.floor(2.0**32 * (share_M / share_M[-1]))[:-1].astype(np.uint32)
   return jnp.searchsorted(jnp.asarray(edge_M), word_X, side='right')
@@ -295,7 +266,7 @@ def _backwards(word_X: jax.Array, places: int, alpha: float) -> jax.Array:
 def _first_free(
   free_M: jax.Array, wish_C: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """The first wish that is free, or the free place nearest to the end."""
+  """Take the first wish that is free, or the free place nearest to the end."""
   wish = wish_C[jnp.argmax(free_M[wish_C])]
   back = jnp.where(free_M[wish], wish, jnp.argmax(free_M))
   return free_M.at[back].set(False), back

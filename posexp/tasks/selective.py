@@ -1,22 +1,20 @@
 """SelectiveCopy: repeat what stands among blanks."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, base, draw, fields, layout
+from posexp.tasks import answerers, base, draw, layout
 
 BLANK, SEP, EOS = range(3)
 _SPECIAL = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class SelectiveCopy(draw.PerExample):
+class SelectiveCopy(layout.Repetition):
   """Say the tokens again that stand among blanks, in order.
 
   ```
@@ -25,33 +23,24 @@ class SelectiveCopy(draw.PerExample):
 
   The body holds `count` data tokens and is otherwise blank. Ids are 0 BLANK,
   1 SEP, 2 EOS, then `symbols` data tokens. The number of data tokens does not
-  change with the length, so that a longer sequence is a sparser one; a dense
-  arm and a sparse one differ in `count`, or in length.
+  change with the length, so that a longer sequence is a sparser one.
 
-  No offset leads from an answer to its source, since the blanks between are
-  drawn anew: a model must find data and count them, or find the last answer
-  and go to the next data token. Every arrangement of data and blanks is
-  equally likely, blanks after the last data token included, which published
-  generators leave out; each data token is drawn independently.
+  No offset leads from an answer to its source: every arrangement of data and
+  blanks is equally likely, blanks after the last data token included; each
+  data token is drawn independently.
 
   Answerers: 'bag' says any data token that is still due; 'recent' always the
   last one.
 
-  Foils (C = 2): the data tokens before and after the right one, -1 where
-  there is none or where it is the same token. The EOS has none.
+  Foils (C = 2): the data tokens before and after the right one.
 
   Strata: `index`, the place in the answer from 0, EOS included; `distance`
-  from the answer back to its source, -1 for the EOS.
+  from the answer back to its source.
 
   Args:
     symbols: the number of data tokens to choose from.
     count: how many of them the body holds, whatever the length.
-    eos: whether the answer closes with an EOS, which is scored apart, because
-      where to stop is a question of counting.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the data and their answer.
+    eos: whether an EOS closes the answer; it is scored apart.
 
   >>> import jax
   >>> task = SelectiveCopy(symbols=4, count=3)
@@ -67,35 +56,34 @@ class SelectiveCopy(draw.PerExample):
   capability: ClassVar[str] = 'CK'
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
-  symbols: int = 16
-  count: int = 8
-  eos: bool = True
-
-  def __post_init__(self) -> None:
-    fields.at_least(
-      'symbols', self.symbols, 2, 'with one symbol every answer is right'
-    )
-    fields.at_least('count', self.count, 1, 'there must be a token to copy')
-    fields.is_bool('eos', self.eos)
+  symbols: int = component.field(
+    16, kind=int, at_least=2, remedy='with one symbol every answer is right'
+  )
+  count: int = component.field(
+    8, kind=int, at_least=1, remedy='there must be a token to copy'
+  )
+  eos: bool = component.field(True, kind=bool)
 
   @property
   def vocabulary(self) -> int:
     return _SPECIAL + self.symbols
 
   def check(self, length: int) -> None:
-    shortest = 1 + 2 * self.count + self.eos
-    if length < shortest:
-      raise component.UserError(
-        f'length must be at least {shortest}, got {length}: {self.count} data '
-        f'tokens, SEP, their answer{" and EOS" if self.eos else ""} must fit; '
-        'use longer sequences or a smaller count'
-      )
+    closing = ' and EOS' if self.eos else ''
+    component.at_least(
+      'length',
+      length,
+      1 + 2 * self.count + self.eos,
+      f'{self.count} data tokens, SEP, their answer{closing} must fit; use '
+      'longer sequences or a smaller count',
+    )
 
-  def asked(self, length: int) -> Sequence[int]:
-    return range(length - self.count - self.eos, length)
+  def answers(self, length: int) -> int:
+    del length
+    return self.count
 
   def chance(self, length: int) -> float:
-    """One of the symbols, all of them equally likely; EOS is not counted."""
+    """Return the chance of one of the symbols, all equally likely."""
     return 1 / self.symbols
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
@@ -103,18 +91,12 @@ class SelectiveCopy(draw.PerExample):
     place_N, data_C = draw.words(key, body, self.count)
     at_C = layout.scattered(place_N, self.count, 1)
     data_C = draw.integers(data_C, _SPECIAL, self.vocabulary)
-    lead_N = jnp.full(body + 1, BLANK, jnp.int32).at[-1].set(SEP)
-    lead_N = layout.written(lead_N, at_C, [data_C])
+    body_N = layout.written(layout.filled(BLANK, body), at_C, [data_C])
     answer_C = np.arange(body + 1, body + 1 + self.count, dtype=np.int32)
-    end = EOS if self.eos else None
-    return layout.repetition(lead_N, data_C, end, {'distance': answer_C - at_C})
+    lead = body_N, layout.filled(SEP)
+    return self.repeat(lead, data_C, {'distance': answer_C - at_C})
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     answer_BxC = tokens_BxL[asked_BxL].reshape(-1, self.count)
     said = {
       'random': rng.integers(_SPECIAL, self.vocabulary, answer_BxC.shape),

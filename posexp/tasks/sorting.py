@@ -1,7 +1,6 @@
 """Sort: order by value, in which position plays no part."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
@@ -9,51 +8,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, base, copying, draw, fields, layout
-
-PAD, SEP, EOS = copying.PAD, copying.SEP, copying.EOS
-_SPECIAL = 3
+from posexp.tasks import answerers, base, copying, draw
 
 
 @dataclasses.dataclass(frozen=True)
-class Sort(draw.PerExample):
+class Sort(copying.OfSource):
   """Say n distinct values again, from the least to the greatest.
 
   ```
   [PAD] x_1 ... x_n SEP sorted(x) [EOS]
   ```
 
-  Ids are 0 PAD, 1 SEP, 2 EOS, then `symbols` values in ascending order. A PAD
-  leads where the length would otherwise not come out, so n = (length - 1 -
-  eos) // 2.
-
-  A control: where the values stand does not matter, only which there are. What
-  a scheme loses here beyond the trained length, it lost to something else
-  than position: to attention over more values, or to values that lie closer
-  together. As n grows, saying the successor of the last answer is right ever
-  more often, n / symbols of the time, without reading: see `chance`, and
-  compare lengths at which it is small, or raise `symbols`. Values that may
-  repeat would not help: with n = symbols of them, saying the last answer
-  again or its successor is right 44 times in 100.
+  Ids are 0 PAD, 1 SEP, 2 EOS, then `symbols` values in ascending order; n is
+  that of Copy. A control: where the values stand does not matter, only which
+  there are, so that what is lost beyond the trained length is lost to something
+  other than position.
 
   Answerers: 'bag' is always right, as nothing here asks for position; 'random'
   says the successor of the last answer; 'recent' always the last value of
   the source.
 
-  Foils (C = 2): the value one place before the right one in sorted order and
-  the one after it, -1 where there is none. The EOS has none.
+  Foils (C = 2): the values before and after the right one in sorted order.
 
   Strata: `index`, the place in the answer from 0, EOS included; `distance`
-  from the answer back to its source. The EOS has no distance.
+  from the answer back to its source.
 
   Args:
     symbols: the number of values to choose from.
-    eos: whether the answer closes with an EOS, which is scored apart, because
-      where to stop is a question of counting.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short, or too long for so many values.
+    eos: whether an EOS closes the answer; it is scored apart.
 
   >>> import jax
   >>> task = Sort(symbols=7)
@@ -68,53 +50,36 @@ class Sort(draw.PerExample):
 
   capability: ClassVar[str] = 'CO'
 
-  symbols: int = 512
-  eos: bool = True
-
-  def __post_init__(self) -> None:
-    fields.at_least(
-      'symbols', self.symbols, 2, 'with one value every order is right'
-    )
-    fields.is_bool('eos', self.eos)
-
-  @property
-  def vocabulary(self) -> int:
-    return _SPECIAL + self.symbols
+  symbols: int = component.field(
+    512, kind=int, at_least=2, remedy='with one value every order is right'
+  )
+  eos: bool = component.field(True, kind=bool)
 
   def check(self, length: int) -> None:
-    needed = copying.source_length(length, self.eos)
-    if needed >= self.symbols:
+    count = self.answers(length)
+    if count >= self.symbols:
       raise component.UserError(
-        f'symbols must be at least {needed + 1} at length {length}, got '
+        f'symbols must be at least {count + 1} at length {length}, got '
         f'{self.symbols}: the values of a source are distinct, and with all '
-        f'of them nothing is left to read; use symbols={needed + 1} or more'
+        f'of them nothing is left to read; use symbols={count + 1} or more'
       )
 
-  def asked(self, length: int) -> Sequence[int]:
-    count = copying.source_length(length, self.eos)
-    return range(length - count - self.eos, length)
-
   def chance(self, length: int) -> float:
-    """n / symbols, by saying the successor of the last answer; EOS apart.
+    """Return n / symbols, by saying the successor of the last answer.
 
     All n + 1 gaps between the sorted values and to both ends have the same
     distribution, and n / symbols is how often one is the shortest there is.
     """
     self.check(length)
-    return copying.source_length(length, self.eos) / self.symbols
+    return self.answers(length) / self.symbols
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     del rng
-    count = copying.source_length(tokens_BxL.shape[1], self.eos)
+    count = self.answers(tokens_BxL.shape[1])
     sep = int(np.argmax(asked_BxL[0])) - 1
     source_BxN = tokens_BxL[:, sep - count : sep]
     answer_BxN = np.sort(source_BxN, axis=1)
-    first_Bx1 = np.full_like(answer_BxN[:, :1], _SPECIAL)
+    first_Bx1 = np.full_like(answer_BxN[:, :1], copying.SPECIAL)
     said = {
       'random': np.append(first_Bx1, answer_BxN[:, :-1] + 1, axis=1),
       'bag': answer_BxN,
@@ -123,15 +88,10 @@ class Sort(draw.PerExample):
     return answerers.placed(asked_BxL, said)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    count = copying.source_length(length, self.eos)
+    count = self.answers(length)
     (word_S,) = draw.words(key, self.symbols)
-    source_N = _SPECIAL + draw.shuffled(word_S)[:count]
+    source_N = copying.SPECIAL + draw.shuffled(word_S)[:count]
     index_N = jnp.arange(count, dtype=jnp.int32)
     answer_N, from_N = jax.lax.sort((source_N, index_N), num_keys=1)
-    pad = jnp.full(length - self.eos - 1 - 2 * count, PAD, jnp.int32)
-    return layout.repetition(
-      jnp.concatenate((pad, source_N, jnp.full(1, SEP, jnp.int32))),
-      answer_N,
-      EOS if self.eos else None,
-      {'distance': count + 1 + index_N - from_N},
-    )
+    strata = {'distance': count + 1 + index_N - from_N}
+    return self.repeat(self.lead(length, source_N), answer_N, strata)

@@ -1,4 +1,4 @@
-"""Start: the problem of another task, begun later in the window."""
+"""Start: the problem of another task, begun later in the sequence."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,37 +8,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import base, draw, fields
+from posexp.tasks import base, draw
 
 
 @dataclasses.dataclass(frozen=True)
 class Start(base.Task):
-  """The problem of another task, begun somewhere later in the window.
+  """The problem of another task, begun somewhere later in the sequence.
 
   ```
   PAD * s, the sequence of `task` with length - high tokens, PAD * (high - s)
   ```
 
   s is uniform in low, ..., high for each example. PAD is a token of its own,
-  the last of the vocabulary, and there is one for any low and high, so that a
-  model trained on `Start(task, 0, 16)` can be evaluated on
-  `Start(task, 64, 64)`: at the same length of the problem, this is a test of
-  later positions, where a longer problem has both more tokens and later ones.
-  The problem is that of `task` for the same key and length - high, token for
-  token.
+  the last of the vocabulary, and there is one for any low and high: a model
+  trained on `Start(task, 0, 16)` can be evaluated on `Start(task, 64, 64)`, a
+  test of later positions at the same length of the problem. The problem is that
+  of `task` for the same key and length - high, token for token.
 
-  Targets, ends and foils are those of the task, moved. Strata: those of the
-  task, and `start`, which is s. Answerers, chance, gate, capability and what
-  the design defends against are those of the task.
+  Strata: those of the task, and `start`, which is s. All else, moved, is that
+  of the task.
 
   Args:
     task: the task to shift; its sequences are length - high tokens long.
     low: the least start.
     high: the greatest start, and how much of the length is PAD.
-
-  Raises:
-    UserError: for a field out of range or a Start of a Start, and from
-      `check` and `sample` for a length from which the task cannot spare high.
 
   >>> import jax
   >>> from posexp import tasks
@@ -51,20 +44,18 @@ class Start(base.Task):
   [-1, -1, -1, -1, -1, -1, -1, -1, 2, 2, 2, 2, 2, 2, -1, -1]
   """
 
-  task: base.Task
-  low: int = 0
-  high: int = 0
+  task: base.Task = component.field(
+    kind=base.Task, remedy='write Start(Copy(), low=0, high=16)'
+  )
+  low: int = component.field(
+    0, kind=int, at_least=0, remedy='a sequence starts at token 0'
+  )
+  high: int = component.field(
+    0, kind=int, at_least='low', remedy='use low=high for a start that is fixed'
+  )
 
   def __post_init__(self) -> None:
-    fields.at_least('low', self.low, 0, 'a sequence starts at token 0')
-    fields.at_least(
-      'high', self.high, self.low, 'use low=high for a start that is fixed'
-    )
-    if not isinstance(self.task, base.Task):
-      raise component.UserError(
-        f'task of Start must be a task, got {self.task!r}: write '
-        'Start(Copy(), low=0, high=16)'
-      )
+    super().__post_init__()
     if isinstance(self.task, Start):
       raise component.UserError(
         f'task of Start is a Start, got {self.task}: shift '
@@ -112,7 +103,7 @@ class Start(base.Task):
   def evidence(self, strata: Mapping[str, np.ndarray]) -> np.ndarray | None:
     return self.task.evidence(strata)
 
-  def sample(self, key: jax.Array, *, length: int, batch: int) -> base.Batch:
+  def sample(self, key, *, length, batch):
     self.check(length)
     inner = self.task.sample(key, length=length - self.high, batch=batch)
 
@@ -124,12 +115,7 @@ class Start(base.Task):
 
     return draw.per_example(one, key, batch, inner)
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     pad = self.vocabulary - 1
     start_Bx1 = np.argmax(tokens_BxL != pad, axis=1)[:, None]
     at_BxM = start_Bx1 + np.arange(tokens_BxL.shape[1] - self.high)
@@ -146,12 +132,9 @@ class Start(base.Task):
   def _shifted(
     self, inner: base.Batch, start: jax.Array, length: int
   ) -> base.Batch:
-    """One sequence moved right by `start` (no batch axis yet)."""
+    """Move one sequence of M tokens right by `start` (no batch axis yet)."""
 
-    def moved(
-      value_Mx: jax.Array,
-      fill: int | bool,  # M is the length of the problem
-    ) -> jax.Array:
+    def moved(value_Mx: jax.Array, fill: int | bool) -> jax.Array:
       full_Lx = jnp.full((length, *value_Mx.shape[1:]), fill, value_Mx.dtype)
       return jax.lax.dynamic_update_slice_in_dim(full_Lx, value_Mx, start, 0)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import base, draw, fields
+from posexp.tasks import base, draw
 
 PAD, SEP, STOP = range(3)
 _SPECIAL = 3
@@ -23,20 +23,13 @@ class RepeatToken(draw.PerExample):
   PAD ... x^n SEP x^n STOP PAD ...
   ```
 
-  This is a test of *counting*, not of copying: which token to say is plain,
-  and only when to stop is asked. Never average it with Copy.
+  A test of *counting*, not of copying: which token to say is plain, and only
+  when to stop is asked. Never average it with Copy.
 
   Ids are 0 PAD, 1 SEP, 2 STOP, then `symbols` tokens for x. n is uniform in
   1, ..., M with M = (length - 2) // 2. SEP stands at the same place in all
-  sequences of a length, so neither where the source starts nor where the
-  answer ends is known without counting.
-
-  Two decisions of a sequence are targets: to go on before the last x, and to
-  STOP after it. Were STOP scored alone, a model that always stops would be
-  perfect, and were all x^n scored, one that never stops would be nearly so.
-  As n is uniform, going on and stopping are equally likely at each place of
-  the answer but the first and the last. Both are ordinary targets: stopping
-  is the task itself, so there is no EOS that is scored apart, nor a switch.
+  sequences of a length. Two decisions of a sequence are targets: to go on
+  before the last x, and to STOP after it.
 
   Answerers: 'bag' is always right, as it knows how often x is there; 'recent'
   always says what was said last, and so never stops.
@@ -47,10 +40,6 @@ class RepeatToken(draw.PerExample):
 
   Args:
     symbols: the number of tokens to choose x from.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short.
 
   >>> import jax
   >>> task = RepeatToken(symbols=4)
@@ -64,27 +53,28 @@ class RepeatToken(draw.PerExample):
   capability: ClassVar[str] = 'K'
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
-  symbols: int = 16
-
-  def __post_init__(self) -> None:
-    fields.at_least('symbols', self.symbols, 1, 'one token is enough to count')
+  symbols: int = component.field(
+    16, kind=int, at_least=1, remedy='one token is enough to count'
+  )
 
   @property
   def vocabulary(self) -> int:
     return _SPECIAL + self.symbols
 
   def check(self, length: int) -> None:
-    if length < 6:
-      raise component.UserError(
-        f'length must be at least 6, got {length}: with one or two tokens '
-        'each, SEP and STOP must fit, or there is nothing to count'
-      )
+    component.at_least(
+      'length',
+      length,
+      6,
+      'with one or two tokens each, SEP and STOP must fit, or there is nothing '
+      'to count',
+    )
 
   def asked(self, length: int) -> Sequence[int]:
     return range(_sep(length) + 1, length)
 
   def chance(self, length: int) -> float:
-    """One half at each place of the answer but the first and the last.
+    """Return one half at each place of the answer but the first and the last.
 
     At the first, x is due and has to be guessed from the symbols; at the last
     there is room for STOP alone. Each holds one target in 2 M.
@@ -93,12 +83,7 @@ class RepeatToken(draw.PerExample):
     longest = _longest(length)
     return ((longest - 1) + 1 / self.symbols + 1) / (2 * longest)
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     del asked_BxL
     batch, length = tokens_BxL.shape
     sep, longest = _sep(length), _longest(length)
@@ -144,7 +129,7 @@ class RepeatToken(draw.PerExample):
 
 
 def _longest(length: int) -> int:
-  """The longest source that has room in front of SEP and after it."""
+  """Return the longest source that has room before SEP and after it."""
   return (length - 2) // 2
 
 

@@ -2,21 +2,16 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, draw, fields, layout
-
-SEP = 0
+from posexp.tasks import answerers, layout
 
 
 @dataclasses.dataclass(frozen=True)
-class Store(draw.PerExample):
+class Store(layout.Questions):
   """Facts among filler, SEP, then questions: fields, lengths and answerers.
 
   Ids are 0 SEP, the marks of the subclass, its names, then `values` values
@@ -25,35 +20,33 @@ class Store(draw.PerExample):
 
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
-  # Tokens of a fact, and of a question with its answer.
+  # Tokens of a fact too.
   width: ClassVar[int] = 2
   # Ids before the names.
   special: ClassVar[int] = 1
   # What to have fewer of when a sequence is too short.
   fact: ClassVar[str] = ''
 
-  queries: int = 4
-  values: int = 32
-  filler: int = 16
-
-  def __post_init__(self) -> None:
-    fields.some_queries(self.queries)
-    fields.at_least(
-      'values', self.values, 2, 'with one value every answer is right'
-    )
-    fields.at_least(
-      'filler', self.filler, 1, 'what stands between the facts must be drawn'
-    )
+  queries: int = component.field(4, kind=int, at_least=1)
+  values: int = component.field(
+    32, kind=int, at_least=2, remedy='with one value every answer is right'
+  )
+  filler: int = component.field(
+    16,
+    kind=int,
+    at_least=1,
+    remedy='what stands between the facts must be drawn',
+  )
 
   @property
   @abc.abstractmethod
   def names(self) -> int:
-    """How many ids name what a fact is about."""
+    """The number of ids that name what a fact is about."""
 
   @property
   @abc.abstractmethod
   def room(self) -> int:
-    """The tokens that the shortest body has."""
+    """The tokens of the shortest body."""
 
   @property
   def vocabulary(self) -> int:
@@ -69,41 +62,21 @@ class Store(draw.PerExample):
     """The id of the first filler token."""
     return self.first_value + self.values
 
-  def body(self, length: int) -> int:
-    """How many tokens stand before SEP."""
-    return length - 1 - self.width * self.queries
-
-  def answers_at(self, length: int) -> np.ndarray:
-    """The position of each answer in the sequence."""
-    return layout.answers_at(self.body(length) + 1, self.width, self.queries)
-
-  def distance(self, length: int, at_Q: jax.Array) -> jax.Array:
-    """The tokens from each answer back to a position."""
-    return jnp.asarray(self.answers_at(length)) - at_Q
-
-  def asked(self, length: int) -> Sequence[int]:
-    return self.answers_at(length).tolist()
-
   def check(self, length: int) -> None:
-    shortest = length - self.body(length) + self.room
-    if length < shortest:
-      raise component.UserError(
-        f'length must be at least {shortest}, got {length}: a body of '
-        f'{self.room} tokens, SEP and {self.queries} questions of '
-        f'{self.width} tokens must fit; use longer sequences or fewer '
-        f'{self.fact}'
-      )
+    component.at_least(
+      'length',
+      length,
+      length - self.body(length) + self.room,
+      f'a body of {self.room} tokens, SEP and {self.queries} questions of '
+      f'{self.width} tokens must fit; use longer sequences or fewer '
+      f'{self.fact}',
+    )
 
   def chance(self, length: int) -> float:
-    """One of the values, all of them equally likely."""
+    """Return the chance of one of the values, all equally likely."""
     return 1 / self.values
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     answer_BxQ = tokens_BxL[asked_BxL].reshape(-1, self.queries)
     body_BxN = tokens_BxL[:, : self.body(tokens_BxL.shape[1])]
     value_BxN = body_BxN >= self.first_value
@@ -123,16 +96,17 @@ class Store(draw.PerExample):
   def _recent(
     self, tokens_BxL: np.ndarray, value_BxP: np.ndarray
   ) -> np.ndarray:
-    """What 'recent' says, B x Q, given all and the values in the body."""
+    """Return what 'recent' says, B x Q, given all and the body's values."""
     del tokens_BxL
     return np.repeat(value_BxP[:, -1:], self.queries, axis=1)
 
-  def _enough_names(self, field: str, needed: int, what: str) -> None:
-    """Raises a `UserError` unless there are names for all that is named."""
-    fields.at_least(
+  def _require_names(self, field: str, needed: int) -> None:
+    """Raise a `UserError` unless there are names for all that is named."""
+    component.require(
+      self,
       field,
-      getattr(self, field),
-      needed,
-      f'the {needed} {what} of a sequence are distinct; raise {field} or have '
-      f'fewer {self.fact}',
+      kind=int,
+      at_least=needed,
+      remedy=f'the {needed} {field} of a sequence are distinct; raise {field} '
+      f'or have fewer {self.fact}',
     )

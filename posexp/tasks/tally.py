@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
@@ -10,86 +9,72 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, draw, fields
-
-SEP = 0
+from posexp.tasks import answerers, base, draw, layout
 
 
 @dataclasses.dataclass(frozen=True)
-class Tally(draw.PerExample):
-  """What the three have in common: a body with chosen counts, and questions."""
+class Tally(layout.Questions):
+  """All that the counting tasks have in common: a body with chosen counts."""
 
   capability: ClassVar[str] = 'K'
-
-  # Symbols that a question names.
-  _named: ClassVar[int] = 1
+  width: ClassVar[int] = 2
 
   symbols: int = 16
-  queries: int = 4
+  queries: int = component.field(4, kind=int, at_least=1)
 
   def __post_init__(self) -> None:
-    fields.some_queries(self.queries)
-    fields.at_least(
+    super().__post_init__()
+    component.require(
+      self,
       'symbols',
-      self.symbols,
-      self._asked_about + 1,
-      f'{self.queries} queries ask about {self._asked_about} distinct symbols, '
-      'and the rest of the body needs another; raise symbols or lower queries',
+      kind=int,
+      at_least=self._asked_about + 1,
+      remedy=f'{self.queries} queries ask about {self._asked_about} distinct '
+      'symbols, and the rest of the body needs another; raise symbols or lower '
+      'queries',
     )
 
   @property
   def _asked_about(self) -> int:
-    return self._named * self.queries
+    """The number of symbols that the questions name."""
+    return (self.width - 1) * self.queries
 
   @property
   def _numbers(self) -> int:
-    """How many tokens are answers and no symbols."""
+    """The number of tokens that are answers and no symbols."""
     return 0
 
   @property
   def _period(self) -> int:
-    """The number of different counts is a multiple of this."""
+    """What the number of different counts is a multiple of."""
     return 1
 
   @property
   def vocabulary(self) -> int:
     return 1 + self._numbers + self.symbols
 
-  def _slots(self, length: int) -> int:
-    return length - 1 - (self._named + 1) * self.queries
-
   def _reach(self, length: int) -> int:
-    """One more than the largest count: all asked about may have it."""
-    reach = self._slots(length) // self._asked_about + 1
+    """Return one more than the largest count that all may have at once."""
+    reach = self.body(length) // self._asked_about + 1
     return reach - reach % self._period
 
   def check(self, length: int) -> None:
-    width, least = self._named + 1, max(2, self._period) - 1
-    shortest = 1 + width * self.queries + least * self._asked_about
-    if length < shortest:
-      raise component.UserError(
-        f'length must be at least {shortest} for {self.queries} queries, got '
-        f'{length}: each takes {width} tokens, and there must be room for '
-        f'every symbol asked about to come {least} times; use longer '
-        'sequences or fewer queries'
-      )
+    times = max(2, self._period) - 1
+    component.at_least(
+      'length',
+      length,
+      1 + self.width * self.queries + times * self._asked_about,
+      f'{self.queries} queries take {self.width} tokens each, and there must '
+      f'be room for every symbol asked about to come {times} times; use longer '
+      'sequences or fewer queries',
+    )
 
-  def asked(self, length: int) -> Sequence[int]:
-    width = self._named + 1
-    return range(self._slots(length) + width, length, width)
-
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> dict[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     del asked_BxL
-    slots = self._slots(tokens_BxL.shape[1])
+    body = self.body(tokens_BxL.shape[1])
     said = {'random': self._blind(rng, tokens_BxL)}
-    for name, start in (('bag', 0), ('recent', slots // 2)):
-      body_BxN = tokens_BxL[:, start:slots]
-      count_BxV = answerers.counts(body_BxN, self.vocabulary)
+    for name, start in (('bag', 0), ('recent', body // 2)):
+      count_BxV = answerers.counts(tokens_BxL[:, start:body], self.vocabulary)
       said[name] = self._say(count_BxV, tokens_BxL)
     return said
 
@@ -97,40 +82,35 @@ class Tally(draw.PerExample):
   def _blind(
     self, rng: np.random.Generator, tokens_BxL: np.ndarray
   ) -> np.ndarray:
-    """What one says who has not seen the body."""
+    """Return what is said at each place without having seen the body."""
 
   @abc.abstractmethod
   def _say(self, count_BxV: np.ndarray, tokens_BxL: np.ndarray) -> np.ndarray:
-    """What these counts would answer at each place."""
+    """Return what these counts would answer at each place."""
 
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    body = self.body(length)
+    count_K, symbol_S, order_N, rest_N = draw.words(
+      key, self._asked_about, self.symbols, body, body
+    )
+    count_K = self._draw_counts(count_K, self._reach(length))
+    symbol_S = 1 + self._numbers + draw.shuffled(symbol_S)
+    other_N = draw.integers(rest_N, self._asked_about, self.symbols)
+    which_N = jnp.searchsorted(
+      jnp.cumsum(count_K), draw.shuffled(order_N), side='right'
+    )
+    body_N = jnp.where(
+      which_N < self._asked_about, symbol_S[which_N], symbol_S[other_N]
+    )
+    symbol_K = symbol_S[: self._asked_about]
+    return self.ask(body_N, *self._questions(symbol_K, count_K))
 
-def words(
-  task: Tally, key: jax.Array, length: int, counts: int
-) -> list[jax.Array]:
-  """For `body`: of so many counts, and of all else."""
-  slots = task._slots(length)
-  return draw.words(key, counts, task.symbols, slots, slots)
+  @abc.abstractmethod
+  def _draw_counts(self, word_K: jax.Array, reach: int) -> jax.Array:
+    """Return how often each symbol asked about comes, below `reach`."""
 
-
-def body(
-  task: Tally,
-  count_K: jax.Array,
-  symbol_S: jax.Array,
-  order_N: jax.Array,
-  rest_N: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-  """Symbols to ask about, and a body that holds each so often.
-
-  Args:
-    task: whose symbols to take.
-    count_K: how often each comes.
-    symbol_S, order_N, rest_N: random words.
-  """
-  asked_about = count_K.shape[0]
-  symbol_S = 1 + task._numbers + draw.shuffled(symbol_S)
-  other_N = symbol_S[draw.integers(rest_N, asked_about, task.symbols)]
-  which_N = jnp.searchsorted(
-    jnp.cumsum(count_K), draw.shuffled(order_N), side='right'
-  )
-  body_N = jnp.where(which_N < asked_about, symbol_S[which_N], other_N)
-  return symbol_S[:asked_about], body_N
+  @abc.abstractmethod
+  def _questions(
+    self, symbol_K: jax.Array, count_K: jax.Array
+  ) -> tuple[tuple[jax.Array, ...], list[jax.Array], dict[str, jax.Array]]:
+    """Return the columns, foils and strata of the questions."""

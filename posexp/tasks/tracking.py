@@ -6,9 +6,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from posexp.tasks import base, draw, fields, layout, store
+from posexp import component
+from posexp.tasks import base, draw, layout, store
 
-SEP, SET = store.SEP, 1
+SET = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,33 +23,20 @@ class VariableTracking(store.Store):
   The body holds `chains` chains of 1 + `hops` statements of three tokens each:
   the root `SET x value`, then `SET y x`, `SET z y` and so on, in filler. A
   question asks for the variable at the end of a chain, and the answer is the
-  value at its root, so that each takes exactly `hops` steps from variable to
-  variable and one to the value. Chains that are not asked about are
-  distractors of the same form. Ids are 0 SEP, 1 SET, then `variables`
-  variables, then `values` values, then `filler` filler tokens. SET stands first
-  so that what follows a variable in its statement is what it was set to.
+  value at its root; with `mixed`, for any variable of its chain, equally
+  likely. Chains that are not asked about are distractors of the same form. Ids
+  are 0 SEP, 1 SET, then `variables` variables, then `values` values, then
+  `filler` filler tokens.
 
-  What is balanced, and why:
-
-  * The statements of all chains are shuffled together: a statement stands
-    before or after the one that it needs, as it comes. Where it stands
-    after, a value can be handed on from left to right; where it stands
-    before, a causal model must come back to it later. `late` tells the two
-    apart.
-  * Every arrangement of statements and filler is equally likely.
-  * A variable is set once, in one chain. Values are independent.
-  * With `mixed`, a question asks for any variable of its chain, all of them
-    equally likely, from 0 to `hops` hops away from the value. Questions that
-    take one hop less are a way into those that take one more, without which
-    a small model may never learn to hop: read a curve by `hops`.
+  What is balanced: every arrangement of statements and filler is equally
+  likely, so that a statement stands before or after the one that it needs, as
+  it comes. A variable is set once, in one chain. Values are independent.
 
   Answerers: 'bag' says one of the values in the body, those already said
   taken out; 'recent' the last value in the body.
 
   Foils (C = 2): the values of the roots before and after the right one among
-  the roots of the body, -1 where there is none or where it is the same value.
-  That is a chain followed to its end, and read one place off. A chain lost on
-  the way could end in any root, so that the other values count as not found.
+  the roots of the body: a chain followed to its end, and read one place off.
 
   Strata: `hops`, how many the question takes; `late`, how many of these lead
   to a statement that stands after the one that needs it; `distance` in tokens
@@ -63,10 +51,6 @@ class VariableTracking(store.Store):
     chains: how many chains the body holds, whatever the length.
     hops: statements of a chain after its root.
     mixed: whether any variable of a chain is asked for, or only the last.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the statements.
 
   >>> import jax
   >>> task = VariableTracking(
@@ -88,20 +72,20 @@ class VariableTracking(store.Store):
 
   queries: int = 2
   variables: int = 32
-  chains: int = 4
-  hops: int = 2
-  mixed: bool = False
+  chains: int = component.field(
+    4, kind=int, at_least='queries', remedy='no chain is asked about twice'
+  )
+  hops: int = component.field(
+    2,
+    kind=int,
+    at_least=1,
+    remedy='without a hop nothing is tracked: use Recall',
+  )
+  mixed: bool = component.field(False, kind=bool)
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    fields.at_least(
-      'chains', self.chains, self.queries, 'no chain is asked about twice'
-    )
-    fields.at_least(
-      'hops', self.hops, 1, 'without a hop nothing is tracked: use Recall'
-    )
-    fields.is_bool('mixed', self.mixed)
-    self._enough_names('variables', self._statements, 'variables')
+    self._require_names('variables', self._statements)
 
   @property
   def names(self) -> int:
@@ -150,7 +134,7 @@ class VariableTracking(store.Store):
     value_C: jax.Array,
     hops_Q: jax.Array,
   ) -> base.Batch:
-    """The questions: chains are shuffled already, so the first ones do."""
+    """Return the questions: the first chains, which are shuffled already."""
     root_C = start_CxF[:, 0]
     order_C = jnp.argsort(root_C)  # the chains, by where their roots stand
     foils_2xC = [
@@ -161,18 +145,19 @@ class VariableTracking(store.Store):
     late_CxF = jnp.cumsum(late_CxH, axis=1, dtype=jnp.int32)
     late_CxF = jnp.pad(late_CxF, ((0, 0), (1, 0)))
     asked = slice(self.queries)
-    value_at_Q = root_C[asked] + self.width - 1
-    of_asked = lambda x_CxF: jnp.take_along_axis(
-      x_CxF[asked], hops_Q[:, None], axis=1
-    )[:, 0]
+
+    def of_asked(value_CxF: jax.Array) -> jax.Array:
+      at_Qx1 = hops_Q[:, None]
+      return jnp.take_along_axis(value_CxF[asked], at_Qx1, axis=1)[:, 0]
+
     name_Q = of_asked(name_CxF)
-    return layout.questions(
-      jnp.append(body_N, SEP),
+    return self.ask(
+      body_N,
       (jnp.full_like(name_Q, SET), name_Q, value_C[asked]),
       [foil_C[asked] for foil_C in foils_2xC],
       {
         'hops': hops_Q,
         'late': of_asked(late_CxF),
-        'distance': self.distance(length, value_at_Q),
+        'distance': self.distance(length, root_C[asked] + self.width - 1),
       },
     )

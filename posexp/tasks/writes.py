@@ -10,12 +10,10 @@ import numpy as np
 
 from posexp.tasks import base, draw, layout, pairs, store
 
-SEP = store.SEP
-
 
 @dataclasses.dataclass(frozen=True)
 class _Twin(store.Store):
-  """What the two have in common: all but which write counts."""
+  """All that the twins have in common: all but which write counts."""
 
   # 'recent' is the rule of one twin and the error of the other.
   defended: ClassVar[frozenset[str]] = frozenset()
@@ -25,7 +23,7 @@ class _Twin(store.Store):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    self._enough_names('keys', self.queries, 'keys')
+    self._require_names('keys', self.queries)
 
   @property
   def names(self) -> int:
@@ -38,31 +36,29 @@ class _Twin(store.Store):
   def _recent(
     self, tokens_BxL: np.ndarray, value_BxP: np.ndarray
   ) -> np.ndarray:
-    """The value of the last write of the key that is asked about."""
+    """Return the value of the last write of the key that is asked about."""
     del value_BxP
     length = tokens_BxL.shape[1]
-    key_BxQ = tokens_BxL[:, self.answers_at(length) - 1]
-    backwards_BxN = tokens_BxL[:, self.body(length) - 1 :: -1]
-    found_BxQxN = backwards_BxN[:, None] == key_BxQ[..., None]
-    at_BxQ = self.body(length) - 1 - np.argmax(found_BxQxN, axis=2)
-    return np.take_along_axis(tokens_BxL, at_BxQ + 1, axis=1)
+    body = self.body(length)
+    key_BxQ = tokens_BxL[:, np.array(self.asked(length)) - 1]
+    backwards_BxN = tokens_BxL[:, body - 1 :: -1]
+    written_BxQxN = backwards_BxN[:, None] == key_BxQ[..., None]
+    place_BxQ = body - 1 - np.argmax(written_BxQxN, axis=2)
+    return np.take_along_axis(tokens_BxL, place_BxQ + 1, axis=1)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    told = _tell(self, key, self.body(length))
-    at_Q, right_Q, wrong_Q = self._judge(told)
-    return layout.questions(
-      jnp.append(told.body_N, SEP),
-      (told.key_Q, right_Q),
-      [wrong_Q],
-      {
-        'gap': told.later_Q - told.earlier_Q,
-        'distance': self.distance(length, at_Q + 1),
-      },
-    )
+    writes = _write(self, key, self.body(length))
+    place_Q, right_Q, wrong_Q = self._judge(writes)
+    strata_Q = {
+      'gap': writes.later_Q - writes.earlier_Q,
+      'distance': self.distance(length, place_Q + 1),
+    }
+    columns = writes.key_Q, right_Q
+    return self.ask(writes.body_N, columns, [wrong_Q], strata_Q)
 
   @abc.abstractmethod
-  def _judge(self, told: '_Told') -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Where the write is that counts, its value, and the other's value."""
+  def _judge(self, writes: '_Writes') -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return where the write is that counts, its value, and the other's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,29 +72,19 @@ class FirstWins(_Twin):
   Each key that is asked about is written twice in the body, `key value` each
   time, with two different values, and the answer is the first of them. Ids
   are 0 SEP, then `keys` keys, then `values` values, then `filler` filler
-  tokens, which stand wherever nothing is written. For the same fields, key
-  and length, LastWins has the same sequences except for the answers, so
-  that the difference between the two is what recency does for or against a
-  model: a decay of attention with distance is right on LastWins and wrong
-  here.
+  tokens, which stand wherever nothing is written. LastWins has the same
+  sequences, for the same fields, key and length, except for the answers: the
+  difference between the two is what recency does for or against a model.
 
-  What is balanced, and why:
-
-  * The body is n = N // 2 slots of two tokens, after one filler token if N is
-    odd. The gap between the two writes is uniform in 1, ..., n // 2 slots, and
-    the slot of the later one uniform in n // 2, ..., n - 1, independently, with
-    what Ordering says of full bodies: see pairs.draw_pairs. So gap and
-    distance of the later write vary apart; the distance of the first one is
-    their sum.
-  * The two values are equally likely to be any two values, in either order,
-    and independent of the key and of other keys.
-  * No key is asked about twice, and which question is which says nothing
-    about where its writes stand.
+  What is balanced: the body is n = N // 2 slots of two tokens, after one filler
+  token if N is odd. The gap between the two writes is uniform in 1, ..., n // 2
+  slots, and the slot of the later one uniform in n // 2, ..., n - 1,
+  independently. The two values are any two, in either order, and independent
+  of the key; no key is asked about twice.
 
   Answerers: 'bag' says one of the values in the body, those already said
-  taken out, without knowing which are this key's; 'recent' says the value
-  written last for the key, which is never right here, and always right on
-  LastWins: no design defends against it, and the pair measures it.
+  taken out; 'recent' the value written last for the key, which is never right
+  here, and always right on LastWins: no design defends against it.
 
   Foils (C = 1): the value that the other write gave the key.
 
@@ -110,10 +96,6 @@ class FirstWins(_Twin):
     values: the number of value tokens.
     filler: the number of filler tokens.
     keys: the number of key tokens.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the questions.
 
   >>> import jax
   >>> task = FirstWins(keys=2, values=4, filler=3, queries=1)
@@ -128,8 +110,8 @@ class FirstWins(_Twin):
 
   capability: ClassVar[str] = 'CO'
 
-  def _judge(self, told):
-    return told.earlier_Q, *told.value_2xQ
+  def _judge(self, writes):
+    return writes.earlier_Q, *writes.value_2xQ
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,31 +122,18 @@ class LastWins(_Twin):
   body of N = length - 1 - 2 * queries tokens, SEP, (key value) * queries
   ```
 
-  Each key that is asked about is written twice in the body with two different
-  values, and the answer is the last of them. Sequences, but for the answers,
-  balance, fields and errors are those of FirstWins.
-
-  A model that finds the key and prefers what is near needs no order to be
-  right here: never show this task without its twin.
+  The twin of FirstWins: sequences, fields, foils and strata are the same, and
+  the answer is the last of the two values. Never show this task without its
+  twin: a model that prefers what is near needs no order to be right here.
 
   Answerers: 'bag' says one of the values in the body, those already said
   taken out; 'recent' the value written last for the key, always right here.
-
-  Foils (C = 1): the value that the other write gave the key.
-
-  Strata: `gap` in tokens between the writes; `distance` in tokens from the
-  answer back to the value that is right, which is that of the later write and
-  so independent of the gap; `query`, the number of the question.
 
   Args:
     queries: questions per sequence.
     values: the number of value tokens.
     filler: the number of filler tokens.
     keys: the number of key tokens.
-
-  Raises:
-    UserError: for a field out of range, and from `check` and `sample` for a
-      length too short for the questions.
 
   >>> import jax
   >>> task = LastWins(keys=2, values=4, filler=3, queries=1)
@@ -179,11 +148,11 @@ class LastWins(_Twin):
 
   capability: ClassVar[str] = 'CO'
 
-  def _judge(self, told):
-    return told.later_Q, *told.value_2xQ[::-1]
+  def _judge(self, writes):
+    return writes.later_Q, *writes.value_2xQ[::-1]
 
 
-class _Told(NamedTuple):
+class _Writes(NamedTuple):
   body_N: jax.Array
   key_Q: jax.Array
   value_2xQ: jax.Array  # the first and the last
@@ -191,8 +160,8 @@ class _Told(NamedTuple):
   later_Q: jax.Array
 
 
-def _tell(task: _Twin, key: jax.Array, body: int) -> _Told:
-  """The body, which the twins have in common."""
+def _write(task: _Twin, key: jax.Array, body: int) -> _Writes:
+  """Draw the body, which the twins have in common."""
   queries = task.queries
   pair_W, filler_N, key_K, value_Q, other_Q = draw.words(
     key, queries * pairs.WORDS, body, task.keys, queries, queries
@@ -209,4 +178,4 @@ def _tell(task: _Twin, key: jax.Array, body: int) -> _Told:
   body_N = draw.integers(filler_N, task.first_filler, task.vocabulary)
   body_N = layout.written(body_N, earlier_Q, (key_Q, value_2xQ[0]))
   body_N = layout.written(body_N, later_Q, (key_Q, value_2xQ[1]))
-  return _Told(body_N, key_Q, value_2xQ, earlier_Q, later_Q)
+  return _Writes(body_N, key_Q, value_2xQ, earlier_Q, later_Q)

@@ -109,7 +109,7 @@ def test_one_command_evaluates_what_is_missing(workdir, capsys):
     (('{workdir}', '--lengths=a'), "such as 8192,32768, got 'a'"),
     (
       ('{workdir}', '--lengths=4'),
-      'at 4 tokens: length must be at least 8 for',
+      'at 4 tokens: length must be at least 8, got 4',
     ),
     (
       ('{workdir}', '--lengths=12,48'),

@@ -225,7 +225,7 @@ BAD = [
   (
     length_schedule.PowerLaw,
     (16, 8),
-    'high of PowerLaw must be at least 16, got 8: it is the longest',
+    'high of PowerLaw must be at least low=16, got 8: it is the longest',
   ),
   (
     length_schedule.Uniform,
@@ -279,5 +279,5 @@ def test_bad_lengths_are_sentences():
     '30: train for more steps',
   ):
     ruled(length_schedule.Ramp(8, 16, steps=30), steps=30)
-  with pytest.raises(ValueError, match='length must be at least 8 for 1'):
+  with pytest.raises(ValueError, match='length must be at least 8, got 4: 1'):
     ruled(length_schedule.Uniform(4, 16))
