@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
@@ -92,7 +93,7 @@ class SelectiveCopy(layout.Repetition):
     at_C = layout.scattered(place_N, self.count, 1)
     data_C = draw.integers(data_C, _SPECIAL, self.vocabulary)
     body_N = layout.written(layout.filled(BLANK, body), at_C, [data_C])
-    answer_C = np.arange(body + 1, body + 1 + self.count, dtype=np.int32)
+    answer_C = body + 1 + jnp.arange(self.count, dtype=jnp.int32)
     lead = body_N, layout.filled(SEP)
     return self.repeat(lead, data_C, {'distance': answer_C - at_C})
 
