@@ -25,7 +25,7 @@ MISSING = 'nan'
 def finished(
   workdir: str | pathlib.Path, to: str | None
 ) -> list[dict[str, Any]]:
-  """The records to be exported, by name; a damaged one is a warning.
+  """Return the records to be exported; a damaged one is a warning.
 
   Args:
     workdir: as given to `posexp run`.
@@ -44,33 +44,33 @@ def finished(
   flag = f'--to={to}'
   if to == 'parquet':
     component.extra('pyarrow', flag, 'parquet')
-  found = records.read_all(workdir, details=to not in TABLES)
-  if not found:
+  finished_runs = records.read_all(workdir, details=to not in TABLES)
+  if not finished_runs:
     raise component.UserError(
       f'no finished run in {workdir}: `posexp run FILE --workdir={workdir}` '
       'computes those of a file'
     )
   if to in kinds.KINDS:
     kinds.KINDS[to].require(flag)
-  return found
+  return finished_runs
 
 
 def place(workdir: str | pathlib.Path, to: str) -> pathlib.Path:
-  """The directory that an export goes to unless one is named."""
+  """Return the directory that an export goes to unless one is named."""
   path = pathlib.Path(workdir)
   return kinds.KINDS[to].place(path) if to in kinds.KINDS else path
 
 
 def write(
-  found: Iterable[Mapping[str, Any]],
+  exported: Iterable[Mapping[str, Any]],
   workdir: str | pathlib.Path,
   to: str,
   output: str | pathlib.Path,
 ) -> list[pathlib.Path]:
-  """Exports records; where it went. What was there of them is replaced.
+  """Export records over what is there of them; return where they went.
 
   Args:
-    found: what `finished` gives.
+    exported: what `finished` gives.
     workdir: as given to `posexp run`.
     to: csv or parquet, two tables each, `results` (see `records.load`) and
       `runs` (see `runs`); tensorboard or wandb, see `posexp.reports.trackers`.
@@ -80,7 +80,7 @@ def write(
     UserError: one sentence, if a tracker does not take it.
     OSError: if it cannot be written.
   """
-  listed, output = list(found), pathlib.Path(output)
+  listed, output = list(exported), pathlib.Path(output)
   if to in kinds.KINDS:
     tracker = kinds.make(to, pathlib.Path(workdir), output)
     for record in listed:
@@ -96,7 +96,7 @@ def write(
 
 
 def _packed(table: pd.DataFrame, to: str) -> bytes:
-  """A table as the content of a file; a float is written so that it is read."""
+  """Return a table as the content of a file, from which floats are exact."""
   if to == 'csv':
     return table.to_csv(index=False, na_rep=MISSING).encode()
   content = io.BytesIO()
@@ -104,8 +104,8 @@ def _packed(table: pd.DataFrame, to: str) -> bytes:
   return content.getvalue()
 
 
-def runs(found: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-  """One row a record: what was asked for, what it took and under what.
+def runs(exported: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+  """Return a row a record: what was asked for, what it took, under what.
 
   Columns: digest, name, task, scheme, parent, parent_digest ('' if none),
   trained_length, tokens, gate, seeds (how many), admitted (how many of them
@@ -113,7 +113,7 @@ def runs(found: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
   parameters, config (such as config.train.steps), seconds, device and versions.
   Where only some runs have a value, the others have NaN, or '' for text.
   """
-  rows = [series.flat(series.settings(record)) for record in found]
+  rows = [series.flat(series.settings(record)) for record in exported]
   names = dict.fromkeys(name for row in rows for name in row)
   # Parts stay together, whichever run has a column first.
   parts = list(dict.fromkeys(map(_part, names)))
@@ -122,17 +122,17 @@ def runs(found: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _part(name: str) -> str:
-  """What of a run a column is about, such as config.train."""
+  """Return what of a run a column is about, such as config.train."""
   return '.'.join(name.split('.')[:2])
 
 
 def _column(values: list[Any]) -> pd.Series:
-  """Values of one type, the missing ones of a kind that this type has."""
+  """Return values of one type, the missing ones NaN or, in text, ''."""
   known = [value for value in values if value is not None]
-  kinds_of = {type(value) for value in known}
-  if known and len(known) == len(values) and len(kinds_of) == 1:
-    return pd.Series(values, dtype='str' if kinds_of == {str} else None)
-  if known and kinds_of <= {int, float}:
+  types = {type(value) for value in known}
+  if known and len(known) == len(values) and len(types) == 1:
+    return pd.Series(values, dtype='str' if types == {str} else None)
+  if known and types <= {int, float}:
     return pd.Series(values, dtype='float64')
   texts = ['' if value is None else str(value) for value in values]
   return pd.Series(texts, dtype='str')

@@ -19,11 +19,11 @@ class Tracker(abc.ABC):
 
   @abc.abstractmethod
   def has(self, digest: str, name: str, seeds: Sequence[int]) -> bool:
-    """Whether a run was sent whole, by this or by an earlier command."""
+    """Return whether a run was sent whole, by whichever command."""
 
   @abc.abstractmethod
   def send(self, record: Mapping[str, Any]) -> None:
-    """Sends a record that has its details.
+    """Send a record that has its details.
 
     Raises:
       UserError: one sentence, if the tracker refuses it.

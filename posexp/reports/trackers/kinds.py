@@ -10,7 +10,7 @@ KINDS = {'tensorboard': tensorboard, 'wandb': wandb}
 
 
 def check(names: Iterable[str]) -> None:
-  """Raises a `UserError`, one sentence, for trackers that cannot be used.
+  """Raise a `UserError` for trackers that cannot be used.
 
   >>> check(['tensorbord'])
   Traceback (most recent call last):
@@ -27,6 +27,6 @@ def check(names: Iterable[str]) -> None:
 def make(
   name: str, workdir: pathlib.Path, output: pathlib.Path | None = None
 ) -> base.Tracker:
-  """A tracker of a work directory, in its own place unless one is named."""
+  """Return a tracker of a work directory, in its own place by default."""
   kind = KINDS[name]
   return kind.Tracker(workdir, output or kind.place(workdir))

@@ -38,24 +38,24 @@ class Curves(NamedTuple):
 
 
 def curves(record: Mapping[str, Any]) -> dict[int, Curves]:
-  """The curves of each seed of a record with its details.
+  """Return the curves of each seed of a record with its details.
 
   >>> results = [{'seed': 7, 'length': 8, 'token': 0.5, 'nats': None}]
   >>> train = {'steps': 80}
-  >>> found = curves({
+  >>> by_seed = curves({
   ...   'config': {'seeds': [7], 'train': train},
   ...   'losses': [[2.5, 1.5]],
   ...   'chance': {'8': 0.25},
   ...   'results': results,
   ... })
-  >>> found[7].loss
+  >>> by_seed[7].loss
   ((50, 2.5), (80, 1.5))
-  >>> found[7].lengths
+  >>> by_seed[7].lengths
   ((8, {'accuracy': 0.5, 'chance': 0.25}),)
   """
   steps = record['config']['train']['steps']
   every = record.get('loss_every', LOSS_EVERY)
-  found = {}
+  by_seed = {}
   for seed, losses in zip(
     record['config']['seeds'], record['losses'], strict=True
   ):
@@ -65,14 +65,14 @@ def curves(record: Mapping[str, Any]) -> dict[int, Curves]:
     )
     rows = [row for row in record['results'] if row['seed'] == seed]
     lengths = tuple((row['length'], _numbers(record, row)) for row in rows)
-    found[seed] = Curves(loss, lengths)
-  return found
+    by_seed[seed] = Curves(loss, lengths)
+  return by_seed
 
 
 def _numbers(
   record: Mapping[str, Any], row: Mapping[str, Any]
 ) -> dict[str, float]:
-  """What is known of a row, by a tracker's names."""
+  """Return what is known of a row, by a tracker's names."""
   row = {**row, 'chance': record['chance'][str(row['length'])]}
   known = {name: row.get(column) for column, name in NAMES.items()}
   return {name: v for name, v in known.items() if v is not None}
@@ -81,7 +81,7 @@ def _numbers(
 def settings(
   record: Mapping[str, Any], seed: int | None = None
 ) -> dict[str, Any]:
-  """What a run was asked to be and what it took, as nested plain values.
+  """Return what a run was asked to be and what it took, as plain values.
 
   Without its parent's, which has a record of its own.
 
@@ -90,38 +90,36 @@ def settings(
     seed: one of its seeds, to say whether that is admitted; how many are, by
       default.
   """
-  found = {name: record.get(name) for name in ABOUT}
   admitted = records.admitted(record)
-  found['seeds'] = len(admitted)
-  found['admitted'] = sum(admitted.values())
+  about = {name: record.get(name) for name in ABOUT}
+  about |= {'seeds': len(admitted), 'admitted': sum(admitted.values())}
   if seed is not None:
-    found['seed'] = seed
-    found['admitted'] = admitted[str(seed)]
-  found['changes'] = '; '.join(record.get('changes', ()))
+    about |= {'seed': seed, 'admitted': admitted[str(seed)]}
+  about['changes'] = '; '.join(record.get('changes', ()))
   groups = {name: _keyed(record.get(name, {})) for name in GROUPS}
   for name in ('parent', 'type'):
     groups['config'].pop(name, None)
-  return found | groups
+  return about | groups
 
 
 def flat(nested: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """Nested values by dotted names; a list is its JSON.
+  """Return nested values by dotted names; a list is its JSON.
 
   >>> flat({'a': 1, 'b': {'c': None, 'd': [2, 3]}})
   {'a': 1, 'b.c': None, 'b.d': '[2, 3]'}
   """
-  found: dict[str, Any] = {}
+  by_name: dict[str, Any] = {}
   for name, value in nested.items():
     if isinstance(value, Mapping):
-      found |= flat(value, f'{prefix}{name}.')
+      by_name |= flat(value, f'{prefix}{name}.')
     else:
       text = json.dumps(value) if isinstance(value, list) else value
-      found[f'{prefix}{name}'] = text
-  return found
+      by_name[f'{prefix}{name}'] = text
+  return by_name
 
 
 def _keyed(value: Any) -> Any:
-  """Plain values, a list of dictionaries as one by place."""
+  """Return plain values, a list of dictionaries as one by place."""
   if isinstance(value, Mapping):
     return {name: _keyed(v) for name, v in value.items()}
   if isinstance(value, list) and any(isinstance(v, dict) for v in value):

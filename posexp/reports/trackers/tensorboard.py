@@ -21,17 +21,17 @@ _ODD = re.compile(r'[^\w.()\[\]+,=-]+', re.ASCII)
 
 
 def require(flag: str) -> None:
-  """Raises a `UserError` that names the extra if TensorBoard is missing."""
+  """Raise a `UserError` that names the extra if TensorBoard is missing."""
   component.extra('tensorboard', flag, 'tensorboard')
 
 
 def place(workdir: pathlib.Path) -> pathlib.Path:
-  """Where event files go unless somewhere is named."""
+  """Return where event files go unless somewhere is named."""
   return workdir / 'tensorboard'
 
 
 def folder(name: str, digest: str, seed: int) -> str:
-  """A run's name in TensorBoard, which is its directory.
+  """Return a run's name in TensorBoard, which is its directory.
 
   >>> folder('Ordering: RoPE() -> RoPE(NTK(4))', '0123456789abcdef', 2)
   'Ordering RoPE() to RoPE(NTK(4)) 01234567/seed 2'
@@ -54,57 +54,57 @@ class Tracker(base.Tracker):
     digest = record['digest']
     run = records.run_directory(self._workdir, digest)
     when = (run / 'record.json').stat().st_mtime
-    for seed, found in series.curves(record).items():
+    for seed, curves in series.curves(record).items():
       path = self._path(record['name'], digest, seed)
       path.parent.mkdir(parents=True, exist_ok=True)
-      files.put(path, _events(record, found, when), over=True)
+      files.put(path, _events(record, curves, when), over=True)
 
   def _path(self, name: str, digest: str, seed: int) -> pathlib.Path:
     return self._output / folder(name, digest, seed) / NAME
 
 
 def _events(
-  record: Mapping[str, Any], found: series.Curves, when: float
+  record: Mapping[str, Any], curves: series.Curves, when: float
 ) -> bytes:
-  """The content of an event file."""
+  """Return the content of an event file."""
   event = importlib.import_module('tensorboard.compat.proto.event_pb2')
   writer = importlib.import_module('tensorboard.summary.writer.record_writer')
-  packed = io.BytesIO()
-  out = writer.RecordWriter(packed)
+  content = io.BytesIO()
+  events = writer.RecordWriter(content)
 
-  def put(step: int = 0, **content: Any) -> None:
-    made = event.Event(wall_time=when, step=step, **content)
-    out.write(made.SerializeToString())
+  def put(step: int = 0, **fields: Any) -> None:
+    written = event.Event(wall_time=when, step=step, **fields)
+    events.write(written.SerializeToString())
 
   put(file_version='brain.Event:2')
   put(summary=_parameters(record, when))
-  for step, loss in found.loss:
+  for step, loss in curves.loss:
     put(step, summary=_scalars({'train/loss': loss}))
-  for length, numbers in found.lengths:
+  for length, numbers in curves.lengths:
     named = {f'length/{name}': value for name, value in numbers.items()}
     put(length, summary=_scalars(named))
-  return packed.getvalue()
+  return content.getvalue()
 
 
 def _scalars(values: Mapping[str, float]) -> Any:
   summary = importlib.import_module('tensorboard.compat.proto.summary_pb2')
-  made = summary.Summary()
+  scalars = summary.Summary()
   for tag, value in values.items():
-    made.value.add(tag=tag, simple_value=value)
-  return made
+    scalars.value.add(tag=tag, simple_value=value)
+  return scalars
 
 
 def _parameters(record: Mapping[str, Any], when: float) -> Any:
-  """Settings for the tab HParams, where the seeds of a run are one group."""
+  """Return settings for the tab HParams; the seeds of a run are one group."""
   hparams = importlib.import_module('tensorboard.plugins.hparams.summary_v2')
   plugin = importlib.import_module(
     'tensorboard.plugins.hparams.plugin_data_pb2'
   )
   flat = series.flat(series.settings(record))
   known = {name: value for name, value in flat.items() if value is not None}
-  made = hparams.hparams_pb(known, record['digest'], when)
+  parameters = hparams.hparams_pb(known, record['digest'], when)
   # In an order that is the same in every process.
-  kept = made.value[0].metadata.plugin_data
-  read = plugin.HParamsPluginData.FromString(kept.content)
-  kept.content = read.SerializeToString(deterministic=True)
-  return made
+  data = parameters.value[0].metadata.plugin_data
+  parsed = plugin.HParamsPluginData.FromString(data.content)
+  data.content = parsed.SerializeToString(deterministic=True)
+  return parameters

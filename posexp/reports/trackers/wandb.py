@@ -15,7 +15,7 @@ LONGEST = 128
 
 
 def require(flag: str) -> None:
-  """Raises a `UserError` that names the extra, or says that nobody can log in.
+  """Raise a `UserError` that names the extra, or that nobody can log in.
 
   In a terminal W&B asks for a key, now and not once runs have been computed.
   """
@@ -31,12 +31,12 @@ def require(flag: str) -> None:
 
 
 def place(workdir: pathlib.Path) -> pathlib.Path:
-  """Where W&B makes its directory `wandb` unless somewhere is named."""
+  """Return where W&B makes its directory `wandb` unless somewhere is named."""
   return workdir
 
 
 def identity(digest: str, seed: int) -> str:
-  """The id of a seed of a run in W&B, the same whenever it is sent."""
+  """Return the id of a seed of a run in W&B, the same whenever it is sent."""
   return f'{digest}-{seed}'
 
 
@@ -55,9 +55,9 @@ class Tracker(base.Tracker):
     mark = self._sent(record['digest'])
     mark.unlink(missing_ok=True)
     taken = True
-    for seed, found in series.curves(record).items():
+    for seed, curves in series.curves(record).items():
       try:
-        taken &= self._send(library, record, seed, found)
+        taken &= self._send(library, record, seed, curves)
       except library.Error as error:
         raise component.UserError(
           f'W&B did not take {record["name"]} ({_line(error)})'
@@ -66,7 +66,7 @@ class Tracker(base.Tracker):
       mark.touch()
 
   def _sent(self, digest: str) -> pathlib.Path:
-    """What says that a run was sent whole."""
+    """Return the file that says that a run was sent whole."""
     return self._output / 'wandb' / f'sent-{digest}'
 
   def _send(
@@ -74,16 +74,16 @@ class Tracker(base.Tracker):
     library: Any,
     record: Mapping[str, Any],
     seed: int,
-    found: series.Curves,
+    curves: series.Curves,
   ) -> bool:
-    """Sends one seed; whether anybody took it, which W&B can be told not to."""
-    mine = identity(record['digest'], seed)
-    for old in (self._output / 'wandb').glob(f'*run-*-{mine}'):
+    """Send one seed; return False if W&B was told to take nothing."""
+    run_id = identity(record['digest'], seed)
+    for old in (self._output / 'wandb').glob(f'*run-*-{run_id}'):
       shutil.rmtree(old, ignore_errors=True)
     name, digest = record['name'], record['digest'][:8]
     run = library.init(
       project=os.environ.get('WANDB_PROJECT', PROJECT),
-      id=mine,
+      id=run_id,
       group=_short(name, f' {digest}'),
       name=_short(name, f' {digest} seed {seed}'),
       config=series.settings(record, seed),
@@ -93,27 +93,27 @@ class Tracker(base.Tracker):
       settings=_quiet(library),
     )
     try:
-      _tell(run, found)
+      _log(run, curves)
     finally:
       run.finish()
     return not run.disabled
 
 
-def _tell(run: Any, found: series.Curves) -> None:
-  """All numbers of a seed, each curve over what it is a curve of."""
+def _log(run: Any, curves: series.Curves) -> None:
+  """Log all numbers of a seed, each curve over what it is a curve of."""
   for kind, by in (('train', 'step'), ('length', 'tokens')):
     run.define_metric(f'{kind}/{by}', hidden=True)
     run.define_metric(f'{kind}/*', step_metric=f'{kind}/{by}')
-  for step, loss in found.loss:
+  for step, loss in curves.loss:
     run.log({'train/step': step, 'train/loss': loss})
-  for length, numbers in found.lengths:
+  for length, numbers in curves.lengths:
     named = {f'length/{name}': value for name, value in numbers.items()}
     run.log({'length/tokens': length, **named})
     run.summary[f'accuracy at {length}'] = numbers.get('accuracy')
 
 
 def _quiet(library: Any) -> Any:
-  """Settings under which W&B says nothing and looks at nothing of ours."""
+  """Return settings under which W&B prints and collects nothing else."""
   return library.Settings(
     silent=True,
     console='off',
@@ -131,6 +131,6 @@ def _short(name: str, end: str) -> str:
 
 
 def _line(error: Exception) -> str:
-  """What an error says first."""
-  said = str(error).strip().splitlines()
-  return said[0].rstrip('.') if said else type(error).__name__
+  """Return the first line of an error."""
+  lines = str(error).strip().splitlines()
+  return lines[0].rstrip('.') if lines else type(error).__name__
