@@ -111,7 +111,9 @@ def record(run):
     'parameters': {'total': 4321, 'positional': 0},
     'diverged': dict.fromkeys(map(str, SEEDS), -1),
     'learned': dict.fromkeys(map(str, SEEDS), 1.0),
+    'gate': 0.99,
     'chance': {'32': 0.5, '64': 0.5},
+    'baselines': {},
     'results': [
       {'seed': seed, 'length': length, 'token': 0.8, **rest}
       for seed in SEEDS
