@@ -54,7 +54,7 @@ def wandb(directory: pathlib.Path) -> dict[str, dict]:
   """
   found = {}
   for path in sorted(directory.glob('wandb/offline-run-*/*.wandb')):
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 120
     # Its service writes the last of it after the run was said to be finished.
     while 'code' not in (run := _run(path)):
       assert time.monotonic() < limit, f'{path} has no end'

@@ -83,7 +83,7 @@ def test_being_asked_to_stop_keeps_what_is_under_way(grid_file, grid_whole):
   process = crash.command(grid_file, workdir, crash.ONLY)
   crash.training(process, workdir)
   process.send_signal(signal.SIGTERM)
-  told, _ = process.communicate(timeout=60)
+  told, _ = process.communicate(timeout=300)
   assert process.returncode == 143
   assert told.splitlines()[-1] == (
     'stopped: what is finished is kept; the same command goes on from the last '

@@ -179,7 +179,7 @@ def test_a_run_killed_from_outside_ends_bit_identical(tmp_path):
     )
 
   killed = start(tmp_path / 'killed')
-  deadline = time.monotonic() + 120
+  deadline = time.monotonic() + 300
   # Not where a step is still being written.
   while not list(tmp_path.glob('killed/runs/*/checkpoints/step_????????')):
     assert killed.poll() is None and time.monotonic() < deadline

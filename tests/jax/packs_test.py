@@ -5,6 +5,7 @@ import contextlib
 import json
 import shutil
 import signal
+import time
 
 import jax
 import numpy as np
@@ -81,7 +82,9 @@ def test_what_can_be_side_by_side(three):
 @pytest.mark.usefixtures('own_programs')
 def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
   before = collections.Counter(compile_counter.counted)
+  begun = time.monotonic()
   assert computed(tmp_path, three, 3) == {}
+  elapsed = time.monotonic() - begun
   assert crash.differences(alone, tmp_path) == []
   assert crash.strays(tmp_path) == []
   # Roots are one program, and their retrofits another.
@@ -91,7 +94,7 @@ def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
     compile_counter.counted[compile_counter.TRAINING] - before['training'] == 2
   )
   seconds = records.read(tmp_path, three[2].digest)['seconds']
-  assert 0 < seconds['train'] < seconds['total'] < 100
+  assert 0 < seconds['train'] < seconds['total'] < elapsed
 
 
 @pytest.mark.usefixtures('own_programs')
