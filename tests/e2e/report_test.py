@@ -1,4 +1,4 @@
-"""The page of a report: what it says, and what it does in a real browser."""
+"""The page of a report in a real browser."""
 
 import collections
 import io
@@ -11,76 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posexp.cli import main
-from posexp.launch import exit_codes
-from posexp.reports import findings, page
 from posexp.results import records
-from tests import recorded
+from tests.report_made import LENGTHS, RUNS, report, write
 
-LENGTHS, SEEDS = (8, 16, 32), (0, 1, 2, 3, 4)
 HOSTILE = '<img src=x onerror=alert(1)>"\'</script><script>alert(2)</script>'
-# Token accuracy at the longest length, and whether the task was learned.
-RUNS = {
-  'RoPE()': (0.5, True),
-  'ALiBi()': (0.9, True),
-  'T5()': (0.88, True),
-  'NoPE()': (0.4, False),
-}
-
-
-def write(workdir, runs=RUNS, seeds=SEEDS, tasks=('Ordering()', 'Recall()')):
-  """Records of runs that fall with length; their digests by task and name."""
-  found = {}
-  for number, (task, scheme) in enumerate(
-    (task, scheme) for task in tasks for scheme in runs
-  ):
-    far, learned = runs[scheme]
-    rng = np.random.default_rng(number)
-    results = [
-      _row(rng, seed, length, far, learned, step)
-      for step, length in enumerate(LENGTHS)
-      for seed in seeds
-    ]
-    found[task, scheme] = digest = f'{number:016x}'
-    body = recorded.record(
-      digest=digest,
-      name=f'{task.split("(")[0]}: {scheme}',
-      task=task,
-      scheme=scheme,
-      results=results,
-      config={'seeds': list(seeds), 'train': {'steps': 20}},
-      diverged={str(seed): -1 for seed in seeds},
-      learned={str(seed): 1.0 if learned else 0.5 for seed in seeds},
-      chance={str(length): 0.5 for length in LENGTHS},
-      baselines={},
-      losses=[[0.5]] * len(seeds),
-      seconds={'total': 30.0},
-    )
-    records.write(workdir, body, {})
-  return found
-
-
-def _row(rng, seed, length, far, learned, step):
-  token = 1 - (1 - far) * step / 2 - rng.uniform(0, 0.03) * step
-  token = token if learned else token - 0.3
-  order = 0.6 * (1 - token)
-  return {
-    'seed': seed,
-    'length': length,
-    'exact': token**2,
-    'token': token,
-    'order': order,
-    'retrieval': 1 - token - order,
-    'first_error': 1.0,
-    'nats': None,
-    'end': None,
-    'targets': 512,
-  }
-
-
-def report(workdir, *words):
-  assert main.main(['posexp', 'report', str(workdir), *words]) == 0
-  return (workdir / 'report.html').read_text()
 
 
 @pytest.fixture(scope='module')
@@ -259,20 +193,6 @@ def test_every_figure_has_words_and_every_field_a_name(grid, browser):
   assert js(browser, 'return document.documentElement.lang') == 'en'
 
 
-def test_nothing_is_fetched(grid):
-  text = (grid[0] / 'report.html').read_text()
-  links = re.findall(r'(?:src|href)\s*=\s*"([^"]*)"', text)
-  assert links and all(link.startswith('#') for link in links)
-  assert "default-src 'none'" in text and '@import' not in text
-  assert 'url(http' not in text
-
-
-def test_the_same_records_give_the_same_page(grid, tmp_path):
-  shutil.copytree(grid[0] / 'runs', tmp_path / grid[0].name / 'runs')
-  again = report(tmp_path / grid[0].name)
-  assert again == (grid[0] / 'report.html').read_text()
-
-
 def test_hostile_names_are_text(tmp_path, browser):
   runs = {f'RoPE(){HOSTILE}': (0.5, True), HOSTILE: (0.9, True)}
   write(tmp_path, runs, tasks=(f'Ordering(){HOSTILE}',))
@@ -285,33 +205,6 @@ def test_hostile_names_are_text(tmp_path, browser):
   assert js(browser, 'return document.scripts.length') == 1
   body = browser.find_element('tag name', 'main').text
   assert HOSTILE in body
-
-
-def test_claims_and_ties_are_those_of_the_comparisons(grid):
-  workdir, _ = grid
-  found = findings.load(workdir)
-  text = ' '.join(page.compose(found).split())
-  claimed = found.pairs[found.pairs['claimed']]
-  assert 0 < len(claimed) < len(found.pairs)
-  for count in (len(g) for _, g in claimed.groupby('task')):
-    assert f'{count} of {len(found.pairs) // 2} differences are claimed' in text
-  assert text.count('<td>claimed</td>') == len(claimed)
-  assert text.count('<td>tie</td>') == len(found.pairs) - len(claimed)
-  # The two that cannot be told apart are both first.
-  far = found.cells[(found.cells['length'] == 32)]
-  best = far[far['rank'] == 1].groupby('task')['label'].apply(set)
-  assert all(labels == {'ALiBi()', 'T5()'} for labels in best)
-
-
-def test_a_run_that_did_not_learn_has_no_number_anywhere(grid):
-  text = (grid[0] / 'report.html').read_text()
-  digest = grid[1]['Ordering()', 'NoPE()']
-  assert f'class="line" data-run="{digest}"' not in text
-  assert 'not admitted: 0 of 5 seeds reached 99% in distribution' in text
-  rows = re.findall(rf'<tr data-run="{digest}".*?</tr>', text)
-  assert len(rows) == len(LENGTHS)
-  for row in rows:
-    assert re.findall(r'<td data-value="nan">(.*?)</td>', row) == ['–'] * 5
 
 
 def plain(text):
@@ -369,27 +262,3 @@ def test_missing_cells_and_records_that_cannot_be_read_are_said(
   assert 'has format 999, and this version reads' in text
   visit(browser, tmp_path / 'report.html')
   assert shown(browser, '#results tbody tr') == 3 + 2 + 3
-
-
-def test_no_work_directory_is_a_sentence(tmp_path, capsys):
-  none = tmp_path / 'none'
-  assert main.main(['posexp', 'report', str(none)]) == exit_codes.BAD_INPUT
-  said = capsys.readouterr().err
-  assert said.startswith(f'posexp: no work directory {none}')
-  assert said.count('\n') == 1 and not none.exists()
-
-
-def test_another_file_can_be_asked_for(grid, tmp_path, capsys):
-  path = tmp_path / 'deep' / 'page.html'
-  words = 'posexp', 'report', str(grid[0]), f'--output={path}'
-  assert main.main(list(words)) == 0
-  assert capsys.readouterr().out == f'report: {path}\n'
-  assert path.read_text() == (grid[0] / 'report.html').read_text()
-
-
-def test_what_cannot_be_written_is_a_sentence(grid, capsys):
-  words = 'posexp', 'report', str(grid[0]), '--output=/dev/null/page.html'
-  assert main.main(list(words)) == exit_codes.BAD_INPUT
-  said = capsys.readouterr().err.splitlines()[-1]
-  assert said.startswith('posexp: cannot write /dev/null')
-  assert said.endswith('give another place with --output')

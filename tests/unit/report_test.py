@@ -1,0 +1,85 @@
+"""The page of a report: what it says."""
+
+import re
+import shutil
+
+import pytest
+
+from posexp.cli import main
+from posexp.launch import exit_codes
+from posexp.reports import findings, page
+from tests import report_made
+from tests.report_made import LENGTHS, report
+
+
+@pytest.fixture(scope='module')
+def grid(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('grid')
+  digests = report_made.write(workdir)
+  report(workdir)
+  return workdir, digests
+
+
+def test_nothing_is_fetched(grid):
+  text = (grid[0] / 'report.html').read_text()
+  links = re.findall(r'(?:src|href)\s*=\s*"([^"]*)"', text)
+  assert links and all(link.startswith('#') for link in links)
+  assert "default-src 'none'" in text and '@import' not in text
+  assert 'url(http' not in text
+
+
+def test_the_same_records_give_the_same_page(grid, tmp_path):
+  shutil.copytree(grid[0] / 'runs', tmp_path / grid[0].name / 'runs')
+  again = report(tmp_path / grid[0].name)
+  assert again == (grid[0] / 'report.html').read_text()
+
+
+def test_claims_and_ties_are_those_of_the_comparisons(grid):
+  workdir, _ = grid
+  found = findings.load(workdir)
+  text = ' '.join(page.compose(found).split())
+  claimed = found.pairs[found.pairs['claimed']]
+  assert 0 < len(claimed) < len(found.pairs)
+  for count in (len(g) for _, g in claimed.groupby('task')):
+    assert f'{count} of {len(found.pairs) // 2} differences are claimed' in text
+  assert text.count('<td>claimed</td>') == len(claimed)
+  assert text.count('<td>tie</td>') == len(found.pairs) - len(claimed)
+  # The two that cannot be told apart are both first.
+  far = found.cells[(found.cells['length'] == 32)]
+  best = far[far['rank'] == 1].groupby('task')['label'].apply(set)
+  assert all(labels == {'ALiBi()', 'T5()'} for labels in best)
+
+
+def test_a_run_that_did_not_learn_has_no_number_anywhere(grid):
+  text = (grid[0] / 'report.html').read_text()
+  digest = grid[1]['Ordering()', 'NoPE()']
+  assert f'class="line" data-run="{digest}"' not in text
+  assert 'not admitted: 0 of 5 seeds reached 99% in distribution' in text
+  rows = re.findall(rf'<tr data-run="{digest}".*?</tr>', text)
+  assert len(rows) == len(LENGTHS)
+  for row in rows:
+    assert re.findall(r'<td data-value="nan">(.*?)</td>', row) == ['–'] * 5
+
+
+def test_no_work_directory_is_a_sentence(tmp_path, capsys):
+  none = tmp_path / 'none'
+  assert main.main(['posexp', 'report', str(none)]) == exit_codes.BAD_INPUT
+  said = capsys.readouterr().err
+  assert said.startswith(f'posexp: no work directory {none}')
+  assert said.count('\n') == 1 and not none.exists()
+
+
+def test_another_file_can_be_asked_for(grid, tmp_path, capsys):
+  path = tmp_path / 'deep' / 'page.html'
+  words = 'posexp', 'report', str(grid[0]), f'--output={path}'
+  assert main.main(list(words)) == 0
+  assert capsys.readouterr().out == f'report: {path}\n'
+  assert path.read_text() == (grid[0] / 'report.html').read_text()
+
+
+def test_what_cannot_be_written_is_a_sentence(grid, capsys):
+  words = 'posexp', 'report', str(grid[0]), '--output=/dev/null/page.html'
+  assert main.main(list(words)) == exit_codes.BAD_INPUT
+  said = capsys.readouterr().err.splitlines()[-1]
+  assert said.startswith('posexp: cannot write /dev/null')
+  assert said.endswith('give another place with --output')
