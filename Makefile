@@ -7,7 +7,7 @@ CRASHES ?= 20
 PYTEST = $(RUN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: quickstart lint check test test-all crash-test slurm-test bench \
-  bench-peers test-oldest docs site digests clean
+  bench-peers test-oldest docs images site digests clean
 
 quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
 	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
@@ -73,6 +73,10 @@ test-oldest:
 
 docs: .setup/dev  ## pages and lists of the documentation, from the docstrings
 	$(RUN)/python -m docs.make
+
+images: quickstart  ## docs/images, from the quickstart's figure
+	$(RUN)/python docs/images.py $(WORKDIR)/quickstart.png \
+	  docs/images/quickstart.png
 
 site: .setup/dev  ## the documentation as pages, in site/
 	NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --strict
