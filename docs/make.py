@@ -1,4 +1,4 @@
-"""Writes docs/schemes, docs/tasks.md and README's lists from the docstrings.
+"""Writes docs/schemes, docs/tasks.md and the command line's page.
 
 make docs
 """
@@ -82,13 +82,6 @@ def files() -> dict[pathlib.Path, str]:
   pages['docs/schemes/index.md'] = f'{SCHEMES}\n{scheme_table()}\n'
   pages['docs/tasks.md'] = task_page()
   pages['docs/reference/command-line.md'] = command_page()
-  readme = (ROOT / 'README.md').read_text()
-  for name, links in (('schemes', scheme_links()), ('tasks', task_links())):
-    # Between these lines README is written.
-    begin, end = f'<!-- {name}: make docs -->\n', f'<!-- end of {name} -->'
-    before, rest = readme.split(begin)
-    readme = f'{before}{begin}{links}\n{end}{rest.split(end)[1]}'
-  pages['README.md'] = readme
   return {ROOT / name: text for name, text in pages.items()}
 
 
@@ -168,22 +161,6 @@ def task_table() -> str:
     for task in _tasks()
   ]
   return _table(('task', 'isolates', 'what it asks'), rows)
-
-
-def scheme_links() -> str:
-  """Return the list of README: a line a family."""
-  lines = []
-  for family, stem in PAGES.items():
-    names = [e.name for e in catalogue.entries() if e.family == family]
-    links = (_link(name, f'docs/schemes/{stem}.md') for name in names)
-    lines.append(f'- **{family}**: {", ".join(links)}')
-  return '\n'.join(lines)
-
-
-def task_links() -> str:
-  """Return the list of README: all tasks on a line."""
-  links = (_link(type(task).__name__, 'docs/tasks.md') for task in _tasks())
-  return f'- **Tasks**: {", ".join(links)}'
 
 
 def command_page() -> str:

@@ -93,8 +93,8 @@ def made(tmp_path_factory):
   """A folder like that of the repository, with work directories in it."""
   folder = tmp_path_factory.mktemp('typed')
   (folder / 'experiments').symlink_to(written.ROOT / 'experiments')
-  blocks = dict(reversed(written.blocks('python')))
-  (folder / 'my_question.py').write_text(blocks['README.md'])
+  (block,) = {b for _, b in written.blocks('python') if 'SquareRoot' in b}
+  (folder / 'my_question.py').write_text(block)
   for name in ('quickstart', 'my_question'):
     quickstart(folder / 'runs' / name)
   study_recorded.write(folder / 'runs' / 'study_choice-small')

@@ -30,13 +30,13 @@ APART = ('class SquareRoot', 'warm_in', 'data_source')
 # What others print, among other things.
 PRINTED = {
   'from_hf': 'RoPE(YaRN(4, 2048)) + ALiBi()',
-  'generate.generate': '(2, 5)',
+  'generation.generate': '(2, 5)',
   'tasks.Mixture': 'weights=(1, 0)',
   'class Steps': "Steps() + RoPE() ('rotate', 'bias')",
   'class First': '[ True  True]',
   'posexp.attend': '(1, 300, 2, 16)',
-  'inference.wilson': '3 of 4: 0.75 [0.30, 0.95]',
-  'comparisons.detectable': ' 5 seeds:  1.68 alone,     5.00 among 60',
+  'seed_spread.wilson': '3 of 4: 0.75 [0.30, 0.95]',
+  'contrasts.detectable': ' 5 seeds:  1.68 alone,     5.00 among 60',
 }
 
 
