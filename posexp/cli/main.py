@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from absl import app
+from absl import app, logging
 from absl import flags as absl_flags
 
 from posexp import component, version
@@ -48,6 +48,7 @@ def entry_point() -> None:
 def _unparsed(argv: list[str]) -> list[str]:
   """Leave all words to `main`; the libraries' own flags keep their defaults."""
   absl_flags.FLAGS(argv[:1])
+  logging.set_verbosity(logging.WARNING)
   return argv
 
 
