@@ -1,5 +1,6 @@
 """Having a grid computed, here or on a cluster, to an exit code."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -149,7 +150,7 @@ def take_cores(executor: ExecutorConfig) -> None:
   Raises:
     UserError: if the settings of the executor do not go together.
   """
-  if local_executor.joined() is None:
+  if worker_command.joined() is None:
     executor.check()
     if not executor.local:
       # An accelerator is for those who compute, on this machine perhaps.
@@ -203,7 +204,7 @@ def execute(
       f'--workers={workers} is for CPUs: one process uses all of an '
       'accelerator; leave it out'
     )
-  launch = local_executor.joined()
+  launch = worker_command.joined()
   if launch is not None:
     sys.exit(_work(runs, workdir, launch, executor))
   if not multihost.leads():
@@ -216,13 +217,21 @@ def execute(
   return code
 
 
-class _Quiet(progress.Progress):
+class _Voice(progress.Progress):
+  """A worker's progress: notes for its launcher, the rest through its claim."""
+
+  def note(self, text: str) -> None:
+    with contextlib.suppress(OSError):  # Its launcher may be gone.
+      print(text, file=sys.stderr, flush=True)
+
+  def show(self) -> None:
+    pass
+
+
+class _Quiet(_Voice):
   """The progress of a process that follows: the first one tells."""
 
   def note(self, text: str) -> None:
-    pass
-
-  def show(self) -> None:
     pass
 
 
@@ -239,13 +248,12 @@ def _work(
   launch: scheduler.Launch,
   executor: ExecutorConfig,
 ) -> int:
-  """`execute` in a worker: all runs, or one and its parents."""
-  only = os.environ.get(worker_command.ONLY)
-  share = grid.plan(run for run in runs if only in (None, run.digest))
-  with local_executor.Voice(1.0, workdir / 'log.txt') as voice:
+  """`execute` in a worker, of which its launcher tells."""
+  share = worker_command.share(runs)
+  with _Voice(1.0, workdir / 'log.txt', live=False) as tell:
     return _exit_code(
-      lambda: scheduler.execute(share, workdir, voice, launch, executor.pack),
-      voice.note,
+      lambda: scheduler.execute(share, workdir, tell, launch, executor.pack),
+      tell.note,
       stopped='',
     )
 

@@ -4,9 +4,7 @@ They are not tied to cores: while one compiles, on a single core, another has
 the rest, and a run that the others wait for has them all.
 """
 
-import contextlib
 import os
-import sys
 import threading
 
 from posexp import component
@@ -15,7 +13,11 @@ from posexp.results import progress
 
 
 def check(workers: int) -> None:
-  """Raises a `UserError` for more workers than cores."""
+  """Check that there are no more workers than cores.
+
+  Raises:
+    UserError: if there are.
+  """
   cores = len(os.sched_getaffinity(0))
   if workers > cores:
     raise component.UserError(
@@ -24,44 +26,25 @@ def check(workers: int) -> None:
     )
 
 
-def joined() -> scheduler.Launch | None:
-  """The launch that this process is a worker of, None if it is none."""
-  if worker_command.LAUNCH not in os.environ:
-    return None
-  retries = int(os.environ[worker_command.RETRIES])
-  return scheduler.Launch(os.environ[worker_command.LAUNCH], retries)
-
-
-class Voice(progress.Progress):
-  """A worker's progress: notes for the launcher, the rest through its claim."""
-
-  def note(self, text: str) -> None:
-    with contextlib.suppress(OSError):  # Its launcher may be gone.
-      print(text, file=sys.stderr, flush=True)
-
-  def show(self) -> None:
-    pass
-
-
 def hire(
   launch: scheduler.Launch, tell: progress.Progress, workers: int
 ) -> list[worker_pool.Worker]:
-  """So many worker processes, not yet started."""
-  asked = worker_command.command(launch)
-  return [_Worker(str(number), tell, asked) for number in range(workers)]
+  """Return so many worker processes, not yet started."""
+  work = worker_command.command(launch)
+  return [_Worker(str(number), tell, work) for number in range(workers)]
 
 
 class _Worker(worker_pool.Worker):
   """One worker process, and what it says."""
 
   def __init__(
-    self, name: str, tell: progress.Progress, asked: worker_command.Command
+    self, name: str, tell: progress.Progress, work: worker_command.Command
   ):
     super().__init__(name, tell)
-    self._asked = asked
+    self._work = work
 
   def start(self) -> None:
-    self.process = worker_command.start(self._asked)
+    self.process = worker_command.start(self._work)
     self._reader = threading.Thread(target=self._listen, daemon=True)
     self._reader.start()
 

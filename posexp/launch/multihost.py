@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
 from posexp import component
-from posexp.launch import exit_codes, signals
+from posexp.launch import exit_codes, failures, signals
 from posexp.models import mesh
 from posexp.runs import config
 
@@ -77,9 +77,10 @@ def join(address: str, processes: int | None, process: int | None) -> None:
         shutdown_timeout_seconds=HEARTBEAT,
       )
   except (RuntimeError, ValueError) as error:
+    why = failures.first_line(error)
     raise component.UserError(
       f'the processes of --coordinator={address} did not come together '
-      f'({_first_line(error)}): start the same command on every host, each '
+      f'({why}): start the same command on every host, each '
       'with a --process of its own, and give a host:port of the first that '
       'all reach'
     ) from None
@@ -223,19 +224,15 @@ def _leave(error: BaseException) -> NoReturn:
   """End this process at once, as nobody waits for the others any more."""
   if not isinstance(error, signals.Stopped):
     traceback.print_exception(error)
+  why = failures.first_line(error)
   print(
     f'posexp: process {jax.process_index()} of {jax.process_count()} cannot go '
-    f'on ({_first_line(error)}), so all end: the same command goes on from the '
+    f'on ({why}), so all end: the same command goes on from the '
     'last checkpoint',
     file=sys.stderr,
     flush=True,
   )
   os._exit(getattr(error, 'code', exit_codes.FAILED))
-
-
-def _first_line(error: BaseException) -> str:
-  lines = str(error).strip().splitlines() or [type(error).__name__]
-  return lines[0][:200]
 
 
 class Hosts:

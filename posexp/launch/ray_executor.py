@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from posexp import component
-from posexp.launch import disk, scheduler, signals, worker_command, worker_pool
+from posexp.launch import (
+  disk,
+  failures,
+  scheduler,
+  signals,
+  worker_command,
+  worker_pool,
+)
 from posexp.results import progress, records
 from posexp.runs import config
 
@@ -21,18 +28,21 @@ class Died(Exception):
 
 
 def library() -> Any:
-  """Ray, if it is installed.
+  """Import Ray.
 
   Raises:
-    UserError: one sentence that names the extra.
+    UserError: if it is not installed; it names the extra.
   """
   return component.extra('ray', '--executor=ray', 'ray')
 
 
 def check(address: str | None) -> None:
-  """Raises a `UserError` if Ray, or a cluster at an address, is not there.
+  """Check that Ray is there, and a cluster at the address.
 
-  Ray itself asks for minutes.
+  Ray itself would try for minutes.
+
+  Raises:
+    UserError: if one of them is not.
   """
   library()
   host, _, port = (address or '').removeprefix('ray://').rpartition(':')
@@ -45,9 +55,9 @@ def check(address: str | None) -> None:
 
 
 def _unreachable(address: str | None, error: Exception) -> component.UserError:
-  said = str(error).strip().splitlines() or [type(error).__name__]
+  why = failures.first_line(error)
   return component.UserError(
-    f'no Ray cluster at --address={address or "local"} ({said[0]}): start one '
+    f'no Ray cluster at --address={address or "local"} ({why}): start one '
     'with `ray start --head` and give its host:port, or leave --address out '
     'for one of this machine'
   )
@@ -61,50 +71,56 @@ def hire(
   workers: int,
   address: str | None,
 ) -> worker_pool.Member:
-  """The tasks of a grid, not yet submitted, on a cluster that was reached.
+  """Reach a cluster, and return the tasks of a grid, not yet submitted.
 
   Args:
     runs: parents before their retrofits.
     workdir: which all nodes share.
     launch: this one.
-    tell: whom it tells what happens to them.
+    tell: where is told what happens to them.
     workers: tasks at once on a node that computes on its CPU.
     address: host:port of a running cluster; one of this machine by default.
 
   Raises:
-    UserError: one sentence, if there is no cluster at the address.
+    UserError: if there is no cluster at the address.
   """
   connect(address)
-  left = [run for run in runs if not records.finished(workdir, run.digest)]
-  return _Tasks(left, launch, tell, resources(workers))
+  missing = [r for r in runs if not records.finished(workdir, r.digest)]
+  return _Tasks(missing, launch, tell, resources(workers))
 
 
 def connect(address: str | None) -> None:
-  """Joins a cluster, or starts one of this machine alone."""
+  """Join a cluster, or start one of this machine alone."""
   ray = library()
-  quiet = {'log_to_driver': False, 'logging_level': 'ERROR'}
   if ray.is_initialized():
     return
   try:
-    more = {} if address else {'include_dashboard': False}
+    local = {} if address else {'include_dashboard': False}
     with signals.kept():  # Ray would leave at once where one asks to stop.
-      ray.init(address=address or 'local', **more, **quiet)
+      ray.init(
+        address=address or 'local',
+        log_to_driver=False,
+        logging_level='ERROR',
+        **local,
+      )
   except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
     raise _unreachable(address, error) from None
 
 
 def resources(workers: int) -> dict[str, float]:
-  """What a task asks for: all accelerators of a kind that the least node has.
+  """Return what a task asks for: the accelerators that the least node has.
 
   On CPUs a share of the least node's cores, as JAX uses all that it may.
   """
   nodes = [n['Resources'] for n in library().nodes() if n['Alive']]
   for kind in KINDS:
-    there = [node[kind] for node in nodes if node.get(kind)]
-    if there and kind == 'GPU':
+    numbers = [node[kind] for node in nodes if node.get(kind)]
+    if not numbers:
+      continue
+    if kind == 'GPU':
       return {kind: 1}
-    if there:
-      return {kind: min(there) if kind == 'TPU' else min(there) // workers or 1}
+    least = min(numbers)
+    return {kind: least if kind == 'TPU' else least // workers or 1}
   raise component.UserError(
     'no node of the Ray cluster has a TPU, a GPU or a CPU to compute on: add '
     'one with `ray start --address=...`'
@@ -119,18 +135,18 @@ class _Tasks(worker_pool.Member):
     runs: Sequence[config.Run],
     launch: scheduler.Launch,
     tell: progress.Progress,
-    asked: dict[str, float],
+    needs: dict[str, float],
   ):
     self._ray, self._runs, self._launch = library(), runs, launch
-    self._tell, self._asked = tell, asked
+    self._tell, self._needs = tell, needs
     self._left: dict[Any, config.Run] = {}
 
   def start(self) -> None:
-    more = dict(self._asked)
+    needs = dict(self._needs)
     remote = self._ray.remote(work).options(
-      num_cpus=more.pop('CPU', 0),
-      num_gpus=more.pop('GPU', 0),
-      resources=more,
+      num_cpus=needs.pop('CPU', 0),
+      num_gpus=needs.pop('GPU', 0),
+      resources=needs,
       # Nodes may go away often. A run that kills its processes is given up by
       # the next of them.
       max_retries=worker_pool.DEATHS,
@@ -138,24 +154,24 @@ class _Tasks(worker_pool.Member):
     )
     by_digest: dict[str, Any] = {}
     for run in self._runs:
-      asked = worker_command.command(self._launch, run.digest)
+      command = worker_command.command(self._launch, run.digest)
       parent = run.parent and by_digest.get(run.parent.digest)
       # A reference among the arguments is waited for.
-      reference = remote.remote(asked, parent)
+      reference = remote.remote(command, parent)
       by_digest[run.digest] = reference
       self._left[reference] = run
 
   def at_work(self, settled: int) -> bool:
     if not self._left:
       return False
-    every = list(self._left)
-    ready, _ = self._ray.wait(every, num_returns=len(every), timeout=0)
+    tasks = list(self._left)
+    ready, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=0)
     for reference in ready:
       self._ended(self._left.pop(reference), reference)
     return bool(self._left) and not self.full
 
   def _ended(self, run: config.Run, reference: Any) -> None:
-    """Says what a task had to say."""
+    """Pass on what a task had to say."""
     try:
       ended = self._ray.get(reference)
     except self._ray.exceptions.RayError as error:
@@ -171,22 +187,22 @@ class _Tasks(worker_pool.Member):
       self._ray.cancel(reference, recursive=False)
 
   def wait(self) -> None:
-    every = list(self._left)
-    if every:
-      self._ray.wait(every, num_returns=len(every))
+    tasks = list(self._left)
+    if tasks:
+      self._ray.wait(tasks, num_returns=len(tasks))
 
   def kill(self) -> None:
     for reference in self._left:
       self._ray.cancel(reference, force=True, recursive=False)
 
 
-def work(asked: worker_command.Command, parent: Any) -> worker_command.Ended:
-  """A task: a worker of one run, whose parent's task has ended.
+def work(command: worker_command.Command, parent: Any) -> worker_command.Ended:
+  """Do a task: a worker of one run, whose parent's task has ended.
 
   Raises:
     Died: if a signal killed it.
   """
-  ended = worker_command.Job(asked)()
+  ended = worker_command.Job(command)()
   if ended.died:
     raise Died(f'its worker ended with {ended.code}')
   return ended

@@ -10,7 +10,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from posexp import component
-from posexp.launch import exit_codes, scheduler, worker_command, worker_pool
+from posexp.launch import (
+  exit_codes,
+  failures,
+  scheduler,
+  worker_command,
+  worker_pool,
+)
 from posexp.results import progress
 
 # What to wait for a cancelled job, in seconds, as SLURM's KillWait does.
@@ -20,7 +26,7 @@ SLURM = 'slurm'
 
 
 def folder(launch: scheduler.Launch) -> pathlib.Path:
-  """Where submitit keeps jobs and logs: never in a work directory.
+  """Return where submitit keeps jobs and logs: never in a work directory.
 
   It pickles what a job is, and nothing that is shared with others is to be
   unpickled. All nodes must see it.
@@ -30,15 +36,15 @@ def folder(launch: scheduler.Launch) -> pathlib.Path:
 
 
 def parameters(given: Iterable[str]) -> dict[str, Any]:
-  """What `--slurm=NAME=VALUE` asks for, in submitit's names.
+  """Parse what `--slurm=NAME=VALUE` asks for, in submitit's names.
 
   >>> parameters(['timeout_min=60', 'slurm_partition=gpu'])
   {'timeout_min': 60, 'slurm_partition': 'gpu'}
 
   Raises:
-    UserError: one sentence, for what is no NAME=VALUE.
+    UserError: for what is no NAME=VALUE.
   """
-  found: dict[str, Any] = {}
+  asked: dict[str, Any] = {}
   for word in given:
     name, equals, text = word.partition('=')
     if not equals or not name:
@@ -46,22 +52,21 @@ def parameters(given: Iterable[str]) -> dict[str, Any]:
         f'--slurm={word!r} must be NAME=VALUE, e.g. --slurm=timeout_min=60'
       )
     try:
-      found[name] = ast.literal_eval(text)
+      asked[name] = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-      found[name] = text
-  return found
+      asked[name] = text
+  return asked
 
 
 def library(given: Iterable[str]) -> Any:
-  """submitit, if it and what it needs are there.
+  """Import submitit, and check that what it needs is there.
 
   Raises:
-    UserError: one sentence, without submitit or SLURM, or for what is no
-      NAME=VALUE.
+    UserError: without submitit or SLURM, or for what is no NAME=VALUE.
   """
   submitit = component.extra('submitit', '--executor=slurm', 'slurm')
-  on = parameters(given).get('cluster', SLURM)
-  if on == SLURM and not shutil.which('sbatch'):
+  cluster = parameters(given).get('cluster', SLURM)
+  if cluster == SLURM and not shutil.which('sbatch'):
     raise component.UserError(
       '--executor=slurm needs the command sbatch, which is not on the PATH: '
       'launch from a login node of the cluster, or give --slurm=cluster=local'
@@ -75,18 +80,17 @@ def hire(
   workers: int,
   given: Iterable[str],
 ) -> list[worker_pool.Worker]:
-  """So many workers, submitted as one array.
+  """Submit so many workers as one array.
 
   Args:
     launch: this one.
-    tell: whom it tells what happens to them.
+    tell: where is told what happens to them.
     workers: jobs of the array.
     given: what they ask for, see `parameters`; `cluster=local` runs them on
       this machine without SLURM.
 
   Raises:
-    UserError: one sentence, as `library`, or for what SLURM or submitit
-      refuses.
+    UserError: as `library`, or for what SLURM or submitit refuses.
   """
   submitit, asked = library(given), parameters(given)
   cluster = asked.pop('cluster', SLURM)
@@ -102,7 +106,7 @@ def hire(
     raise component.UserError(
       f'the jobs were refused ({said}): see --slurm'
     ) from None
-  return [_Worker(executor, job, one, tell) for one in jobs]
+  return [_Worker(executor, job, submitted, tell) for submitted in jobs]
 
 
 class _Worker(worker_pool.Worker):
@@ -145,14 +149,13 @@ class _Worker(worker_pool.Worker):
     return self._ended
 
   def _outcome(self) -> int:
-    """What a job ended with; what it had to say is passed on."""
+    """The exit code of a job; what it had to say is passed on."""
     if 'CANCELLED' in self._job.state:  # By a person, who meant it.
       return exit_codes.FAILED
     try:
       ended = self._job.result()
     except Exception as error:  # Cancelled, or its node is gone.
-      said = str(error).strip().splitlines() or [type(error).__name__]
-      self._tell.note(f'job     {self.name}: {said[0]}')
+      self._tell.note(f'job     {self.name}: {failures.first_line(error)}')
       return -signal.SIGTERM
     for line in ended.lines:
       self._tell.note(line)

@@ -1,4 +1,4 @@
-"""This very command again, as a worker of its launch, here or elsewhere."""
+"""The same command again, as a worker of its launch, here or elsewhere."""
 
 import contextlib
 import importlib
@@ -6,22 +6,22 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from posexp import component
-from posexp.launch import scheduler, signals
+from posexp.launch import grid, scheduler, signals
+from posexp.runs import config
 
 # Seconds between two looks at a worker.
 LOOK = 0.2
-# What makes a process a worker: of which launch, and of which run alone.
+# What makes a process a worker, in its environment: the name of its launch and
+# how often that tries a run again; and the one run that it is for, if any.
 LAUNCH, RETRIES, ONLY = 'POSEXP_LAUNCH', 'POSEXP_RETRIES', 'POSEXP_ONLY'
-# What decides on numbers and places, and a worker elsewhere cannot know; which
-# device it has, a node knows best.
-_PASSED, _OWN = (
-  ('JAX_', 'XLA_', 'POSEXP_'),
-  ('JAX_PLATFORMS', 'JAX_PLATFORM_NAME'),
-)
+# What decides on numbers and places, and a worker elsewhere cannot know.
+_PASSED = 'JAX_', 'XLA_', 'POSEXP_'
+# Which device a node has it knows best.
+_NOT_PASSED = 'JAX_PLATFORMS', 'JAX_PLATFORM_NAME'
 
 
 class Command(NamedTuple):
@@ -39,10 +39,14 @@ class Command(NamedTuple):
 
 
 def command(launch: scheduler.Launch, only: str = '') -> Command:
-  """The command of a worker of a launch, of one run alone if it is named.
+  """Return the command of a worker of a launch.
+
+  Args:
+    launch: with the words to be repeated.
+    only: the digest of the one run that it is for, if not all.
 
   Raises:
-    UserError: one sentence, if nothing is there to be repeated.
+    UserError: if nothing is there to be repeated.
   """
   if not launch.argv:
     raise component.UserError(
@@ -55,7 +59,7 @@ def command(launch: scheduler.Launch, only: str = '') -> Command:
   environment = {
     name: value
     for name, value in os.environ.items()
-    if name.startswith(_PASSED) and name not in _OWN
+    if name.startswith(_PASSED) and name not in _NOT_PASSED
   }
   environment |= {
     'PYTHONPATH': os.pathsep.join(paths),
@@ -66,12 +70,25 @@ def command(launch: scheduler.Launch, only: str = '') -> Command:
   return Command(launch.argv, environment, os.getcwd())
 
 
-def start(asked: Command) -> subprocess.Popen:
-  """A worker that stops should this process die; it speaks on stderr."""
+def joined() -> scheduler.Launch | None:
+  """Return the launch that this process is a worker of, None if it is none."""
+  if LAUNCH not in os.environ:
+    return None
+  return scheduler.Launch(os.environ[LAUNCH], int(os.environ[RETRIES]))
+
+
+def share(runs: Iterable[config.Run]) -> tuple[config.Run, ...]:
+  """Return the runs that this worker is for: all, or one and its parents."""
+  only = os.environ.get(ONLY)
+  return grid.plan(run for run in runs if only in (None, run.digest))
+
+
+def start(work: Command) -> subprocess.Popen:
+  """Start a worker that stops should this process die; it speaks on stderr."""
   return subprocess.Popen(
-    [sys.executable, '-P', '-m', 'posexp', *asked.arguments],
-    env={**os.environ, **asked.environment, signals.LAUNCHER: str(os.getpid())},
-    cwd=asked.directory,
+    [sys.executable, '-P', '-m', 'posexp', *work.arguments],
+    env={**os.environ, **work.environment, signals.LAUNCHER: str(os.getpid())},
+    cwd=work.directory,
     stdin=subprocess.DEVNULL,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.PIPE,
@@ -96,39 +113,36 @@ class Job:
   """A worker that another system starts: a call of this object.
 
   Args:
-    asked: what it does.
+    work: what it does.
   """
 
-  def __init__(self, asked: Command):
-    self._asked = asked
+  def __init__(self, work: Command):
+    self._work = work
     self._process: subprocess.Popen | None = None
 
   def __call__(self) -> Ended:
-    """Works to the end; whatever interrupts it, what is under way is kept."""
-    self._process = start(self._asked)
+    """Work to the end; whatever interrupts it, what is under way is kept."""
+    self._process = start(self._work)
     try:
-      said = self._finished(self._process)
+      said = None
+      while said is None:  # A signal is heard between two looks.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+          said = self._process.communicate(timeout=LOOK)[1]
     finally:
       self.keep()
     return Ended(self._process.returncode, tuple(said.splitlines()))
 
-  def _finished(self, process: subprocess.Popen) -> str:
-    """What a worker said; looked for often, so that a signal is heard."""
-    while True:
-      with contextlib.suppress(subprocess.TimeoutExpired):
-        return process.communicate(timeout=LOOK)[1]
-
   def keep(self) -> None:
-    """Has the worker keep what it has, and stop, if it is at work."""
+    """Have the worker keep what it has, and stop, if it is at work."""
     if self._process is not None and self._process.poll() is None:
       self._process.terminate()
       self._process.wait()
 
   def checkpoint(self) -> Any:
-    """What goes on in its place when it was preempted, in submitit's words."""
+    """Return what goes on in its place once it was preempted, for submitit."""
     self.keep()
     helpers = importlib.import_module('submitit.helpers')
     return helpers.DelayedSubmission(self)
 
   def __getstate__(self) -> dict[str, Any]:
-    return {'_asked': self._asked, '_process': None}
+    return {'_work': self._work, '_process': None}

@@ -1,4 +1,4 @@
-"""Workers of any kind: kept at work, watched through what they leave behind."""
+"""Workers of any kind, watched through what they leave in a work directory."""
 
 import abc
 import math
@@ -21,7 +21,7 @@ DEATHS = 10
 
 
 class Member(abc.ABC):
-  """One or more workers that start, are watched, and are asked to stop.
+  """One or more workers that are started, watched, and asked to stop.
 
   Attributes:
     full: whether one of them found no room on the disk.
@@ -31,7 +31,7 @@ class Member(abc.ABC):
 
   @abc.abstractmethod
   def start(self) -> None:
-    """Starts it."""
+    """Start it."""
 
   @abc.abstractmethod
   def at_work(self, settled: int) -> bool:
@@ -39,23 +39,23 @@ class Member(abc.ABC):
 
   @abc.abstractmethod
   def ask(self) -> None:
-    """Asks it to keep what it has and to stop."""
+    """Ask it to keep what it has and to stop."""
 
   @abc.abstractmethod
   def wait(self) -> None:
-    """Waits until it has."""
+    """Wait until it has."""
 
   @abc.abstractmethod
   def kill(self) -> None:
-    """Ends it at once."""
+    """End it at once."""
 
 
 class Worker(Member):
   """A process somewhere that repeats the command.
 
   Args:
-    name: as one reads it.
-    tell: whom it tells what happens to it.
+    name: for people.
+    tell: where is told what happens to it.
   """
 
   def __init__(self, name: str, tell: progress.Progress):
@@ -67,7 +67,7 @@ class Worker(Member):
     """What it ended with, negative for a signal; None while it runs."""
 
   def at_work(self, settled: int) -> bool:
-    """Whether it runs; where a signal killed it, it is told and replaced.
+    """Whether it runs; one that a signal killed is replaced.
 
     But not for ever, should it die again and again with no run `settled`.
     """
@@ -97,19 +97,22 @@ def execute(
   workdir: pathlib.Path,
   tell: progress.Progress,
   launch: scheduler.Launch,
-  crew: Sequence[Member],
+  members: Sequence[Member],
 ) -> scheduler.Failures:
-  """As `local.execute`, by workers that repeat this very command.
+  """Compute what is missing of a grid by workers that repeat this very command.
 
   A worker that is killed is replaced, and the run that it had is taken over.
   """
-  watch, begun = _Watch(runs, workdir, tell, launch), list[Member]()
+  watch, started = _Watch(runs, workdir, tell, launch), list[Member]()
   try:
-    for worker in crew:
-      worker.start()
-      begun.append(worker)
+    for member in members:
+      member.start()
+      started.append(member)
     until = math.inf
-    while not signals.asked() and sum(w.at_work(watch.settled) for w in begun):
+    # All are asked, as one that died is replaced then.
+    while not signals.asked() and sum(
+      member.at_work(watch.settled) for member in started
+    ):
       if watch.nothing_left:  # A job that is still queued is not waited for.
         until = min(until, time.monotonic() + GRACE)
       if time.monotonic() > until:
@@ -118,23 +121,23 @@ def execute(
       watch.look()
     signals.obey()
   finally:
-    _end(begun)
+    _end(started)
   watch.look()
-  if any(worker.full for worker in crew):
+  if any(member.full for member in members):
     raise disk.full(workdir)
   return _missing(runs, workdir, launch, tell)
 
 
-def _end(crew: Sequence[Member]) -> None:
-  """Has all keep what they have and stop; at another signal kills them."""
+def _end(members: Sequence[Member]) -> None:
+  """Have all keep what they have and stop; at another signal kill them."""
   try:
-    for worker in crew:
-      worker.ask()
-    for worker in crew:
-      worker.wait()
+    for member in members:
+      member.ask()
+    for member in members:
+      member.wait()
   except KeyboardInterrupt:
-    for worker in crew:
-      worker.kill()
+    for member in members:
+      member.kill()
     raise
 
 
@@ -153,19 +156,18 @@ class _Watch:
     launch: scheduler.Launch,
   ):
     self._workdir, self._tell, self._launch = workdir, tell, launch
-    self._left = {
-      records.run_directory(workdir, run.digest): flop_count.run_flops(run)
-      for run in runs
-    }
-    # The work of what is settled, and what each other had done when first seen.
-    self._done, self._had = 0.0, dict[pathlib.Path, float]()
+    # The arithmetic of each run that is not settled, by its directory.
+    self._left: dict[pathlib.Path, float] = {}
+    # That of what is settled, and which of the others have been seen at work.
+    self._done, self._seen = 0.0, set[pathlib.Path]()
     self.settled = 0
-    for path in list(self._left):
-      if not records.finished(workdir, path.name):
-        continue
-      effort = self._left.pop(path)
-      self._done += effort
-      tell.skip(effort)
+    for run in runs:
+      effort = flop_count.run_flops(run)
+      if records.finished(workdir, run.digest):
+        self._done += effort
+        tell.skip(effort)
+      else:
+        self._left[records.run_directory(workdir, run.digest)] = effort
 
   @property
   def nothing_left(self) -> bool:
@@ -173,6 +175,7 @@ class _Watch:
     return not self._left
 
   def look(self) -> None:
+    """Count what is settled, and how far the other runs are."""
     for path in [p for p in self._left if self._is_settled(p)]:
       self._done += self._left.pop(path)
       self.settled += 1
@@ -182,8 +185,8 @@ class _Watch:
       if not alive:
         continue
       share = float(said.get('share', 0.0))
-      if path not in self._had:  # Where it goes on costs no time now.
-        self._had[path] = share
+      if path not in self._seen:  # Where it goes on costs no time now.
+        self._seen.add(path)
         self._tell.skip(share * effort)
       partly += effort * share
       label = str(said.get('label') or said.get('name') or label)
@@ -206,18 +209,18 @@ def _missing(
   tell: progress.Progress,
 ) -> scheduler.Failures:
   """The sentence of each run without a good record, by digest."""
-  found: scheduler.Failures = {}
+  missing: scheduler.Failures = {}
   for run in runs:
-    said = failures.read(records.run_directory(workdir, run.digest))
+    failure = failures.read(records.run_directory(workdir, run.digest))
     try:
       if records.read(workdir, run.digest) is not None:
         continue
       sentence = 'no worker was left that could compute it'
     except records.Damaged as error:
       sentence = str(error)
-    if said.get('launch') == launch.name:
-      sentence = said['sentence']
+    if failure.get('launch') == launch.name:
+      sentence = failure['sentence']
     else:
       tell.note(f'failed  {run.name}: {sentence}')
-    found[run.digest] = sentence
-  return found
+    missing[run.digest] = sentence
+  return missing

@@ -46,12 +46,12 @@ class Faded(wrappers.Wrapper):
 
 
 def within(params: schemes.Params, strength: Array) -> schemes.Params:
-  """The parameters of a faded scheme from those of the scheme."""
+  """Return the parameters of a faded scheme from those of the scheme."""
   return {**params, STRENGTH: strength}
 
 
 def of(run: config.Run, length: int) -> transformer.Transformer:
-  """The model of an adaptation at a length, the biases that it adds faded."""
+  """Return the model of an adaptation, the biases that it adds faded."""
   assert run.parent is not None
   new = diff.added_biases(run.parent.scheme, run.scheme)
   scheme = Faded(run.trained_scheme_at(length), new)
@@ -59,20 +59,18 @@ def of(run: config.Run, length: int) -> transformer.Transformer:
 
 
 def params_of(run: config.Run, params: Any, number: Array) -> Any:
-  """The parameters for `of` at a step of an adaptation, from 0.
+  """Return the parameters for `of` at a step of an adaptation, from 0.
 
   The strength is (number + 1) / warm_in, at most 1.
   """
   step = number.astype(jnp.float32) + 1.0
   strength = jnp.minimum(step / run.train.warm_in, 1.0)
 
-  def faded(one):
-    return {
-      **one,
-      transformer.POSITION: within(one.get(transformer.POSITION, {}), strength),
-    }
+  def fade(layer):
+    position = within(layer.get(transformer.POSITION, {}), strength)
+    return {**layer, transformer.POSITION: position}
 
   if run.model.share_position:
-    return faded(params)
-  blocks = {f'block_{n}': None for n in range(run.model.layers)}
-  return {k: faded(v) if k in blocks else v for k, v in params.items()}
+    return fade(params)
+  blocks = {f'block_{n}' for n in range(run.model.layers)}
+  return {k: fade(v) if k in blocks else v for k, v in params.items()}

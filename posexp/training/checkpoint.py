@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-# Orbax tells every array it writes; a run has thousands of lines of its own.
+# Orbax logs every array that it writes.
 logging.getLogger('absl').setLevel(logging.WARNING)
 
 
@@ -39,16 +39,16 @@ class Checkpoints:
     self.report = report
 
   def steps(self) -> list[int]:
-    """The steps that have a complete checkpoint, the newest first."""
-    found = [
+    """Return the steps that have a complete checkpoint, the newest first."""
+    steps = [
       int(path.name.removeprefix('step_'))
       for path in self.directory.glob('step_*')
       if re.fullmatch(r'step_\d+', path.name)
     ]
-    return sorted(found, reverse=True)
+    return sorted(steps, reverse=True)
 
   def save(self, step: int, tree: Any) -> None:
-    """Writes a checkpoint and then removes all but it and the one before.
+    """Write a checkpoint, then remove all but it and the one before.
 
     Each process writes its part of arrays that several have.
     """
@@ -64,7 +64,7 @@ class Checkpoints:
       shutil.rmtree(self._path(old), ignore_errors=True)
 
   def latest(self, like: Any) -> tuple[int, Any] | None:
-    """The newest readable checkpoint.
+    """Read the newest readable checkpoint.
 
     Args:
       like: a tree of arrays of the same shapes and types.
@@ -80,16 +80,17 @@ class Checkpoints:
 
   def _read(self, step: int, like: Any) -> Any | None:
     path = self._path(step)
-    wanted = {'tree': like, 'digest': self._mark()}
-    me, alone = jax.process_index(), {}
+    process, options = jax.process_index(), {}
     if jax.process_count() > 1:
       # Each reads for itself: were one not to find it, others would wait.
-      alone['multiprocessing_options'] = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}
+      options['multiprocessing_options'] = ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}
       )
     try:
-      with ocp.StandardCheckpointer(**alone) as checkpointer:
-        found = checkpointer.restore(path, wanted)
+      with ocp.StandardCheckpointer(**options) as checkpointer:
+        saved = checkpointer.restore(
+          path, {'tree': like, 'digest': self._mark()}
+        )
     # Whatever orbax and its storage raise on a damaged file means the same.
     except Exception as error:
       self.report(
@@ -98,14 +99,14 @@ class Checkpoints:
         'left there and an earlier one, or the start, is used'
       )
       return None
-    if not np.array_equal(found['digest'], self._mark()):
+    if not np.array_equal(saved['digest'], self._mark()):
       self.report(
         f'checkpoint {path} belongs to another configuration than '
         f'{self.digest}: it is left there and an earlier one, or the start, '
         'is used'
       )
       return None
-    return found['tree']
+    return saved['tree']
 
   def _mark(self) -> np.ndarray:
     return np.frombuffer(self.digest.encode(), np.uint8)

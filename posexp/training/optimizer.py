@@ -1,4 +1,4 @@
-"""AdamW's step, whose numbers a program may be given."""
+"""AdamW, whose learning rate and decay a program may be given."""
 
 import operator
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ Params = Any
 class Member(NamedTuple):
   """What a program is given of a run and a seed, M as first axis of all.
 
-  The rest is the same for all that are trained at once, see `packs.stem`.
+  The rest is the same for all that are trained at once, see `stacking.stem`.
 
   Attributes:
     seed: fixes initialisation and data, uint32.
@@ -30,24 +30,29 @@ class Member(NamedTuple):
 
 
 def positional(params: Params) -> Params:
-  """Which parameters are those of position, a tree of booleans."""
-  mine = lambda path, _: transformer.is_positional(path)
-  return jax.tree_util.tree_map_with_path(mine, params)
+  """Return which parameters are those of position, a tree of booleans."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: transformer.is_positional(path), params
+  )
+
+
+def _not_positional(params: Params) -> Params:
+  return jax.tree.map(operator.not_, positional(params))
 
 
 def optimiser(
-  train: config.Train, own: Member | None = None
+  train: config.Train, member: Member | None = None
 ) -> optax.GradientTransformation:
-  """AdamW with warm-up, cosine decay to zero, and clipping.
+  """Build AdamW with warm-up, cosine decay to zero, and clipping.
 
-  Of some parameters alone, where the rest stay as they are.
+  With `only='position'` of `train` all other parameters stay as they are.
 
   Args:
-    train: how it is trained.
-    own: has the `packs.NUMBERS` in place of `train`, where they are given to
-      the program.
+    train: how a run is trained.
+    member: has the `stacking.NUMBERS` in place of `train`, where they are given
+      to the program.
   """
-  numbers = train if own is None else own
+  numbers = train if member is None else member
   # Optax has this in one piece, for a rate that is known when it is compiled.
   rate = optax.join_schedules(
     [
@@ -58,7 +63,7 @@ def optimiser(
     ],
     [train.warmup],
   )
-  every = optax.chain(
+  adamw = optax.chain(
     optax.clip_by_global_norm(train.clip),
     optax.adamw(
       rate,
@@ -68,10 +73,10 @@ def optimiser(
     ),
   )
   if train.only == 'all':
-    return every
-  rest = lambda params: jax.tree.map(operator.not_, positional(params))
+    return adamw
   return optax.chain(
-    optax.masked(every, positional), optax.masked(optax.set_to_zero(), rest)
+    optax.masked(adamw, positional),
+    optax.masked(optax.set_to_zero(), _not_positional),
   )
 
 
@@ -80,12 +85,12 @@ def update(
   params: Params,
   optimiser_state: Any,
   grads: Params,
-  own: Member | None = None,
+  member: Member | None = None,
 ) -> tuple[Params, Any]:
-  """The parameters and the optimiser's state after a mean gradient."""
+  """Return the parameters and the optimiser's state after a mean gradient."""
   # Optax raises floats to integer counts, which strict callers forbid.
   with jax.numpy_dtype_promotion('standard'):
-    updates, optimiser_state = optimiser(train, own).update(
+    updates, optimiser_state = optimiser(train, member).update(
       grads, optimiser_state, params
     )
   return optax.apply_updates(params, updates), optimiser_state

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posexp import schemes
 from posexp.models import transformer
@@ -27,12 +28,12 @@ class Transfer(NamedTuple):
   dropped: tuple[str, ...]
 
   def to_dict(self) -> dict[str, list[str]]:
-    """What is recorded of a transfer: everything but the parameters."""
+    """Return what is recorded of a transfer: all but the parameters."""
     return {n: list(getattr(self, n)) for n in ('kept', 'new', 'dropped')}
 
 
 def transfer(parent: config.Run, child: config.Run, params: Any) -> Transfer:
-  """Moves a parent's trained parameters to a child's scheme.
+  """Move a parent's trained parameters to a child's scheme.
 
   All that is not positional is kept as it is. The terms of the two schemes
   are matched by class, in order, inside sums and wrappers; parameters of
@@ -45,7 +46,7 @@ def transfer(parent: config.Run, child: config.Run, params: Any) -> Transfer:
   """
   scheme = child.trained_scheme
   seeds = jax.tree.leaves(params)[0].shape[0]
-  found = {'kept': [], 'new': [], 'dropped': []}  # type: ignore[var-annotated]
+  paths: dict[str, list[str]] = {'kept': [], 'new': [], 'dropped': []}
   content = _without_position(params)
   places = [()] if child.model.share_position else _blocks(params)
   inits: list[tuple[tuple[str, ...], Callable[..., schemes.Params]]] = [
@@ -58,12 +59,11 @@ def transfer(parent: config.Run, child: config.Run, params: Any) -> Transfer:
     neutral = jax.tree.map(
       lambda x: jnp.broadcast_to(x[None], (seeds, *x.shape)), neutral
     )
-    own = _match(
-      parent.scheme, _get(params, path), scheme, neutral, path, found
-    )
-    if jax.tree.leaves(own):
-      _set(content, path, own)
-  return Transfer(content, **{k: tuple(v) for k, v in found.items()})
+    old = _get(params, path)
+    moved = _match(parent.scheme, old, scheme, neutral, path, paths)
+    if jax.tree.leaves(moved):
+      _set(content, path, moved)
+  return Transfer(content, **{k: tuple(v) for k, v in paths.items()})
 
 
 def _match(
@@ -71,33 +71,34 @@ def _match(
   old_params: schemes.Params,
   new: schemes.Scheme,
   new_params: schemes.Params,
-  path: tuple[str, ...],
-  found: dict[str, list[str]],
+  place: tuple[str, ...],
+  paths: dict[str, list[str]],
 ) -> schemes.Params:
-  """The new scheme's parameters at one place, the old one's where they fit."""
-  left = [
-    (type(atom).__name__, p)
-    for atom, p in zip(old.atoms, old.flatten(old_params))
-    if p
-  ]
-  result = []
-  for atom, mine in zip(new.atoms, new.flatten(new_params)):
-    name = type(atom).__name__
-    fits = [n == name and _alike(p, mine) for n, p in left]
-    if mine and any(fits):
-      result.append(left.pop(fits.index(True))[1])
-      found['kept'].append('/'.join((*path, name)))
-    else:
-      result.append(mine)
-      if mine:
-        found['new'].append('/'.join((*path, name)))
-  found['dropped'] += ['/'.join((*path, name)) for name, _ in left]
-  return new.unflatten(tuple(result))
+  """The new scheme's parameters at one place, the old one's where they fit.
+
+  What became of each is added to `paths`.
+  """
+
+  def path(atom: schemes.Scheme) -> str:
+    return '/'.join((*place, type(atom).__name__))
+
+  left = [(path(a), p) for a, p in zip(old.atoms, old.flatten(old_params)) if p]
+  moved = []
+  for atom, params in zip(new.atoms, new.flatten(new_params)):
+    fits = [name == path(atom) and _alike(p, params) for name, p in left]
+    if params and any(fits):
+      params = left.pop(fits.index(True))[1]
+      paths['kept'].append(path(atom))
+    elif params:
+      paths['new'].append(path(atom))
+    moved.append(params)
+  paths['dropped'] += [name for name, _ in left]
+  return new.unflatten(tuple(moved))
 
 
 def _alike(a: Any, b: Any) -> bool:
-  shapes_of = lambda tree: jax.tree.map(lambda x: x.shape, tree)
-  return shapes_of(a) == shapes_of(b)
+  """Whether two trees have the same structure and shapes."""
+  return jax.tree.map(np.shape, a) == jax.tree.map(np.shape, b)
 
 
 def _blocks(params: Any) -> list[tuple[str, ...]]:
