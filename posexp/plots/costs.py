@@ -71,7 +71,7 @@ def draw(table: pd.DataFrame) -> figure.Figure:
   others = table[table['scheme'] != table['baseline']]
   looks = style.numbered(others['scheme'])
   baseline = f'{style.wrap(table["baseline"].iloc[0], 40)}, the baseline'
-  drawn, spots = layout.panels(
+  drawn, panels = layout.panels(
     [TITLES[quantity] for quantity in quantities],
     [
       *style.keys(looks, {scheme: scheme for scheme in looks}),
@@ -84,23 +84,23 @@ def draw(table: pd.DataFrame) -> figure.Figure:
     drawn,
     'What position costs: medians and 95% intervals of paired ratios',
   )
-  for spot, quantity in zip(spots, quantities):
-    _panel(spot, others[others['quantity'] == quantity], looks)
-  spots[0].set_ylabel('time, as a multiple of the baseline')
+  for panel, quantity in zip(panels, quantities):
+    _panel(panel, others[others['quantity'] == quantity], looks)
+  panels[0].set_ylabel('time, as a multiple of the baseline')
   return drawn
 
 
-def _panel(spot: axes.Axes, rows: pd.DataFrame, looks: style.Looks) -> None:
+def _panel(panel: axes.Axes, rows: pd.DataFrame, looks: style.Looks) -> None:
   lengths = np.unique(rows['length'])
-  elements.token_axis(spot, 'tokens')
-  spot.set_xlim(lengths[0] / 2**0.5, lengths[-1] * 2**0.5)
-  elements.ticks(spot, lengths, [f'{n:,}' for n in lengths])
-  spot.axhline(1, color=style.GREY, lw=0.8, gid='baseline', zorder=1)
+  elements.token_axis(panel, 'tokens')
+  panel.set_xlim(lengths[0] / 2**0.5, lengths[-1] * 2**0.5)
+  elements.ticks(panel, lengths, [f'{n:,}' for n in lengths])
+  panel.axhline(1, color=style.GREY, lw=0.8, gid='baseline', zorder=1)
   rows = rows.rename(columns={'low': 'ratio_low', 'high': 'ratio_high'})
-  elements.curves(spot, rows, 'ratio', looks, by='scheme')
-  low, high = spot.get_ylim()
+  elements.curves(panel, rows, 'ratio', looks, by='scheme')
+  low, high = panel.get_ylim()
   if high / max(low, 1e-9) > FAR and rows['ratio'].max() > FAR:
-    spot.set_yscale('log', base=2)
-    spot.yaxis.set_minor_locator(ticker.NullLocator())
-  spot.yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
-  spot.grid(axis='y')
+    panel.set_yscale('log', base=2)
+    panel.yaxis.set_minor_locator(ticker.NullLocator())
+  panel.yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
+  panel.grid(axis='y')

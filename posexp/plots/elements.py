@@ -118,27 +118,38 @@ def share_axes(panels: Sequence[axes.Axes], label: str) -> None:
   layout.ylabel(panels, label)
 
 
-def accuracy(
-  panel: axes.Axes,
+def by_length(
+  panels: Sequence[axes.Axes],
+  columns: Sequence[str],
+  label: str,
   cells: pd.DataFrame,
   results: pd.DataFrame,
   looks: style.Looks,
-  column: str = 'token',
 ) -> None:
-  """Draw accuracy by length of each run, every seed, and chance.
+  """Draw shares by sequence length, a column of cells in each panel.
 
   Args:
-    panel: the panel.
-    cells: means with intervals, a row a run and length.
-    results: a table as `records.load` gives it, of these runs.
+    panels: a panel a column.
+    columns: of shares, with their ends _low and _high.
+    label: of the y axis.
+    cells: rows a run and length.
+    results: a table as `records.load` gives it, of these runs; admitted seeds
+      are points where it has the column.
     looks: of the runs to draw.
-    column: of the mean in `cells`.
   """
   trained = results['trained_length'].iloc[0]
-  length_axis(panel, results['length'], trained)
-  admitted = results[results['admitted'].astype(bool)]
-  curves(panel, cells, column, looks, seeds=admitted, of_seed='token')
-  share_axes([panel], 'accuracy (% of targets)')
+  # What cells call the mean is token accuracy.
+  seeds = results[results['admitted'].astype(bool)]
+  seeds = seeds.assign(mean=seeds['token'])
+  for panel, column in zip(panels, columns):
+    length_axis(panel, results['length'], trained)
+    points = seeds if column in seeds else None
+    curves(panel, cells, column, looks, seeds=points)
+  share_axes(panels, label)
+
+
+def chance(panel: axes.Axes, results: pd.DataFrame) -> None:
+  """Draw what guessing scores by length, dotted and named, if it is known."""
   at = results.drop_duplicates('length').sort_values('length')
   y = at['chance'].to_numpy()
   if np.isfinite(y).all():
@@ -150,6 +161,19 @@ def accuracy(
     panel.set_ylim(max(-0.02, low), 1.02)
 
 
+def accuracy(
+  panel: axes.Axes,
+  cells: pd.DataFrame,
+  results: pd.DataFrame,
+  looks: style.Looks,
+  column: str = 'token',
+) -> None:
+  """Draw accuracy by length as `by_length` does, and chance."""
+  label = 'accuracy (% of targets)'
+  by_length([panel], [column], label, cells, results, looks)
+  chance(panel, results)
+
+
 def curves(
   panel: axes.Axes,
   cells: pd.DataFrame,
@@ -159,7 +183,6 @@ def curves(
   x: str = 'length',
   by: str = 'digest',
   seeds: pd.DataFrame | None = None,
-  of_seed: str | None = None,
   step: float = 0.06,
 ) -> None:
   """Draw a line for each run with intervals, and its seeds as points.
@@ -175,7 +198,6 @@ def curves(
     x: the column of places.
     by: the column that names the run.
     seeds: rows a run, place and seed; none are drawn without.
-    of_seed: their column, if it has another name.
     step: between two runs, in octaves of a logarithmic axis, or in its units;
       less where there is no room.
   """
@@ -201,7 +223,7 @@ def curves(
       each = seeds[seeds[by] == run]
       points = look._replace(marker='o', linestyle='none')._asdict()
       points |= {'markersize': 2, 'gid': f'seeds:{run}', 'zorder': 4}
-      panel.plot(each[x] * factor + term, each[of_seed or column], **points)
+      panel.plot(each[x] * factor + term, each[column], **points)
     line = {**look._asdict(), 'gid': f'mean:{run}', 'zorder': 3}
     panel.plot(rows[x] * factor + term, rows[column], **line)
 

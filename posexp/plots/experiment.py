@@ -52,21 +52,25 @@ def draw(results: pd.DataFrame) -> figure.Figure:
       'no results to draw: the table of results is empty'
     )
   results = intervals.joined(results)
-  by_digest = looks(results)
   summary = intervals.summarize(results)
+  all_looks = looks(results)
   heights: list[float] = []
-  questions: list[Runs] = []
+  blocks = []
   for _, question in summary.groupby(['task', 'trained_length'], sort=False):
     runs = {str(d): run for d, run in question.groupby('digest', sort=False)}
-    lengthy = sum(1.6 + _entry(run).count('\n') for run in runs.values())
+    names = paper.entries(question)
+    keys = style.keys({d: all_looks[d] for d in runs}, names, ENTRY)
     rows = -(-len(runs) // _columns(runs))
-    heights += [max(CURVES, layout.LINE * lengthy + 0.8), TITLE + rows * BARS]
-    questions.append(runs)
+    heights += [
+      max(CURVES, layout.legend_height(keys) + 0.7),
+      TITLE + rows * BARS,
+    ]
+    blocks.append((runs, keys))
   drawn = layout.blank(style.WIDTH, sum(heights))
   parts = drawn.subfigures(len(heights), squeeze=False, height_ratios=heights)
-  for runs, above, below in zip(questions, parts[::2, 0], parts[1::2, 0]):
-    mine = results[results['digest'].isin(list(runs))]
-    _curves(above, runs, mine, by_digest)
+  for (runs, keys), above, below in zip(blocks, parts[::2, 0], parts[1::2, 0]):
+    rows_of_runs = results[results['digest'].isin(list(runs))]
+    _curves(above, runs, rows_of_runs, all_looks, keys)
     _bars(below, runs)
   return drawn
 
@@ -79,39 +83,25 @@ def _curves(
   part: figure.SubFigure,
   runs: Runs,
   results: pd.DataFrame,
-  by_digest: style.Looks,
+  all_looks: style.Looks,
+  keys: list[lines.Line2D],
 ) -> None:
   """Draw accuracy by length with a legend that names excluded runs too."""
-  title = style.wrap(paper.question(results), 70, 1)
-  layout.title(part, title)
-  panel = part.subplots()
+  layout.title(part, style.wrap(paper.in_words(results), 70, 1))
   admitted = {digest: run['n_admitted'].max() for digest, run in runs.items()}
-  drawn = {d: by_digest[d] for d, number in admitted.items() if number}
-  elements.accuracy(panel, pd.concat(runs), results, drawn)
-  handles = [
-    lines.Line2D([], [], **by_digest[d]._asdict(), visible=d in drawn)
-    for d in runs
-  ]
+  shown = {d: all_looks[d] for d, number in admitted.items() if number}
+  elements.accuracy(part.subplots(), pd.concat(runs), results, shown)
+  for key, digest in zip(keys, runs):
+    key.set_visible(digest in shown)
   legend = part.legend(
-    handles,
-    [' '] * len(handles),
+    handles=keys,
     title=SHOWN[min(2, max(admitted.values()))],
     alignment='left',
     loc='outside right upper',
     handlelength=2.6,
   )
-  for text, (digest, run) in zip(legend.get_texts(), runs.items()):
-    # Set afterwards: a legend leaves out what starts with an underscore.
-    text.set(text=_entry(run), color='black' if digest in drawn else style.GREY)
-
-
-def _entry(run: pd.DataFrame) -> str:
-  """Return a run's entry in the legend."""
-  admitted, seeds = run['n_admitted'].max(), run['n_seeds'].max()
-  label = style.wrap(run['label'].iloc[0], ENTRY)
-  if admitted == 0:
-    return f'{label}\n{style.wrap(intervals.not_admitted(run), ENTRY, 4)}'
-  return label if admitted == seeds else f'{label}\n{admitted} of {seeds} seeds'
+  for text, digest in zip(legend.get_texts(), runs):
+    text.set_color('black' if digest in shown else style.GREY)
 
 
 def _bars(part: figure.SubFigure, runs: Runs) -> None:

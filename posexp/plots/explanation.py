@@ -17,7 +17,7 @@ from posexp.results.explanations import Explanation
 HEADS = 6  # More are left out evenly.
 UNSCALED: dict[str, Any] = {'color': style.GREY, 'ls': '--', 'lw': 1.0}
 
-Panel = Callable[[axes.Axes, Explanation], None]
+Part = Callable[[axes.Axes, Explanation], None]
 
 
 def save(
@@ -85,33 +85,31 @@ def _biases(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
 @style.styled
 def draw(explanation: Explanation) -> figure.Figure | None:
   """Return the figure of `save`; None where a scheme does nothing."""
-  panels = _panels(explanation)
-  if not panels:
+  parts = _parts(explanation)
+  if not parts:
     return None
-  places: list[Any] = [[n, n + 1] for n in range(0, len(panels), 2)]
-  if len(panels) % 2:
-    places[-1] = [len(panels) - 1] * 2  # The last is wide.
+  places: list[Any] = [[n, n + 1] for n in range(0, len(parts), 2)]
+  if len(parts) % 2:
+    places[-1] = [len(parts) - 1] * 2  # The last is wide.
   drawn = layout.blank(style.WIDTH, 0.3 + 2.8 * len(places))
   scheme = style.wrap(str(explanation.scheme), 60, 1)
-  layout.title(
-    drawn,
-    f'{scheme}, trained at {explanation.train_length} tokens, target '
-    f'{explanation.target}',
-  )
-  spots = drawn.subplot_mosaic(places)
-  for place, panel in enumerate(panels):
-    panel(spots[place], explanation)
+  lengths = explanation.train_length, explanation.target
+  title = '{}, trained at {} tokens, target {}'
+  layout.title(drawn, title.format(scheme, *lengths))
+  panels = drawn.subplot_mosaic(places)
+  for place, part in enumerate(parts):
+    part(panels[place], explanation)
   return drawn
 
 
-def _panels(explanation: Explanation) -> list[Panel]:
+def _parts(explanation: Explanation) -> list[Part]:
   """Return what there is to draw of a scheme."""
   content = explanation.content is not None
   added = explanation.similarity_T is not None
-  panels = [_pairs] * bool(explanation.rotations) + [_resolution] * content
-  panels += [_bias, _steps] * (explanation.bias_HxT is not None)
+  parts = [_pairs] * bool(explanation.rotations) + [_resolution] * content
+  parts += [_bias, _steps] * (explanation.bias_HxT is not None)
   # Last, so that it is wide where their number is odd.
-  return panels + [_score] * (content or added)
+  return parts + [_score] * (content or added)
 
 
 def _pairs(panel: axes.Axes, explanation: Explanation) -> None:

@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import pandas as pd
@@ -32,7 +32,8 @@ from posexp.results import (
 # More runs in one figure cannot be told apart.
 RUNS = 8
 
-Make = Callable[[], paper.Plate]
+# How a figure is made, or why it is not.
+Part = Callable[[], paper.Plate] | str
 
 
 class Written(NamedTuple):
@@ -65,26 +66,28 @@ def write(
   parts = [*_of_runs(workdir), ('', _of_commands(workdir))]
   for ending, figures in parts:
     for make in figures:
+      if isinstance(make, str):
+        notes[make] = None
+        continue
       try:
         plate = make()
       except component.UserError as error:
         notes[str(error)] = None
-      else:
-        plate = plate._replace(name=f'{plate.name}{ending}')
-        paths += plate.save(output)
+        continue
+      plate = plate._replace(name=f'{plate.name}{ending}')
+      paths += plate.save(output)
     tell(1 / len(parts))
   return Written(tuple(paths), tuple(notes))
 
 
-def _of_runs(workdir: pathlib.Path) -> Iterator[tuple[str, Iterator[Make]]]:
+def _of_runs(workdir: pathlib.Path) -> Iterator[tuple[str, Iterable[Part]]]:
   """Yield the figures of runs in parts of about the same work.
 
   With what the names of a part's figures end in.
   """
   results = records.load(workdir)
   if results.empty:
-    none = f'no finished run under {workdir}: nothing to draw of runs'
-    yield '', _never(none)
+    yield '', [f'no finished run under {workdir}: nothing to draw of runs']
     return
   results = intervals.joined(results)
   names = intervals.questions(results)
@@ -94,27 +97,16 @@ def _of_runs(workdir: pathlib.Path) -> Iterator[tuple[str, Iterator[Make]]]:
     name = paper.slug(names[task, trained])[:80]
     ending = f'-{name}' if len(names) > 1 else ''
     if not question['admitted'].astype(bool).any():
-      where = f'{task}, trained at {trained} tokens'
-      yield ending, _never(f'{where}: no seed learned the task')
+      yield ending, [f'{paper.in_words(question)}: no seed learned the task']
       continue
     parts = list(_parts(question))
     for place, part in enumerate(parts):
       number = f'-{place + 1}' if len(parts) > 1 else ''
       yield f'{ending}{number}', _of_part(workdir, part, diagnostics)
     if question['parent_digest'].isin(question['digest']).any():
-      make = functools.partial(retrofits.retrofits, question)
-      yield ending, iter([make])
+      yield ending, [functools.partial(retrofits.retrofits, question)]
   if len(names) > 1:
-    yield '', iter([functools.partial(heatmap.grid, results)])
-
-
-def _never(sentence: str) -> Iterator[Make]:
-  """Yield what stands in the place of figures that there are not."""
-
-  def make() -> paper.Plate:
-    raise component.UserError(sentence)
-
-  yield make
+    yield '', [functools.partial(heatmap.grid, results)]
 
 
 def _parts(question: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -131,13 +123,13 @@ def _of_part(
   workdir: pathlib.Path,
   part: pd.DataFrame,
   diagnostics: Callable[[], pd.DataFrame],
-) -> Iterator[Make]:
+) -> Iterator[Part]:
   for draw in (curves.accuracy, curves.success, curves.errors):
     yield functools.partial(draw, part)
   try:
     tables = by_stratum.errors(workdir, part)
   except component.UserError as error:  # A damaged file, named.
-    yield from _never(str(error))
+    yield str(error)
     tables = {}
   for stratum, table in tables.items():
     yield functools.partial(psychometric.by_stratum, part, table, stratum)
@@ -148,13 +140,13 @@ def _explained(path: pathlib.Path) -> paper.Plate:
   return explanation.explained(explanations.read(path))
 
 
-def _of_commands(workdir: pathlib.Path) -> Iterator[Make]:
+def _of_commands(workdir: pathlib.Path) -> Iterator[Part]:
   """Yield figures of what other commands have left in the work directory."""
   explained = sorted((workdir / 'explain').glob('*.npz'))
   for path in explained:
     yield functools.partial(_explained, path)
   if not explained:
-    yield from _never(
+    yield (
       'no periods and biases: leave them there with posexp explain SCHEME '
       f'--output={workdir}/explain'
     )
@@ -162,7 +154,7 @@ def _of_commands(workdir: pathlib.Path) -> Iterator[Make]:
   if measured:
     yield functools.partial(costs.cost, measured[-1])
   else:
-    yield from _never(
+    yield (
       'no costs: leave them there with posexp measure SCHEME '
       f'--workdir={workdir}'
     )

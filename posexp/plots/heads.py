@@ -1,6 +1,5 @@
 """What attention does, layer by layer, beside the same heads in training."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ from matplotlib import figure, lines
 
 from posexp import component
 from posexp.claims import format as format_lib
-from posexp.claims import intervals
 from posexp.plots import elements, layout, paper, style
 
 # Numbers of a head that are comparable between lengths, see
@@ -33,10 +31,9 @@ def attention(results: pd.DataFrame, table: pd.DataFrame) -> paper.Plate:
   Raises:
     UserError: if their records have no diagnostics.
   """
-  summary = intervals.summarize(paper.one_question(results))
-  admitted = results.loc[results['admitted'].astype(bool)]
+  question = paper.ask(results)
   heads = table[table['measure'].isin(list(MEASURES))]
-  heads = heads.merge(admitted[['digest', 'seed', 'length']])
+  heads = heads.merge(question.admitted[['digest', 'seed', 'length']])
   far = heads.groupby('digest')['length'].transform('max')
   heads = heads[heads['length'] == far].dropna(subset=['value'])
   if heads.empty:
@@ -44,71 +41,64 @@ def attention(results: pd.DataFrame, table: pd.DataFrame) -> paper.Plate:
   keys = ['digest', 'measure', 'layer']
   of_seed = heads.groupby([*keys, 'seed'], sort=False)
   seeds = of_seed[['value', 'baseline']].mean().reset_index()
-  means = elements.means(seeds, keys, ['value'])
-  baseline = seeds.groupby(keys)['baseline'].mean().reset_index()
-  means = means.merge(baseline, on=keys)
-  looks = style.ranked(results, summary)
-  known = set(means['digest'])
-  looks = {digest: looks[digest] for digest in looks if digest in known}
-  names = intervals.labels(results)
+  means = elements.means(seeds, keys, ['value', 'baseline'])
+  question = question.only(means['digest'])
   where = ' or '.join(f'{n:,}' for n in np.unique(heads['length']))
-  return paper.Plate(
+  return question.plate(
     'attention',
-    _draw(means, seeds, looks, names),
-    paper.table(_numbers(means, looks, names)),
+    _draw(question, means, seeds),
+    _table(question, means),
     f'Attention by layer at {where} tokens, the mean over the heads of a '
-    'layer; a bar is the same heads in training, at the trained length. '
-    f'{paper.question(results)}; {paper.seeds(summary)}.',
-    paper.source(results),
+    'layer; a bar is the same heads in training, at the trained length',
   )
 
 
 @style.styled
 def _draw(
-  means: pd.DataFrame,
-  seeds: pd.DataFrame,
-  looks: style.Looks,
-  names: Mapping[str, str],
+  question: paper.Question, means: pd.DataFrame, seeds: pd.DataFrame
 ) -> figure.Figure:
   measures = [m for m in MEASURES if (means['measure'] == m).any()]
   bar: dict[str, Any] = {'lw': 2.2, 'alpha': 0.6}
   grey = lines.Line2D([], [], color=style.GREY, label='in training', **bar)
-  looks = {d: look._replace(linestyle='none') for d, look in looks.items()}
-  drawn, spots = layout.panels(
+  points = question._replace(
+    looks={
+      digest: look._replace(linestyle='none')
+      for digest, look in question.looks.items()
+    }
+  )
+  drawn, panels = layout.panels(
     [MEASURES[measure] for measure in measures],
-    [*style.keys(looks, names), grey],
+    [*points.keys, grey],
     across=3,
     height=1.65,
   )
   layers = np.unique(means['layer'])
-  step = 0.5 / len(looks)
-  for spot, measure in zip(spots, measures):
+  step = 0.5 / len(points.looks)
+  for panel, measure in zip(panels, measures):
     here, each = (t[t['measure'] == measure] for t in (means, seeds))
-    for number, (digest, look) in enumerate(looks.items()):
+    for number, (digest, look) in enumerate(points.looks.items()):
       run = here[here['digest'] == digest]
-      x = run['layer'] + step * (number - len(looks) / 2)
-      spot.hlines(run['baseline'], x, x + step, look.color, **bar)
-    elements.curves(
-      spot, here, 'value', looks, x='layer', seeds=each,
-      step=step,
-    )  # fmt: skip
-    spot.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
-    spot.set_xticks(layers, [str(n + 1) for n in layers])
-    spot.set_xlabel('layer')
-    spot.set_ylim(0, max(0.05, spot.get_ylim()[1]))
-    spot.grid(axis='y')
-  layout.ylabel(spots, 'mean over heads')
+      x = run['layer'] + step * (number - len(points.looks) / 2)
+      panel.hlines(run['baseline'], x, x + step, look.color, **bar)
+    where: dict[str, Any] = {'x': 'layer', 'step': step}
+    elements.curves(panel, here, 'value', points.looks, seeds=each, **where)
+    panel.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
+    panel.set_xticks(layers, [str(n + 1) for n in layers])
+    panel.set_xlabel('layer')
+    panel.set_ylim(0, max(0.05, panel.get_ylim()[1]))
+    panel.grid(axis='y')
+  layout.ylabel(panels, 'mean over heads')
   return drawn
 
 
-def _numbers(
-  means: pd.DataFrame, looks: style.Looks, names: Mapping[str, str]
-) -> Iterator[tuple[str, str, str]]:
-  """Yield every run and layer: in training, and now."""
-  for digest in looks:
+def _table(question: paper.Question, means: pd.DataFrame) -> pd.DataFrame:
+  """Return every run and layer: in training, and now."""
+  texts = []
+  for digest in question.looks:
     run = means[means['digest'] == digest].sort_values('layer')
     for measure, title in MEASURES.items():
       for row in run[run['measure'] == measure].to_dict('records'):
         before, after = map(format_lib.number, (row['baseline'], row['value']))
-        line = f'{names[digest]}, layer {row["layer"] + 1}'
-        yield line, title, f'{before} → {after}'
+        line = f'{question.names[digest]}, layer {row["layer"] + 1}'
+        texts.append((line, title, f'{before} → {after}'))
+  return paper.table(texts)

@@ -93,21 +93,21 @@ def _draw(
 ) -> figure.Figure:
   wide = min(WIDEST, (style.WIDTH - NAMES) / len(tasks))
   drawn = layout.blank(NAMES + wide * len(tasks), TASKS + ROW * len(schemes))
-  spot = drawn.subplots()
+  panel = drawn.subplots()
   for y, scheme in enumerate(schemes):
     for x, task in enumerate(tasks):
       if (scheme, task) in cells:
-        _fill(spot, x, y, cells[scheme, task], wide)
-  spot.set_xlim(-0.5, len(tasks) - 0.5)
-  spot.set_ylim(len(schemes) - 0.5, -0.5)
-  spot.set_yticks(range(len(schemes)), [style.wrap(s, 26, 2) for s in schemes])
+        _fill(panel, x, y, cells[scheme, task], wide)
+  panel.set_xlim(-0.5, len(tasks) - 0.5)
+  panel.set_ylim(len(schemes) - 0.5, -0.5)
+  panel.set_yticks(range(len(schemes)), [style.wrap(s, 26, 2) for s in schemes])
   tops = [style.wrap(task, 20, 2) for task in tasks]
-  spot.set_xticks(range(len(tasks)), tops, rotation=35, ha='left')
-  spot.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
-  spot.spines[:].set_visible(False)
+  panel.set_xticks(range(len(tasks)), tops, rotation=35, ha='left')
+  panel.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
+  panel.spines[:].set_visible(False)
   bar = drawn.colorbar(
     cm.ScalarMappable(colors.Normalize(0, 1), MAP),
-    ax=spot,
+    ax=panel,
     location='bottom',
     label='accuracy (% of targets)',
     aspect=25,
@@ -118,19 +118,19 @@ def _draw(
 
 
 def _fill(
-  spot: axes.Axes, x: int, y: int, cell: Mapping[Any, Any], wide: float
+  panel: axes.Axes, x: int, y: int, cell: Mapping[Any, Any], wide: float
 ) -> None:
   """Draw one cell; hatched where no seed learned the task."""
   known = cell['n_admitted'] > 0
   face = matplotlib.colormaps[MAP](cell['token']) if known else '0.93'
   corner = x - 0.5, y - 0.5
   hatch = '' if known else '/////'
-  spot.add_patch(
+  panel.add_patch(
     patches.Rectangle(corner, 1, 1, facecolor=face, hatch=hatch, ec='white')
   )
   text = _text(cell)
   broken = len(text) * style.LETTER > wide
-  spot.text(
+  panel.text(
     x,
     y,
     text.replace(' ', '\n') if broken else text,

@@ -37,9 +37,10 @@ def panels(
       panels, so that they can be compared.
   """
   across = min(across, len(titles))
-  entries, legend = _legend(keys, width)
+  entries = _entries(keys, width) if keys else 1
+  legend = legend_height(keys, entries) if keys else 0.0
   drawn = blank(width, math.ceil(len(titles) / across) * height + legend)
-  spots = grid(drawn, titles, across, **shared)
+  made = grid(drawn, titles, across, **shared)
   if keys:
     drawn.legend(
       handles=list(keys),
@@ -47,7 +48,7 @@ def panels(
       ncols=entries,
       alignment='left',
     )
-  return drawn, spots
+  return drawn, made
 
 
 def blank(width: float, height: float) -> figure.Figure:
@@ -65,13 +66,13 @@ def grid(
   """Return panels with titles; each has its ticks named, shared or not."""
   rows = math.ceil(len(titles) / across)
   made = part.subplots(rows, across, squeeze=False, **shared).flatten()
-  spots = list(made[: len(titles)])
-  for spot in made[len(titles) :]:
-    spot.remove()
-  for spot, title in zip(spots, titles):
-    spot.set_title(title, loc='left')
-    spot.tick_params(labelbottom=True)
-  return spots
+  panels = list(made[: len(titles)])
+  for panel in made[len(titles) :]:
+    panel.remove()
+  for panel, title in zip(panels, titles):
+    panel.set_title(title, loc='left')
+    panel.tick_params(labelbottom=True)
+  return panels
 
 
 def ylabel(panels: Sequence[axes.Axes], label: str) -> None:
@@ -87,16 +88,18 @@ def title(part: figure.FigureBase, text: str) -> None:
   part.suptitle(text, x=0.01, ha='left', size=9, weight='bold')
 
 
-def _legend(keys: Sequence[Any], width: float) -> tuple[int, float]:
-  """Return the entries in a row, and about how high they all are."""
-  if not keys:
-    return 1, 0.0
-  labels = [str(key.get_label()).split('\n') for key in keys]
-  longest = max(len(line) for label in labels for line in label)
-  entries = int(width / (KEY + longest * style.LETTER))
-  entries = max(1, min(ENTRIES, entries, len(keys)))
+def legend_height(keys: Sequence[Any], entries: int = 1) -> float:
+  """Return about how high a legend is, in inches, with entries in a row."""
+  lines = [str(key.get_label()).count('\n') + 1 for key in keys]
   rows = math.ceil(len(keys) / entries)
   # Legends are filled column by column.
-  columns = [labels[n : n + rows] for n in range(0, len(labels), rows)]
-  high = [sum(LINE * len(label) + 0.05 for label in part) for part in columns]
-  return entries, max(high) + 0.1
+  columns = [lines[n : n + rows] for n in range(0, len(lines), rows)]
+  return max(LINE * sum(c) + 0.05 * len(c) for c in columns) + 0.1
+
+
+def _entries(keys: Sequence[Any], width: float) -> int:
+  """Return how many entries of a legend fit in a row."""
+  labels = '\n'.join(str(key.get_label()) for key in keys)
+  longest = max(map(len, labels.split('\n')))
+  most = int(width / (KEY + longest * style.LETTER))
+  return max(1, min(ENTRIES, most, len(keys)))

@@ -30,18 +30,18 @@ def periods(study: plan.Study, by_regime: Mapping[str, Periods]) -> bytes:
   """
   names = [name for ways in by_regime.values() for name in ways]
   looks = style.numbered(names, reference=names[0])
-  drawn, spots = layout.panels(
+  drawn, panels = layout.panels(
     list(by_regime), style.keys(looks, dict(zip(names, names))), sharey=True
   )
   lengths = {
     study.trained_length: f'trained: {study.trained_length:,}',
     study.target: f'target: {study.target:,}',
   }
-  for spot, ways in zip(spots, by_regime.values()):
+  for panel, ways in zip(panels, by_regime.values()):
     for name, period_K in ways.items():
-      spot.plot(range(len(period_K)), period_K, **looks[name]._asdict())
-    explanation.period_axes(spot, 'pair of dimensions', lengths)
-  layout.ylabel(spots, 'period (tokens)')
+      panel.plot(range(len(period_K)), period_K, **looks[name]._asdict())
+    explanation.period_axes(panel, 'pair of dimensions', lengths)
+  layout.ylabel(panels, 'period (tokens)')
   return paper.png(drawn)
 
 
@@ -76,15 +76,15 @@ def worth(
     if option in known
   }
   keys = study_figures.keys(study, looks)
-  drawn, spots = layout.panels(list(shown), keys, sharey=True)
-  for spot, seeds in zip(spots, shown.values()):
+  drawn, panels = layout.panels(list(shown), keys, sharey=True)
+  for panel, seeds in zip(panels, shown.values()):
     means = elements.means(seeds, ['option', 'distance'], ['value'])
-    elements.token_axis(spot, 'distance (tokens)')
-    spot.set_yscale('log')
+    elements.token_axis(panel, 'distance (tokens)')
+    panel.set_yscale('log')
     elements.curves(
-      spot, means, 'value', looks, x='distance', by='option', seeds=seeds
+      panel, means, 'value', looks, x='distance', by='option', seeds=seeds
     )
     trained = study.trained_length
-    elements.mark(spot, {trained: f'trained at {trained:,} tokens'})
-  layout.ylabel(spots, 'change of a logit (nats a token)')
+    elements.mark(panel, {trained: f'trained at {trained:,} tokens'})
+  layout.ylabel(panels, 'change of a logit (nats a token)')
   return paper.png(drawn)

@@ -4,11 +4,12 @@ import io
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import pandas as pd
 from matplotlib import figure as figure_lib
+from matplotlib import lines
 
 from posexp import component
 from posexp.claims import format as format_lib
@@ -148,8 +149,69 @@ def questions(results: pd.DataFrame) -> Iterator[pd.DataFrame]:
     yield group
 
 
-def one_question(results: pd.DataFrame) -> pd.DataFrame:
-  """Return the results, if they are of one question and can be drawn.
+class Question(NamedTuple):
+  """A task at a trained length, with what all of its figures share.
+
+  Attributes:
+    results: a table as `records.load` gives it.
+    admitted: the rows of admitted seeds.
+    summary: means over them with intervals, a row a run and length.
+    looks: of the admitted runs, the topmost line first.
+    names: what each run is called, by digest.
+    trained: the trained length.
+  """
+
+  results: pd.DataFrame
+  admitted: pd.DataFrame
+  summary: pd.DataFrame
+  looks: style.Looks
+  names: dict[str, str]
+  trained: int
+
+  @property
+  def keys(self) -> list[lines.Line2D]:
+    """The handles of the legend."""
+    return style.keys(self.looks, self.names)
+
+  def only(self, digests: Iterable[str]) -> 'Question':
+    """Return it with the looks of some runs."""
+    known = set(digests)
+    looks = {d: look for d, look in self.looks.items() if d in known}
+    return self._replace(looks=looks)
+
+  def plate(
+    self,
+    name: str,
+    figure: figure_lib.Figure,
+    table: pd.DataFrame,
+    what: str,
+    how: str = '',
+  ) -> Plate:
+    """Return a figure of it as a plate.
+
+    Args:
+      name: of its files.
+      figure: the figure.
+      table: its numbers.
+      what: what it shows, without a full stop.
+      how: over what; admitted seeds by default.
+    """
+    how = how or seeds(self.summary)
+    caption = f'{what}. {in_words(self.results)}; {how}.'
+    return Plate(name, figure, table, caption, source(self.results))
+
+
+def ask(
+  results: pd.DataFrame,
+  summarize: Callable[[pd.DataFrame], pd.DataFrame] = intervals.summarize,
+  column: str = 'token',
+) -> Question:
+  """Return the question of which results are.
+
+  Args:
+    results: of one task and trained length.
+    summarize: how its cells are computed.
+    column: of the cells, by whose value runs are ordered.
 
   Raises:
     UserError: if they are of several, or if no seed learned the task.
@@ -160,15 +222,24 @@ def one_question(results: pd.DataFrame) -> pd.DataFrame:
       f'a figure shows one task at one trained length, and these are {count}: '
       'give one of plots.questions(results)'
     )
-  if not results['admitted'].astype(bool).any():
+  admitted = results[results['admitted'].astype(bool)]
+  if admitted.empty:
     raise component.UserError(
       'nothing to draw: no seed learned the task at the trained length'
     )
-  return results
+  summary = summarize(results)
+  return Question(
+    results,
+    admitted,
+    summary,
+    style.ranked(results, summary, column),
+    intervals.labels(results),
+    results['trained_length'].iloc[0],
+  )
 
 
-def question(results: pd.DataFrame) -> str:
-  """Return the task and trained length of results, in words."""
+def in_words(results: pd.DataFrame) -> str:
+  """Return the task and trained length of results of one question."""
   task, trained = results[['task', 'trained_length']].iloc[0]
   return f'{task}, trained at {trained} tokens'
 
@@ -194,6 +265,20 @@ def seeds(summary: pd.DataFrame) -> str:
     excluded = ', '.join(runs.loc[~admitted, 'label'])
     text += f'. Not admitted, as no seed learned the task: {excluded}'
   return text
+
+
+def entries(summary: pd.DataFrame) -> dict[str, str]:
+  """Return what a legend says of each run, of those not admitted too."""
+  names = {}
+  for digest, run in summary.groupby('digest', sort=False):
+    admitted, seeds = run['n_admitted'].max(), run['n_seeds'].max()
+    name = run['label'].iloc[0]
+    if not admitted:
+      name += f'\n{intervals.not_admitted(run)}'
+    elif admitted < seeds:
+      name += f'\n{admitted} of {seeds} seeds'
+    names[str(digest)] = name
+  return names
 
 
 def span(counts: Iterable[int]) -> str:

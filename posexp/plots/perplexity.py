@@ -54,7 +54,7 @@ def draw(results: pd.DataFrame, places: pd.DataFrame) -> figure.Figure:
   by_digest = style.looks(results)
   known = set(seeds['digest'])
   looks = {d: look for d, look in by_digest.items() if d in known}
-  keys = style.keys(by_digest, _entries(results))
+  keys = style.keys(by_digest, paper.entries(intervals.summarize(results)))
   for handle, digest in zip(keys, by_digest):
     handle.set_visible(digest in looks)
   drawn, (left, right) = layout.panels(
@@ -63,10 +63,7 @@ def draw(results: pd.DataFrame, places: pd.DataFrame) -> figure.Figure:
     height=2.75,
     sharey=True,
   )
-  layout.title(
-    drawn,
-    style.wrap(paper.question(results), 70, 1),
-  )
+  layout.title(drawn, style.wrap(paper.in_words(results), 70, 1))
   elements.token_axis(left, f'tokens before the target, of {longest:,}')
   _curves(left, places, looks, 'place')
   elements.mark(left, {trained: f'trained at {trained:,} tokens'})
@@ -96,17 +93,3 @@ def _curves(
   cells[ends] = np.exp(cells[ends])
   seeds = seeds.assign(nats=np.exp(seeds['nats']))
   elements.curves(panel, cells, 'nats', looks, x=x, seeds=seeds)
-
-
-def _entries(results: pd.DataFrame) -> dict[str, str]:
-  """Return what the legend says of each run, of those not shown too."""
-  seeds = results.drop_duplicates(['digest', 'seed']).groupby('digest')
-  admitted, number = seeds['admitted'].sum(), seeds.size()
-  entries = {}
-  for digest, name in intervals.labels(results).items():
-    if not admitted[digest]:
-      name += ', not admitted'
-    elif admitted[digest] < number[digest]:
-      name += f', {admitted[digest]} of {number[digest]} seeds'
-    entries[digest] = name
-  return entries

@@ -1,7 +1,5 @@
 """Errors by a stratum of the targets, such as the gap between two events."""
 
-from collections.abc import Iterator, Mapping, Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib import axes, figure, ticker
@@ -27,30 +25,23 @@ def by_stratum(
     table: of the stratum, as `results.by_stratum.errors` gives it.
     stratum: its name.
   """
-  summary = intervals.summarize(paper.one_question(results))
-  lengths = some(table['length'])
-  table = table[table['length'].isin(lengths)]
+  question = paper.ask(results).only(table['digest'])
+  seeds = table[table['length'].isin(some(table['length']))]
   keys = ['digest', 'length', 'bin']
-  means = elements.means(table, keys, KINDS, intervals.SHARE)
-  runs = set(table['digest'])
-  looks = style.ranked(results, summary)
-  looks = {digest: looks[digest] for digest in looks if digest in runs}
-  names = intervals.labels(results)
-  trained = results['trained_length'].iloc[0]
+  means = elements.means(seeds, keys, KINDS, intervals.SHARE)
   unit = f'{stratum} (tokens)' if stratum in TOKENS else stratum
-  bins = means['bin']
-  note = ''
+  bins = table['bin']
+  how = paper.seeds(question.summary)
   if bins.nunique() < bins.max() - bins.min():
-    note = ' Each point is a doubling, from where it stands.'
-  if stratum in TOKENS and trained <= bins.max():
-    note += ' Grey: the trained length.'
-  return paper.Plate(
+    how += '. Each point is a doubling, from where it stands'
+  if stratum in TOKENS and question.trained <= bins.max():
+    how += '. Grey: the trained length'
+  return question.plate(
     f'psychometric-{paper.slug(stratum)}',
-    _draw(means, table, looks, names, lengths, unit, trained),
-    paper.table(_numbers(means, looks, names, stratum)),
-    f'Errors by {unit}. {paper.question(results)}; {paper.seeds(summary)}.'
-    f'{note}',
-    paper.source(results),
+    _draw(question, means, seeds, unit),
+    _table(question, means, stratum),
+    f'Errors by {unit}',
+    how,
   )
 
 
@@ -63,51 +54,47 @@ def some(lengths: pd.Series) -> list[int]:
 
 @style.styled
 def _draw(
-  means: pd.DataFrame,
-  seeds: pd.DataFrame,
-  looks: style.Looks,
-  names: Mapping[str, str],
-  lengths: Sequence[int],
-  unit: str,
-  trained: int,
+  question: paper.Question, means: pd.DataFrame, seeds: pd.DataFrame, unit: str
 ) -> figure.Figure:
+  lengths, trained = np.unique(means['length']), question.trained
   cells = [(kind, n) for kind in KINDS for n in lengths]
-  drawn, spots = layout.panels(
+  drawn, panels = layout.panels(
     [f'{kind} errors, {n:,} tokens ({n / trained:.3g}×)' for kind, n in cells],
-    style.keys(looks, names),
+    question.keys,
     across=len(lengths),
     height=1.65,
     sharex=True,
     sharey=True,
   )
-  for spot, (kind, n) in zip(spots, cells):
-    _axis(spot, means['bin'], unit)
+  for panel, (kind, n) in zip(panels, cells):
+    _axis(panel, means['bin'], unit)
     here, each = (t[t['length'] == n] for t in (means, seeds))
-    elements.curves(spot, here, kind, looks, x='bin', seeds=each)
+    elements.curves(panel, here, kind, question.looks, x='bin', seeds=each)
     if unit.endswith('(tokens)') and trained <= means['bin'].max():
-      spot.axvline(trained, color=style.GREY, lw=0.8, gid='trained')
-  elements.share_axes(spots, '% of targets')
+      panel.axvline(trained, color=style.GREY, lw=0.8, gid='trained')
+  elements.share_axes(panels, '% of targets')
   return drawn
 
 
-def _axis(spot: axes.Axes, bins: pd.Series, unit: str) -> None:
+def _axis(panel: axes.Axes, bins: pd.Series, unit: str) -> None:
   if bins.min() > 0 and bins.max() / bins.min() > 8:
-    elements.token_axis(spot, unit)
+    elements.token_axis(panel, unit)
   else:
-    spot.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
-    spot.set_xlabel(unit)
+    panel.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    panel.set_xlabel(unit)
 
 
-def _numbers(
-  means: pd.DataFrame,
-  looks: style.Looks,
-  names: Mapping[str, str],
-  stratum: str,
-) -> Iterator[tuple[str, str, str]]:
-  """Yield every run, length and kind of error by bin."""
-  for digest in looks:
-    for row in means[means['digest'] == digest].to_dict('records'):
-      for kind in KINDS:
-        line = f'{names[digest]}, {row["length"]}, {kind}'
-        text = format_lib.percent(row[kind])
-        yield line, f'{stratum} {row["bin"]}', text
+def _table(
+  question: paper.Question, means: pd.DataFrame, stratum: str
+) -> pd.DataFrame:
+  """Return every run, length and kind of error by bin."""
+  return paper.table(
+    (
+      f'{question.names[digest]}, {row["length"]}, {kind}',
+      f'{stratum} {row["bin"]}',
+      format_lib.percent(row[kind]),
+    )
+    for digest in question.looks
+    for row in means[means['digest'] == digest].to_dict('records')
+    for kind in KINDS
+  )

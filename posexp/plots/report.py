@@ -6,7 +6,7 @@ Colours are variables of the page, which has a light and a dark theme.
 """
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -34,24 +34,20 @@ LIGHT, DARK = 0.26, 0.40
 
 
 class Measure(NamedTuple):
-  """What a figure shows: a column of cells, and one of results or ''."""
+  """What a figure shows: a column of cells, a share."""
 
   key: str
   title: str
   axis: str
   column: str
-  seeds: str
 
 
-ACCURACY = Measure(
-  'accuracy', 'Accuracy', 'accuracy (% of targets)', 'mean', 'token'
+MEASURES = (
+  Measure('accuracy', 'Accuracy', 'accuracy (% of targets)', 'mean'),
+  Measure('success', 'Success', 'seeds at the gate (%)', 'success'),
+  Measure('order', 'Order errors', '% of targets', 'order'),
+  Measure('retrieval', 'Retrieval errors', '% of targets', 'retrieval'),
 )
-SUCCESS = Measure('success', 'Success', 'seeds at the gate (%)', 'success', '')
-ORDER = Measure('order', 'Order errors', '% of targets', 'order', 'order')
-RETRIEVAL = Measure(
-  'retrieval', 'Retrieval errors', '% of targets', 'retrieval', 'retrieval'
-)
-MEASURES = ACCURACY, SUCCESS, ORDER, RETRIEVAL
 
 
 def svg(
@@ -71,77 +67,72 @@ def svg(
     name: of the figure, unlike any other of the page.
   """
   cells = cells[cells['n_admitted'] > 0]
-  admitted = results[results['admitted'].astype(bool)]
   shown = {digest: looks[digest] for digest in cells['digest'].unique()}
   column = measure.column
   with matplotlib.rc_context(STYLE | {'svg.hashsalt': name}):
     drawn = layout.blank(WIDTH, HEIGHT)
     panel = drawn.subplots()
-    if measure is ACCURACY:
-      elements.accuracy(panel, cells, results, shown, column)
-    else:
-      trained = results['trained_length'].iloc[0]
-      elements.length_axis(panel, results['length'], trained)
-      seeds = admitted if measure.seeds else None
-      elements.curves(panel, cells, column, shown, seeds=seeds)
-      panel.set_ylim(-0.02, 1.04)
-      elements.share_axes([panel], measure.axis)
+    elements.by_length([panel], [column], measure.axis, cells, results, shown)
+    panel.set_ylim(-0.02, 1.02)
+    if measure.key == 'accuracy':
+      elements.chance(panel, results)
     written = io.StringIO()
     drawn.savefig(written, format='svg', metadata={'Date': None})
-  marks: dict[str, list[str]] = {}
-  for digest in shown:
-    run = cells[cells['digest'] == digest].sort_values('length')
-    ends = [f'{column}_low', f'{column}_high']
-    marks[f'mean:{digest}'] = _texts(run, ['length'], [column])
-    known = run.dropna(subset=ends)
-    marks[f'interval:{digest}'] = _texts(known, ['length'], [column, *ends])
-    if measure.seeds:
-      each = admitted[admitted['digest'] == digest]
-      marks[f'seeds:{digest}'] = _texts(
-        each, ['length', 'seed'], [measure.seeds]
-      )
   what = f'{measure.title} by length, as in the table of results'
+  marks = dict(_marks(column, cells, results, shown))
   return svg_lib.element(written.getvalue(), marks, what)
+
+
+def _marks(
+  column: str, cells: pd.DataFrame, results: pd.DataFrame, runs: Iterable[str]
+) -> Iterator[tuple[str, list[str]]]:
+  """Yield what the marks of each part of a run show, by its id."""
+  ends = [f'{column}{end}' for end in elements.ENDS]
+  of_seed = {'mean': 'token'}.get(column, column)
+  for digest in runs:
+    run = cells[cells['digest'] == digest].sort_values('length')
+    yield f'mean:{digest}', _texts(run, ['length'], [column])
+    yield (
+      f'interval:{digest}',
+      _texts(run.dropna(subset=ends), ['length'], ends),
+    )
+    if of_seed in results:
+      seeds = results[(results['digest'] == digest) & results['admitted']]
+      yield f'seeds:{digest}', _texts(seeds, ['length', 'seed'], [of_seed])
 
 
 def _texts(
   rows: pd.DataFrame, places: list[str], shares: list[str]
 ) -> list[str]:
-  """Return what each mark shows: its place, then numbers in percent."""
-  return [
-    '|'.join(
-      [
-        *(str(row[place]) for place in places),
-        *(format_lib.percent(row[share]) for share in shares),
-      ]
-    )
-    for row in rows.to_dict('records')
-  ]
+  """Return the place of each row, and its numbers in percent."""
+  texts = []
+  for row in rows.to_dict('records'):
+    parts = [str(row[place]) for place in places]
+    parts += [format_lib.percent(row[share]) for share in shares]
+    texts.append('|'.join(parts))
+  return texts
 
 
 def themes(looks: Iterable[style.Look]) -> tuple[str, str]:
   """Return variables of the colours of runs, for a light and a dark theme."""
-  each = sorted({colors.to_hex(look.color) for look in looks})
-  light = {c: _toward(c, 'black', lambda found: found <= DARK) for c in each}
-  dark = {c: _toward(c, 'white', lambda found: found >= LIGHT) for c in each}
-  variables = [
-    ''.join(f'--c{color[1:]}:{mixed};' for color, mixed in theme.items())
-    for theme in (light, dark)
-  ]
-  return variables[0], variables[1]
+  light = dark = ''
+  for color in sorted({colors.to_hex(look.color) for look in looks}):
+    darker = _toward('black', color, lambda luminance: luminance <= DARK)
+    lighter = _toward('white', color, lambda luminance: luminance >= LIGHT)
+    light += f'--c{color[1:]}:{darker};'
+    dark += f'--c{color[1:]}:{lighter};'
+  return light, dark
 
 
-def _toward(color: str, other: str, stands_out: Any) -> str:
+def _toward(other: str, color: str, stands_out: Callable[[float], bool]) -> str:
   """Return a colour, blended until it stands out from the background."""
-  for share in np.linspace(0, 1, 21):
-    mixed = style.blend(color, other, share)
-    if stands_out(_luminance(np.array(mixed))):
-      break
-  return colors.to_hex(mixed)
+  blends = (style.blend(color, other, n / 20) for n in range(21))
+  return colors.to_hex(next(c for c in blends if stands_out(_luminance(c))))
 
 
-def _luminance(rgb: np.ndarray) -> float:
+def _luminance(color: Any) -> float:
   """Return relative luminance, by which contrast is defined (WCAG 2)."""
+  rgb = np.array(color)
   linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
   return float(linear @ (0.2126, 0.7152, 0.0722))
 
@@ -150,7 +141,7 @@ def with_errors(cells: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
   """Return cells of `seed_spread.cells` with what else the figures show."""
   summary = intervals.summarize(results)
   columns = ['chance', 'bag', 'recent', 'parent', 'name', 'scheme']
-  for measure in (ORDER, RETRIEVAL):
-    columns += [f'{measure.column}{end}' for end in elements.ENDS]
+  for kind in ('order', 'retrieval'):
+    columns += [f'{kind}{end}' for end in elements.ENDS]
   more = summary[['digest', 'length', *columns]]
   return cells.merge(more, on=['digest', 'length'], validate='1:1')

@@ -95,18 +95,18 @@ def accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
   options = {option for _, rows in shown for option in rows}
   of_study = {o: look for o, look in looks(study).items() if o in options}
   titles = [title for title, _ in shown]
-  drawn, spots = layout.panels(titles, keys(study, of_study), sharey=True)
-  for spot, (_, rows) in zip(spots, shown):
+  drawn, panels = layout.panels(titles, keys(study, of_study), sharey=True)
+  for panel, (_, rows) in zip(panels, shown):
     seeds = _seeds(rows, ['token'])
     means = elements.means(
       seeds, ['option', 'length'], ['token'], intervals.SHARE
     )
     here = {option: of_study[option] for option in rows}
     elements.length_axis(
-      spot, [study.trained_length, *seeds['length']], study.trained_length
+      panel, [study.trained_length, *seeds['length']], study.trained_length
     )
-    elements.curves(spot, means, 'token', here, by='option', seeds=seeds)
-  elements.share_axes(spots, 'accuracy (% of targets)')
+    elements.curves(panel, means, 'token', here, by='option', seeds=seeds)
+  elements.share_axes(panels, 'accuracy (% of targets)')
   return drawn
 
 
@@ -133,13 +133,13 @@ def errors(study: plan.Study, shown: Panels) -> figure.Figure:
   most = max(len(rows) for _, rows in shown)
   titles = [title for title, _ in shown]
   height = 0.6 + max(1.2, 0.3 * most)
-  drawn, spots = layout.panels(titles, handles, height=height, sharex=True)
-  for spot, (_, rows) in zip(spots, shown):
-    _bars(spot, rows, study)
+  drawn, panels = layout.panels(titles, handles, height=height, sharex=True)
+  for panel, (_, rows) in zip(panels, shown):
+    _bars(panel, rows, study)
   return drawn
 
 
-def _bars(spot: axes.Axes, rows: Rows, study: plan.Study) -> None:
+def _bars(panel: axes.Axes, rows: Rows, study: plan.Study) -> None:
   kinds = [kind[0] for kind in style.KINDS[1:]]
   seeds = _seeds(rows, kinds, [study.target])
   means = elements.means(seeds, ['option'], kinds, intervals.SHARE)
@@ -148,19 +148,19 @@ def _bars(spot: axes.Axes, rows: Rows, study: plan.Study) -> None:
   left = np.zeros(len(rows))
   for column, _, color, hatch in style.KINDS[1:]:
     share = means[column].to_numpy(np.float64)
-    spot.barh(
+    panel.barh(
       place, share, 0.7, left, color=color, hatch=hatch, edgecolor='white',
       lw=0.4,
     )  # fmt: skip
     low, high = (left + means[f'{column}{end}'] for end in elements.ENDS[1:])
     # A NaN end, of one seed, draws nothing.
     aside = 0.12 if column == 'order' else -0.12
-    spot.hlines(place + aside, low, high, 'black', lw=0.8)
+    panel.hlines(place + aside, low, high, 'black', lw=0.8)
     left = left + np.nan_to_num(share)
-  spot.set_yticks(place, [style.wrap(study.shown(o), 18) for o in rows])
-  spot.invert_yaxis()
-  elements.percent(spot.xaxis)
-  spot.set_xlabel(f'errors at {study.target:,} tokens (% of targets)')
+  panel.set_yticks(place, [style.wrap(study.shown(o), 18) for o in rows])
+  panel.invert_yaxis()
+  elements.percent(panel.xaxis)
+  panel.set_xlabel(f'errors at {study.target:,} tokens (% of targets)')
 
 
 @style.styled
@@ -177,20 +177,20 @@ def square(evidence: evidence_lib.Evidence, regime: str) -> figure.Figure:
   bases = style.numbered(base for base, _ in options.values())
   trained = bases['base as trained']
   bases['base as trained'] = trained._replace(linestyle='--')
-  drawn, spots = layout.panels(
+  drawn, panels = layout.panels(
     [label(group) for group in groups],
     style.keys(bases, dict(zip(bases, bases))),
     sharey=True,
   )
-  for spot, group in zip(spots, groups):
+  for panel, group in zip(panels, groups):
     seeds = _seeds(verdict.square(evidence, group), ['token'], [target])
     places = [options[option] for option in seeds['option']]
     seeds[['base', 'bias']] = pd.DataFrame(places, index=seeds.index)
     means = elements.means(seeds, ['base', 'bias'], ['token'], intervals.SHARE)
     elements.curves(
-      spot, means, 'token', bases, x='bias', by='base', seeds=seeds
+      panel, means, 'token', bases, x='bias', by='base', seeds=seeds
     )
-    spot.set_xlim(-0.4, 1.4)
-    spot.set_xticks([0, 1], ['without the bias', 'with the bias'])
-  elements.share_axes(spots, f'accuracy at {target:,} tokens (% of targets)')
+    panel.set_xlim(-0.4, 1.4)
+    panel.set_xticks([0, 1], ['without the bias', 'with the bias'])
+  elements.share_axes(panels, f'accuracy at {target:,} tokens (% of targets)')
   return drawn

@@ -112,12 +112,22 @@ def numbered(names: Iterable[str], reference: str | None = None) -> Looks:
   return by_name
 
 
-def keys(looks: Looks, names: Mapping[str, str]) -> list[lines.Line2D]:
-  """Return the handles of a legend, an entry for each look."""
-  return [
-    lines.Line2D([], [], **look._asdict(), label=wrap(names[run], 44))
-    for run, look in looks.items()
-  ]
+def keys(
+  looks: Looks, names: Mapping[str, str], letters: int = 44
+) -> list[lines.Line2D]:
+  """Return the handles of a legend, an entry for each look.
+
+  Args:
+    looks: by what they are of.
+    names: what that is called; lines are broken where they are too long.
+    letters: in a line.
+  """
+  handles = []
+  for run, look in looks.items():
+    parts = [wrap(line, letters) for line in names[run].split('\n')]
+    label = '\n'.join(parts)
+    handles.append(lines.Line2D([], [], **look._asdict(), label=label))
+  return handles
 
 
 def blend(color: Any, other: Any, share: float) -> tuple[float, float, float]:

@@ -170,7 +170,7 @@ def test_the_figure_is_written_and_can_be_read(workdir):
   assert [t.get_text() for t in legend.get_texts()] == [
     'RoPE',
     'RoPE in windows of 8',
-    'NoPE, 2 of 3 seeds',
+    'NoPE\n2 of 3 seeds',
   ]
 
 
@@ -182,6 +182,6 @@ def test_without_a_seed_that_learned_it_there_is_no_figure(workdir):
   frames = [by_stratum.perplexity(workdir, d).assign(digest=d) for d in NAMES]
   drawn = perplexity.draw(one, pd.concat(frames))
   legend = drawn.legends[0]
-  assert legend.get_texts()[-1].get_text() == 'NoPE, not admitted'
+  assert legend.get_texts()[-1].get_text().startswith('NoPE\nnot admitted')
   gids = {line.get_gid() for line in drawn.axes[0].get_lines()}
   assert f'mean:{"c" * 16}' not in gids
