@@ -1,5 +1,7 @@
 """The command line: `posexp COMMAND`."""
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -11,6 +13,7 @@ from absl import flags as absl_flags
 from posexp import component, version
 from posexp.cli import cost, data, errors, flags, inspect, new, results, run
 from posexp.launch import exit_codes, signals
+from posexp.reports import text_table
 
 # In the order in which somebody new needs them.
 GROUPS: dict[str, dict[str, flags.Command]] = {
@@ -42,6 +45,10 @@ Exit codes: 0 done, 1 a run failed or a bug, 2 bad input, 3 the disk is full,
 
 def entry_point() -> None:
   """Run the `posexp` command."""
+  codecs.register_error('in_ascii', text_table.in_ascii)
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors='in_ascii')
   app.run(main, flags_parser=_unparsed)
 
 

@@ -7,7 +7,26 @@ from collections.abc import Iterator, Sequence
 # between two cells.
 WIDTH, LABEL, GAP = 100, 40, 2
 
+# What stands for a character that a terminal does not have.
+ASCII = {'±': '+-', '–': '-', '×': 'x', '→': '->', '’': "'"}
+
 Rows = Sequence[Sequence[str]]
+
+
+def in_ascii(error: UnicodeError) -> tuple[str, int]:
+  """Return what stands for characters that cannot be encoded, '?' at worst.
+
+  An error handler of `codecs`.
+
+  >>> import codecs
+  >>> codecs.register_error('in_ascii', in_ascii)
+  >>> print('99.7 ±0.4'.encode('ascii', 'in_ascii'))
+  b'99.7 +-0.4'
+  """
+  if not isinstance(error, UnicodeEncodeError):
+    raise error
+  missing = error.object[error.start : error.end]
+  return ''.join(ASCII.get(c, '?') for c in missing), error.end
 
 
 def columns(rows: Rows) -> str:

@@ -1,8 +1,13 @@
 """The table in a terminal, letter by letter."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from posexp.reports import tables, text_table
+from tests import recorded
 from tests.unit.statistics_test import run, table
 
 GOLDEN = """\
@@ -48,6 +53,16 @@ def test_the_whole_table():
   shown = table(*results())
   shown['bag'] = shown['length'].map({64: 0.625, 256: 0.625})
   assert tables.text(shown) == GOLDEN
+
+
+def test_a_terminal_without_unicode_can_show_it(tmp_path):
+  recorded.write(tmp_path)
+  command = [sys.executable, '-m', 'posexp', 'show', str(tmp_path)]
+  environment = os.environ | {'PYTHONIOENCODING': 'ascii'}
+  shown = subprocess.run(command, env=environment, capture_output=True)
+  assert shown.returncode == 0, shown.stderr
+  text = shown.stdout.decode('ascii')
+  assert '+- 95% t interval' in text and '?' not in text
 
 
 def test_perplexity_where_a_task_cannot_be_learned_whole():
