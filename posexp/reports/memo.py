@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from posexp.claims import collapse
+from posexp.claims import format as format_lib
 from posexp.plots import study_figures
 from posexp.reports import document, memo_tables, memo_text
 from posexp.results import files
@@ -87,6 +88,7 @@ def markdown(
     mechanisms=mechanisms,
     figures=figures or {},
     **_about_runs(evidence),
+    format=format_lib,
     text=memo_text,
     tables=memo_tables,
     **{m.__name__.split('.')[-1]: m for m in MODULES},

@@ -350,32 +350,21 @@ def regimes(cases: Sequence[Case]) -> str:
   return f'{several} differ in their verdict on {"; ".join(differ)}.'
 
 
-def standing(evidence: Evidence) -> str:
-  """Return how much of the study has finished, and which seeds count."""
-  study, table = evidence.study, evidence.cells
-  finished = [cell for cell in study.cells if cell not in evidence.missing]
-  done = f'All {len(study.cells)} cells have finished.'
-  if evidence.missing:
-    done = (
-      f'{len(finished)} of {len(study.cells)} cells have finished: the memo is '
-      'provisional.'
-    )
-  counts = []
-  for regime in study.regimes:
-    rows = table[table['regime'] == regime]
-    admitted = rows.loc[rows['admitted'], 'seed'].nunique()
-    counts.append(f'{admitted} of {rows["seed"].nunique()} ({regime})')
+def admitted(evidence: Evidence, regime: str) -> str:
+  """Return how many seeds of a regime count."""
+  rows = evidence.cells[evidence.cells['regime'] == regime]
+  count = rows.loc[rows['admitted'], 'seed'].nunique()
+  return f'{count} of {rows["seed"].nunique()} ({regime})'
+
+
+def diverged(evidence: Evidence) -> list[str]:
+  """Return the runs whose training diverged, with the seeds."""
   lost = []
-  for cell in finished:
-    seeds = evidence.runs[cell.digest]['diverged']
-    if seeds and cell.schedule != 'zero-shot':
-      lost.append(f'run {cell.digest}, seed {", ".join(seeds)}')
-  diverged = f' Training diverged in: {"; ".join(lost)}.' if lost else ''
-  return (
-    f'{done} Seeds admitted, with which the root reaches '
-    f'{format_lib.gate(study.gate)} in every task at {study.trained_length:,} '
-    f'tokens: {", ".join(counts)}.{diverged}'
-  )
+  for cell in evidence.study.cells:
+    run = evidence.runs.get(cell.digest)
+    if run and run['diverged'] and cell.schedule != 'zero-shot':
+      lost.append(f'run {cell.digest}, seed {", ".join(run["diverged"])}')
+  return lost
 
 
 def bias_is_inert(evidence: Evidence, case: Case) -> bool:
