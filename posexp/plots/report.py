@@ -105,12 +105,9 @@ def _texts(
   rows: pd.DataFrame, places: list[str], shares: list[str]
 ) -> list[str]:
   """Return the place of each row, and its numbers in percent."""
-  texts = []
-  for row in rows.to_dict('records'):
-    parts = [str(row[place]) for place in places]
-    parts += [format_lib.percent(row[share]) for share in shares]
-    texts.append('|'.join(parts))
-  return texts
+  columns = [rows[place].map(str) for place in places]
+  columns += [rows[share].map(format_lib.percent) for share in shares]
+  return ['|'.join(texts) for texts in zip(*columns)]
 
 
 def themes(looks: Iterable[style.Look]) -> tuple[str, str]:
