@@ -164,7 +164,7 @@ WITHOUT = """
 import sys
 from posexp import data, tasks
 from posexp.data import store
-one = datasets.Set(tasks.Copy(symbols=4, distinct=False), 8)
+one = data.Set(tasks.Copy(symbols=4, distinct=False), 8)
 assert store.load(one.task, 8, 5).tokens_BxL.shape == (5, 8)
 assert 'tensorflow_datasets' not in sys.modules
 store.build([one], store.directory())

@@ -46,12 +46,12 @@ def study(size):
   of = SIZES[size]
   plain = schemes.RoPE()
   root = of.root(plain)
-  make = functools.partial(studies.retrofits, root, of, 'base 10,000')
+  make = functools.partial(study_runs.retrofits, root, of, 'base 10,000')
   parts = [
     *make('no change', plain),
     *make('T5', plain + study_sizes.learned_bias(of)),
   ]
-  return studies.planned(
+  return study_runs.planned(
     parts,
     of,
     kind='choice',
