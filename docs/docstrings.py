@@ -51,15 +51,8 @@ def markdown(text: str) -> str:
 def page(text: str) -> str:
   """Return a docstring as Markdown, its fields a list, without what it raises.
 
-  >>> print(page('Copy.\\n\\nArgs:\\n  n: of\\n    them.\\n\\n>>> 1\\n1'))
-  Copy.
-  <BLANKLINE>
-  - `n`: of them.
-  <BLANKLINE>
-  ```pycon
-  >>> 1
-  1
-  ```
+  >>> page('Copy.\\n\\nArgs:\\n  n: of\\n    them.\\n\\nRaises:\\n  E: if.')
+  'Copy.\\n\\n- `n`: of them.'
   """
   return _FIELDS.sub(_listed, markdown(text)).strip()
 

@@ -61,7 +61,7 @@ class FIRE(base.Scheme):
 
   def bias(self, params, head, q_at, k_at):
     slope = jnp.abs(params['c'].astype(jnp.float32))
-    threshold = trained_length.number('threshold of FIRE', self.threshold)
+    threshold = trained_length.number(self, 'threshold')
     least = jnp.abs(params['multiplier'].astype(jnp.float32)) * threshold
     psi = lambda x: jnp.log1p(slope * x)
     top = jnp.maximum(q_at.astype(jnp.float32), least)

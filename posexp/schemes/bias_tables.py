@@ -88,7 +88,7 @@ class T5(base.Scheme):
     """
     exact = self.side // 2
     share = np.arange(1, self.side - exact) / (self.side - exact)
-    last = trained_length.number('max_distance of T5', self.max_distance)
+    last = trained_length.number(self, 'max_distance')
     far = exact * (last / exact) ** share
     # A power that ought to be whole must not miss by its last bits.
     whole = np.isclose(far, far.round(), rtol=1e-12, atol=0)

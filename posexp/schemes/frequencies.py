@@ -172,7 +172,7 @@ class DynamicNTK(Law):
     _two_pairs('DynamicNTK', width)
 
   def for_length(self, length):
-    trained = trained_length.number('train_length', self.train_length)
+    trained = trained_length.number(self, 'train_length')
     if length <= trained:
       return Law()
     return NTK(self.factor * length / trained - (self.factor - 1))

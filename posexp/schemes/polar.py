@@ -45,7 +45,7 @@ class PoPE(base_lib.Scheme):
 
   def inverse_frequencies(self, head_width: int) -> np.ndarray:
     """Return theta_c, radians per position: float64, head_width values."""
-    base = trained_length.number('base of PoPE', self.base)
+    base = trained_length.number(self, 'base')
     return base ** (-np.arange(head_width) / head_width)
 
   def check(self, dims, length):

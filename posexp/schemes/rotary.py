@@ -84,7 +84,7 @@ class RoPE(base_lib.Scheme):
         'rotate at most the whole head'
       )
     self.frequencies.check(width)
-    base = trained_length.number('base of RoPE', self.base)
+    base = trained_length.number(self, 'base')
     return self.frequencies.inverse_frequencies(base=base, width=width)
 
   @property

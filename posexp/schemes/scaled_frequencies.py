@@ -48,8 +48,7 @@ class NTKByParts(frequencies.Law):
 
   def scale(self, theta_K, *, base, width):
     del base, width
-    kept_K = _kept(theta_K, self.train_length, self.alpha, self.beta)
-    return _blend(theta_K, self.factor, kept_K)
+    return _blend(theta_K, self.factor, _kept(self, theta_K, 'alpha', 'beta'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +86,7 @@ class Llama3(frequencies.Law):
 
   def scale(self, theta_K, *, base, width):
     del base, width
-    kept_K = _kept(theta_K, self.train_length, self.low, self.high)
-    return _blend(theta_K, self.factor, kept_K)
+    return _blend(theta_K, self.factor, _kept(self, theta_K, 'low', 'high'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,8 +163,7 @@ class YaRN(frequencies.Law):
 
   def scale(self, theta_K, *, base, width):
     if self.ramp == 'rotations':
-      length, slow, fast = self.train_length, self.beta_slow, self.beta_fast
-      kept_K = _kept(theta_K, length, slow, fast)
+      kept_K = _kept(self, theta_K, 'beta_slow', 'beta_fast')
     else:
       low, high = self._ends(base, width)
       if low == high:
@@ -182,14 +179,13 @@ class YaRN(frequencies.Law):
         f'base must be above 1 for the index ramp of YaRN, got {base}: raise '
         "it or use ramp='rotations'"
       )
+    length = trained_length.number(self, 'train_length')
 
-    length = trained_length.number('train_length', self.train_length)
-
-    def pair(beta: trained_length.Number) -> float:
-      turns = length / (2 * math.pi * trained_length.number('a beta', beta))
+    def pair(beta: str) -> float:
+      turns = length / (2 * math.pi * trained_length.number(self, beta))
       return width * math.log(turns) / (2 * math.log(base))
 
-    low, high = pair(self.beta_fast), pair(self.beta_slow)
+    low, high = pair('beta_fast'), pair('beta_slow')
     if self.truncate:
       low, high = math.floor(low), math.ceil(high)
     # The bounds are the authors': the last pair is d / 2 - 1, not d - 1.
@@ -248,7 +244,7 @@ class LongRoPE(frequencies.Law):
     """The factor m on q and on k each."""
     if self.attention_factor is not None:
       return self.attention_factor
-    length = trained_length.number('train_length', self.train_length)
+    length = trained_length.number(self, 'train_length')
     grown = math.log(max(self.factor, 1.0)) / math.log(length)
     return math.sqrt(1.0 + grown)
 
@@ -258,7 +254,7 @@ class LongRoPE(frequencies.Law):
 
   def for_length(self, length):
     # The same list twice: resolved, and resolved again to itself.
-    if length <= trained_length.number('train_length', self.train_length):
+    if length <= trained_length.number(self, 'train_length'):
       return dataclasses.replace(self, long=self.short)
     return dataclasses.replace(self, short=self.long)
 
@@ -269,16 +265,12 @@ class LongRoPE(frequencies.Law):
 
 
 def _kept(
-  theta_K: np.ndarray,
-  length: trained_length.Number,
-  low: trained_length.Number,
-  high: trained_length.Number,
+  law: frequencies.Law, theta_K: np.ndarray, low_field: str, high_field: str
 ) -> np.ndarray:
   """Return how much of each angle is kept: 0 to low rotations, 1 from high."""
-  length = trained_length.number('train_length', length)
-  low, high = (
-    trained_length.number('a beta', low),
-    trained_length.number('a beta', high),
+  length, low, high = (
+    trained_length.number(law, name)
+    for name in ('train_length', low_field, high_field)
   )
   rotations_K = length * theta_K / (2 * math.pi)
   if low == high:

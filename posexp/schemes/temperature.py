@@ -45,7 +45,7 @@ class LogLength(base.Scheme):
   learned: bool = False
 
   def _length(self) -> float:
-    return trained_length.number('train_length of LogLength', self.train_length)
+    return trained_length.number(self, 'train_length')
 
   def check(self, dims, length):
     del dims, length

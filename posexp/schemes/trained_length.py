@@ -56,12 +56,9 @@ class Matched(Relative):
     return self.value**power
 
   def __str__(self) -> str:
-    value = (
-      ''
-      if self.value == 10000.0
-      else f', value={component.written(self.value)}'
-    )
-    return f'matched({self.length}{value})'
+    if self.value == 10000.0:
+      return f'matched({self.length})'
+    return f'matched({self.length}, value={component.written(self.value)})'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,18 +100,20 @@ def positive(default: Any = dataclasses.MISSING) -> Any:
   return component.field(default, finite=True, above=0, remedy='raise it')
 
 
-def number(name: str, value: Number) -> float:
-  """Return a number as it is; a rule that nobody has resolved is refused.
+def number(owner: component.Component, name: str) -> float:
+  """Return a field that is a number; a rule that is not resolved is refused.
 
-  >>> number('base of RoPE', Matched(4096))
+  >>> from posexp import schemes
+  >>> number(schemes.RoPE(base=Matched(4096)), 'base')
   Traceback (most recent call last):
   ...
   posexp.UserError: base of RoPE is matched(4096), which depends on the ...
   """
+  value = getattr(owner, name)
   if isinstance(value, Relative):
     raise component.UserError(
-      f'{name} is {value}, which depends on the trained length: call '
-      'trained_at(length) of the scheme first'
+      f'{name} of {type(owner).__name__} is {value}, which depends on the '
+      'trained length: call trained_at(length) of the scheme first'
     )
   return value
 

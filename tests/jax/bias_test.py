@@ -330,7 +330,7 @@ def test_interpolation_matches_its_reference(scheme):
     ),
     (
       lambda: schemes.T5(32, 8, bidirectional=True),
-      'exceed buckets / 4 = 8, got 8',
+      'max_distance of T5 .* above 8, got 8',
     ),
   ],
 )
