@@ -30,7 +30,7 @@ def explain(
   heads: int = 4,
   head_width: int = 16,
 ) -> Explanation:
-  """Computes what a scheme does to attention at a target length.
+  """Compute what a scheme does to attention at a target length.
 
   Args:
     scheme: any scheme.
@@ -63,15 +63,8 @@ def explain(
     x_1xTxD = jax.random.normal(jax.random.key(1), (1, target, dims.width))
     at = scheme.locate(params, x_1xTxD, at, None)
   distance_N = _distances(target)
-  before = None
-  if any(r.scaled for r in rotations) and 'locate' not in scheme.hooks():
-    before = (
-      rotation_scaling.plain(scheme),
-      jax.tree.map(lambda _: _index(target), at),
-    )
-  bias_HxT = None
-  if 'bias' in scheme.hooks():
-    bias_HxT = _bias(scheme, params, at, heads)
+  has_bias = 'bias' in scheme.hooks()
+  scaled = any(rotation.scaled for rotation in rotations)
   return Explanation(
     scheme,
     train_length,
@@ -79,9 +72,9 @@ def explain(
     tuple(_notes(resolved, scheme, train_length, bool(stairs))),
     distance_N,
     rotations,
-    bias_HxT,
+    _bias(scheme, params, at, heads) if has_bias else None,
     stairs,
-    _content(scheme, params, at, dims, distance_N, before),
+    _content(scheme, params, at, dims, distance_N, scaled),
     _similarity(scheme, dims, target),
   )
 
@@ -107,16 +100,17 @@ def _index(target: int) -> jax.Array:
 
 
 def _distances(target: int) -> np.ndarray:
+  """Return the distances that are shown, sampled if they are many."""
   if target <= EVERY:
     return np.arange(1, target)
   halves = target // 2 ** np.arange(int(math.log2(target)))
   spread = np.geomspace(1, target - 1, SAMPLED).round()
-  found = np.unique(np.concatenate([halves, halves - 1, spread])).astype(int)
-  return found[(found >= 1) & (found < target)]
+  sampled = np.unique(np.concatenate([halves, halves - 1, spread])).astype(int)
+  return sampled[(sampled >= 1) & (sampled < target)]
 
 
 def _notes(resolved, scheme, train_length, filled: bool):
-  """What a reader must know beside the numbers."""
+  """Yield what a reader must know beside the numbers."""
   hooks = scheme.hooks()
   key, dims = jax.random.key(0), schemes.Dims(4, 2, 2)
   if not hooks or hooks == ('remap',):
@@ -154,7 +148,7 @@ def _notes(resolved, scheme, train_length, filled: bool):
 
 
 def _filled(scheme, dims, target: int):
-  """Initial parameters, tables of buckets filled; and these as stairs."""
+  """Return initial parameters, tables of buckets filled, and these tables."""
   params = scheme.init_layer(jax.random.key(0), dims)
   flat, stairs = list(scheme.flatten(params)), []
   slope_H = schemes.ALiBi().slopes(dims.heads)
@@ -174,7 +168,7 @@ def _filled(scheme, dims, target: int):
 
 
 def _bias(scheme, params, at, heads: int) -> np.ndarray:
-  """The bias at each distance from the last token, H x T."""
+  """Return the bias at each distance from the last token, H x T."""
   target = jax.tree.leaves(at)[0].shape[1]
   head = schemes.Head(jnp.arange(heads).reshape(1, -1, 1, 1), heads)
   whole = jax.tree.map(flash.heads_first, at)
@@ -184,59 +178,63 @@ def _bias(scheme, params, at, heads: int) -> np.ndarray:
   return np.broadcast_to(bias, (1, heads, 1, target))[0, :, 0, ::-1]
 
 
-def _content(scheme, params, at, dims, distance_N, before) -> Content | None:
-  """The scores of contents; None where they do not change with distance."""
+def _content(
+  scheme, params, at, dims, distance_N, scaled: bool
+) -> Content | None:
+  """Return the scores of contents; None where distance does not change them."""
   if 'rotate' not in scheme.hooks():
     return None
   score_N, change_N = _scores(scheme, params, at, dims, distance_N)
   if not change_N.any():
     return None
   plain_N = None
-  if before is not None:
-    plain_N = _scores(before[0], params, before[1], dims, distance_N)[1]
+  if scaled and 'locate' not in scheme.hooks():
+    unscaled = rotation_scaling.plain(scheme)
+    length = jax.tree.leaves(at)[0].shape[1]
+    plain_at = jax.tree.map(lambda _: _index(length), at)
+    _, plain_N = _scores(unscaled, params, plain_at, dims, distance_N)
   return Content(score_N, change_N, plain_N)
 
 
 def _scores(scheme, params, at, dims, distance_N):
-  """The mean score and its rms change, at each distance.
+  """Return the mean score and its rms change, at each distance.
 
   The contents are random orthonormal bases, one of queries and one of keys: a
   mean over such a basis is exactly that over all directions.
   """
   last = jax.tree.leaves(at)[0].shape[1] - 1
-  rng = np.random.default_rng(0)
   width, heads = dims.head_width, dims.heads
-  bases = np.linalg.qr(rng.normal(size=(2, width, width)))[0]
+  bases = np.random.default_rng(0).normal(size=(2, width, width))
   q, k = (
     jnp.broadcast_to(
-      jnp.asarray(b, jnp.float32)[:, None, None], (width, 1, heads, width)
+      jnp.asarray(basis, jnp.float32)[:, None, None], (width, 1, heads, width)
     )
-    for b in bases
+    for basis in np.linalg.qr(bases)[0]
   )
   take = lambda index: jax.tree.map(lambda x: x[:, index], at)
+  turned_q = scheme.rotate(params, q, take(np.array([last])), 'q')
 
-  def scores(queries, keys, n, equation):
-    turned = scheme.rotate(params, queries, take(np.array([last])), 'q')
+  def products(keys, n, equation):
     keys = jnp.broadcast_to(keys, (width, len(n), heads, width))
-    against = scheme.rotate(params, keys, take(last - n), 'k')
-    return np.asarray(jnp.einsum(equation, turned, against), np.float64)
+    turned_k = scheme.rotate(params, keys, take(last - n), 'k')
+    return np.asarray(jnp.einsum(equation, turned_q, turned_k), np.float64)
 
-  own, pairs = 'blhe,bnhe->bhn', 'alhe,bnhe->abhn'
+  same = lambda n: products(q, n, 'blhe,bnhe->bhn').mean((0, 1))
+  pairs = lambda n: products(k, n, 'alhe,bnhe->abhn')
   rms = lambda x: np.sqrt(np.mean(x**2, axis=(0, 1, 2)))
-  start = scores(q, q, np.array([0]), own).mean()
-  found: list[list[np.ndarray]] = [[], []]
+  start = same(np.array([0])).item()
+  scores, changes = [], []
   size = max(1, CHUNK // (width * width * heads))
   for begin in range(0, len(distance_N), size):
     n = distance_N[begin : begin + size]
-    now = scores(q, k, n, pairs)
-    found[0].append(scores(q, q, n, own).mean((0, 1)) / start)
-    change = rms(now - scores(q, k, n - 1, pairs))
-    found[1].append(change / np.maximum(rms(now), 1e-30))
-  return tuple(map(np.concatenate, found))
+    at_n = pairs(n)
+    scores.append(same(n) / start)
+    changes.append(rms(at_n - pairs(n - 1)) / np.maximum(rms(at_n), 1e-30))
+  return np.concatenate(scores), np.concatenate(changes)
 
 
 def _similarity(scheme, dims, target: int) -> np.ndarray | None:
-  """How alike what is added to two inputs is, by their distance."""
+  """Return how alike what is added to two inputs is, by their distance."""
   if 'embed' not in scheme.hooks():
     return None
   params = scheme.init_input(jax.random.key(0), dims)

@@ -13,35 +13,35 @@ import pandas as pd
 from posexp import schemes
 from posexp.plots import mechanisms
 from posexp.reports import document
-from posexp.studies import evidence, plan
+from posexp.studies import evidence as evidence_lib
+from posexp.studies import plan
 
 UNSCALED = 'unscaled'
 
 
-def blocks(found: evidence.Evidence) -> Iterator[document.Block]:
-  """What rotations encode, what scaling does to them, what a bias does.
-
-  Then what the heads were seen to do with it.
-  """
-  yield from _rotations(found)
-  yield from _biases(found)
-  seen = found.heads[found.heads['length'] == found.study.target]
-  good = found.cells.loc[found.cells['admitted'], ['digest', 'seed']]
+def blocks(evidence: evidence_lib.Evidence) -> Iterator[document.Block]:
+  """Yield what rotations encode, what scaling and biases do, what heads did."""
+  yield from _rotations(evidence)
+  yield from _biases(evidence)
+  seen = evidence.heads[evidence.heads['length'] == evidence.study.target]
+  good = evidence.cells.loc[evidence.cells['admitted'], ['digest', 'seed']]
   seen = seen.merge(good.drop_duplicates(), on=['digest', 'seed'])
-  yield from _worth(found, seen)
-  yield from _heads(found, seen)
+  yield from _worth(evidence, seen)
+  yield from _heads(evidence, seen)
 
 
-def periods(found: evidence.Evidence, regime: str) -> dict[str, np.ndarray]:
-  """The period of each pair in tokens, by how it is scaled, the root's first.
+def periods(
+  evidence: evidence_lib.Evidence, regime: str
+) -> dict[str, np.ndarray]:
+  """Return the period of each pair in tokens, by scaling, the unscaled first.
 
   Nothing where no run has rotations that are not scaled.
   """
-  width = _head(found)[1]
+  width = _head(evidence)[1]
   ways: dict[str, np.ndarray] = {}
-  for cell in found.study.cells:
-    if cell.regime == regime and cell.digest in found.runs:
-      for part in _parts(found, cell):
+  for cell in evidence.study.cells:
+    if cell.regime == regime and cell.digest in evidence.runs:
+      for part in _parts(evidence, cell):
         if isinstance(part, schemes.RoPE):
           theta_K = part.inverse_frequencies(width)
           ways.setdefault(_way(part), 2 * math.pi / theta_K)
@@ -51,32 +51,32 @@ def periods(found: evidence.Evidence, regime: str) -> dict[str, np.ndarray]:
 
 
 def _way(rope: schemes.RoPE) -> str:
-  """What a scaling is called in a table."""
+  """Return what a scaling is called in a table."""
   plain = rope.frequencies == schemes.Law()
   return UNSCALED if plain else type(rope.frequencies).__name__
 
 
 def _parts(
-  found: evidence.Evidence, cell: plan.Cell
+  evidence: evidence_lib.Evidence, cell: plan.Cell
 ) -> tuple[schemes.Scheme, ...]:
   try:
-    scheme = schemes.parse(found.runs[cell.digest]['scheme'])
+    scheme = schemes.parse(evidence.runs[cell.digest]['scheme'])
   except ValueError:  # A class of the user's own has no text that is read.
     return ()
-  resolved = scheme.trained_at(found.study.trained_length)
-  return resolved.for_length(found.study.target).parts
+  resolved = scheme.trained_at(evidence.study.trained_length)
+  return resolved.for_length(evidence.study.target).parts
 
 
-def _head(found: evidence.Evidence) -> tuple[int, int]:
-  """Heads and their width, the same in all runs."""
-  run = next(iter(found.runs.values()))
+def _head(evidence: evidence_lib.Evidence) -> tuple[int, int]:
+  """Return the number of heads and their width, the same in all runs."""
+  run = next(iter(evidence.runs.values()))
   return run['heads'], run['head_width']
 
 
-def _rotations(found: evidence.Evidence) -> Iterator[document.Block]:
-  study = found.study
-  regimes = study.regimes if found.runs else ()
-  by_regime = {regime: periods(found, regime) for regime in regimes}
+def _rotations(evidence: evidence_lib.Evidence) -> Iterator[document.Block]:
+  study = evidence.study
+  regimes = study.regimes if evidence.runs else ()
+  by_regime = {regime: periods(evidence, regime) for regime in regimes}
   by_regime = {regime: ways for regime, ways in by_regime.items() if ways}
   if not by_regime:
     return
@@ -112,7 +112,7 @@ def _encoded(study: plan.Study, period_K: np.ndarray) -> str:
 
 
 def _scaled(study: plan.Study, ways: Mapping[str, np.ndarray]) -> Iterator[str]:
-  """What each scaling gains and loses."""
+  """Yield what each scaling gains and loses."""
   plain_K = ways[UNSCALED]
   slow_K = plain_K > study.trained_length
   for name, period_K in ways.items():
@@ -133,7 +133,7 @@ def _apart(period_K: np.ndarray) -> float:
 
 
 def _pairs(study: plan.Study, ways: Mapping[str, np.ndarray]) -> document.Table:
-  """A row a pair: period, turns, and by how much the period is stretched."""
+  """Return a row a pair: period, turns, and by how much it is stretched."""
   plain_K = ways[UNSCALED]
   scaled = [name for name in ways if name != UNSCALED]
   lengths = study.trained_length, study.target
@@ -158,28 +158,28 @@ def _three(value: float) -> str:
   return f'{value:.3g}' if value < 1000 else f'{value:,.0f}'
 
 
-def _biases(found: evidence.Evidence) -> Iterator[document.Block]:
-  """What each fixed or tabled bias does to neighbouring distances."""
+def _biases(evidence: evidence_lib.Evidence) -> Iterator[document.Block]:
+  """Yield what each fixed or tabled bias does to neighbouring distances."""
   parts = [
     part
-    for cell in found.study.cells
-    if cell.digest in found.runs
-    for part in _parts(found, cell)
+    for cell in evidence.study.cells
+    if cell.digest in evidence.runs
+    for part in _parts(evidence, cell)
   ]
   lines = []
   for part in dict.fromkeys(parts):
     if isinstance(part, schemes.ALiBi):
-      lines.append(_alibi(part, found))
+      lines.append(_alibi(part, evidence))
     if isinstance(part, schemes.T5):
-      lines.append(_table(part, found))
+      lines.append(_table(part, evidence))
   if lines:
     yield document.Heading('What each bias does to neighbouring distances', 3)
     yield document.Bullets(tuple(lines))
 
 
-def _alibi(bias: schemes.ALiBi, found: evidence.Evidence) -> str:
-  trained, target = found.study.trained_length, found.study.target
-  slopes_H = bias.slopes(_head(found)[0])
+def _alibi(bias: schemes.ALiBi, evidence: evidence_lib.Evidence) -> str:
+  trained, target = evidence.study.trained_length, evidence.study.target
+  slopes_H = bias.slopes(_head(evidence)[0])
   steep, flat = slopes_H.max(), slopes_H.min()
   return (
     'ALiBi takes the same off a logit for every token of distance: '
@@ -193,8 +193,8 @@ def _alibi(bias: schemes.ALiBi, found: evidence.Evidence) -> str:
   )
 
 
-def _table(bias: schemes.T5, found: evidence.Evidence) -> str:
-  trained, target = found.study.trained_length, found.study.target
+def _table(bias: schemes.T5, evidence: evidence_lib.Evidence) -> str:
+  trained, target = evidence.study.trained_length, evidence.study.target
   near, far = (_sharing(bias, n) for n in (trained, target - 1))
   return (
     f'T5 has a number of its own for each distance below {bias.side // 2}. '
@@ -208,28 +208,28 @@ def _table(bias: schemes.T5, found: evidence.Evidence) -> str:
 
 
 def _sharing(bias: schemes.T5, distance: int) -> int:
-  """How many distances up to twice a distance share its bucket."""
+  """Return how many distances up to twice a distance share its bucket."""
   bucket_N = np.asarray(bias.bucket(np.arange(2 * distance + 1)))
   return int((bucket_N == bucket_N[distance]).sum())
 
 
 def _worth(
-  found: evidence.Evidence, seen: pd.DataFrame
+  evidence: evidence_lib.Evidence, seen: pd.DataFrame
 ) -> Iterator[document.Block]:
-  """What a token of distance is worth to a logit, as measured."""
-  mine = seen[seen['measure'] == 'resolution']
-  if mine.empty:
+  """Yield what a token of distance is worth to a logit, as measured."""
+  resolution = seen[seen['measure'] == 'resolution']
+  if resolution.empty:
     return
   yield document.Heading('What a token of distance is worth to a logit', 3)
   yield document.Text(
     'By how much a logit changes from one distance to the next with the '
     'content held fixed: means over layers, heads, admitted seeds and '
-    f'distances of a bin, as measured at {found.study.target:,} tokens. The '
+    f'distances of a bin, as measured at {evidence.study.target:,} tokens. The '
     'larger, the more position has to say there; what it says may be what '
     'order needs, or a preference for what is near.'
   )
-  for number, regime in enumerate(found.study.regimes):
-    png = mechanisms.worth(found, regime, mine)
+  for number, regime in enumerate(evidence.study.regimes):
+    png = mechanisms.worth(evidence, regime, resolution)
     if png is not None:
       caption = f'The change of a logit for a token of distance; {regime}.'
       yield document.Picture(f'memo_worth_{number}.png', caption, png)
@@ -246,14 +246,14 @@ _MEASURES = {
 
 
 def _heads(
-  found: evidence.Evidence, seen: pd.DataFrame
+  evidence: evidence_lib.Evidence, seen: pd.DataFrame
 ) -> Iterator[document.Block]:
-  """What the heads did at the target, beside what they did in training."""
+  """Yield what the heads did at the target, and in training beside it."""
   known = seen['digest'].unique()
   rows = []
-  for cell in found.study.cells:
-    mine = seen[seen['digest'] == cell.digest]
-    means = mine.groupby('measure')[['baseline', 'value']].mean()
+  for cell in evidence.study.cells:
+    heads = seen[seen['digest'] == cell.digest]
+    means = heads.groupby('measure')[['baseline', 'value']].mean()
     if cell.digest in known:
       named = (cell.regime, cell.label, cell.schedule)
       rows.append((*named, *(_moved(means, name) for name in _MEASURES)))
@@ -261,7 +261,7 @@ def _heads(
     yield document.Heading('What the heads do', 3)
     yield document.Text(
       'Means over layers, heads and admitted seeds: of the trained model at '
-      f'the trained length → of the cell at {found.study.target:,} tokens. '
+      f'the trained length → of the cell at {evidence.study.target:,} tokens. '
       'Entropy, first token and rank are those of queries that answer; the '
       'rest is of queries all over the sequence. Uniform attention has entropy '
       '/ ln n of 1. A right key that is found stands at rank 0, and at a half '

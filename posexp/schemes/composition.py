@@ -56,7 +56,7 @@ class Sum(base.Scheme):
         self._check_rotations(n)
 
   def _check_rotations(self, widening: int):
-    """Raises where a term would rotate what the widening one needs as it is."""
+    """Raise where a term would rotate what the widening one needs as it is."""
     for n, term in enumerate(self.terms):
       if n == widening or 'rotate' not in term.hooks():
         continue
@@ -196,8 +196,7 @@ def add(*schemes: base.Scheme) -> base.Scheme:
 def _side_by_side(
   tables: list[dict[str, np.ndarray]],
 ) -> dict[str, np.ndarray]:
-  """Join the columns of tables, kind by kind; the last row of a short one is
-  repeated."""
+  """Join the columns of tables by kind; a short one repeats its last row."""
   joined = {}
   for kind in dict.fromkeys(kind for table in tables for kind in table):
     arrays = [table[kind] for table in tables if kind in table]

@@ -14,7 +14,7 @@ DEEPEST = 50
 
 
 def parse(text: str) -> base.Scheme:
-  """The scheme that an expression over the names of `posexp.schemes` says.
+  """Return the scheme that an expression of `posexp.schemes` names describes.
 
   Calls with numbers, strings, tuples, None, booleans and other calls as
   arguments, and sums; a name alone is a call without arguments. Only the
@@ -47,7 +47,7 @@ def parse(text: str) -> base.Scheme:
 
 
 def names() -> dict[str, type[component.Component]]:
-  """What an expression may call, by name."""
+  """Return what an expression may call, by name."""
   from posexp import schemes  # Here, since that package imports this module.
 
   abstract = (schemes.Scheme, schemes.Relative, schemes.Sum)
@@ -68,7 +68,7 @@ class _Reader:
     self.names = names()
 
   def value(self, node: ast.expr, depth: int) -> Any:
-    """What a node stands for."""
+    """Return what a node stands for."""
     if depth > DEEPEST:
       raise component.UserError(
         f'{self.text!r} is nested too deeply: {EXAMPLE}'
@@ -103,18 +103,18 @@ class _Reader:
     )
 
   def sum(self, node: ast.BinOp, depth: int) -> base.Scheme:
-    """The sum of two schemes."""
-    both = [self.value(n, depth + 1) for n in (node.left, node.right)]
-    for term in both:
+    """Return the sum of two schemes."""
+    terms = [self.value(n, depth + 1) for n in (node.left, node.right)]
+    for term in terms:
       if not isinstance(term, base.Scheme):
         raise component.UserError(
           f'only schemes can be added, got {component.written(term)} in '
           f'{self.text!r}: {EXAMPLE}'
         )
-    return both[0] + both[1]
+    return terms[0] + terms[1]
 
   def make(self, func: ast.expr, args: list, named: dict[str, Any]) -> Any:
-    """The component that a call makes."""
+    """Return the component that a call makes."""
     name = ast.unparse(func).removeprefix('schemes.')
     if name not in self.names:
       near = component.nearest(name, self.names)
@@ -144,7 +144,7 @@ class _Reader:
 
 
 def _fits(kind: type, name: str, given: dict[str, Any]) -> None:
-  """Raises where a field is given another kind of thing than it asks for."""
+  """Raise where a field is given another type than it asks for."""
   hints = typing.get_type_hints(kind)
   for field, value in given.items():
     options = typing.get_args(hints[field]) or (hints[field],)
@@ -153,8 +153,8 @@ def _fits(kind: type, name: str, given: dict[str, Any]) -> None:
     ):
       continue
     # A rule stands for any number, and an integer for a float.
-    other = (trained_length.Relative, int if float in options else ())
-    if not isinstance(value, (*options, other)):
+    also = (trained_length.Relative, *((int,) if float in options else ()))
+    if not isinstance(value, (*options, *also)):
       kinds = ' or '.join(option.__name__ for option in options)
       raise component.UserError(
         f'{field} of {name} must be of type {kinds}, got '

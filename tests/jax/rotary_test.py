@@ -161,10 +161,10 @@ def rope(law=schemes.Law(), width=8, **fields):  # noqa: B008
   [
     (lambda: schemes.NTKByParts(0, 64), 'factor of NTKByParts .* got 0'),
     (lambda: schemes.NTKByParts(4, -1), 'train_length of NTKByParts .* got -1'),
-    (lambda: schemes.NTKByParts(4, 64, 8, 2), 'at least alpha=8, got 2'),
-    (lambda: schemes.Llama3(4, 64, 4, 1), 'at least low=4, got 1'),
+    (lambda: schemes.NTKByParts(4, 64, 8, 2), 'at least alpha=8 .* got 2'),
+    (lambda: schemes.Llama3(4, 64, 4, 1), 'at least low=4 .* got 1'),
     (lambda: schemes.Llama3(4, 64, 0, 1), 'low of Llama3 .* got 0'),
-    (lambda: schemes.YaRN(4, 64, 1, 32), 'least beta_slow=32, got 1'),
+    (lambda: schemes.YaRN(4, 64, 1, 32), 'least beta_slow=32 .* got 1'),
     (lambda: schemes.YaRN(4, 64, ramp='indx'), "'indx' .did you mean index"),
     (lambda: schemes.YaRN(4, 64, attention_factor=0), 'attention_factor .* 0'),
     (lambda: schemes.YaRN(4, 64, mscale=-1), 'mscale of YaRN .* got -1'),
