@@ -8,29 +8,208 @@ from typing import Any
 
 from posexp import component, schemes, tasks
 from posexp.attention import dispatch
-from posexp.runs import diff
-from posexp.runs.settings import Evaluate, Model, Train
-
-__all__ = ['REVISION', 'Evaluate', 'Model', 'Run', 'Train', 'digest']
+from posexp.runs import diff, length_schedule
 
 # Part of every digest: raise it when the same config gives other numbers.
 REVISION = 2
 
+ACTIVATIONS = ('relu', 'gelu', 'relu2', 'swiglu')
+COMPUTE = ('float32', 'bfloat16')
+TRAINED = ('all', 'position')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model(component.Component):
+  """The shape of a model: a decoder-only transformer with pre-RMSNorm.
+
+  Attributes:
+    layers: the number of layers, attention and MLP each.
+    width: model width D; heads must divide it.
+    heads: attention heads H.
+    feedforward: width F of the MLP; None is 4 D.
+    activation: 'relu', 'gelu', 'relu2' (squared ReLU) or 'swiglu'.
+    tied: whether the output projection is the embedding table.
+    bos: whether a learned token is put before every sequence.
+    share_position: whether all layers share one set of positional parameters.
+    compute: 'float32' or 'bfloat16'; softmax and norms are float32 in both.
+    window: how many tokens a token attends to, itself included; None is all.
+    block: how attention is computed, as in `attend`: 'auto' by the length and
+      the scheme, None dense, or in blocks of so many tokens. The numbers are
+      the same up to rounding.
+    implementation: None for the library's choice, 'xla', or 'pallas' for one
+      fused kernel, as in `attend`. It is interpreted on a CPU, which is slow
+      and for tests, and has not been measured on a GPU or TPU. With a cache,
+      to prefill or decode, 'pallas' is 'xla'.
+
+  >>> Model(width=64, heads=4).head_width
+  16
+  """
+
+  layers: int = component.field(3, at_least=1)
+  width: int = component.field(64, at_least=1)
+  heads: int = component.field(4, at_least=1)
+  feedforward: int | None = component.field(None, at_least=1)
+  activation: str = component.field('relu', one_of=ACTIVATIONS)
+  tied: bool = False
+  bos: bool = True
+  share_position: bool = False
+  compute: str = component.field('float32', one_of=COMPUTE)
+  window: int | None = component.field(None, at_least=1)
+  block: int | str | None = 'auto'
+  implementation: str | None = None
+
+  def __post_init__(self):
+    super().__post_init__()
+    dispatch.check_block('block of Model', self.block)
+    dispatch.check_implementation(
+      'implementation of Model', self.implementation
+    )
+    if self.width % self.heads:
+      wider = self.heads * (self.width // self.heads + 1)
+      raise component.UserError(
+        f'width must be divisible by heads, got width={self.width} and '
+        f'heads={self.heads}: try width={wider}'
+      )
+
+  @property
+  def head_width(self) -> int:
+    return self.width // self.heads
+
+  @property
+  def dims(self) -> schemes.Dims:
+    return schemes.Dims(self.width, self.heads, self.head_width)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train(component.Component):
+  """How a run is trained: AdamW, linear warm-up, cosine decay to 0, clipping.
+
+  Attributes:
+    length: tokens in a training sequence, the context; the longest where they
+      differ.
+    steps: optimizer steps; 0 evaluates a parent's weights as they are.
+    batch: sequences in a step, for each seed.
+    learning_rate: the peak.
+    warmup: steps of linear warm-up.
+    decay: weight decay, on matrices only.
+    beta2: AdamW's second moment rate.
+    clip: the largest global norm of a gradient.
+    checkpoint_every: steps between checkpoints; also the longest stretch that
+      an interruption can cost.
+    lengths: the rule that gives a step its length, of which `length` is the
+      longest, see `posexp.runs.length_schedule`; None is `length` at every
+      step.
+    only: which parameters change, 'all' or, in an adaptation, those of
+      'position'.
+    warm_in: steps of an adaptation over which the biases that it adds grow
+      linearly to their full strength; 0 adds them at once.
+  """
+
+  length: int = component.field(64, at_least=2)
+  steps: int = component.field(2000, at_least=0)
+  batch: int = component.field(64, at_least=1)
+  learning_rate: float = component.field(1e-3, above=0)
+  warmup: int = component.field(100, at_least=0)
+  decay: float = component.field(0.01, at_least=0)
+  beta2: float = component.field(0.98, above=0, below=1)
+  clip: float = component.field(1.0, above=0)
+  checkpoint_every: int = component.field(500, at_least=1)
+  lengths: length_schedule.Rule | None = None
+  only: str = component.field('all', one_of=TRAINED)
+  warm_in: int = component.field(
+    0,
+    at_least=0,
+    at_most='steps',
+    remedy='a bias must have its full strength at the end',
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.rungs[-1] != self.length:
+      raise component.UserError(
+        f'length of Train must be the longest of {self.lengths}, got '
+        f'{self.length}: use length={self.rungs[-1]}, or another high'
+      )
+    if not self.shares[-1]:
+      raise component.UserError(
+        f'steps of Train must reach length {self.length} under {self.lengths}, '
+        f'got {self.steps}: train for more steps, or use a rule that gets '
+        'there earlier'
+      )
+
+  @property
+  def rungs(self) -> tuple[int, ...]:
+    """The lengths trained at, shortest first."""
+    return (self.length,) if self.lengths is None else self.lengths.values
+
+  @property
+  def tokens(self) -> int:
+    """The expected number of tokens that a seed is trained on."""
+    mean = sum(n * share for n, share in zip(self.rungs, self.shares))
+    return round(self.steps * self.batch * mean)
+
+  @property
+  def shares(self) -> tuple[float, ...]:
+    """The expected share of the steps at each of `rungs`."""
+    if self.lengths is None or not self.steps:
+      return (0.0,) * (len(self.rungs) - 1) + (1.0,)
+    return self.lengths.shares(self.steps)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate(component.Component):
+  """Where a run is evaluated, on examples that are the same for every scheme.
+
+  Attributes:
+    lengths: tokens in the evaluated sequences, shortest first.
+    examples: the least number of sequences at each length.
+    tokens: the least number of tokens at each length, so that a shorter length
+      has more sequences.
+    window: tokens that the model sees at once, as a sliding window that moves
+      by half of itself, so that a target past the first window is predicted
+      from at least half a window. None is all tokens before it.
+  """
+
+  lengths: tuple[int, ...] = component.field(
+    (64, 128, 256), each=True, at_least=2
+  )
+  examples: int = component.field(512, at_least=1)
+  tokens: int = component.field(0, at_least=0)
+  window: int | None = component.field(None, at_least=2)
+
+  def __post_init__(self):
+    super().__post_init__()
+    object.__setattr__(self, 'lengths', tuple(sorted(set(self.lengths))))
+    if not self.lengths:
+      raise component.UserError(
+        'lengths of Evaluate is empty: give at least one length'
+      )
+
+  def number(self, length: int) -> int:
+    """Return how many sequences there are at a length.
+
+    >>> [Evaluate(examples=16, tokens=4096).number(n) for n in (64, 100, 512)]
+    [64, 41, 16]
+    """
+    return max(self.examples, -(-self.tokens // length))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run(component.Component):
-  """One cell of an experiment: a task, a scheme and the seeds it is run with.
+  """One cell of an experiment: a model with a scheme, trained on a task.
 
-  With a parent, the weights are the parent's, evaluated under another scheme (a
-  retrofit), adapted to it first or not, or on another arm of the task.
-  Everything is checked here, before any compute.
+  A root run is trained from scratch. A run with a parent takes over the
+  parent's trained weights, and evaluates them under another scheme (a
+  retrofit), after an adaptation to it or zero-shot, or on another arm of the
+  task. Everything is checked here, before any compute.
 
   Attributes:
     task: what is asked of the model.
-    scheme: what position does to it.
-    model: its shape.
-    train: how it is trained; with a parent, how it is adapted (0 steps).
-    evaluate: where it is evaluated.
+    scheme: what position does to attention.
+    model: the shape of the model.
+    train: how it is trained; with a parent, how it is adapted, 0 steps for
+      zero-shot.
+    evaluate: the lengths and the number of examples of the evaluation.
     seeds: each fixes initialisation and training data; paired across runs.
     parent: the run whose trained weights this one takes over.
 
@@ -45,17 +224,15 @@ class Run(component.Component):
   model: Model = Model()
   train: Train = Train()
   evaluate: Evaluate = Evaluate()
-  seeds: tuple[int, ...] = (0, 1, 2)
+  seeds: tuple[int, ...] = component.field((0, 1, 2), each=True, at_least=0)
   parent: 'Run | None' = None
 
   def __post_init__(self):
-    object.__setattr__(self, 'seeds', tuple(self.seeds))
+    super().__post_init__()
     if not self.seeds or len(set(self.seeds)) < len(self.seeds):
       raise component.UserError(
         f'seeds of Run must be one or more different numbers, got {self.seeds}'
       )
-    for seed in self.seeds:
-      component.at_least('seeds of Run', seed, 0)
     trained = self.train.rungs if self.train.steps else ()
     for length in sorted({*trained, *self.lengths}):
       self.task.check(length)
@@ -74,18 +251,17 @@ class Run(component.Component):
       self._check_root()
       return
     for name in ('model', 'seeds'):
-      mine, theirs = getattr(self, name), getattr(parent, name)
-      if mine != theirs:
+      value, of_parent = getattr(self, name), getattr(parent, name)
+      if value != of_parent:
         raise component.UserError(
-          f"a retrofit keeps its parent's {name}, got {mine} where the "
-          f'parent has {theirs}'
+          f"a retrofit keeps its parent's {name}, got {value} where the "
+          f'parent has {of_parent}'
         )
-    mine, theirs = self.task.vocabulary, parent.task.vocabulary
-    if mine != theirs:
+    if self.task.vocabulary != parent.task.vocabulary:
       raise component.UserError(
-        f'{self.task} has {mine} token ids where the model was trained on '
-        f'{theirs}, those of {parent.task}: choose its fields so that the '
-        'vocabularies agree'
+        f'{self.task} has {self.task.vocabulary} token ids where the model was '
+        f'trained on {parent.task.vocabulary}, those of {parent.task}: choose '
+        'its fields so that the vocabularies agree'
       )
     if self.train.only != 'all' and not self.scheme.learns():
       raise component.UserError(
@@ -106,20 +282,21 @@ class Run(component.Component):
         'steps of Train is 0 but the run has no parent: train it, or give '
         'the run whose weights it takes over'
       )
-    for name, free in (('only', 'all'), ('warm_in', 0)):
-      if getattr(self.train, name) != free:
+    for name, default in (('only', 'all'), ('warm_in', 0)):
+      if getattr(self.train, name) != default:
         raise component.UserError(
           f'{name}={getattr(self.train, name)!r} of Train is for the '
-          f'adaptation of a parent, and the run has none: use {name}={free!r}'
+          'adaptation of a parent, and the run has none: use '
+          f'{name}={default!r}'
         )
 
   @property
   def lengths(self) -> tuple[int, ...]:
-    """Where the run is evaluated: at the trained length too.
+    """The lengths of the evaluation, the trained length among them.
 
-    But for another task than its parent's: what counts is whether the parent
-    learned its own, and this one may not exist at that length. Nor for its
-    parent's own scheme, under which the parent was evaluated there.
+    Without the trained length on another task than the parent's, which may not
+    exist at that length (what counts is whether the parent learned its own),
+    and under the parent's own scheme, which the parent was evaluated with.
     """
     parent = self.parent
     if self._evaluates() or (parent and self.task != parent.task):
@@ -128,34 +305,34 @@ class Run(component.Component):
 
   @property
   def root(self) -> 'Run':
-    """The run that was trained from nothing."""
+    """The run at the start of the line of parents, trained from scratch."""
     return self if self.parent is None else self.parent.root
 
   @property
   def trained_length(self) -> int:
-    """The length that the model was trained at before it was changed."""
+    """The length that the root run was trained at."""
     return self.root.train.length
 
   @property
   def changes(self) -> tuple[str, ...]:
-    """What this run changes of its parent, a phrase a change."""
+    """What this run changes of its parent, a phrase for each change."""
     if self.parent is None:
       return ()
-    found = diff.of_schemes(self.parent.scheme, self.scheme)
+    phrases = diff.of_schemes(self.parent.scheme, self.scheme)
     if self.task != self.parent.task:
-      found += (f'task: {self.parent.task} -> {self.task}',)
-    return found + (
-      (f'adapted: {self._adapted()}',) if self.train.steps else ()
-    )
+      phrases += (f'task: {self.parent.task} -> {self.task}',)
+    if self.train.steps:
+      phrases += (f'adapted: {self._adapted()}',)
+    return phrases
 
   @property
   def steps_before(self) -> int:
-    """How many steps its weights had behind them at its first."""
+    """The steps of training that its parents have given the weights."""
     parent = self.parent
     return parent.steps_before + parent.train.steps if parent else 0
 
   def context(self, length: int) -> int:
-    """How many tokens the model sees at once when evaluated at a length."""
+    """Return the tokens that the model sees at once at an evaluated length."""
     return min(length, self.evaluate.window or length)
 
   @property
@@ -164,11 +341,11 @@ class Run(component.Component):
     return self.trained_scheme_at(self.train.length)
 
   def trained_scheme_at(self, length: int) -> schemes.Scheme:
-    """The scheme as a step of training at a length uses it."""
+    """Return the scheme as a step of training at a length uses it."""
     return self.scheme.trained_at(self.trained_length).for_length(length)
 
   def evaluated_scheme(self, length: int) -> schemes.Scheme:
-    """The scheme as an evaluation at a length uses it."""
+    """Return the scheme as an evaluation at a length uses it."""
     scheme = self.scheme.trained_at(self.trained_length)
     return scheme.evaluated().for_length(self.context(length))
 
@@ -188,13 +365,13 @@ class Run(component.Component):
     return f'{task}: {" -> ".join(trail)}{ending}'
 
   def _evaluates(self) -> bool:
-    """Whether this is no more than its parent, evaluated again."""
+    """Return whether this is its parent, evaluated again."""
     parent = self.parent
     same = parent is not None and self.scheme == parent.scheme
     return same and not self.train.steps
 
   def _stage(self) -> str:
-    """The scheme, with the adaptation to it if there was one."""
+    """Return the scheme, with the adaptation to it if there was one."""
     if self.parent and self._evaluates():
       return self.parent._stage()
     if self.parent is None or not self.train.steps:
@@ -210,14 +387,14 @@ class Run(component.Component):
 
   @functools.cached_property
   def digest(self) -> str:
-    """Sixteen hexadecimal digits that name this whole configuration."""
+    """Sixteen hexadecimal digits that stand for the whole configuration."""
     return digest(self.to_dict())
 
   def retrofit(self, scheme: schemes.Scheme, **changed: Any) -> 'Run':
-    """This run's trained weights under another scheme.
+    """Return a run of these trained weights under another scheme.
 
     Zero-shot, unless `train` says how they are adapted to it: its steps follow
-    those that the weights have behind them, with data that they have not seen.
+    those of the training, on data that the weights have not seen.
 
     >>> from posexp import schemes, tasks
     >>> run = Run(task=tasks.Ordering(filler=8), scheme=schemes.RoPE())
@@ -225,12 +402,12 @@ class Run(component.Component):
     >>> print(run.retrofit(schemes.RoPE(schemes.NTK(4)), train=short).name)
     Ordering: RoPE() -> RoPE(NTK(4)) [100 steps at 128]
     """
-    still = dataclasses.replace(self.train, steps=0, only='all', warm_in=0)
-    changed = {'train': still, **changed}
+    zero_shot = dataclasses.replace(self.train, steps=0, only='all', warm_in=0)
+    changed = {'train': zero_shot, **changed}
     return dataclasses.replace(self, scheme=scheme, parent=self, **changed)
 
   def without(self, kind: type[schemes.Scheme], **changed: Any) -> 'Run':
-    """This run's trained weights without the terms of a class.
+    """Return a run of these trained weights without the terms of a class.
 
     Raises:
       UserError: if its scheme has none.
@@ -238,15 +415,15 @@ class Run(component.Component):
     return self.retrofit(diff.without(self.scheme, kind), **changed)
 
   def on(self, task: tasks.Task, **changed: Any) -> 'Run':
-    """This run's trained weights on another task of the same vocabulary.
+    """Return a run of these trained weights on a task of the same vocabulary.
 
-    Another arm of the task, say: other gaps, another density, a later start.
-    It is evaluated at the lengths of `evaluate` and at no other.
+    For example another arm of the task: other gaps, another density, a later
+    start. It is evaluated at the lengths of `evaluate` and at no other.
     """
     return self.retrofit(self.scheme, task=task, **changed)
 
 
 def digest(config: dict[str, Any]) -> str:
-  """The name of a configuration given as plain values."""
+  """Return the digest of a configuration given as plain values."""
   text = json.dumps([REVISION, config], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,15 +1,14 @@
 """What a retrofit changes: terms added, terms removed, fields of the others."""
 
 import dataclasses
+import operator
 from typing import Any
 
 from posexp import component, schemes
 
 
 def of_schemes(old: schemes.Scheme, new: schemes.Scheme) -> tuple[str, ...]:
-  """What turns one scheme into another, a phrase a change.
-
-  A retrofit that changes one factor has one phrase.
+  """Return what turns one scheme into another, a phrase for each change.
 
   >>> rope, alibi = schemes.RoPE(), schemes.ALiBi()
   >>> of_schemes(rope, schemes.RoPE(schemes.NTK(8)) + alibi)
@@ -18,58 +17,61 @@ def of_schemes(old: schemes.Scheme, new: schemes.Scheme) -> tuple[str, ...]:
   ('removes ALiBi()',)
   """
   pairs = match(old, new)
-  kept = {m for _, m in pairs}
-  mine, theirs = terms(new), terms(old)
-  gone = [t for n, t in enumerate(theirs) if n not in {o for o, _ in pairs}]
+  before, after = terms(old), terms(new)
+  kept = {place for place, _ in pairs}
+  removed = [t for place, t in enumerate(before) if place not in kept]
+  changed: list[str] = []
+  for place, counterpart in pairs:
+    changed += _fields(before[place], after[counterpart])
   return (
-    *(f'removes {term}' for term in gone),
-    *(text for o, m in pairs for text in _fields(theirs[o], mine[m])),
-    *(f'adds {term}' for n, term in enumerate(mine) if n not in kept),
+    *(f'removes {term}' for term in removed),
+    *changed,
+    *(f'adds {after[place]}' for place in added(old, new)),
   )
 
 
 def added(old: schemes.Scheme, new: schemes.Scheme) -> tuple[int, ...]:
-  """Which of a scheme's terms another lacks, by their places in `parts`."""
-  kept = {mine for _, mine in match(old, new)}
+  """Return the places of those terms of `new` that `old` lacks."""
+  kept = {place for _, place in match(old, new)}
   return tuple(n for n in range(len(terms(new))) if n not in kept)
 
 
 def added_biases(old: schemes.Scheme, new: schemes.Scheme) -> tuple[int, ...]:
-  """Those of `added` that add to the logits.
+  """Return those of `added` that add to the logits.
 
   >>> rope = schemes.RoPE()
   >>> added_biases(rope, rope + schemes.T5()), added_biases(rope, rope)
   ((1,), ())
   """
-  mine = terms(new)
-  return tuple(n for n in added(old, new) if 'bias' in mine[n].hooks())
+  after = terms(new)
+  return tuple(n for n in added(old, new) if 'bias' in after[n].hooks())
 
 
 def match(
   old: schemes.Scheme, new: schemes.Scheme
 ) -> tuple[tuple[int, int], ...]:
-  """The terms that two schemes have in common: places in the one, the other.
+  """Return the terms that two schemes have in common, as pairs of places.
 
   Equal terms first, then those of the same class, each once.
   """
-  theirs, mine = list(enumerate(terms(old))), list(enumerate(terms(new)))
-  pairs = []
-  for same in (lambda a, b: a == b, lambda a, b: type(a) is type(b)):
-    for place, term in list(mine):
-      fits = [n for n, (_, other) in enumerate(theirs) if same(other, term)]
-      if fits:
-        pairs.append((theirs.pop(fits[0])[0], place))
-        mine.remove((place, term))
-  return tuple(sorted(pairs, key=lambda pair: pair[1]))
+  before, after = dict(enumerate(terms(old))), dict(enumerate(terms(new)))
+  pairs: dict[int, int] = {}
+  for same in (operator.eq, _same_class):
+    for place, term in after.items():
+      fits = [n for n, other in before.items() if same(other, term)]
+      if fits and place not in pairs:
+        pairs[place] = fits[0]
+        del before[fits[0]]
+  return tuple((pairs[place], place) for place in sorted(pairs))
 
 
 def terms(scheme: schemes.Scheme) -> tuple[schemes.Scheme, ...]:
-  """The terms of a scheme; the unit, NoPE, has none."""
+  """Return the terms of a scheme; the unit, NoPE, has none."""
   return tuple(p for p in scheme.parts if not isinstance(p, schemes.NoPE))
 
 
 def without(scheme: schemes.Scheme, kind: type[schemes.Scheme]) -> Any:
-  """The scheme without its terms of a class.
+  """Return the scheme without its terms of a class.
 
   Raises:
     UserError: if it has none; the sentence names those it has.
@@ -79,21 +81,25 @@ def without(scheme: schemes.Scheme, kind: type[schemes.Scheme]) -> Any:
   """
   rest = [term for term in terms(scheme) if not isinstance(term, kind)]
   if len(rest) == len(terms(scheme)):
-    have = ' and '.join(map(str, terms(scheme))) or 'no term at all'
+    present = ' and '.join(map(str, terms(scheme))) or 'no term at all'
     raise component.UserError(
-      f'{scheme} has no {kind.__name__} to remove: it has {have}'
+      f'{scheme} has no {kind.__name__} to remove: it has {present}'
     )
   return sum(rest, schemes.NoPE())
 
 
 def _fields(old: schemes.Scheme, new: schemes.Scheme) -> list[str]:
-  kind = type(new).__name__
-  values = [
-    (f.name, getattr(old, f.name), getattr(new, f.name))
-    for f in dataclasses.fields(new)
-  ]
-  return [
-    f'{name} of {kind}: {component.written(a)} -> {component.written(b)}'
-    for name, a, b in values
-    if a != b
-  ]
+  """Return the fields in which two terms of a class differ."""
+  phrases = []
+  for field in dataclasses.fields(new):
+    before, after = getattr(old, field.name), getattr(new, field.name)
+    if before != after:
+      phrases.append(
+        f'{field.name} of {type(new).__name__}: {component.written(before)} -> '
+        f'{component.written(after)}'
+      )
+  return phrases
+
+
+def _same_class(old: schemes.Scheme, new: schemes.Scheme) -> bool:
+  return type(old) is type(new)

@@ -1,13 +1,11 @@
 """Which lengths a run is trained at: a rule from the step to the length.
 
 Every step has one length for its whole batch, one of a few that the program is
-compiled for, the rungs. Which one is a function of the rule and the number of
-the step and of nothing else, so that it is the same for every seed and every
-scheme, and after a resumption.
+compiled for, the rungs. It depends on the rule and the number of the step
+alone, so that it is the same for every seed and scheme, and after a resumption.
 
-The loss of a step is a mean over its targets. So every step counts as much as
-any other, whatever its length; but where longer sequences have more targets,
-one target counts for less in a long step than in a short one.
+The loss of a step is a mean over its targets, so that every step counts as much
+as any other, whatever its length.
 """
 
 import abc
@@ -20,12 +18,18 @@ import numpy as np
 from posexp import component
 from posexp.tasks import draw
 
-# The root of the keys of the rungs; data and weights have the seeds' own.
+# The root of the keys of the rungs; data and weights draw from the seeds.
 ROOT = 0x1E467
 
 
 class Rule(component.Component, abc.ABC):
-  """A rule for the lengths of training, of `rungs` lengths, low to high."""
+  """A rule for the lengths of training.
+
+  Attributes:
+    low: the shortest length.
+    high: the longest, which is the `length` of the training.
+    rungs: how many lengths, low to high; each is compiled for.
+  """
 
   low: int
   high: int
@@ -51,11 +55,11 @@ class Rule(component.Component, abc.ABC):
 
   @abc.abstractmethod
   def rung(self, number: jax.Array) -> jax.Array:
-    """The index in `values` of the length of a step, int32."""
+    """Return the index in `values` of the length of a step, int32."""
 
   @abc.abstractmethod
   def shares(self, steps: int) -> tuple[float, ...]:
-    """The expected share of all steps that each of `values` has."""
+    """Return the expected share of all steps at each of `values`."""
 
 
 class _Drawn(Rule):
@@ -64,7 +68,7 @@ class _Drawn(Rule):
   @property
   @abc.abstractmethod
   def weights(self) -> tuple[float, ...]:
-    """How likely each of `values` is, relative to the others."""
+    """The probability of each of `values`, up to a factor."""
 
   def rung(self, number: jax.Array) -> jax.Array:
     (word_1,) = draw.words(jax.random.fold_in(jax.random.key(ROOT), number), 1)
@@ -79,14 +83,6 @@ class _Drawn(Rule):
 @dataclasses.dataclass(frozen=True)
 class Uniform(_Drawn):
   """Every rung as often as any other, in random order.
-
-  Args:
-    low: the shortest length.
-    high: the longest, which is the `length` of the training.
-    rungs: how many lengths; each is compiled for.
-
-  Raises:
-    UserError: for a field out of range.
 
   >>> Uniform(16, 64).values
   (16, 32, 48, 64)
@@ -109,14 +105,8 @@ class PowerLaw(_Drawn):
   a fixed number of sequences; 0 is Uniform, and below 0 long ones are the
   likelier.
 
-  Args:
-    low: the shortest length.
-    high: the longest, which is the `length` of the training.
+  Attributes:
     exponent: how fast the probability falls.
-    rungs: how many lengths; each is compiled for.
-
-  Raises:
-    UserError: for a field out of range.
 
   >>> [round(share, 2) for share in PowerLaw(16, 64).shares(steps=1000)]
   [0.48, 0.24, 0.16, 0.12]
@@ -143,14 +133,8 @@ class Ramp(Rule):
   All but the longest have equal stretches of the first `steps` steps; from
   there on all are of the longest.
 
-  Args:
-    low: the shortest length.
-    high: the longest, which is the `length` of the training.
+  Attributes:
     steps: the step from which on the length is `high`.
-    rungs: how many lengths; each is compiled for.
-
-  Raises:
-    UserError: for a field out of range.
 
   >>> Ramp(16, 64, steps=300).shares(steps=1000)
   (0.1, 0.1, 0.1, 0.7)

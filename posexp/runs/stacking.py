@@ -1,4 +1,4 @@
-"""Runs that one program serves, which is given what they differ in."""
+"""Runs that are trained together: one program, given what they differ in."""
 
 import dataclasses
 import functools
@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 from posexp.runs import config
 
-# Fields of `Train` that a program is given, seed by seed.
+# Fields of `Train` that a program is given for each seed.
 NUMBERS = ('learning_rate', 'decay')
 
 
 @functools.lru_cache(maxsize=4096)
 def stem(run: config.Run, seeds: int) -> config.Run:
-  """What decides on the programs of a run: it, but for what they are given.
+  """Return what the programs of a run depend on, as a run.
 
-  Two runs with the same stem differ in nothing but which seeds they have, and
-  in the `NUMBERS` of their training, or of their parents' training.
+  Two runs with the same stem differ in nothing but their seeds, and the
+  `NUMBERS` of their training or of their parents' training.
 
   >>> from posexp import schemes, tasks
   >>> def run(rate, seeds):
@@ -28,12 +28,12 @@ def stem(run: config.Run, seeds: int) -> config.Run:
 
   Args:
     run: the run.
-    seeds: how many a program is for.
+    seeds: the number of seeds of a program.
   """
-  usual = {name: getattr(config.Train(), name) for name in NUMBERS}
+  defaults = {name: getattr(config.Train(), name) for name in NUMBERS}
   return dataclasses.replace(
     run,
-    train=dataclasses.replace(run.train, **usual),
+    train=dataclasses.replace(run.train, **defaults),
     seeds=tuple(range(seeds)),
     parent=run.parent and stem(run.parent, seeds),
   )
@@ -42,27 +42,31 @@ def stem(run: config.Run, seeds: int) -> config.Run:
 def alike(
   runs: Iterable[config.Run],
 ) -> dict[str, tuple[config.Run, ...]]:
-  """Those of one stem that are trained, in the order of the plan, by digest."""
-  kinds: dict[str, list[config.Run]] = {}
+  """Return the runs of its stem, in order, for the digest of each run."""
+  by_stem: dict[str, list[config.Run]] = {}
   for run in {run.digest: run for run in runs}.values():
     if run.train.steps:
-      kind = stem(run, len(run.seeds)).digest
-      kinds.setdefault(kind, []).append(run)
-  return {run.digest: tuple(every) for every in kinds.values() for run in every}
+      digest = stem(run, len(run.seeds)).digest
+      by_stem.setdefault(digest, []).append(run)
+  return {
+    run.digest: tuple(siblings)
+    for siblings in by_stem.values()
+    for run in siblings
+  }
 
 
 def pack(
-  run: config.Run, every: tuple[config.Run, ...], size: int
+  run: config.Run, siblings: tuple[config.Run, ...], size: int
 ) -> tuple[config.Run, ...]:
-  """Which of all runs of one stem are trained together with a run.
+  """Return the runs that are trained together with a run, itself included.
 
-  Whatever of them has finished: a grid is packed the same way after an
-  interruption.
+  Whether one of them has finished does not matter: a grid is packed the same
+  way after an interruption.
 
   Args:
-    run: one of them.
-    every: see `alike`.
-    size: how many at once.
+    run: one of the siblings.
+    siblings: all runs of its stem, as `alike` gives them.
+    size: how many are trained at once.
   """
-  first = every.index(run) // size * size
-  return every[first : first + size]
+  first = siblings.index(run) // size * size
+  return siblings[first : first + size]

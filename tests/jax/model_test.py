@@ -12,7 +12,7 @@ import posexp
 from posexp import schemes
 from posexp.attention import dense
 from posexp.models import transformer
-from posexp.runs import settings
+from posexp.runs import config
 from tests import references, small
 
 SMALL = posexp.Model(layers=2, width=16, heads=2, feedforward=12)
@@ -223,7 +223,7 @@ def forward(scheme, activation, params, tokens_L):
   ('scheme', 'activation'),
   [
     (schemes.RoPE(), 'relu'),
-    *((schemes.NoPE(), activation) for activation in settings.ACTIVATIONS),
+    *((schemes.NoPE(), activation) for activation in config.ACTIVATIONS),
   ],
   ids=str,
 )
