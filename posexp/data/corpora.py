@@ -24,7 +24,7 @@ class Document(NamedTuple):
 class Sourced(component.Component, abc.ABC):
   """A component that reads files: its config names their content too.
 
-  So a run on other bytes is another run, and its record says which they were.
+  A run on other bytes is another run, and its record says which they were.
   """
 
   @property
@@ -33,32 +33,32 @@ class Sourced(component.Component, abc.ABC):
     """The version, if there is one, and the digest of what is read."""
 
   def to_dict(self) -> dict[str, Any]:
-    """As for every component, with the content read under 'source'."""
-    out = super().to_dict()
-    code = out.get('source')  # The digest of a user's own class.
-    out['source'] = f'{code} {self.source}' if code else self.source
-    return out
+    """Return the component as JSON values, what was read under 'source'."""
+    values = super().to_dict()
+    code = values.get('source')  # The digest of a user's own class.
+    values['source'] = f'{code} {self.source}' if code else self.source
+    return values
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus(Sourced):
   """Named documents; a subclass says where they are.
 
-  Two documents never share a name, since the split goes by it.
+  Two documents never share a name, since the name decides on the split.
+
+  Raises:
+    UserError: one sentence, from what reads the documents, if they are not
+      there, are empty or are not UTF-8.
   """
 
   @property
   def version(self) -> str:
-    """What the text is a version of, '' if that is not known."""
+    """The version of the text, '' if it is not known."""
     return ''
 
   @abc.abstractmethod
   def documents(self) -> Iterable[Document]:
-    """The documents, in any order.
-
-    Raises:
-      UserError: one sentence, if they are not there or are not UTF-8.
-    """
+    """Return the documents, in any order."""
 
   @property
   def source(self) -> str:
@@ -68,43 +68,34 @@ class Corpus(Sourced):
 
 @functools.lru_cache(maxsize=4)
 def read(corpus: Corpus) -> tuple[tuple[Document, ...], str]:
-  """The documents by name, empty ones left out, and their digest.
+  """Return the documents by name, empty ones left out, and their digest.
 
-  Read once a process. The digest is of each name and text in UTF-8, each after
-  its length in bytes.
-
-  Raises:
-    UserError: one sentence, if there is nothing to read.
+  The digest is of each name and text in UTF-8, each after its length in bytes.
   """
-  found = sorted(d for d in corpus.documents() if d.text)
-  if not found:
+  documents = sorted(d for d in corpus.documents() if d.text)
+  if not documents:
     raise component.UserError(
       f'{corpus} has no text: every document is empty; give one that is not'
     )
   digest = hashlib.sha256()
-  for part in (part.encode() for document in found for part in document):
+  for part in (part.encode() for document in documents for part in document):
     digest.update(len(part).to_bytes(8, 'big') + part)
-  return tuple(found), digest.hexdigest()
+  return tuple(documents), digest.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class StandardLibrary(Corpus):
-  """The source of the Python standard library that is running; no network.
+  """The source of the running Python's standard library; no network.
 
-  A document is a module, by its path. Left out are tests, IDLE, packages that
-  were installed beside it, and files that a program wrote: tables of encodings,
-  the manual, and the settings of the build. 8.8 MB in 449 files with CPython
-  3.11.7. Another Python is another text, which the record names and a digest
-  tells apart.
-
-  Raises:
-    UserError: if this Python came without its source.
+  A document is a module, by its path: 8.8 MB in 449 files with CPython 3.11.7.
+  Tests, IDLE, installed packages, and files that a program wrote are left out.
+  Another Python is another text, which the digest tells apart.
 
   >>> StandardLibrary().to_dict()['source'].split('.')[0]
   'CPython 3'
   """
 
-  # What is no part of the library, wherever in a path.
+  # What is no part of the library, anywhere in a path.
   SKIPPED = frozenset(
     {'test', 'tests', 'idlelib', 'lib2to3', 'turtledemo', 'ensurepip'}
     | {'site-packages', 'dist-packages', '__pycache__'}
@@ -141,10 +132,6 @@ class Folder(Corpus):
     path: the folder, absolute or from where the command is given.
     pattern: which files, as in a shell.
 
-  Raises:
-    UserError: if there is no such folder, no such file in it, or a file that
-      is not UTF-8.
-
   >>> try:
   ...   read(Folder('nowhere'))
   ... except component.UserError as error:
@@ -180,12 +167,8 @@ class Catalogue(Corpus):
   Args:
     name: as in `tfds.builder`, with config and version if wanted.
     split: which examples, as in `tfds.load`: 'train', or 'train[:1000]' of a
-      large one. All of them are held in memory.
+      large data set. All of them are held in memory.
     field: the feature that is the text.
-
-  Raises:
-    UserError: if it is not there, has no such split or field, or is not
-      UTF-8.
   """
 
   name: str
@@ -220,7 +203,7 @@ class Catalogue(Corpus):
       yield Document(name, decoded(name, value))
 
   def _open(self) -> tuple[Any, Any]:
-    """The builder of the data set and its examples."""
+    """Return the builder of the data set and its examples."""
     import tensorflow_datasets as tfds
 
     try:
@@ -238,7 +221,7 @@ class Catalogue(Corpus):
 def _texts(
   root: pathlib.Path, paths: Iterable[pathlib.Path]
 ) -> Iterator[Document]:
-  """The files, each named by its path below the root."""
+  """Yield the files, each named by its path below the root."""
   for path in paths:
     try:
       content = path.read_bytes()
@@ -249,12 +232,12 @@ def _texts(
       ) from None
     name = path.relative_to(root).as_posix()
     text = decoded(str(path), content)
-    named = f'the file name {name!a}'
-    yield Document(decoded(named, os.fsencode(name)), text)
+    label = f'the file name {name!a}'
+    yield Document(decoded(label, os.fsencode(name)), text)
 
 
 def decoded(name: str, content: bytes) -> str:
-  """Bytes as text, or a sentence that says where they are no UTF-8.
+  """Return bytes as text, or raise a `UserError` where they are not UTF-8.
 
   >>> try:
   ...   decoded('a.txt', b'ok \\xff')

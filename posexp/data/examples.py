@@ -50,13 +50,13 @@ class Set:
 
 
 def word(task: tasks.Task) -> int:
-  """The 32 bits that stand for a task's whole configuration in a key."""
+  """Return the 32 bits that stand for a task's configuration in a key."""
   text = json.dumps(task.to_dict(), sort_keys=True)
   return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
 
-def draw(one: Set, number: int = NUMBER, fold: int = FOLD) -> tasks.Batch:
-  """Draws examples, as NumPy arrays.
+def draw(eval_set: Set, number: int = NUMBER, fold: int = FOLD) -> tasks.Batch:
+  """Draw examples, as NumPy arrays.
 
   Example i is example i % 64 of the batch that the task samples with
 
@@ -66,52 +66,48 @@ def draw(one: Set, number: int = NUMBER, fold: int = FOLD) -> tasks.Batch:
 
   so the first n are the same however many are drawn. Only the fold of
   evaluation draws from data that a task holds out. The generator is
-  Threefry, whatever JAX is configured to use, and a task draws integers only:
-  no version of JAX, device or machine enters.
+  Threefry, whatever JAX is configured to use, and a task draws integers only,
+  so that the examples depend on no version of JAX, device or machine.
 
   Args:
-    one: the task and the length.
+    eval_set: the task and the length.
     number: how many examples.
-    fold: the root of the keys; what is chosen by its score must be chosen on
+    fold: the root of the keys. What is chosen by its score must be chosen on
       examples of another fold.
   """
-  source = one.task.evaluated() if fold == FOLD else one.task
+  task = eval_set.task.evaluated() if fold == FOLD else eval_set.task
+  # A CPU takes half as long to compile what need not be fast.
+  on_cpu = jax.default_backend() == 'cpu'
+  options = {'xla_backend_optimization_level': 0} if on_cpu else None
   sample = jax.jit(
-    source.sample,
+    task.sample,
     static_argnames=('length', 'batch'),
-    compiler_options=_options(),
+    compiler_options=options,
   )
   with jax.threefry_partitionable(True):
     key = jax.random.key(fold, impl='threefry2x32')
-    for part in (word(one.task), one.length):
+    for part in (word(eval_set.task), eval_set.length):
       key = jax.random.fold_in(key, np.uint32(part))
     batches = [
       jax.device_get(
-        sample(jax.random.fold_in(key, n), length=one.length, batch=DRAW)
+        sample(jax.random.fold_in(key, n), length=eval_set.length, batch=DRAW)
       )
       for n in range(-(-number // DRAW))
     ]
   return jax.tree.map(lambda *x: np.concatenate(x)[:number], *batches)
 
 
-def _options() -> dict[str, Any] | None:
-  """A CPU takes half as long to compile what it need not do fast."""
-  if jax.default_backend() != 'cpu':
-    return None
-  return {'xla_backend_optimization_level': 0}
-
-
 def draw_each(sets: Iterable[Set]) -> Iterator[tuple[Set, tasks.Batch]]:
-  """Each set with its examples; those that come next are drawn meanwhile.
+  """Yield each set with its examples, and draw the next ones meanwhile.
 
-  Most of a draw is compilation, which needs no lock of Python's.
+  Most of a draw is compilation, which releases Python's lock.
   """
   workers = min(4, os.cpu_count() or 1)
   waiting: collections.deque = collections.deque()
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:
     try:
-      for one in sets:
-        waiting.append((one, pool.submit(draw, one)))
+      for eval_set in sets:
+        waiting.append((eval_set, pool.submit(draw, eval_set)))
         if len(waiting) > workers:
           ready, drawn = waiting.popleft()
           yield ready, drawn.result()
@@ -122,12 +118,12 @@ def draw_each(sets: Iterable[Set]) -> Iterator[tuple[Set, tasks.Batch]]:
 
 
 def first(batch: tasks.Batch, number: int) -> tasks.Batch:
-  """The first examples of a batch."""
+  """Return the first examples of a batch."""
   return jax.tree.map(lambda x: x[:number], batch)
 
 
 def fields(batch: tasks.Batch) -> dict[str, Any]:
-  """The arrays of a batch by name, the strata as 'strata/NAME', sorted.
+  """Return the arrays of a batch by name, the strata as 'strata/NAME', sorted.
 
   >>> list(fields(draw(Set(tasks.Ordering(), 64), 1)))[:4]
   ['ends', 'foils', 'strata/distance', 'strata/gap']
@@ -143,7 +139,7 @@ def fields(batch: tasks.Batch) -> dict[str, Any]:
 
 
 def digest(batch: tasks.Batch) -> str:
-  """SHA-256 of the examples themselves, whatever file they lie in.
+  """Return the SHA-256 of the examples themselves, whatever file they lie in.
 
   Of each array of `fields`, in that order: a line of UTF-8 with its name, its
   dtype as NumPy writes it ('<i4', '|b1') and its shape, then its bytes in C

@@ -57,12 +57,12 @@ _STRATUM = (
 class Config(tfds.core.BuilderConfig):
   """A configuration of the builder: one task at one length."""
 
-  one: examples.Set = None  # type: ignore[assignment]
+  eval_set: examples.Set = None  # type: ignore[assignment]
 
   @classmethod
-  def of(cls, one: examples.Set) -> 'Config':
-    text = f'{one}.\n\n{type(one.task).__doc__ or ""}'
-    return cls(name=one.name, description=text, one=one)
+  def of(cls, eval_set: examples.Set) -> 'Config':
+    text = f'{eval_set}.\n\n{type(eval_set.task).__doc__ or ""}'
+    return cls(name=eval_set.name, description=text, eval_set=eval_set)
 
 
 class _Info(tfds.core.DatasetInfo):
@@ -96,7 +96,7 @@ class PosexpFrozen(tfds.core.GeneratorBasedBuilder):
 
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'The first.'}
-  BUILDER_CONFIGS = [Config.of(one) for one in published.sets()]
+  BUILDER_CONFIGS = [Config.of(eval_set) for eval_set in published.sets()]
 
   def __init__(self, *, batch: tasks.Batch | None = None, **options: Any):
     """With a batch, writes that instead of drawing it anew."""
@@ -107,9 +107,9 @@ class PosexpFrozen(tfds.core.GeneratorBasedBuilder):
     return _Info(
       builder=self,
       description=_DESCRIPTION,
-      features=features(self.builder_config.one),
+      features=features(self.builder_config.eval_set),
       disable_shuffling=True,
-      metadata=tfds.core.MetadataDict(provenance(self.builder_config.one)),
+      metadata=tfds.core.MetadataDict(provenance(self.builder_config.eval_set)),
     )
 
   def _example_writer(self) -> writer.ExampleWriter:
@@ -120,55 +120,54 @@ class PosexpFrozen(tfds.core.GeneratorBasedBuilder):
     return {SPLIT: self._generate_examples()}
 
   def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-    batch = self._batch or examples.draw(self.builder_config.one)
+    batch = self._batch or examples.draw(self.builder_config.eval_set)
     self.info.metadata['digest'] = examples.digest(batch)
     arrays = _nested(examples.fields(batch))
     for n in range(examples.NUMBER):
       yield n, jax.tree.map(lambda x, n=n: x[n], arrays)
 
 
-def features(one: examples.Set) -> tfds.features.FeaturesDict:
-  """What an example holds, with a sentence on each array; draws nothing."""
-  sample = functools.partial(one.task.sample, length=one.length, batch=1)
-  shapes = jax.eval_shape(sample, jax.random.key(0, impl='threefry2x32'))
-  return tfds.features.FeaturesDict(
-    _nested(
-      {
-        name: tfds.features.Tensor(
-          shape=array.shape[1:],
-          dtype=np.dtype(array.dtype),
-          encoding='bytes',
-          doc=_DOCS.get(name, _STRATUM),
-        )
-        for name, array in examples.fields(shapes).items()
-      }
-    )
+def features(eval_set: examples.Set) -> tfds.features.FeaturesDict:
+  """Return what an example holds, with a sentence on each array."""
+  sample = functools.partial(
+    eval_set.task.sample, length=eval_set.length, batch=1
   )
+  shapes = jax.eval_shape(sample, jax.random.key(0, impl='threefry2x32'))
+  tensors = {
+    name: tfds.features.Tensor(
+      shape=array.shape[1:],
+      dtype=np.dtype(array.dtype),
+      encoding='bytes',
+      doc=_DOCS.get(name, _STRATUM),
+    )
+    for name, array in examples.fields(shapes).items()
+  }
+  return tfds.features.FeaturesDict(_nested(tensors))
 
 
-def provenance(one: examples.Set) -> dict[str, Any]:
-  """Where the examples come from, as plain JSON values."""
-  task = one.task
+def provenance(eval_set: examples.Set) -> dict[str, Any]:
+  """Return where the examples come from, as plain JSON values."""
+  task, length = eval_set.task, eval_set.length
   return {
     'task': task.to_dict(),
-    'length': one.length,
+    'length': length,
     'examples': examples.NUMBER,
     'vocabulary': task.vocabulary,
-    'chance': task.chance(one.length),
+    'chance': task.chance(length),
     'key': f'threefry2x32, fold_in(fold_in(fold_in(key({examples.FOLD:#x}), '
-    f'{examples.word(task):#010x}), {one.length}), i // {examples.DRAW}) for '
+    f'{examples.word(task):#010x}), {length}), i // {examples.DRAW}) for '
     f'example i, which is number i % {examples.DRAW} of that batch',
     'posexp': version.VERSION,
   }
 
 
 def write(
-  one: examples.Set, batch: tasks.Batch, directory: pathlib.Path
+  eval_set: examples.Set, batch: tasks.Batch, directory: pathlib.Path
 ) -> pathlib.Path:
-  """Writes a set under a data directory: there whole, or not at all."""
-  name: Any = one.name
+  """Write a set under a data directory: there whole, or not at all."""
+  name: Any = eval_set.name
   if name not in PosexpFrozen.builder_configs:
-    name = Config.of(one)
+    name = Config.of(eval_set)
   with _quiet(), tempfile.TemporaryDirectory() as downloads:
     builder = PosexpFrozen(batch=batch, config=name, data_dir=directory)
     builder.download_and_prepare(
@@ -180,7 +179,7 @@ def write(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """No bars, banners and warnings of TFDS: posexp tells how far it is."""
+  """Silence the bars, banners and warnings of TFDS: posexp has its own."""
   logger = logging.getLogger('absl')
   level = logger.level
   tfds.disable_progress_bar()
@@ -194,7 +193,7 @@ def _quiet() -> Iterator[None]:
 
 
 def read(path: str | os.PathLike) -> tuple[tasks.Batch, dict[str, Any]]:
-  """The examples in a directory that was written, and their provenance."""
+  """Return the examples in a directory of a set, and their provenance."""
   builder = tfds.builder_from_directory(path)
   source = builder.as_data_source(split=SPLIT)
   rows = source.__getitems__(list(range(len(source))))
@@ -210,9 +209,9 @@ def read(path: str | os.PathLike) -> tuple[tasks.Batch, dict[str, Any]]:
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-  """'strata/NAME' as a dictionary in a dictionary."""
-  out: dict[str, Any] = {}
+  """Return 'strata/NAME' as a dictionary in a dictionary."""
+  nested: dict[str, Any] = {}
   for name, value in flat.items():
     group, _, inner = name.rpartition('/')
-    (out.setdefault(group, {}) if group else out)[inner] = value
-  return out
+    (nested.setdefault(group, {}) if group else nested)[inner] = value
+  return nested

@@ -1,15 +1,16 @@
 """The sets whose digests are in the repository.
 
-`make digests`, or `python -m posexp.datasets.published`, draws them all and
-writes digests.json.
+`make digests`, or `python -m posexp.data.published`, draws them all and writes
+digests.json.
 """
 
+import contextlib
 import functools
 import json
 import pathlib
 import sys
 
-from posexp import tasks
+from posexp import component, tasks
 from posexp.data import examples
 
 PATH = pathlib.Path(__file__).with_name('digests.json')
@@ -27,26 +28,19 @@ LONGER: tuple[tasks.Task, ...] = (
 
 @functools.cache
 def sets() -> tuple[examples.Set, ...]:
-  """Every task of the catalogue and of LONGER at each length it can have."""
-  return tuple(
-    examples.Set(task, length)
-    for task in (*tasks.CATALOGUE, *LONGER)
-    for length in LENGTHS
-    if _can_have(task, length)
-  )
-
-
-def _can_have(task: tasks.Task, length: int) -> bool:
-  try:
-    task.check(length)
-  except ValueError:
-    return False
-  return True
+  """Return each task of the catalogue and of LONGER at all its LENGTHS."""
+  listed = []
+  for task in (*tasks.CATALOGUE, *LONGER):
+    for length in LENGTHS:
+      with contextlib.suppress(component.UserError):
+        task.check(length)
+        listed.append(examples.Set(task, length))
+  return tuple(listed)
 
 
 @functools.cache
 def digests() -> dict[str, str]:
-  """The published digest of each set, by its name."""
+  """Return the published digest of each set, by its name."""
   return {
     name: entry['digest']
     for name, entry in json.loads(PATH.read_text('utf-8'))['sets'].items()
@@ -54,31 +48,31 @@ def digests() -> dict[str, str]:
 
 
 def publish() -> str:
-  """Draws all sets and writes their digests; says what is new or changed."""
+  """Draw all sets and write their digests; return what is new or changed."""
   before = digests() if PATH.exists() else {}
-  found = {}
-  for one, batch in examples.draw_each(sets()):
-    print(one, file=sys.stderr)
-    found[one.name] = examples.digest(batch)
-  entries = {
-    one.name: {
-      'task': str(one.task),
-      'length': one.length,
-      'digest': found[one.name],
+  entries = {}
+  for eval_set, batch in examples.draw_each(sets()):
+    print(eval_set, file=sys.stderr)
+    entries[eval_set.name] = {
+      'task': str(eval_set.task),
+      'length': eval_set.length,
+      'digest': examples.digest(batch),
     }
-    for one in sets()
-  }
   content = {
     'about': f'SHA-256 of the first {examples.NUMBER} evaluation examples of '
-    'each set, as posexp.datasets.examples.digest defines it; make digests '
+    'each set, as posexp.data.digest defines it; make digests '
     'writes this file.',
     'sets': entries,
   }
   PATH.write_text(json.dumps(content, indent=1) + '\n', 'utf-8')
-  changed = sum(before.get(name, d) != d for name, d in found.items())
+  new, gone = entries.keys() - before.keys(), before.keys() - entries.keys()
+  changed = sum(
+    before.get(name, entry['digest']) != entry['digest']
+    for name, entry in entries.items()
+  )
   return (
-    f'{PATH}: {len(found)} sets, {len(found.keys() - before.keys())} new, '
-    f'{len(before.keys() - found.keys())} gone, {changed} changed'
+    f'{PATH}: {len(entries)} sets, {len(new)} new, {len(gone)} gone, '
+    f'{changed} changed'
   )
 
 

@@ -1,13 +1,13 @@
 """The data directory: building, reading and verifying frozen sets.
 
-TFDS's own layout, so that other frameworks can read it:
+The layout is that of TFDS, so that other frameworks can read it:
 
 ```
 DIRECTORY/posexp_frozen/NAME/1.0.0/    a set
 DIRECTORY/posexp_frozen/NAME/incomplete.*  what an interrupted build left
 ```
 
-What evaluation asks for and the directory lacks is drawn, not written: the
+What evaluation asks for and the directory lacks is drawn and not written: the
 arrays are the same, and no evaluation depends on a directory.
 """
 
@@ -28,7 +28,7 @@ _PARTIAL = re.compile(rf'incomplete\..*_{re.escape(VERSION)}')
 _SHARD = re.compile(rf'{DATASET}-test\.array_record-\d+-of-\d+')
 _INFO = {'dataset_info.json', 'features.json', 'metadata.json'}
 # What else lies beside the sets: TFDS's own and the lock of a build.
-_OURS = {'.config', '.lock'}
+_NOT_SETS = {'.config', '.lock'}
 MISSING, BUILT, DAMAGED = 'missing', 'built', 'damaged'
 
 
@@ -37,26 +37,26 @@ class Damaged(component.UserError):
 
 
 def directory() -> pathlib.Path:
-  """Where frozen sets lie: $POSEXP_DATA, or under the user's cache."""
-  if where := os.environ.get('POSEXP_DATA'):
-    return pathlib.Path(where).expanduser()
+  """Return where frozen sets lie: $POSEXP_DATA, or under the user's cache."""
+  if path := os.environ.get('POSEXP_DATA'):
+    return pathlib.Path(path).expanduser()
   cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
   return pathlib.Path(cache).expanduser() / 'posexp' / 'data'
 
 
-def place(one: examples.Set, where: pathlib.Path) -> pathlib.Path:
-  """The directory of a set."""
-  return where / DATASET / one.name / VERSION
+def place(eval_set: examples.Set, root: pathlib.Path) -> pathlib.Path:
+  """Return the directory of a set."""
+  return root / DATASET / eval_set.name / VERSION
 
 
-def there(one: examples.Set, where: pathlib.Path) -> bool:
-  """Whether a set was built, or something else lies where it goes."""
-  with _reading(where):
-    return place(one, where).exists()
+def there(eval_set: examples.Set, root: pathlib.Path) -> bool:
+  """Return whether a set was built, or something else lies where it goes."""
+  with _access('read', root):
+    return place(eval_set, root).exists()
 
 
 def load(task: tasks.Task, length: int, number: int) -> tasks.Batch:
-  """The first evaluation examples: read if they were built, else drawn.
+  """Return the first evaluation examples: read if they were built, else drawn.
 
   Those of a published set are compared with its digest in either case.
 
@@ -65,87 +65,87 @@ def load(task: tasks.Task, length: int, number: int) -> tasks.Batch:
       was published.
     UserError: if this machine draws other examples than were published.
   """
-  one = examples.Set(task, length)
-  if number <= examples.NUMBER and there(one, directory()):
-    return examples.first(read(one, directory()), number)
-  if one.name not in published.digests():
-    return examples.draw(one, number)
-  batch = examples.draw(one, max(number, examples.NUMBER))
-  _check_drawn(one, examples.first(batch, examples.NUMBER))
+  eval_set = examples.Set(task, length)
+  if number <= examples.NUMBER and there(eval_set, directory()):
+    return examples.first(read(eval_set, directory()), number)
+  if eval_set.name not in published.digests():
+    return examples.draw(eval_set, number)
+  batch = examples.draw(eval_set, max(number, examples.NUMBER))
+  _check_drawn(eval_set, examples.first(batch, examples.NUMBER))
   return examples.first(batch, number)
 
 
-def read(one: examples.Set, where: pathlib.Path) -> tasks.Batch:
-  """All examples of a set that was built, compared with their digest.
+def read(eval_set: examples.Set, root: pathlib.Path) -> tasks.Batch:
+  """Return all examples of a set that was built, compared with their digest.
 
   Raises:
     Damaged: one sentence, with the file and the digests.
   """
   from posexp.data import frozen
 
-  path = place(one, where)
+  path = place(eval_set, root)
   # Without a file, only published sets are built.
-  build_it = '`posexp data build`'
-  if one.name not in published.digests():
-    build_it = '`posexp data build FILE` of its run'
-  again = f'move {path} away and run {build_it}'
+  command = '`posexp data build`'
+  if eval_set.name not in published.digests():
+    command = '`posexp data build FILE` of its run'
+  remedy = f'move {path} away and run {command}'
   try:
-    batch, about = frozen.read(path)
-    found, said = examples.digest(batch), about.pop('digest')
+    batch, metadata = frozen.read(path)
+    digest, recorded = examples.digest(batch), metadata.pop('digest')
   except Exception as error:  # Of TFDS, protobuf, json or array_record.
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else ''
+    reason = (str(error).strip().splitlines() or [''])[0]
     raise Damaged(
       f'evaluation set {path} cannot be read ({type(error).__name__}: '
-      f'{reason}): {again}'
+      f'{reason}): {remedy}'
     ) from None
+  provenance = frozen.provenance(eval_set)
   for key in ('task', 'length', 'key'):
-    expected = frozen.provenance(one)[key]
-    if about.get(key) != expected:
+    if metadata.get(key) != provenance[key]:
       raise Damaged(
-        f'evaluation set {path} has the {key} {about.get(key)}, expected '
-        f'{expected}: {again}'
+        f'evaluation set {path} has the {key} {metadata.get(key)}, expected '
+        f'{provenance[key]}: {remedy}'
       )
-  expected = published.digests().get(one.name, said)
-  if found != expected:
+  expected = published.digests().get(eval_set.name, recorded)
+  if digest != expected:
     raise Damaged(
       f'evaluation set {path}/{DATASET}-test.array_record* has the digest '
-      f'{found}, expected {expected}: {again}'
+      f'{digest}, expected {expected}: {remedy}'
     )
   return batch
 
 
-def state(one: examples.Set, where: pathlib.Path) -> str:
-  """MISSING, BUILT, or DAMAGED by the names of its files; reads none."""
-  path = place(one, where)
-  if not there(one, where):
+def state(eval_set: examples.Set, root: pathlib.Path) -> str:
+  """Return MISSING, BUILT, or DAMAGED by the names of its files; read none."""
+  path = place(eval_set, root)
+  if not there(eval_set, root):
     return MISSING
   if not path.is_dir():
     return DAMAGED
-  with _reading(where):
-    names = [file.name for file in path.iterdir()]
-  shards = [name for name in names if _SHARD.fullmatch(name)]
-  return BUILT if shards and {*names} - {*shards} == _INFO else DAMAGED
+  with _access('read', root):
+    names = {file.name for file in path.iterdir()}
+  shards = {name for name in names if _SHARD.fullmatch(name)}
+  return BUILT if shards and names - shards == _INFO else DAMAGED
 
 
-def size(one: examples.Set, where: pathlib.Path) -> int:
-  """Bytes on disk."""
-  path = place(one, where)
-  return sum(f.stat().st_size for f in path.glob('*') if f.is_file())
+def size(eval_set: examples.Set, root: pathlib.Path) -> int:
+  """Return the bytes on disk."""
+  files = place(eval_set, root).glob('*')
+  return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def build(
   sets: Sequence[examples.Set],
-  where: pathlib.Path,
-  tell: Callable[[examples.Set, bool], None] = lambda one, found: None,
+  root: pathlib.Path,
+  tell: Callable[[examples.Set, bool], None] = lambda eval_set, found: None,
 ) -> int:
-  """Builds the sets that are not there yet and verifies those that are.
+  """Build the sets that are not there yet and verify those that are.
 
   A set is written under another name and moved into place. What an
   interrupted build left is removed first.
 
   Args:
     sets: what to build.
-    where: the data directory.
+    root: the data directory.
     tell: called with each set and whether it was found.
 
   Returns:
@@ -156,77 +156,74 @@ def build(
     UserError: if the directory cannot be written to or is not ours, or this
       machine draws other examples than were published.
   """
-  check(where)
-  with _locked(where):
-    for partial in (where / DATASET).glob('*/incomplete.*'):
-      try:
+  check(root)
+  with _locked(root):
+    with _access('write to', root):
+      for partial in (root / DATASET).glob('*/incomplete.*'):
         shutil.rmtree(partial)
-      except OSError as error:
-        raise _unwritable(where, error) from None
     missing = []
-    for one in sets:
-      if there(one, where):
-        read(one, where)
-        tell(one, True)
+    for eval_set in sets:
+      if there(eval_set, root):
+        read(eval_set, root)
+        tell(eval_set, True)
       else:
-        missing.append(one)
+        missing.append(eval_set)
     from posexp.data import frozen
 
-    for one, batch in examples.draw_each(missing):
-      _check_drawn(one, batch)
-      try:
-        frozen.write(one, batch, where)
-      except OSError as error:
-        raise _unwritable(where, error) from None
-      tell(one, False)
+    for eval_set, batch in examples.draw_each(missing):
+      _check_drawn(eval_set, batch)
+      with _access('write to', root):
+        frozen.write(eval_set, batch, root)
+      tell(eval_set, False)
   return len(missing)
 
 
-def check(where: pathlib.Path) -> None:
-  """Raises if what lies where the sets go is not a set.
+def check(root: pathlib.Path) -> None:
+  """Raise a `UserError` if what lies where the sets go is not a set.
 
-  Raises:
-    UserError: naming what is foreign, or cannot be read.
+  The sentence names what is foreign, or cannot be read.
   """
-  home = where / DATASET
-  with _reading(where):
-    for path in (where, home):
+  home = root / DATASET
+  with _access('read', root):
+    for path in (root, home):
       if path.exists() and not path.is_dir():
         raise component.UserError(
           f'{path} is a file, expected a directory: give another with '
           '--data_dir'
         )
     for path in home.iterdir() if home.exists() else ():
-      inside = path.iterdir() if path.is_dir() else [path]
-      ours = _SET.fullmatch(path.name) and all(
-        one.name == VERSION or _PARTIAL.fullmatch(one.name) for one in inside
-      )
-      if not ours and path.name not in _OURS:
+      if path.name not in _NOT_SETS and not _is_set(path):
         raise component.UserError(
           f'{path} is no evaluation set of posexp: move it away, or give '
           'another directory with --data_dir'
         )
 
 
-def _check_drawn(one: examples.Set, batch: tasks.Batch) -> None:
-  expected = published.digests().get(one.name)
-  if expected and (found := examples.digest(batch)) != expected:
+def _is_set(path: pathlib.Path) -> bool:
+  """Return whether a directory is that of a set, or of an interrupted build."""
+  inside = path.iterdir() if path.is_dir() else [path]
+  return _SET.fullmatch(path.name) is not None and all(
+    item.name == VERSION or _PARTIAL.fullmatch(item.name) for item in inside
+  )
+
+
+def _check_drawn(eval_set: examples.Set, batch: tasks.Batch) -> None:
+  expected = published.digests().get(eval_set.name)
+  if expected and (digest := examples.digest(batch)) != expected:
     raise component.UserError(
-      f'the examples of {one} drawn here have the digest {found}, expected '
-      f'{expected} as published in {published.PATH}: an evaluation on them '
-      'cannot be compared; report it with the version of jax'
+      f'the examples of {eval_set} drawn here have the digest {digest}, '
+      f'expected {expected} as published in {published.PATH}: an evaluation on '
+      'them cannot be compared; report it with the version of jax'
     )
 
 
 @contextlib.contextmanager
-def _locked(where: pathlib.Path) -> Iterator[None]:
+def _locked(root: pathlib.Path) -> Iterator[None]:
   """One build at a time; the lock goes with the process that holds it."""
-  home = where / DATASET
-  try:
+  home = root / DATASET
+  with _access('write to', root):
     home.mkdir(parents=True, exist_ok=True)
     file = (home / '.lock').open('w')
-  except OSError as error:
-    raise _unwritable(where, error) from None
   with file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -238,19 +235,13 @@ def _locked(where: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reading(where: pathlib.Path) -> Iterator[None]:
-  """What the system forbids, as a sentence."""
+def _access(action: str, root: pathlib.Path) -> Iterator[None]:
+  """Turn what the system forbids into a sentence."""
   try:
     yield
   except OSError as error:
+    remedy = 'make it readable, or ' if action == 'read' else ''
     raise component.UserError(
-      f'cannot read the data directory {where} ({error.strerror or error}): '
-      'make it readable, or give another with --data_dir'
+      f'cannot {action} the data directory {root} '
+      f'({error.strerror or error}): {remedy}give another with --data_dir'
     ) from None
-
-
-def _unwritable(where: pathlib.Path, error: OSError) -> component.UserError:
-  return component.UserError(
-    f'cannot write to the data directory {where} ({error.strerror or error}): '
-    'give another with --data_dir'
-  )

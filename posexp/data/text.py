@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,35 +18,34 @@ SPLITS = ('train', 'validation')
 
 @dataclasses.dataclass(frozen=True)
 class Text(tasks.Task):
-  """Which token comes next, anywhere in a window of packed text.
+  """Which token comes next, anywhere in packed text.
 
-  Layout: each split is one stream, its documents in an order that their names
-  decide, each with a separator after it:
+  Each split is one stream, its documents in an order that their names decide,
+  each with a separator after it:
 
     document 1 | separator | document 2 | separator | ...
 
   A sequence of length l is l tokens of the stream from a place that is drawn
-  uniformly. So a document may be shorter than a sequence or start outside of
-  it; only a split that is shorter than a sequence is an error. Attention may
-  look across a separator.
+  uniformly, so that a document may be shorter than a sequence or start outside
+  of it. Attention may look across a separator.
 
-  Training draws from the split given here, 'train' by default; a run is always
-  evaluated on 'validation'. A document is held out if sha256(name), read as a
-  fraction, is below `held_out`: other documents in the corpus do not change its
-  split.
+  Training draws from the split given here; a run is always evaluated on
+  'validation'. A document is held out if sha256(name), read as a fraction, is
+  below `held_out`: other documents in the corpus do not change its split.
 
-  Targets: every token but the first. Strata: place, from 1 to l - 1, that is
-  how many tokens stand before the target. Foils: none, as no answer is wrong
-  in order alone. Chance is the answer that is right most often without a look
-  at the sequence: the commonest token of the training split.
+  Every token but the first is a target. Chance is the accuracy of the commonest
+  token of the training split.
 
   Gate: a seed counts if its token accuracy at the trained length reaches that
-  of a bigram table, which has counted the training split and says what most
-  often followed the token before. So it has learned to use more than the last
-  token, without which position would not matter.
+  of a bigram table of the training split. It has then learned to use more than
+  the last token, without which position would not matter.
 
   Answerers: 'random' says the commonest token of the training split, 'bag' the
   commonest of the sequence (the first of them), 'recent' the token before.
+
+  Foils (C = 1): none; no answer is wrong in order alone.
+
+  Strata: `place`, how many tokens stand before the target.
 
   Args:
     corpus: the documents.
@@ -54,9 +53,6 @@ class Text(tasks.Task):
     held_out: the share of documents that is held out, about.
     split: which of the two to draw from; a run with 'validation' is trained on
       what it is evaluated on.
-
-  Raises:
-    UserError: for a held_out that is no share, or an unknown split.
 
   >>> task = Text()
   >>> batch = task.sample(jax.random.key(0), length=32, batch=2)
@@ -68,18 +64,12 @@ class Text(tasks.Task):
   tokenizer: tokenizers.Tokenizer = dataclasses.field(
     default=tokenizers.Bytes()
   )
-  held_out: float = 0.1
-  split: str = 'train'
+  held_out: float = component.field(
+    0.1, above=0, below=1, remedy='0.1 holds out one document in ten'
+  )
+  split: str = component.field('train', one_of=SPLITS)
 
   capability = 'CRAOKS'
-
-  def __post_init__(self):
-    component.one_of('split of Text', self.split, SPLITS)
-    if not 0 < self.held_out < 1:
-      raise component.UserError(
-        f'held_out of Text must lie between 0 and 1, got {self.held_out}: 0.1 '
-        'holds out one document in ten'
-      )
 
   @property
   def vocabulary(self) -> int:
@@ -128,12 +118,7 @@ class Text(tasks.Task):
 
     return draw.per_example(one, key, batch)
 
-  def guesses(
-    self,
-    rng: np.random.Generator,
-    tokens_BxL: np.ndarray,
-    asked_BxL: np.ndarray,
-  ) -> Mapping[str, np.ndarray]:
+  def guesses(self, rng, tokens_BxL, asked_BxL):
     del rng
     common_B = [np.bincount(tokens_L).argmax() for tokens_L in tokens_BxL]
     said = {
@@ -156,9 +141,9 @@ class Text(tasks.Task):
 def _packed(
   corpus: corpora.Corpus, tokenizer: tokenizers.Tokenizer, held_out: float
 ) -> dict[str, np.ndarray]:
-  """The stream of tokens of each split, packed once a process."""
-  few = tokenizer.vocabulary <= np.iinfo(np.uint16).max
-  dtype = np.dtype(np.uint16 if few else np.int32)
+  """Return the stream of tokens of each split."""
+  narrow = tokenizer.vocabulary <= np.iinfo(np.uint16).max
+  dtype = np.dtype(np.uint16 if narrow else np.int32)
   hashed = sorted(
     (hashlib.sha256(d.name.encode()).digest(), d)
     for d in corpora.read(corpus)[0]
@@ -179,7 +164,7 @@ def _packed(
 def _bigrams(
   corpus: corpora.Corpus, tokenizer: tokenizers.Tokenizer, held_out: float
 ) -> float:
-  """The accuracy on the validation split of the training split's bigrams."""
+  """Return the accuracy of a table of bigrams on the validation split."""
   streams = _packed(corpus, tokenizer, held_out)
   size = tokenizer.vocabulary
   pair_N, count_N = np.unique(
@@ -194,6 +179,6 @@ def _bigrams(
 
 
 def _pairs(stream_N: np.ndarray, size: int) -> np.ndarray:
-  """A number for each token and the one after it."""
+  """Return a number for each token and the next, one for each pair of ids."""
   wide_N = stream_N.astype(np.int64)
   return wide_N[:-1] * size + wide_N[1:]

@@ -28,7 +28,7 @@ class Tokenizer(component.Component, abc.ABC):
 
   @abc.abstractmethod
   def encode(self, text: str) -> np.ndarray:
-    """The token ids of a text, a vector of integers."""
+    """Return the token ids of a text, a vector of integers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +53,6 @@ class SentencePiece(corpora.Sourced, Tokenizer):
 
   Args:
     path: the model file, as its trainer wrote it.
-
-  Raises:
-    UserError: if sentencepiece is not installed, or the file is no model.
   """
 
   path: str
@@ -74,11 +71,11 @@ class SentencePiece(corpora.Sourced, Tokenizer):
 
 @functools.lru_cache(maxsize=4)
 def _pieces(path: str) -> tuple[Any, str]:
-  """The model in a file, and the digest of the file."""
+  """Return the model in a file, and the digest of the file."""
   library = component.extra('sentencepiece', f'SentencePiece({path!r})', 'text')
   try:
     content = pathlib.Path(path).expanduser().read_bytes()
-    if not content:  # Which the processor takes for none given.
+    if not content:  # The processor would take it for no model given.
       raise OSError('it is empty')
     model = library.SentencePieceProcessor(model_proto=content)
   except (OSError, RuntimeError) as error:
