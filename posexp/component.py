@@ -191,16 +191,16 @@ class Component:
         check.verify(self, declared.name)
 
   def to_dict(self) -> dict[str, Any]:
-    """This component as plain JSON values, its class under 'type'."""
-    out: dict[str, Any] = {'type': type_name(type(self))}
+    """Return the component as JSON values, its class under 'type'."""
+    values: dict[str, Any] = {'type': type_name(type(self))}
     for field in dataclasses.fields(self):  # type: ignore[arg-type]
-      out[field.name] = _plain(getattr(self, field.name))
+      values[field.name] = _plain(getattr(self, field.name))
     if not is_ours(type(self)):
-      out['source'] = _source_digest(type(self))
-    return out
+      values['source'] = _source_digest(type(self))
+    return values
 
   def __str__(self) -> str:
-    """The component as one would write it, with only what is not a default."""
+    """Return the component as one would write it, defaults left out."""
     shown: list[str] = []
     for place, field in enumerate(dataclasses.fields(self)):  # type: ignore[arg-type]
       value = getattr(self, field.name)
@@ -214,7 +214,7 @@ class Component:
 
   @classmethod
   def from_dict(cls, values: dict[str, Any]) -> Self:
-    """The component that `to_dict` wrote.
+    """Return the component that `to_dict` wrote.
 
     Raises:
       UserError: if no subclass of this class has the name under 'type', or a
@@ -223,13 +223,13 @@ class Component:
     values = dict(values)
     name = values.pop('type')
     values.pop('source', None)
-    found = {type_name(c): c for c in _subclasses(cls)}
-    if name not in found:
+    kinds = {type_name(kind): kind for kind in _subclasses(cls)}
+    if name not in kinds:
       raise UserError(
-        f'no {cls.__name__} is called {name!r}{nearest(name, found)}: import '
+        f'no {cls.__name__} is called {name!r}{nearest(name, kinds)}: import '
         'the file that defines it first'
       )
-    kind = found[name]
+    kind = kinds[name]
     hints = typing.get_type_hints(kind)
     known = [f.name for f in dataclasses.fields(kind)]
     for key in values:
@@ -239,7 +239,7 @@ class Component:
 
 
 def written(value: Any) -> str:
-  """A value of a field as one would write it in Python.
+  """Return the value of a field as one would write it in Python.
 
   >>> written(5e5), written(0.1 + 0.2), written('power'), written((4.0, None))
   ('500000', '0.30000000000000004', "'power'", '(4, None)')
@@ -256,19 +256,19 @@ def written(value: Any) -> str:
 
 
 def type_name(kind: type) -> str:
-  """The name under which a class is written: short for posexp's own."""
+  """Return the name that stands for a class: short for those of posexp."""
   if is_ours(kind):
     return kind.__qualname__
   return f'{kind.__module__}.{kind.__qualname__}'
 
 
 def is_ours(kind: type) -> bool:
-  """Whether a class is part of this package and not a user's own."""
+  """Return whether a class is part of this package and not of a user's."""
   return kind.__module__.split('.')[0] == 'posexp'
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
-  """' (did you mean ...?)' with the close matches, or the list of all."""
+  """Return ' (did you mean ...?)' with close matches, or the list of all."""
   by_lower = {each.lower(): each for each in sorted(known)}
   close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
   if close:
@@ -279,30 +279,30 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
 def at_least(
   name: str, value: 'float | Component | None', least: float, remedy: str = ''
 ) -> None:
-  """Raises unless a number is at least so large; None and rules pass."""
-  if isinstance(value, Component):  # A rule that will be a number.
+  """Raise a `UserError` unless a number is large enough, None or a rule."""
+  if value is None or isinstance(value, Component):
     return
-  if value is not None and not value >= least:
+  if not value >= least:
     remedy = remedy and f': {remedy}'
     raise UserError(f'{name} must be at least {least}, got {value}{remedy}')
 
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-  """Raises unless a name is known; the sentence offers the nearest."""
+  """Raise a `UserError` unless a name is known, with the nearest that is."""
   if value not in known:
     raise UserError(f'{name} cannot be {value!r}{nearest(value, known)}')
 
 
 def extra(module: str, what: str, name: str) -> types.ModuleType:
-  """A library that only some need.
+  """Import a library that only some need.
 
   >>> extra('json', 'this', 'text').__name__
   'json'
 
   Args:
     module: what is imported.
-    what: needs it, as a user wrote it.
-    name: of the extra that installs it.
+    what: what needs it, as a user wrote it.
+    name: the extra that installs it.
 
   Raises:
     UserError: one sentence that names the extra, if it is not installed.
@@ -316,7 +316,7 @@ def extra(module: str, what: str, name: str) -> types.ModuleType:
 
 
 def restore(hint: Any, value: Any) -> Any:
-  """A JSON value as the type that a field's annotation asks for."""
+  """Return a JSON value as the type that a field's annotation asks for."""
   if isinstance(value, dict) and 'type' in value:
     return _component_class(hint).from_dict(value)
   if isinstance(value, list):
@@ -350,12 +350,14 @@ def _plain(value: Any) -> Any:
 
 
 def _subclasses(kind: type) -> list[type]:
-  below: list[type] = kind.__subclasses__()
-  return [kind] + [s for c in below for s in _subclasses(c)]
+  kinds: list[type] = [kind]
+  for below in kind.__subclasses__():
+    kinds += _subclasses(below)
+  return kinds
 
 
 def _source_digest(kind: type) -> str:
-  """What tells two versions of a user's class apart in a digest."""
+  """Return what tells two versions of a user's class apart in a digest."""
   module = sys.modules.get(kind.__module__, types.ModuleType('none'))
   try:
     text = inspect.getsource(kind)

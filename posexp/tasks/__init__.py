@@ -5,8 +5,6 @@ from posexp.tasks.attachment import Attachment as Attachment
 from posexp.tasks.base import Batch as Batch
 from posexp.tasks.base import Task as Task
 from posexp.tasks.base import with_evidence as with_evidence
-from posexp.tasks.beside import LookupLeft as LookupLeft
-from posexp.tasks.beside import LookupRight as LookupRight
 from posexp.tasks.copying import Copy as Copy
 from posexp.tasks.copying import Reverse as Reverse
 from posexp.tasks.counting import Count as Count
@@ -17,6 +15,8 @@ from posexp.tasks.events import Ordering as Ordering
 from posexp.tasks.events import Presence as Presence
 from posexp.tasks.flipflop import FlipFlop as FlipFlop
 from posexp.tasks.lookup import IndexLookup as IndexLookup
+from posexp.tasks.lookup import LookupLeft as LookupLeft
+from posexp.tasks.lookup import LookupRight as LookupRight
 from posexp.tasks.mixture import Mixture as Mixture
 from posexp.tasks.recall import Needle as Needle
 from posexp.tasks.recall import Recall as Recall

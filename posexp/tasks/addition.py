@@ -141,13 +141,13 @@ class Addition(layout.Repetition):
     digit_BxL = tokens_BxL - _DIGIT
     body_Bx2N = digit_BxL[:, :start][:, tokens_BxL[0, :start] >= _DIGIT]
     answer_BxC = digit_BxL[asked_BxL].reshape(len(tokens_BxL), -1)
-    said = {
+    guesses = {
       'random': _blind(rng, answer_BxC, self.reverse),
       'bag': _unplaced(rng, body_Bx2N, answer_BxC, self.reverse),
       'recent': np.repeat(body_Bx2N[:, -1:], answer_BxC.shape[1], axis=1),
     }
-    said = {name: _DIGIT + said_BxC for name, said_BxC in said.items()}
-    return answerers.placed(asked_BxL, said)
+    guesses = {name: _DIGIT + said_BxC for name, said_BxC in guesses.items()}
+    return answerers.placed(asked_BxL, guesses)
 
 
 class _Sum(NamedTuple):

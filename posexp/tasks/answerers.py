@@ -65,18 +65,18 @@ def counts(tokens_BxN: np.ndarray, vocabulary: int) -> np.ndarray:
 
 
 def placed(
-  asked_BxL: np.ndarray, said: Mapping[str, np.ndarray]
+  asked_BxL: np.ndarray, answers: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
   """Put answers, in order of targets, at their places; -1 elsewhere.
 
-  >>> said = {'random': np.array([[4, 5]])}
-  >>> placed(np.array([[False, True, True]]), said)['random'].tolist()
+  >>> answers = {'random': np.array([[4, 5]])}
+  >>> placed(np.array([[False, True, True]]), answers)['random'].tolist()
   [[-1, 4, 5]]
   """
   placed = {}
-  for name, said_X in said.items():
+  for name, answer_X in answers.items():
     placed[name] = np.full(asked_BxL.shape, -1, np.int32)
-    placed[name][asked_BxL] = np.ravel(said_X)
+    placed[name][asked_BxL] = np.ravel(answer_X)
   return placed
 
 

@@ -135,14 +135,14 @@ class Attachment(layout.Questions):
     modifier_BxQ = np.roll(tokens_BxL, 1, axis=1)[asked_BxL].reshape(
       answer_BxQ.shape
     )
-    said = {
+    guesses = {
       name: answerers.remaining(
         rng, np.concatenate((answer_BxQ, rest_BxX), axis=1), self.queries
       )
       for name, rest_BxX in (('random', unsaid_BxU), ('bag', other_BxO))
     }
-    said['recent'] = np.take_along_axis(nearest_BxV, modifier_BxQ, axis=1)
-    return answerers.placed(asked_BxL, said)
+    guesses['recent'] = np.take_along_axis(nearest_BxV, modifier_BxQ, axis=1)
+    return answerers.placed(asked_BxL, guesses)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     slots = self.body(length)

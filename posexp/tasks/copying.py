@@ -91,12 +91,12 @@ class _Repeat(OfSource):
     else:
       random_BxN = rng.integers(SPECIAL, self.vocabulary, answer_BxN.shape)
     sep = int(np.argmax(asked_BxL[0])) - 1
-    said = {
+    guesses = {
       'random': random_BxN,
       'bag': answerers.remaining(rng, answer_BxN, count),
       'recent': np.repeat(tokens_BxL[:, [sep - 1]], count, axis=1),
     }
-    return answerers.placed(asked_BxL, said)
+    return answerers.placed(asked_BxL, guesses)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     source_N = self._source(key, self.answers(length))

@@ -121,14 +121,14 @@ class Dyck(layout.Repetition):
     # The places of the opening brackets, the last of them first.
     last_BxN = np.argsort(~opens_BxN[:, ::-1], axis=1, kind='stable')
     last_BxU = body_BxN.shape[1] - 1 - last_BxN[:, : self.unclosed]
-    said = {
+    guesses = {
       'random': rng.integers(
         self.vocabulary - self.kinds, self.vocabulary, answer_BxU.shape
       ),
       'bag': answerers.remaining(rng, answer_BxU, self.unclosed),
       'recent': np.take_along_axis(body_BxN, last_BxU, axis=1) + self.kinds,
     }
-    return answerers.placed(asked_BxL, said)
+    return answerers.placed(asked_BxL, guesses)
 
 
 class _Text(NamedTuple):

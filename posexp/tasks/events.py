@@ -138,7 +138,7 @@ class Ordering(_Twin):
     return np.where(distance >= 0, distance + strata['gap'], -1)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    story = _tell(self, key, self.body(length))
+    story = _draw_story(self, key, self.body(length))
     first_Q = story.body_N[story.earlier_Q]
     second_Q = story.body_N[story.later_Q]
     mention_Q, _ = story.coin_2xQ
@@ -194,18 +194,18 @@ class Presence(_Twin):
     del asked_BxL
     body = self.body(tokens_BxL.shape[1])
     x_BxL = np.roll(tokens_BxL, 1, axis=1)
-    said = {'random': rng.integers(0, 2, tokens_BxL.shape) == 0}
+    guesses = {'random': rng.integers(0, 2, tokens_BxL.shape) == 0}
     for name, start in (('bag', 0), ('recent', body // 2)):
       count_BxV = answerers.counts(tokens_BxL[:, start:body], self.vocabulary)
-      said[name] = np.take_along_axis(count_BxV, x_BxL, axis=1) > 0
-    return {k: np.where(yes_BxL, YES, NO) for k, yes_BxL in said.items()}
+      guesses[name] = np.take_along_axis(count_BxV, x_BxL, axis=1) > 0
+    return {k: np.where(yes_BxL, YES, NO) for k, yes_BxL in guesses.items()}
 
   @property
   def _absent(self) -> int:
     return self.queries
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    story = _tell(self, key, self.body(length))
+    story = _draw_story(self, key, self.body(length))
     present_Q, side_Q = story.coin_2xQ
     slot_Q = jnp.where(side_Q == 0, story.earlier_Q, story.later_Q)
     there_Q = present_Q == 1
@@ -225,7 +225,7 @@ class _Story(NamedTuple):
   coin_2xQ: jax.Array  # each twin's own
 
 
-def _tell(task: _Twin, key: jax.Array, slots: int) -> _Story:
+def _draw_story(task: _Twin, key: jax.Array, slots: int) -> _Story:
   """Draw the body and its pairs, which the twins have in common."""
   queries, used = task.queries, task._events(slots)
   pair_W, event_S, filler_N, own_2Q = draw.words(

@@ -1,4 +1,4 @@
-"""Look-ups by place, and the one at an absolute index."""
+"""Look-ups by place: at an absolute index, and beside an anchor."""
 
 import abc
 import dataclasses
@@ -141,6 +141,187 @@ class IndexLookup(ByPlace):
     answer_Q, *foils = at(body_N, index_Q, index_Q - 1, index_Q + 1)
     strata = {'index': index_Q, 'distance': self.distance(length, index_Q)}
     return self.ask(body_N, (1 + index_Q, answer_Q), foils, strata)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Beside(ByPlace):
+  """All that the twins have in common: all but the side."""
+
+  # 1 to the right of the anchor, -1 to the left.
+  _side: ClassVar[int]
+  width: ClassVar[int] = 3
+
+  offsets: tuple[int, ...] = component.field(
+    (1, 2, 3, 4),
+    each=True,
+    kind=int,
+    at_least=1,
+    remedy='the anchor itself is at 0; write (1, 2, 3), or (2,) for one',
+  )
+  most: int = component.field(
+    16, kind=int, at_least=1, remedy='it is the largest offset that is'
+  )
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    component.require(
+      self,
+      'symbols',
+      at_least=self.queries,
+      remedy=f'{self.queries} queries have an anchor each out of as many as '
+      'there are symbols; raise symbols or lower queries',
+    )
+    component.require(
+      self,
+      'offsets',
+      each=True,
+      at_most='most',
+      remedy='raise most, for which there are tokens, before training',
+    )
+    if len(set(self.offsets)) < max(1, len(self.offsets)):
+      raise component.UserError(
+        f'offsets of {type(self).__name__} must be one or more different '
+        f'numbers, got {self.offsets}: write (1, 2, 3), or (2,) for one'
+      )
+
+  @property
+  def _items(self) -> int:
+    return 1 + self.most + self.symbols
+
+  def check(self, length: int) -> None:
+    reach = max(self.offsets)
+    component.at_least(
+      'length',
+      length,
+      1 + self.queries * (self.width + reach + 1) + reach,
+      f'with {self.queries} queries and offsets up to {reach}, no anchor is '
+      'that near to another or to an end of the body; use longer sequences, '
+      'fewer queries or smaller offsets',
+    )
+
+  def _recent(self, tokens_BxL, body_BxN):
+    beside_BxN = np.roll(body_BxN, -self._side, axis=1)
+    beside_BxV = np.zeros((len(body_BxN), self.vocabulary), np.int32)
+    np.put_along_axis(beside_BxV, body_BxN, beside_BxN, axis=1)
+    anchor_BxL = np.roll(tokens_BxL, 2, axis=1)
+    return np.take_along_axis(beside_BxV, anchor_BxL, axis=1)
+
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    slots, queries = self.body(length), self.queries
+    reach = max(self.offsets)
+    # An anchor keeps `reach` slots free to its left, and the body as many to
+    # its right: each arrangement that does is equally likely.
+    free = slots - reach * (1 + queries)
+    place_W, order_Q, offset_Q, anchor_S, item_N = draw.words(
+      key, free, queries, queries, self.symbols, slots
+    )
+    slot_Q = reach + layout.scattered(place_W, queries, reach + 1)
+    slot_Q = slot_Q[draw.shuffled(order_Q)]
+    offset_Q = jnp.asarray(self.offsets, jnp.int32)[
+      draw.integers(offset_Q, 0, len(self.offsets))
+    ]
+    anchor_Q = 1 + self.most + draw.shuffled(anchor_S)[:queries]
+    body_N = draw.integers(item_N, self._items, self.vocabulary)
+    body_N = body_N.at[slot_Q].set(anchor_Q)
+    side, right_Q = self._side, slot_Q + self._side * offset_Q
+    answer_Q, *foils = at(
+      body_N, right_Q, right_Q - side, right_Q + side, 2 * slot_Q - right_Q
+    )
+    strata = {'offset': offset_Q, 'distance': self.distance(length, right_Q)}
+    return self.ask(body_N, (anchor_Q, offset_Q, answer_Q), foils, strata)
+
+
+@dataclasses.dataclass(frozen=True)
+class LookupLeft(_Beside):
+  """Which token stands k places to the left of this anchor?
+
+  ```
+  body of N = length - 1 - 3 * queries slots, SEP, (anchor k answer) * queries
+  ```
+
+  The left one of a twin pair: for the same fields, key and length LookupRight
+  has the same body, anchors and k, and another answer. Both are a relative
+  offset given an anchor that content finds, as in the indirect indexing of
+  Gopalakrishnan et al., arXiv 2509.10534.
+
+  Ids are 0 SEP, then 1, ..., `most` for k itself, then `symbols` anchors, then
+  `symbols` items. An anchor comes once in a body; items are drawn
+  independently, and fill it at any length, so that a longer sequence asks for
+  the same k at a new distance.
+
+  What is balanced: k is uniform in `offsets`, independent of the place of the
+  anchor. Anchors are more than max(offsets) from each other and from both ends,
+  and all such places are equally likely. Each anchor is asked about once, in
+  random order.
+
+  `most` leaves tokens for an arm with other offsets,
+  `run.on(LookupLeft(offsets=(8,)))`; expect chance for a k that was never
+  trained.
+
+  Answerers: 'bag' says the commonest item of the body; 'recent' the token
+  beside the anchor, which is right where k = 1.
+
+  Foils (C = 3): the tokens k - 1 and k + 1 places to the left (the anchor
+  itself for k = 1), and the one k places to the right.
+
+  Strata: `offset`, which is k; `distance` from the answer back to what was
+  asked for; `query`, the number of the question.
+
+  Args:
+    symbols: the number of items, and of anchors, to choose from.
+    queries: questions per sequence.
+    offsets: what k is drawn from.
+    most: the largest k that there is a token for.
+
+  >>> import jax
+  >>> task = LookupLeft(symbols=8, queries=1, offsets=(1, 2), most=2)
+  >>> batch = task.sample(jax.random.key(3), length=12, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [16, 11, 7, 16, 13, 17, 16, 15, 0, 7, 2, 16]
+  >>> batch.foils_BxLxC[0, -1].tolist()
+  [11, -1, 13]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'distance': 11, 'offset': 2, 'query': 0}
+  """
+
+  capability: ClassVar[str] = 'CR'
+  _side: ClassVar[int] = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class LookupRight(_Beside):
+  """Which token stands k places to the right of this anchor?
+
+  ```
+  body of N = length - 1 - 3 * queries slots, SEP, (anchor k answer) * queries
+  ```
+
+  The right one of a twin pair: body, ids, fields, errors, answerers and strata
+  are those of LookupLeft, token for token. To the right, what is asked for
+  comes after its anchor, so that a model can note the anchor while it reads.
+
+  Foils (C = 3): the tokens k - 1 and k + 1 places to the right (the anchor
+  itself for k = 1), and the one k places to the left.
+
+  Args:
+    symbols: the number of items, and of anchors, to choose from.
+    queries: questions per sequence.
+    offsets: what k is drawn from.
+    most: the largest k that there is a token for.
+
+  >>> import jax
+  >>> task = LookupRight(symbols=8, queries=1, offsets=(1, 2), most=2)
+  >>> batch = task.sample(jax.random.key(3), length=12, batch=1)
+  >>> batch.tokens_BxL[0].tolist()
+  [16, 11, 7, 16, 13, 17, 16, 15, 0, 7, 2, 13]
+  >>> batch.foils_BxLxC[0, -1].tolist()
+  [16, 17, 16]
+  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
+  {'distance': 7, 'offset': 2, 'query': 0}
+  """
+
+  capability: ClassVar[str] = 'CR'
+  _side: ClassVar[int] = 1
 
 
 def at(

@@ -183,24 +183,28 @@ class Mixture(base.Task):
     parts = {}
     for k in np.unique(task_B).tolist():
       rows, low = task_B == k, self._offset(k)
-      said = self.tasks[k].guesses(rng, tokens_BxL[rows] - low, asked_BxL[rows])
-      parts[k] = {n: np.where(x >= 0, x + low, -1) for n, x in said.items()}
-    full = {}
+      parts[k] = {}
+      guesses = self.tasks[k].guesses(
+        rng, tokens_BxL[rows] - low, asked_BxL[rows]
+      )
+      for name, guess_BxL in guesses.items():
+        parts[k][name] = np.where(guess_BxL >= 0, guess_BxL + low, -1)
+    mixed = {}
     for name in sorted(set.intersection(*map(set, parts.values()))):
-      full[name] = np.full(tokens_BxL.shape, -1, np.int32)
+      mixed[name] = np.full(tokens_BxL.shape, -1, np.int32)
       for k, part in parts.items():
-        full[name][task_B == k] = part[name]
-    return full
+        mixed[name][task_B == k] = part[name]
+    return mixed
 
   def _weights(self) -> tuple[float, ...]:
     return self.weights or (1,) * len(self.tasks)
 
   def _drawn(self) -> list[base.Task]:
-    """The tasks of a weight above 0."""
+    """Return the tasks of a weight above 0."""
     return [task for task, w in zip(self.tasks, self._weights()) if w > 0]
 
   def _offset(self, index: int) -> int:
-    """Where the token ids of a task begin."""
+    """Return where the token ids of a task begin."""
     return sum(task.vocabulary for task in self.tasks[:index])
 
 
@@ -210,7 +214,7 @@ _COUNTED = 2**18
 
 @functools.lru_cache(maxsize=64)
 def _targets(task: base.Task, length: int) -> float:
-  """How many targets that are no end of sequence a sequence has on average."""
+  """Return the mean number of targets of a sequence, the EOS not counted."""
   batch = max(1, _COUNTED // length)
 
   def count(key: jax.Array) -> jax.Array:
@@ -230,7 +234,7 @@ def _moved(part: base.Batch, offset: int) -> base.Batch:
 
 
 def _alike(parts: list[base.Batch]) -> list[base.Batch]:
-  """The batches with the strata of all and as many foils as the most has."""
+  """Return the batches with the strata of all, and equally many foils."""
   names = sorted({name for part in parts for name in part.strata})
   widest = max(part.foils_BxLxC.shape[2] for part in parts)
 

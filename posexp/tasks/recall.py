@@ -101,7 +101,7 @@ class Recall(store.Store):
       places = _power(body, self.pairs, self.width, self.alpha)
     else:
       places = _uniform(body, self.pairs, self.width)
-    facts = _tell(self, key, body, self.pairs, places)
+    facts = _draw_facts(self, key, body, self.pairs, places)
     return _ask(self, facts, length, {'pair': facts.asked_Q})
 
 
@@ -172,7 +172,7 @@ class Needle(store.Store):
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     body = self.body(length)
     places = _uniform(body, self.needles, self.width)
-    facts = _tell(self, key, body, self.needles, places)
+    facts = _draw_facts(self, key, body, self.needles, places)
     depth_Q = 10 * facts.start_P[facts.asked_Q] // body
     return _ask(self, facts, length, {'depth': depth_Q})
 
@@ -185,7 +185,7 @@ class _Facts(NamedTuple):
   asked_Q: jax.Array  # which of the P
 
 
-def _tell(
+def _draw_facts(
   task: Recall | Needle,
   key: jax.Array,
   body: int,

@@ -99,9 +99,9 @@ class SelectiveCopy(layout.Repetition):
 
   def guesses(self, rng, tokens_BxL, asked_BxL):
     answer_BxC = tokens_BxL[asked_BxL].reshape(-1, self.count)
-    said = {
+    guesses = {
       'random': rng.integers(_SPECIAL, self.vocabulary, answer_BxC.shape),
       'bag': answerers.remaining(rng, answer_BxC, self.count),
       'recent': np.repeat(answer_BxC[:, -1:], self.count, axis=1),
     }
-    return answerers.placed(asked_BxL, said)
+    return answerers.placed(asked_BxL, guesses)

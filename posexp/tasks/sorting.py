@@ -80,12 +80,12 @@ class Sort(copying.OfSource):
     source_BxN = tokens_BxL[:, sep - count : sep]
     answer_BxN = np.sort(source_BxN, axis=1)
     first_Bx1 = np.full_like(answer_BxN[:, :1], copying.SPECIAL)
-    said = {
+    guesses = {
       'random': np.append(first_Bx1, answer_BxN[:, :-1] + 1, axis=1),
       'bag': answer_BxN,
       'recent': np.repeat(source_BxN[:, -1:], count, axis=1),
     }
-    return answerers.placed(asked_BxL, said)
+    return answerers.placed(asked_BxL, guesses)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     count = self.answers(length)

@@ -123,11 +123,11 @@ class Start(base.Task):
       np.take_along_axis(value_BxL, at_BxM, axis=1)
       for value_BxL in (tokens_BxL, asked_BxL)
     )
-    said = {}
+    guesses = {}
     for name, said_BxM in self.task.guesses(rng, tokens_BxM, asked_BxM).items():
-      said[name] = np.full(tokens_BxL.shape, -1, np.int32)
-      np.put_along_axis(said[name], at_BxM, said_BxM, axis=1)
-    return said
+      guesses[name] = np.full(tokens_BxL.shape, -1, np.int32)
+      np.put_along_axis(guesses[name], at_BxM, said_BxM, axis=1)
+    return guesses
 
   def _shifted(
     self, inner: base.Batch, start: jax.Array, length: int

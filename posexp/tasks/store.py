@@ -84,14 +84,14 @@ class Store(layout.Questions):
     value_BxP = body_BxN[value_BxN].reshape(len(body_BxN), -1)
     left_BxU = answerers.unasked(value_BxP, answer_BxQ)
     bag_BxP = np.concatenate((answer_BxQ, left_BxU), axis=1)
-    said = {
+    guesses = {
       'random': rng.integers(
         self.first_value, self.first_filler, answer_BxQ.shape
       ),
       'bag': answerers.remaining(rng, bag_BxP, self.queries),
       'recent': self._recent(tokens_BxL, value_BxP),
     }
-    return answerers.placed(asked_BxL, said)
+    return answerers.placed(asked_BxL, guesses)
 
   def _recent(
     self, tokens_BxL: np.ndarray, value_BxP: np.ndarray

@@ -72,11 +72,11 @@ class Tally(layout.Questions):
   def guesses(self, rng, tokens_BxL, asked_BxL):
     del asked_BxL
     body = self.body(tokens_BxL.shape[1])
-    said = {'random': self._blind(rng, tokens_BxL)}
+    guesses = {'random': self._blind(rng, tokens_BxL)}
     for name, start in (('bag', 0), ('recent', body // 2)):
       count_BxV = answerers.counts(tokens_BxL[:, start:body], self.vocabulary)
-      said[name] = self._say(count_BxV, tokens_BxL)
-    return said
+      guesses[name] = self._say(count_BxV, tokens_BxL)
+    return guesses
 
   @abc.abstractmethod
   def _blind(
