@@ -351,8 +351,9 @@ def _plain(value: Any) -> Any:
 
 def _subclasses(kind: type) -> list[type]:
   kinds: list[type] = [kind]
-  for below in kind.__subclasses__():
-    kinds += _subclasses(below)
+  children: list[type] = kind.__subclasses__()
+  for child in children:
+    kinds += _subclasses(child)
   return kinds
 
 

@@ -180,7 +180,7 @@ class Mixture(base.Task):
   def guesses(self, rng, tokens_BxL, asked_BxL):
     ends = np.cumsum([task.vocabulary for task in self.tasks])
     task_B = np.searchsorted(ends, tokens_BxL[:, 0], side='right')
-    parts = {}
+    parts: dict[int, dict[str, np.ndarray]] = {}
     for k in np.unique(task_B).tolist():
       rows, low = task_B == k, self._offset(k)
       parts[k] = {}

@@ -315,7 +315,7 @@ def test_bad_adaptations_are_sentences():
     small.run(train=small.train_config(warm_in=3))
   with pytest.raises(ValueError, match=r'adds none to RoPE\(\): use warm_in=0'):
     ROOT.retrofit(schemes.RoPE(schemes.NTK(2)), train=WARM)
-  with pytest.raises(ValueError, match='at most its 4 steps, got 5'):
+  with pytest.raises(ValueError, match='at most steps=4, got 5'):
     dataclasses.replace(SHORT, warm_in=5)
   with pytest.raises(ValueError, match="'positions' \\(did you mean position"):
     dataclasses.replace(SHORT, only='positions')
