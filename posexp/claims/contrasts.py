@@ -11,7 +11,6 @@ import collections
 import functools
 import itertools
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,8 +26,6 @@ COLUMNS = (
   *('task', 'trained_length', 'length', 'one', 'other', 'label', 'against'),
   *('n', 'effect', 'low', 'high', 'p', 'holm', 'claimed', 'detectable'),
 )
-# Sizes of a grid that an outlook weighs against the one that was asked for.
-MORE_SEEDS = (3, 5, 8, 12, 16, 24, 32)
 
 
 class Holm(NamedTuple):
@@ -40,7 +37,7 @@ class Holm(NamedTuple):
 
 
 def holm(p: Sequence[float], alpha: float = ALPHA) -> Holm:
-  """Holm's step-down correction of a family of tests.
+  """Correct a family of tests by Holm's step-down method.
 
   The k-th smallest of m p-values is claimed if it and all smaller ones are at
   most alpha / (m - k + 1). A NaN is a comparison that could not be made; it
@@ -52,7 +49,7 @@ def holm(p: Sequence[float], alpha: float = ALPHA) -> Holm:
 
   Returns:
     The adjusted p-values, which are claimed, and the level at which each was
-    tested: an interval at 1 - level excludes nought just where it is claimed.
+    tested: an interval at 1 - level excludes zero just where it is claimed.
 
   Source: Holm 1979.
 
@@ -79,7 +76,7 @@ def holm(p: Sequence[float], alpha: float = ALPHA) -> Holm:
 def pairs(
   results: pd.DataFrame, measure: str = 'token', alpha: float = ALPHA
 ) -> pd.DataFrame:
-  """Every two runs of a question at every length, compared over seeds.
+  """Compare every two runs of a question at every length over seeds.
 
     t = mean(d) / (s / √n),  d = one - other, seed by seed,
 
@@ -105,12 +102,13 @@ def pairs(
   admitted = results[results['admitted'].astype(bool)]
   frames = []
   for (task, trained), group in admitted.groupby(QUESTION, sort=False):
-    rows = list(_compared(group, measure))
-    found = holm([row['p'] for row in rows], alpha)
-    for row, *judged in zip(rows, *found):
+    rows = list(_tests(group, measure))
+    corrected = holm([row['p'] for row in rows], alpha)
+    for row, adjusted, claimed, level in zip(rows, *corrected):
       row |= {'task': task, 'trained_length': trained}
       row |= {'label': names[row['one']], 'against': names[row['other']]}
-      row |= _judged(row, len(rows), alpha, *judged)
+      row |= {'holm': adjusted, 'claimed': bool(claimed)}
+      row |= _sensitivity(row, len(rows), alpha, level)
       if measure != 'nats':  # No two shares differ by more than all.
         row |= {end: np.clip(row[end], -1, 1) for end in ('low', 'high')}
     frames.append(pd.DataFrame(rows, columns=list(COLUMNS)))
@@ -118,41 +116,34 @@ def pairs(
   return pd.concat(frames, ignore_index=True) if frames else empty
 
 
-def _judged(
-  row: dict[str, Any],
-  family: int,
-  alpha: float,
-  adjusted: float,
-  claimed: bool,
-  level: float,
-) -> dict[str, Any]:
-  """What the correction makes of a test, with its interval."""
+def _sensitivity(
+  row: dict[str, Any], family: int, alpha: float, level: float
+) -> dict[str, float]:
+  """Return the interval of a test at its level, and what it could detect."""
   n, effect, half, least = row['n'], row['effect'], math.nan, math.nan
   if n > 1:
     half = row['error'] * float(special.stdtrit(n - 1, 1 - level / 2))
     sd = row['error'] * math.sqrt(n)
     least = detectable(n, family, alpha=alpha) * sd
-  ends = {'low': effect - half, 'high': effect + half}
-  found = {'holm': adjusted, 'claimed': bool(claimed), 'detectable': least}
-  return ends | found
+  return {'low': effect - half, 'high': effect + half, 'detectable': least}
 
 
-def _compared(group: pd.DataFrame, measure: str) -> Iterable[dict[str, Any]]:
-  """The paired tests of one question, before their correction."""
+def _tests(group: pd.DataFrame, measure: str) -> Iterable[dict[str, Any]]:
+  """Yield the paired tests of one question, before their correction."""
   for length, cell in group.groupby('length'):
     table = cell.pivot(index='seed', columns='digest', values=measure)
     finest = 0.0 if measure == 'nats' else 1 / max(1, cell['targets'].max())
     values = {str(d): table[d].to_numpy(np.float64) for d in table}
     listed = dict.fromkeys(map(str, cell['digest']))
     for one, other in itertools.combinations(listed, 2):
-      both = values[one] - values[other]
-      d_N = both[~np.isnan(both)]
+      d_N = values[one] - values[other]
+      d_N = d_N[~np.isnan(d_N)]
       row = {'length': length, 'one': one, 'other': other, 'n': d_N.size}
-      yield row | _tested(d_N, finest)
+      yield row | _test(d_N, finest)
 
 
-def _tested(d_N: np.ndarray, finest: float) -> dict[str, float]:
-  """The paired t test of some differences."""
+def _test(d_N: np.ndarray, finest: float) -> dict[str, float]:
+  """Return the paired t test of some differences."""
   n = d_N.size
   effect = float(d_N.mean()) if n else math.nan
   if n < 2:
@@ -163,41 +154,8 @@ def _tested(d_N: np.ndarray, finest: float) -> dict[str, float]:
   return {'effect': effect, 'error': error, 'p': p}
 
 
-def text(compared: pd.DataFrame) -> str:
-  """What `pairs` found, for a terminal: what is claimed, then the ties."""
-  if compared.empty:
-    return 'nothing to compare: fewer than two runs of a question are admitted'
-  lines = []
-  for key, group in compared.groupby([*QUESTION, 'length'], sort=False):
-    task, trained, length = key
-    lines.append(f'{task}, trained at {trained}, at {length} tokens')
-    claimed = group[group['claimed']]
-    lines += [f'  {claim(row)}' for _, row in claimed.iterrows()]
-    ties = len(group) - len(claimed)
-    lines.append(f'  {ties} of {len(group)} pairs are ties')
-  lines.append(
-    '[interval], p: paired t tests over seeds, Holm’s correction over all '
-    'pairs and lengths of a task, 5 %'
-  )
-  return '\n'.join(lines)
-
-
-def claim(row: pd.Series) -> str:
-  """A claimed difference in accuracy, told from the better run's side."""
-  one, other = row['label'], row['against']
-  low, high = row['low'], row['high']
-  if row['effect'] < 0:
-    one, other, low, high = other, one, -high, -low
-  return (
-    f'{one} is right more often than {other}, by '
-    f'{100 * abs(row["effect"]):.1f} points [{100 * low:.1f}, '
-    f'{100 * high:.1f}], p = {row["holm"]:.2g} after correction, '
-    f'{row["n"]} seeds'
-  )
-
-
 def ranks(compared: pd.DataFrame) -> pd.DataFrame:
-  """How many runs are shown to be better than each, plus one, by length.
+  """Return how many runs are shown to be better than each, plus one.
 
   Args:
     compared: as `pairs` gives it, of a measure of which more is better.
@@ -231,7 +189,7 @@ def ranks(compared: pd.DataFrame) -> pd.DataFrame:
 def detectable(
   n: int, comparisons: int, *, power: float = POWER, alpha: float = ALPHA
 ) -> float:
-  """The smallest difference that so many seeds are likely to show.
+  """Return the smallest difference that so many seeds are likely to show.
 
   In standard deviations of the paired difference over seeds: that at which the
   two-sided paired t test at alpha / comparisons, Holm's first and hardest step,
@@ -268,62 +226,3 @@ def detectable(
   while short(high) > 0:
     high *= 2
   return float(optimize.brentq(short, 0.0, high, xtol=1e-10))
-
-
-def outlook(question: str, runs: int, lengths: int, seeds: int) -> str:
-  """What a question of a grid could show, before anything is computed.
-
-  >>> print(outlook('Ordering()', 4, 3, 3))
-  Ordering(): 18 comparisons (4 runs at 3 lengths)
-    3 seeds are likely to show a difference of 13.9 standard deviations over
-    seeds: 69 points where seeds differ by 5. Of 5, 8 and 12 seeds: 3.7, 2.0
-    and 1.4.
-  """
-  many = math.comb(runs, 2) * lengths
-  if not many:
-    return f'{question}: one run, so nothing to compare'
-  times = lambda n, what: f'{n} {what}{"s" * (n > 1)}'
-  more = [n for n in MORE_SEEDS if n > seeds][:3]
-  each = [f'{detectable(n, many):.1f}' for n in more]
-  others = f'{_and(map(str, more))} seeds' if more else ''
-  if seeds < 2:
-    text = (
-      'One seed shows nothing, as it has no interval. In standard deviations '
-      f'over seeds, {others} are likely to show a difference of {_and(each)}.'
-    )
-  else:
-    least = detectable(seeds, many)
-    text = (
-      f'{seeds} seeds are likely to show a difference of {least:.1f} standard '
-      f'deviations over seeds: {5 * least:.0f} points where seeds differ by 5'
-      f'{", more than there are" * (5 * least > 100)}.'
-      + (f' Of {others}: {_and(each)}.' if more else '')
-    )
-  head = (
-    f'{question}: {times(many, "comparison")} ({times(runs, "run")} at '
-    f'{times(lengths, "length")})'
-  )
-  body = textwrap.fill(text, 76, initial_indent='  ', subsequent_indent='  ')
-  return f'{head}\n{body}'
-
-
-def _and(words: Iterable[str]) -> str:
-  *first, last = words
-  return f'{", ".join(first)} and {last}' if first else last
-
-
-def planned(runs: Iterable[Any]) -> str:
-  """The outlook of each question of some planned runs."""
-  found: dict[tuple[str, int], list[Any]] = {}
-  listed = list(runs)
-  for run in listed:
-    found.setdefault((str(run.task), run.trained_length), []).append(run)
-  return '\n'.join(
-    outlook(
-      task,
-      len(group),
-      len({n for run in group for n in run.lengths}),
-      min(len(run.seeds) for run in group),
-    )
-    for (task, _), group in found.items()
-  )

@@ -46,10 +46,11 @@ def compare(arguments: argparse.Namespace) -> int:
   By paired tests over seeds, corrected for how many are made.
   """
   from posexp.claims import contrasts, intervals
+  from posexp.reports import contrasts_text
   from posexp.results import records
 
   results = intervals.joined(records.load(arguments.WORKDIR))
-  print(contrasts.text(contrasts.pairs(results)))
+  print(contrasts_text.text(contrasts.pairs(results)))
   return exit_codes.DONE
 
 

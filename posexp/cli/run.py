@@ -163,13 +163,13 @@ def _execute(
 
 def _print_outlook(runs: Sequence, workdir: pathlib.Path) -> None:
   """Say what so many seeds can show, while more can still be asked for."""
-  from posexp.claims import contrasts
   from posexp.launch import multihost
+  from posexp.reports import contrasts_text
   from posexp.results import records
 
   missing = [r for r in runs if not records.finished(workdir, r.digest)]
   if missing and multihost.leads():
-    print(contrasts.planned(runs), file=sys.stderr)
+    print(contrasts_text.planned(runs), file=sys.stderr)
 
 
 def _present(module: Any, runs: Sequence, workdir: pathlib.Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from posexp.claims import format as format_lib
-from posexp.claims import seed_spread
+from posexp.claims import intervals
 from posexp.plots import elements, layout, paper, style
 
 
@@ -31,7 +31,7 @@ def success(results: pd.DataFrame) -> paper.Plate:
   Args:
     results: of one task and trained length, see `paper.questions`.
   """
-  question = paper.ask(results, seed_spread.cells, 'success')
+  question = paper.ask(results, intervals.cells, 'success')
   cells, columns = question.summary, ['success']
   drawn, panels = layout.panels([''], question.keys, width=style.COLUMN)
   label = 'seeds at the gate (%)'

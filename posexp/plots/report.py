@@ -135,7 +135,7 @@ def _luminance(color: Any) -> float:
 
 
 def with_errors(cells: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-  """Return cells of `seed_spread.cells` with what else the figures show."""
+  """Return cells of `intervals.cells` with what else the figures show."""
   summary = intervals.summarize(results)
   columns = ['chance', 'bag', 'recent', 'parent', 'name', 'scheme']
   for kind in ('order', 'retrieval'):

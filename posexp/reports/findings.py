@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from posexp.claims import contrasts, intervals, seed_spread
+from posexp.claims import contrasts, intervals
 from posexp.claims import format as format_lib
 from posexp.plots import report
-from posexp.reports import tables
+from posexp.reports import contrasts_text, tables
 from posexp.results import records
 
 # Sentences of claims in the summary of a question, largest differences first.
@@ -69,9 +69,9 @@ def load(workdir: str | os.PathLike, progress: str = '') -> Findings:
   damaged = dict.fromkeys(str(warning.message) for warning in caught)
   joined = intervals.joined(results) if len(results) else results
   pairs = contrasts.pairs(joined)
-  cells = pd.DataFrame(columns=list(seed_spread.COLUMNS))
+  cells = pd.DataFrame(columns=list(intervals.CELLS))
   if len(joined):
-    cells = report.with_errors(seed_spread.cells(joined), joined)
+    cells = report.with_errors(intervals.cells(joined), joined)
     ranks = contrasts.ranks(pairs)[['digest', 'length', 'rank', 'tied']]
     cells = cells.merge(ranks, on=['digest', 'length'], how='left')
   return Findings(
@@ -154,7 +154,7 @@ def claims(findings: Findings, task: str, trained: int) -> list[str]:
     f'to show (four times in five; median over comparisons) is {size}.'
   ]
   for _, row in claimed.loc[order.index[:CLAIMS]].iterrows():
-    sentences.append(f'At {row["length"]} tokens {contrasts.claim(row)}.')
+    sentences.append(f'At {row["length"]} tokens {contrasts_text.claim(row)}.')
   if len(claimed) > CLAIMS:
     more = len(claimed) - CLAIMS
     sentences.append(f'{more} more are in the table of comparisons.')

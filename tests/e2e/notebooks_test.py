@@ -186,7 +186,7 @@ def made(shares, seeds=6, noise=0.01, admitted=True):
 def verdict(shares, **how):
   """What the notebook says of options with these shares of order errors."""
   (source,) = (text for text in code('which_change') if 'def verdict' in text)
-  space = {'comparisons': contrasts}
+  space = {'contrasts': contrasts}
   exec(source[: source.index('\nfor schedule')], space)
   judge: Any = space['verdict']
   return list(judge(made(shares, **how), DIGESTS))

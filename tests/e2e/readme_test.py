@@ -35,7 +35,7 @@ PRINTED = {
   'class Steps': "Steps() + RoPE() ('rotate', 'bias')",
   'class First': '[ True  True]',
   'posexp.attend': '(1, 300, 2, 16)',
-  'seed_spread.wilson': '3 of 4: 0.75 [0.30, 0.95]',
+  'intervals.wilson': '3 of 4: 0.75 [0.30, 0.95]',
   'contrasts.detectable': ' 5 seeds:  1.68 alone,     5.00 among 60',
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from posexp.claims import seed_spread
+from posexp.claims import intervals
 from tests.unit.statistics_test import run, table
 
 SAMPLES = 1200
@@ -17,7 +17,7 @@ def test_wilson_is_its_formula(k, n):
   z = stats.norm.ppf(0.975)
   center = (k + z**2 / 2) / (n + z**2)
   half = z / (n + z**2) * math.sqrt(k * (n - k) / n + z**2 / 4)
-  found = seed_spread.wilson(k, n)
+  found = intervals.wilson(k, n)
   assert found.share == k / n
   ends = [center - half, center + half]
   np.testing.assert_allclose(found[1:3], ends, atol=1e-15)
@@ -26,7 +26,7 @@ def test_wilson_is_its_formula(k, n):
 def test_wilson_covers_within_two_points_of_nominal_over_probabilities():
   rng = np.random.default_rng(1)
   for n in (3, 5, 10, 30):
-    ends = [seed_spread.wilson(k, n) for k in range(n + 1)]
+    ends = [intervals.wilson(k, n) for k in range(n + 1)]
     low, high = (np.array([e[i] for e in ends]) for i in (1, 2))
     p = rng.uniform(size=40_000)
     k = rng.binomial(n, p)
@@ -51,11 +51,11 @@ def heaps(rng, shape):
 @pytest.mark.parametrize('draw', [normal, skewed, heaps])
 @pytest.mark.parametrize('n', [5, 6, 10, 24])
 def test_intervals_of_the_middle_cover_what_they_say(draw, n, monkeypatch):
-  monkeypatch.setattr(seed_spread, 'RESAMPLES', 799)
+  monkeypatch.setattr(intervals, 'RESAMPLES', 799)
   rng = np.random.default_rng(2)
   # The middle of so large a sample is that of its distribution.
   true = stats.trim_mean(draw(rng, 400_001), 0.25)
-  found = seed_spread.middles(draw(rng, (SAMPLES, n)))
+  found = intervals.middles(draw(rng, (SAMPLES, n)))
   covered = np.mean([f.low <= true <= f.high for f in found])
   # Two points, and what 1,200 samples leave open; with five values an interval
   # cannot reach beyond the least and the greatest of them.
@@ -64,17 +64,17 @@ def test_intervals_of_the_middle_cover_what_they_say(draw, n, monkeypatch):
 
 def test_the_middle_is_scipys_trimmed_mean_and_the_same_every_time():
   values = np.random.default_rng(3).random(9)
-  one, two = seed_spread.middle(values), seed_spread.middle(values)
+  one, two = intervals.middle(values), intervals.middle(values)
   assert one == two and one.iqm == stats.trim_mean(values, 0.25)
   assert one.low < one.iqm < one.high
-  assert math.isnan(seed_spread.middle([0.1, math.nan] * 3).iqm)
-  cut = seed_spread.middle([0.2, 0.9, 1.0, 1.0, 1.0, 1.0], within=(0.5, 0.9))
+  assert math.isnan(intervals.middle([0.1, math.nan] * 3).iqm)
+  cut = intervals.middle([0.2, 0.9, 1.0, 1.0, 1.0, 1.0], within=(0.5, 0.9))
   assert (cut.low, cut.high) == (0.5, 0.9)
 
 
 def test_cells_count_only_what_is_admitted():
   rows = run(token=((1.0, 0.995), (1.0, 0.4), (0.995, 1.0), (0.5, 1.0)))
-  found = seed_spread.cells(table(rows)).set_index('length')
+  found = intervals.cells(table(rows)).set_index('length')
   assert found['n_seeds'].tolist() == [4, 4]
   assert found['n_admitted'].tolist() == [3, 3]
   assert found['successes'].tolist() == [3, 2]
@@ -83,20 +83,20 @@ def test_cells_count_only_what_is_admitted():
   np.testing.assert_allclose(far['iqm'], far['mean'])  # Nothing to cut off.
   assert far['success'] == 2 / 3
   assert math.isnan(far['iqm_low']) and far['success_low'] > 0
-  errors = seed_spread.cells(table(rows), 'order').set_index('length')
+  errors = intervals.cells(table(rows), 'order').set_index('length')
   np.testing.assert_allclose(errors.loc[128, 'mean'], 0.25 * 0.605 / 3)
 
 
 def test_nothing_admitted_is_no_number():
-  found = seed_spread.cells(table(run(token=((0.5, 0.4),))))
+  found = intervals.cells(table(run(token=((0.5, 0.4),))))
   assert found['n_admitted'].tolist() == [0, 0]
   assert found[['mean', 'iqm', 'success']].isna().all(axis=None)
 
 
 def test_bad_input_is_a_sentence():
   with pytest.raises(ValueError, match='got 4 of 3'):
-    seed_spread.wilson(4, 3)
+    intervals.wilson(4, 3)
   with pytest.raises(ValueError, match="got 'tokens'"):
-    seed_spread.cells(table(run()), 'tokens')
+    intervals.cells(table(run()), 'tokens')
   with pytest.raises(ValueError, match='got 95'):
-    seed_spread.middle([1.0] * 6, 95)
+    intervals.middle([1.0] * 6, 95)

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from posexp.claims import contrasts
+from posexp.reports import contrasts_text
 from tests.unit.statistics_test import run, table
 
 GRIDS = 200
@@ -103,7 +104,7 @@ def test_the_same_scheme_under_several_names_is_not_ranked(heaped):
 def test_a_single_comparison_errs_as_often_as_it_says():
   values = np.random.default_rng(5).normal(0.5, 0.05, (2, 4, 1000))
   # Each length is a question of its own here.
-  p = [contrasts._tested(d, 0.0)['p'] for d in (values[0] - values[1]).T]
+  p = [contrasts._test(d, 0.0)['p'] for d in (values[0] - values[1]).T]
   assert abs(np.mean(np.array(p) <= 0.05) - 0.05) <= 0.018
 
 
@@ -160,11 +161,11 @@ def test_ranks_are_ties_unless_a_difference_is_claimed():
 
 def test_text_says_what_is_claimed_and_what_is_tied():
   values = np.array([[[0.9]] * 3, [[0.1]] * 3])
-  told = contrasts.text(contrasts.pairs(grid(values, 100)))
+  told = contrasts_text.text(contrasts.pairs(grid(values, 100)))
   assert 'Scheme0() is right more often than Scheme1(), by 80.0 points' in told
   assert '1 of 1 pairs are ties' in told and '0 of 1 pairs are ties' in told
   one = contrasts.pairs(table(run()))
-  assert 'nothing to compare' in contrasts.text(one)
+  assert 'nothing to compare' in contrasts_text.text(one)
 
 
 def test_one_seed_compares_nothing():
@@ -172,5 +173,5 @@ def test_one_seed_compares_nothing():
   found = beyond(results)
   assert found['n'].tolist() == [1] and not found['claimed'].any()
   assert found[['p', 'low', 'high', 'detectable']].isna().all(axis=None)
-  assert 'One seed shows nothing' in contrasts.outlook('X()', 2, 1, 1)
-  assert contrasts.outlook('X()', 1, 3, 4).endswith('nothing to compare')
+  assert 'One seed shows nothing' in contrasts_text.outlook('X()', 2, 1, 1)
+  assert contrasts_text.outlook('X()', 1, 3, 4).endswith('nothing to compare')
