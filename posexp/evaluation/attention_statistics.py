@@ -20,15 +20,8 @@ Array = jax.Array
 
 # One number a layer and head, and one a layer, head and bin of distance.
 HEADS = (
-  'finite',
-  'entropy',
-  'first',
-  'beyond',
-  'reach',
-  'reach_share',
-  'rank_share',
-  'asked_entropy',
-  'asked_first',
+  *('finite', 'entropy', 'first', 'beyond', 'reach', 'reach_share'),
+  *('rank_share', 'asked_entropy', 'asked_first'),
 )
 BINNED = ('rank', 'margin', 'resolution')
 
@@ -58,7 +51,7 @@ class Gold(NamedTuple):
 
 
 def bins(length: int) -> int:
-  """How many bins of distance a length has: 1, 2-3, 4-7, ...
+  """Return how many bins of distance a length has: 1, 2-3, 4-7, ...
 
   >>> [bins(length) for length in (2, 3, 4, 64, 65)]
   [1, 2, 2, 6, 7]
@@ -67,7 +60,7 @@ def bins(length: int) -> int:
 
 
 def gold(batch: tasks.Batch, shape: config.Model) -> Gold | None:
-  """Some queries of each sequence that predict a target with a known key.
+  """Return queries of each sequence that predict a target with a known key.
 
   The key is known where the stratum `evidence` says how far before the answer
   at t it stands, d >= 1, see `tasks.with_evidence`. The answer is predicted at
@@ -114,7 +107,7 @@ def gold(batch: tasks.Batch, shape: config.Model) -> Gold | None:
 
 
 def _sees(place: np.ndarray, window: int | None) -> np.ndarray:
-  """How many keys the queries at some places see."""
+  """Return how many keys the queries at some places see."""
   return np.minimum(place + 1, window or np.inf).astype(int)
 
 
@@ -125,7 +118,7 @@ def look(
   gold: Gold | None,
   number: int,
 ) -> tuple[Array, dict[str, Array]]:
-  """The weights of some queries, H x Q x L, and what a layer's heads do.
+  """Return weights of some queries, H x Q x L, and what a layer's heads do.
 
   Args:
     net: the model.
@@ -138,13 +131,12 @@ def look(
   if gold is not None:
     place = jnp.concatenate([place, gold.query_BxG])
   logits = probe.logits(net, layer, place)[0]
-  mine_HxQxL = logits[:, : len(place_Q)]
-  weights_HxQxL = dense.normalise(net.scheme, mine_HxQxL)
+  spread_out, asking = logits[:, : len(place_Q)], logits[:, len(place_Q) :]
+  weights_HxQxL = dense.normalise(net.scheme, spread_out)
   window = net.shape.window
   values = spread(weights_HxQxL, place_Q, window)
   values['resolution'] = probe.resolution(net, layer, number)
   if gold is not None:
-    asking = logits[:, len(place_Q) :]
     values |= found(asking, gold, number, window)
     weights = dense.normalise(net.scheme, asking)
     values |= asked(weights, gold, window)
@@ -158,7 +150,7 @@ def row(
   train_length: int,
   number: int,
 ) -> dict[str, Any]:
-  """What a record keeps of all sequences at a length, as plain values.
+  """Return what a record keeps of all sequences at a length, as plain values.
 
   To what `look` gives it adds `first`, the weight of the first token that the
   model reads, and `beyond`, that of keys `train_length` tokens before the query
@@ -189,17 +181,16 @@ def row(
     count = known_N.sum() if name in MEANS else known_N
     total = np.asarray(values[name], np.float64).sum(axis=1)
     by_name[name] = _plain(total / np.where(count, count, np.nan))
-  pick = lambda names: {n: by_name[n] for n in names if n in by_name}
   return {
     'bins': (2 ** np.arange(number)).tolist(),
     'known': known_N.tolist(),
-    'heads': pick(HEADS),
-    'binned': pick(BINNED),
+    'heads': {name: by_name[name] for name in HEADS if name in by_name},
+    'binned': {name: by_name[name] for name in BINNED if name in by_name},
   }
 
 
 def _plain(array: np.ndarray) -> list[Any]:
-  """Nested lists of numbers of five digits."""
+  """Return nested lists of numbers of five digits."""
   if not array.ndim:
     return float(f'{float(array):.5g}')  # type: ignore[return-value]
   return [_plain(x) for x in array]
@@ -208,7 +199,7 @@ def _plain(array: np.ndarray) -> list[Any]:
 def spread(
   weights_HxQxL: Array, place_Q: np.ndarray, window: int | None = None
 ) -> dict[str, Array]:
-  """How attention is spread over the keys: means over queries, by name, H.
+  """Compute how attention is spread over keys: means over queries, by name, H.
 
   With n keys seen by a query, weights w and p = w / sum of w:
 
@@ -250,7 +241,7 @@ def spread(
 def asked(
   weights_HxGxL: Array, gold: Gold, window: int | None = None
 ) -> dict[str, Array]:
-  """How queries that answer spread their attention: sums over them, by name, H.
+  """Compute how queries that answer spread attention: sums over them, by name.
 
   * asked_entropy: - sum p ln p / ln n, as `spread` has it.
   * asked_first: the weight of the first token that the model reads.
@@ -280,7 +271,7 @@ def asked(
 
 
 def _entropy(weights: Array) -> Array:
-  """- sum p ln p over the last axis, of p = w / sum of w, in nats."""
+  """Compute - sum p ln p over the last axis, of p = w / sum of w, in nats."""
   total = weights.sum(-1)
   # A row of zeros is one of a scheme that may give nothing to anybody.
   total = jnp.where(total == 0, 1.0, total)
@@ -293,7 +284,9 @@ def found(
   number: int,
   window: int | None = None,
 ) -> dict[str, Array]:
-  """Where the right key stands among those a query sees: sums over queries.
+  """Compute where the right key ranks among those that a query sees.
+
+  All are sums over queries, by name.
 
   * rank: how many other keys have a higher logit, and half of those that have
     the same, so that it is (n - 1) / 2 where all n are alike; H x bins.

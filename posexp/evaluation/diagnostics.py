@@ -1,4 +1,4 @@
-"""What attention does: where its weight falls, by distance and by index."""
+"""Diagnostics of attention: where its weight falls, and what each head does."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,6 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from posexp import tasks
-from posexp.attention import dense
 from posexp.evaluation import attention_statistics, evaluate
 from posexp.models import compile_counter, mesh, probe, transformer
 from posexp.runs import config, stacking
@@ -26,56 +25,27 @@ QUERIES = 64
 EXAMPLES, TOKENS = 8, 2**15
 
 
-def attention_mass(
-  net: transformer.Transformer,
-  params: Any,
-  tokens_BxL: Array,
-  key: Array | None = None,
-) -> tuple[Array, Array]:
-  """How much attention falls on each distance, and on the key at each index.
-
-  Means over the sequences and over 64 queries (all, if there are fewer)
-  spread evenly over the places; schemes whose weights do not sum to one keep
-  what they leave out.
-
-  Args:
-    net: the model.
-    params: of one seed.
-    tokens_BxL: what the model reads.
-    key: for schemes that draw their positions.
-
-  Returns:
-    Two arrays, layers x H x L, float32.
-  """
-  place_Q = places(tokens_BxL.shape[1])
-  layers = probe.forward(net, params, tokens_BxL, key)
-
-  def one(layer):
-    logits = probe.logits(net, layer, place_Q)
-    return dense.normalise(net.scheme, logits).mean(axis=0)
-
-  return _mass(jax.lax.map(one, layers), place_Q)
-
-
 def places(length: int) -> np.ndarray:
-  """Where the queries stand that are looked at, of so many tokens."""
+  """Return the places of the queries that are looked at, of so many tokens."""
   spread = np.linspace(0, length - 1, min(length, QUERIES))
   return np.unique(np.round(spread).astype(np.int32))
 
 
-def _mass(weights_NxHxQxL: Array, place_Q: np.ndarray) -> tuple[Array, Array]:
-  """Means over queries by distance and by index, layers x H x L each."""
+def mass(weights_NxHxQxL: Array, place_Q: np.ndarray) -> tuple[Array, Array]:
+  """Return means over queries by distance and by index, layers x H x L."""
   by_index = weights_NxHxQxL.mean(axis=2)
   # Distance n of the query at i is the key at i - n.
   distance_QxL = place_Q[:, None] - np.arange(weights_NxHxQxL.shape[-1])
   back_QxL = np.where(distance_QxL >= 0, distance_QxL, 0)
-  turned = jnp.take_along_axis(weights_NxHxQxL, back_QxL[None, None], axis=-1)
-  turned = jnp.where(distance_QxL[None, None] >= 0, turned, 0.0)
-  return turned.mean(axis=2), by_index
+  by_distance = jnp.take_along_axis(
+    weights_NxHxQxL, back_QxL[None, None], axis=-1
+  )
+  by_distance = jnp.where(distance_QxL[None, None] >= 0, by_distance, 0.0)
+  return by_distance.mean(axis=2), by_index
 
 
 def sequences(run: config.Run, length: int) -> int:
-  """How many of the evaluated sequences `report` looks at.
+  """Return how many of the evaluated sequences `report` looks at.
 
   >>> from posexp import schemes, tasks
   >>> run = config.Run(task=tasks.Ordering(filler=8), scheme=schemes.RoPE())
@@ -89,7 +59,7 @@ def sequences(run: config.Run, length: int) -> int:
 
 
 def chosen(batch: tasks.Batch, number: int) -> np.ndarray:
-  """Which sequences are looked at: the first, of each task of a mixture alike.
+  """Return which sequences are looked at: the first, of each task alike.
 
   So that what is seen at two lengths is of the same tasks.
 
@@ -111,7 +81,7 @@ def chosen(batch: tasks.Batch, number: int) -> np.ndarray:
 def report(
   run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-  """What a run's record says of attention at a length, from one look at it.
+  """Return what a record says of attention at a length: coverage and heads.
 
   First a row a kind of coverage: `unseen` is the share of the features in use
   that training never used, and `mass`, seed by seed, the share of attention
@@ -130,50 +100,50 @@ def report(
     length: of the evaluated sequences.
     on: the mesh.
   """
-  masses, heads = _look(run, params, length, on)
+  masses, heads = _measure(run, params, length, on)
   return _coverage(run, length, masses), {'length': length, **heads}
 
 
 def _coverage(
   run: config.Run, length: int, masses: tuple[np.ndarray, np.ndarray]
 ) -> list[dict[str, Any]]:
-  adapted, one = [], run
-  while one.parent is not None:
-    if one.train.steps:
-      adapted.append((one.scheme, one.train.length))
-    one = one.parent
+  """Return a row for each kind of feature; masses as `_measure` has them."""
+  adapted, root = [], run
+  while root.parent is not None:
+    if root.train.steps:
+      adapted.append((root.scheme, root.train.length))
+    root = root.parent
   shares, new = coverage.compare(
     run.scheme,
-    trained=one.scheme,
+    trained=root.scheme,
     train_length=run.trained_length,
     adapted=adapted,
     length=run.context(length),
     dims=run.model.dims,
   )
-  if not shares:
-    return []
   by_distance_SxL, by_index_SxL = (
-    m.astype(np.float64).mean(axis=(1, 2, 3)) for m in masses
+    mass.astype(np.float64).mean(axis=(1, 2, 3)) for mass in masses
   )
   new = {kind: x[: by_index_SxL.shape[1]] for kind, x in new.items()}
-  found = [
-    coverage.mass(new, *pair) for pair in zip(by_distance_SxL, by_index_SxL)
-  ]
+  by_seed = {
+    str(seed): coverage.mass(new, *pair)
+    for seed, *pair in zip(run.seeds, by_distance_SxL, by_index_SxL)
+  }
   return [
     {
       'length': length,
       'kind': kind,
       'unseen': share,
-      'mass': {str(s): m[kind] for s, m in zip(run.seeds, found)},
+      'mass': {seed: mass[kind] for seed, mass in by_seed.items()},
     }
     for kind, share in shares.items()
   ]
 
 
-def _look(
+def _measure(
   run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
-  """Masses, S x B x layers x H x L, and what the heads of each seed do."""
+  """Return masses, S x B x layers x H x L, and what each seed's heads do."""
   program, gold = _program(stacking.stem(run, len(run.seeds)), length, on)
   masses, values = jax.tree.map(
     lambda x: x[: len(run.seeds)], mesh.fetch(program(params))
@@ -189,7 +159,7 @@ def _look(
 def _program(
   run: config.Run, length: int, on: jax.sharding.Mesh
 ) -> tuple[Callable[..., Any], Any]:
-  """The jitted look at the attention of all seeds, and the right keys there."""
+  """Return the jitted look at all seeds' attention, and the right keys."""
   batch = evaluate.examples(run.task, length, run.evaluate.number(length))
   scheme = run.evaluated_scheme(length)
   net = transformer.Transformer(run.model, scheme, run.task.vocabulary)
@@ -203,26 +173,27 @@ def _program(
   place_Q = places(tokens_BxL.shape[1])
   bins = attention_statistics.bins(run.context(length))
 
-  def one(params, tokens_L, number, gold):
+  def one_sequence(params, tokens_L, number, gold):
     key = evaluate.position_key(scheme, number)
     layers = probe.forward(net, params, tokens_L[None], key)
 
-    def each_layer(layer):
+    def one_layer(layer):
       return attention_statistics.look(net, layer, place_Q, gold, bins)
 
-    weights_NxHxQxL, values = jax.lax.map(each_layer, layers)
-    return _mass(weights_NxHxQxL, place_Q), values
+    weights_NxHxQxL, values = jax.lax.map(one_layer, layers)
+    return mass(weights_NxHxQxL, place_Q), values
 
   # One sequence at a time: a long one has many weights.
-  def each(params):
-    return jax.lax.map(lambda x: one(params, *x), (tokens_BxL, number_B, gold))
+  def one_seed(params):
+    each = tokens_BxL, number_B, gold
+    return jax.lax.map(lambda x: one_sequence(params, *x), each)
 
-  def every(params):
+  def all_seeds(params):
     compile_counter.counted[compile_counter.DIAGNOSIS] += 1
-    return mesh.each_seed(each, on, len(run.seeds), params)
+    return mesh.each_seed(one_seed, on, len(run.seeds), params)
 
-  spread = jax.shard_map(
-    every,
+  program = jax.shard_map(
+    all_seeds,
     mesh=on,
     in_specs=PartitionSpec(mesh.SEED),
     out_specs=PartitionSpec(mesh.SEED),
@@ -231,4 +202,4 @@ def _program(
   # It runs once: what LLVM takes most time for is left out, and no bit changes.
   quickly = {'xla_llvm_disable_expensive_passes': True}
   on_cpu = mesh.on_cpu(on.devices.flat[0])
-  return jax.jit(spread, compiler_options=quickly if on_cpu else None), gold
+  return jax.jit(program, compiler_options=quickly if on_cpu else None), gold

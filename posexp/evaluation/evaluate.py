@@ -1,4 +1,4 @@
-"""Evaluation: correct, order error or retrieval error, at every length."""
+"""Evaluation: the teacher-forced predictions of a run, at every length."""
 
 import functools
 from collections.abc import Callable
@@ -23,7 +23,7 @@ FOLD = data.FOLD
 # each device: progress is told after every call.
 ROWS, TOKENS = 64, 2**15
 
-# Told how much of the work was done.
+# Called with the share of the work that was done.
 Advance = Callable[[float], None]
 
 
@@ -31,7 +31,7 @@ Advance = Callable[[float], None]
 def examples(
   task: tasks.Task, length: int, number: int, fold: int = FOLD
 ) -> tasks.Batch:
-  """The evaluation examples of a task at a length, the same for every run.
+  """Return the evaluation examples of a task at a length, for every run alike.
 
   A pure function of its arguments: no scheme, seed or machine enters, and the
   first n examples are the same however many are asked for. They are read from
@@ -49,20 +49,21 @@ def examples(
 
 
 def baselines(task: tasks.Task, length: int, number: int) -> dict[str, float]:
-  """The token accuracy of a task's answerers on the evaluation examples."""
+  """Return the token accuracy of a task's answerers on the same examples."""
   batch = examples(task, length, number)
   tokens_BxL = np.asarray(batch.tokens_BxL)
-  asked_BxL = np.asarray(batch.targets_BxL & ~batch.ends_BxL)
-  found = task.guesses(np.random.default_rng(FOLD), tokens_BxL, asked_BxL)
+  target_BxL = np.asarray(batch.targets_BxL & ~batch.ends_BxL)
+  guesses = task.guesses(np.random.default_rng(FOLD), tokens_BxL, target_BxL)
   return {
-    name: float((said_BxL == tokens_BxL)[asked_BxL].mean())
-    for name, said_BxL in found.items()
+    name: float((guess_BxL == tokens_BxL)[target_BxL].mean())
+    for name, guess_BxL in guesses.items()
   }
 
 
 def asked(run: config.Run, length: int) -> np.ndarray | None:
-  """The places to predict; None for all: in windows, or to save little."""
+  """Return the places to predict, or None for all of them."""
   places = run.task.asked(length)
+  # All are predicted in windows, and where choosing would save little.
   whole = length <= memory.SHORT or run.context(length) < length
   if places is None or whole or 2 * len(places) > length:
     return None
@@ -70,14 +71,14 @@ def asked(run: config.Run, length: int) -> np.ndarray | None:
 
 
 class Predictions(NamedTuple):
-  """What a model makes of each token, S x B x L; the first token's are 0.
+  """What a model predicts at each place, S x B x L; 0 for the first token.
 
   Attributes:
-    said_SxBxL: int32, the most likely token.
+    token_SxBxL: int32, the most likely token.
     nats_SxBxL: float32, minus the log-probability of the token that is there.
   """
 
-  said_SxBxL: np.ndarray
+  token_SxBxL: np.ndarray
   nats_SxBxL: np.ndarray
 
 
@@ -99,9 +100,10 @@ class Evaluator:
     return sum(p._cache_size() for p in self._programs.values())  # type: ignore[attr-defined]
 
   def check(self, workers: int = 1) -> None:
-    """Raises a `UserError` if a length needs more memory than there is.
+    """Raise a `UserError` if a length needs more memory than there is.
 
-    With so many processes at work on runs like this one.
+    Args:
+      workers: how many processes are at work on runs like this one.
     """
     for length in self.run.lengths:
       tokens, place_T = self.run.context(length), asked(self.run, length)
@@ -113,7 +115,7 @@ class Evaluator:
   def outcomes(
     self, params: Any, length: int, advance: Advance = lambda share: None
   ) -> scoring.Outcomes:
-    """What became of every target at a length, for every seed.
+    """Score every target at a length, for every seed.
 
     Args:
       params: with the seeds as first axis, idle ones included.
@@ -123,12 +125,14 @@ class Evaluator:
     batch = examples(self.run.task, length, self.run.evaluate.number(length))
     tokens_BxL, place_T = np.asarray(batch.tokens_BxL), asked(self.run, length)
     if place_T is None:
-      found = self.predictions(params, tokens_BxL, advance)
+      predicted = self.predictions(params, tokens_BxL, advance)
     else:
-      found = self._whole(params, tokens_BxL, advance, place_T)
+      predicted = self._whole(params, tokens_BxL, advance, place_T)
       batch = jax.tree.map(lambda x: np.asarray(x)[:, place_T], batch)
     batch = tasks.with_evidence(self.run.task, batch)
-    return scoring.judge(found.said_SxBxL, batch, length, found.nats_SxBxL)
+    return scoring.score(
+      predicted.token_SxBxL, batch, length, predicted.nats_SxBxL
+    )
 
   def predictions(
     self,
@@ -136,13 +140,14 @@ class Evaluator:
     tokens_BxL: np.ndarray,
     advance: Advance = lambda share: None,
   ) -> Predictions:
-    """What the model says at each place, seeing a window where it has one."""
+    """Predict each place, from a window before it where there is one."""
     length = tokens_BxL.shape[1]
     context = self.run.context(length)
     if context == length:
       return self._whole(params, tokens_BxL, advance)
-    found = self._whole(params, strided.slide(tokens_BxL, context), advance)
-    return Predictions(*(strided.join(x, length) for x in found))
+    windows = strided.slide(tokens_BxL, context)
+    predicted = self._whole(params, windows, advance)
+    return Predictions(*(strided.join(x, length) for x in predicted))
 
   def _whole(
     self,
@@ -151,7 +156,7 @@ class Evaluator:
     advance: Advance,
     place_T: np.ndarray | None = None,
   ) -> Predictions:
-    """What the model says, seeing all places before it, at some or at each."""
+    """Predict some places, or each, from all that come before."""
     number, length = tokens_BxL.shape
     padded = self._padded(length)
     places = padded if place_T is None else ladder(len(place_T))
@@ -201,7 +206,7 @@ class Evaluator:
 def predictor(
   net: transformer.Transformer, on: jax.sharding.Mesh, length: int, seeds: int
 ) -> Callable[..., tuple[Array, Array]]:
-  """The jitted program from parameters and tokens to predictions.
+  """Return the jitted program from parameters and tokens to predictions.
 
   It takes the parameters of S seeds, tokens B x L, the numbers of the examples
   B and, if only some are wanted, T places; it gives two arrays S x B x L-1 (or
@@ -209,21 +214,21 @@ def predictor(
   there. Positions that are drawn depend on the number of the example alone.
   """
 
-  def say(params, place_T, tokens_L, number):
+  def predict(params, place_T, tokens_L, number):
     key = position_key(net.scheme, number)
     logits_1xTxV = transformer.predict(
       net, params, tokens_L[None], place_T, key
     )
-    said_T = jnp.argmax(logits_1xTxV[0], axis=-1).astype(jnp.int32)
+    token_T = jnp.argmax(logits_1xTxV[0], axis=-1).astype(jnp.int32)
     nats_T = optax.softmax_cross_entropy_with_integer_labels(
       logits_1xTxV[0], tokens_L[1:] if place_T is None else tokens_L[place_T]
     )
-    return said_T, nats_T
+    return token_T, nats_T
 
   def all_seeds(params, tokens_BxL, number_B, place_T=None):
     places = length if place_T is None else place_T.shape[0]
     one = lambda p: jax.lax.map(
-      lambda example: say(p, place_T, *example),
+      lambda example: predict(p, place_T, *example),
       (tokens_BxL, number_B),
       batch_size=memory.at_once(net, length, places, on, seeds),
     )
@@ -248,13 +253,13 @@ def predictor(
 
 
 def position_key(scheme: schemes.Scheme, number: Array) -> Array | None:
-  """The key of an example's positions, None where a scheme draws none."""
+  """Return the key of an example's positions, None if a scheme draws none."""
   if not scheme.draws:
     return None
   return jax.random.fold_in(jax.random.key(FOLD), number)
 
 
 def ladder(length: int) -> int:
-  """The least of 4, 5, 6, 7 times a power of two that is no smaller."""
+  """Return the next length that is 4, 5, 6 or 7 times a power of two."""
   power = max(0, (length - 1).bit_length() - 3)
   return -(-length // 2**power) * 2**power

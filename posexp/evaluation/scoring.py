@@ -1,4 +1,9 @@
-"""What became of every target, and what that comes to."""
+"""Scoring: every answer is correct, an order error or a retrieval error.
+
+A wrong answer that is one of the target's *foils*, the tokens that a mistake of
+order would give, was found in the sequence and misplaced: an order error. Any
+other wrong answer was not found at all: a retrieval error.
+"""
 
 import math
 from typing import Any, NamedTuple
@@ -7,22 +12,24 @@ import numpy as np
 
 from posexp import tasks
 
-# What became of a target.
+# The kinds of an outcome, as they are recorded.
 CORRECT, ORDER_ERROR, RETRIEVAL_ERROR = 0, 1, 2
 
 
 class Outcomes(NamedTuple):
   """What became of every target at one length.
 
+  S counts seeds, and T the targets of all examples, one example after another,
+  without those that end a sequence, of which there are N.
+
   Attributes:
     length: tokens in a sequence.
-    kind_SxT: int8, CORRECT, ORDER_ERROR or RETRIEVAL_ERROR; T counts the
-      targets of all examples that are not an end of sequence.
+    kind_SxT: int8, CORRECT, ORDER_ERROR or RETRIEVAL_ERROR.
     nats_SxT: float32, minus the logarithm of the right token's probability;
       NaN for answerers that give none.
     example_T: the example that a target belongs to, ascending.
     strata: int32 arrays over T, by name.
-    ends_SxN: for each end-of-sequence target, whether it was right.
+    ends_SxN: whether the end of a sequence was predicted where it is.
   """
 
   length: int
@@ -33,64 +40,76 @@ class Outcomes(NamedTuple):
   ends_SxN: np.ndarray
 
 
-def judge(
-  said_SxBxL: np.ndarray,
+def score(
+  predicted_SxBxL: np.ndarray,
   batch: tasks.Batch,
   length: int,
   nats_SxBxL: np.ndarray | None = None,
 ) -> Outcomes:
-  """Tells correct answers, order errors and retrieval errors apart."""
+  """Score the predictions of every seed against the examples.
+
+  Args:
+    predicted_SxBxL: the token that each seed predicts at each place.
+    batch: the examples.
+    length: tokens in a sequence.
+    nats_SxBxL: minus the log-probability of the right token.
+  """
+  tokens_BxL = np.asarray(batch.tokens_BxL)
+  foils_BxLxC = np.asarray(batch.foils_BxLxC)
+  correct_SxBxL = predicted_SxBxL == tokens_BxL
+  foil_SxBxL = (predicted_SxBxL[..., None] == foils_BxLxC).any(axis=-1)
+  wrong_SxBxL = np.where(foil_SxBxL, ORDER_ERROR, RETRIEVAL_ERROR)
+  kind_SxBxL = np.where(correct_SxBxL, CORRECT, wrong_SxBxL).astype(np.int8)
   if nats_SxBxL is None:
-    nats_SxBxL = np.full(said_SxBxL.shape, np.nan, np.float32)
-  tokens, foils = np.asarray(batch.tokens_BxL), np.asarray(batch.foils_BxLxC)
-  right = said_SxBxL == tokens
-  foiled = (said_SxBxL[..., None] == foils).any(-1)
-  kind = np.where(
-    right, CORRECT, np.where(foiled, ORDER_ERROR, RETRIEVAL_ERROR)
-  ).astype(np.int8)
-  ends = np.asarray(batch.targets_BxL & batch.ends_BxL)
-  scored = np.asarray(batch.targets_BxL & ~batch.ends_BxL)
+    nats_SxBxL = np.full(predicted_SxBxL.shape, np.nan, np.float32)
+
+  target_BxL = np.asarray(batch.targets_BxL & ~batch.ends_BxL)
+  end_BxL = np.asarray(batch.targets_BxL & batch.ends_BxL)
   return Outcomes(
     length=length,
-    kind_SxT=kind[:, scored],
-    nats_SxT=nats_SxBxL[:, scored],
-    example_T=np.nonzero(scored)[0].astype(np.int32),
-    strata={k: np.asarray(v)[scored] for k, v in batch.strata.items()},
-    ends_SxN=right[:, ends],
+    kind_SxT=kind_SxBxL[:, target_BxL],
+    nats_SxT=nats_SxBxL[:, target_BxL],
+    example_T=np.nonzero(target_BxL)[0].astype(np.int32),
+    strata={k: np.asarray(v)[target_BxL] for k, v in batch.strata.items()},
+    ends_SxN=correct_SxBxL[:, end_BxL],
   )
 
 
 def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-  """One row of results a seed.
+  """Return one row of results a seed.
 
-  Keys: `token`, `order`, `retrieval` are shares of all targets and sum to 1;
+  Keys: `token`, `order` and `retrieval` are shares of all targets and sum to 1;
   `exact` is the share of sequences with every target right; `first_error` the
   mean place among its targets of a sequence's first error, their number where
   there is none; `nats` the mean of minus the log-probability of the right
   token, None where there are no probabilities; `end` the share of
   end-of-sequence tokens that were right, None where the task has none.
   """
-  rows = []
-  starts = np.nonzero(np.diff(outcomes.example_T, prepend=-1))[0]
-  counts = np.diff(np.append(starts, outcomes.example_T.size))
-  place_T = np.arange(outcomes.example_T.size) - np.repeat(starts, counts)
+  example_T = outcomes.example_T
+  # Where the targets of each example start, how many they are, and the place
+  # of each target among those of its example.
+  start_B = np.nonzero(np.diff(example_T, prepend=-1))[0]
+  number_B = np.diff(np.append(start_B, example_T.size))
+  place_T = np.arange(example_T.size) - np.repeat(start_B, number_B)
+  number_T = np.repeat(number_B, number_B)
   nats_S = outcomes.nats_SxT.mean(axis=1, dtype=np.float64)
-  for seed, kind_T, nats, ends_N in zip(
-    seeds, outcomes.kind_SxT, nats_S.tolist(), outcomes.ends_SxN
-  ):
-    wrong_T = kind_T != CORRECT
-    free = np.repeat(counts, counts)
-    first = np.minimum.reduceat(np.where(wrong_T, place_T, free), starts)
+
+  rows = []
+  for n, seed in enumerate(seeds):
+    kind_T, ends_N = outcomes.kind_SxT[n], outcomes.ends_SxN[n]
+    error_T = np.where(kind_T == CORRECT, number_T, place_T)
+    first_error_B = np.minimum.reduceat(error_T, start_B)
+    nats = float(nats_S[n])
     rows.append(
       {
         'seed': seed,
         'length': outcomes.length,
-        'exact': float(np.mean(first == counts)),
+        'exact': float(np.mean(first_error_B == number_B)),
         'token': float(np.mean(kind_T == CORRECT)),
         'order': float(np.mean(kind_T == ORDER_ERROR)),
         'retrieval': float(np.mean(kind_T == RETRIEVAL_ERROR)),
         'nats': None if math.isnan(nats) else nats,
-        'first_error': float(np.mean(first)),
+        'first_error': float(np.mean(first_error_B)),
         'end': float(np.mean(ends_N)) if ends_N.size else None,
         'targets': int(kind_T.size),
       }

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def number(length: int, window: int) -> int:
-  """How many windows of so many tokens cover a length, moved by their half.
+  """Return how many windows cover a length, each moved by half of its own.
 
   >>> number(128, 128), number(256, 128), number(257, 128)
   (1, 3, 4)
@@ -13,7 +13,7 @@ def number(length: int, window: int) -> int:
 
 
 def slide(tokens_BxL: np.ndarray, window: int) -> np.ndarray:
-  """The windows of each sequence, one after another: B W x window.
+  """Return the windows of each sequence, one after another: B W x window.
 
   The last is filled up with zeros, which come after all that is asked.
 
@@ -27,20 +27,20 @@ def slide(tokens_BxL: np.ndarray, window: int) -> np.ndarray:
   return padded_BxP[:, at_WxL].reshape(-1, window)
 
 
-def join(found_SxNxL: np.ndarray, length: int) -> np.ndarray:
-  """What was found in the windows of `slide`, for whole sequences again.
+def join(predicted_SxNxL: np.ndarray, length: int) -> np.ndarray:
+  """Return what was predicted in the windows of `slide` for whole sequences.
 
   Of each window but the first, what it has beyond the one before.
 
-  >>> found = np.array([[[0, 2, 3, 4], [0, -1, 5, 6], [0, -1, 7, -1]]])
-  >>> join(found, 7).tolist()
+  >>> predicted = np.array([[[0, 2, 3, 4], [0, -1, 5, 6], [0, -1, 7, -1]]])
+  >>> join(predicted, 7).tolist()
   [[[0, 2, 3, 4, 5, 6, 7]]]
   """
-  seeds, _, window = found_SxNxL.shape
+  seeds, _, window = predicted_SxNxL.shape
   count = number(length, window)
-  found_SxBxWxL = found_SxNxL.reshape(seeds, -1, count, window)
-  new = found_SxBxWxL[:, :, 1:, -(window // 2) :].reshape(
-    seeds, found_SxBxWxL.shape[1], -1
+  predicted_SxBxWxL = predicted_SxNxL.reshape(seeds, -1, count, window)
+  new = predicted_SxBxWxL[:, :, 1:, -(window // 2) :].reshape(
+    seeds, predicted_SxBxWxL.shape[1], -1
   )
-  whole = np.concatenate([found_SxBxWxL[:, :, 0], new], axis=-1)
+  whole = np.concatenate([predicted_SxBxWxL[:, :, 0], new], axis=-1)
   return whole[..., :length]

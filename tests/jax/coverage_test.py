@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from posexp import schemes
+from posexp.attention import dense
 from posexp.cli import main
 from posexp.evaluation import diagnostics
-from posexp.models import transformer
+from posexp.models import probe, transformer
 from posexp.results import records
 from posexp.runs import config
 from posexp.schemes import coverage
@@ -108,6 +109,18 @@ def test_what_was_used_before_an_adaptation_is_known_too():
   assert new(32, (schemes.NoPE(), 64)) == 0.5
 
 
+def attention_mass(net, params, tokens_BxL):
+  """Mass by distance and by index, mean over sequences, layers x H x L."""
+  place_Q = diagnostics.places(tokens_BxL.shape[1])
+  layers = probe.forward(net, params, tokens_BxL, None)
+
+  def weights(layer):
+    logits = probe.logits(net, layer, place_Q)
+    return dense.normalise(net.scheme, logits).mean(axis=0)
+
+  return diagnostics.mass(jax.lax.map(weights, layers), place_Q)
+
+
 def test_attention_mass_is_that_of_the_weights():
   # With ALiBi and queries of zero, weights are exp(-m n) over their sum.
   shape = config.Model(layers=1, width=16, heads=2)
@@ -116,7 +129,7 @@ def test_attention_mass_is_that_of_the_weights():
   params = net.init(jax.random.key(0), tokens_BxL)['params']
   kernel = params['block_0']['query']['kernel']
   params['block_0']['query']['kernel'] = jnp.zeros_like(kernel)
-  by_distance, by_index = diagnostics.attention_mass(net, params, tokens_BxL)
+  by_distance, by_index = attention_mass(net, params, tokens_BxL)
   distance, index = np.zeros((2, 9)), np.zeros((2, 9))
   for h, slope in enumerate((2**-4, 2**-8)):
     for i in range(9):
@@ -131,7 +144,7 @@ def test_attention_mass_is_that_of_the_weights():
 def test_long_sequences_are_sampled_and_mass_sums_to_one():
   net, variables = cases.transformer(schemes.RoPE())
   tokens_BxL = jax.random.randint(jax.random.key(1), (1, 200), 0, 7)
-  for mass in diagnostics.attention_mass(net, variables['params'], tokens_BxL):
+  for mass in attention_mass(net, variables['params'], tokens_BxL):
     assert mass.shape == (2, 2, 200)
     np.testing.assert_allclose(mass.sum(-1), 1, atol=1e-5)
 

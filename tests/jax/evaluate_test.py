@@ -90,7 +90,7 @@ def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
       one = jax.tree.map(lambda x, n=n: x[n], params)
       logits = np.asarray(plain(one, jnp.asarray(tokens)))
       np.testing.assert_array_equal(
-        found.said_SxBxL[n, :, 1:], np.argmax(logits, axis=-1)
+        found.token_SxBxL[n, :, 1:], np.argmax(logits, axis=-1)
       )
       nats = cross_entropy(logits, tokens[:, 1:])
       # Float32 against float64: a few units in the last place of a logit.
@@ -139,7 +139,7 @@ def judged(answers):
     foils_BxLxC=foils,
     strata={'gap': np.arange(10).reshape(shape)},
   )
-  return scoring.judge(np.array([answers]), batch, 5)
+  return scoring.score(np.array([answers]), batch, 5)
 
 
 def test_error_kinds_by_hand():
