@@ -165,7 +165,7 @@ def main() -> None:
     f'(least, greatest of {ROUNDS} rounds)'
   )
   for name, (run, position) in pairs.items():
-    ours, theirs = bench.Timed(run), Peer(**position)
+    ours, theirs = bench.Trainer(run), Peer(**position)
     rounds = [(ours(), theirs()) for _ in range(ROUNDS)]
     ratios = [a / b for a, b in rounds]
     mine = statistics.median(a for a, _ in rounds)

@@ -1,5 +1,6 @@
 """The speed of a training step, scheme by scheme, against the machine's own."""
 
+import functools
 import statistics
 import sys
 import time
@@ -20,7 +21,7 @@ CHUNK, ROUNDS = 20, 7
 
 
 def step_run(scheme: schemes.Scheme) -> config.Run:
-  """The run whose training step is timed."""
+  """Return the run whose training step is timed."""
   return config.Run(
     task=tasks.Copy(symbols=61),  # With three special ones: 64 token ids.
     scheme=scheme,
@@ -31,7 +32,7 @@ def step_run(scheme: schemes.Scheme) -> config.Run:
   )
 
 
-class Timed:
+class Trainer:
   """A compiled training program that does a chunk of steps when called."""
 
   def __init__(self, run: config.Run, chunk: int = CHUNK):
@@ -43,7 +44,7 @@ class Timed:
     self()
 
   def __call__(self) -> float:
-    """Tokens per second of a chunk."""
+    """Return the tokens per second of a chunk."""
     begun = time.perf_counter()
     self._state, losses = self._advance(self._state, self._members, np.int32(0))
     jax.block_until_ready(losses)
@@ -53,7 +54,7 @@ class Timed:
 
 
 def one_of_each() -> tuple[schemes.Scheme, ...]:
-  """The first scheme of each class of the catalogue.
+  """Return the first scheme of each class of the catalogue.
 
   A frequency law costs what RoPE does, as its angles are constants.
   """
@@ -64,22 +65,21 @@ def one_of_each() -> tuple[schemes.Scheme, ...]:
 
 
 def table(catalogue: tuple[schemes.Scheme, ...] | None = None) -> str:
-  """Interleaved timings: every round times each scheme and the matmul once.
+  """Return interleaved timings: each scheme and the matmul once a round.
 
   Medians over rounds; the ratio is to NoPE in the same round, with the least
   and the greatest of the rounds; the share is of the float32 matmul rate.
   """
   mesh.use_all_cores()
   catalogue = one_of_each() if catalogue is None else catalogue
-  timed = [
-    Timed(step_run(s), CHUNK // 2)
+  trainers = [
+    Trainer(step_run(s), CHUNK // 2)
     for s in tqdm.tqdm(catalogue, desc='compiling', file=sys.stderr)
   ]
-  rate_now = lambda: flop_count.matmul_rate(1024, repeats=3)
-  turns = paired_timing.in_turns((rate_now, *timed), ROUNDS)
-  found = list(tqdm.tqdm(turns, 'timing', ROUNDS, file=sys.stderr))
-  speeds = [row[1:] for row in found]
-  rate = statistics.median(row[0] for row in found)
+  rate_now = functools.partial(flop_count.matmul_rate, 1024, repeats=3)
+  turns = paired_timing.in_turns((rate_now, *trainers), ROUNDS)
+  rounds = list(tqdm.tqdm(turns, 'timing', ROUNDS, file=sys.stderr))
+  rate = statistics.median(row[0] for row in rounds)
   lines = [
     f'training step: {len(SEEDS)} seeds, batch {BATCH}, {LENGTH} tokens, '
     f'3 layers of width 64, on {len(jax.devices())} x '
@@ -88,10 +88,9 @@ def table(catalogue: tuple[schemes.Scheme, ...] | None = None) -> str:
     f'{catalogue[0]} (least, greatest of {ROUNDS} rounds)',
   ]
   for n, scheme in enumerate(catalogue):
-    mine = [row[n] for row in speeds]
-    ratios = [row[n] / row[0] for row in speeds]
-    speed = statistics.median(mine)
-    flops = flop_count.train_flops(timed[n].run) / (BATCH * LENGTH)
+    speed = statistics.median(row[1 + n] for row in rounds)
+    ratios = [row[1 + n] / row[1] for row in rounds]
+    flops = flop_count.train_flops(trainers[n].run) / (BATCH * LENGTH)
     lines.append(
       f'{scheme!s:34}{speed:>10,.0f}{speed * flops / rate:>11.1%}'
       f'  {statistics.median(ratios):.2f} ({min(ratios):.2f}, '

@@ -27,7 +27,6 @@ from posexp.training import optimizer, train_step
 # call weigh nothing.
 LEAST = 0.02
 
-
 # Of the text of a compiled program: tables of source lines stand unindented.
 _INSTRUCTION = re.compile(r'  |%|ENTRY|}|HloModule')
 _METADATA = re.compile(r', metadata=\{[^}]*\}')
@@ -40,7 +39,7 @@ TASK = tasks.Copy(symbols=61, distinct=False)
 def run_of(
   scheme: schemes.Scheme, shape: config.Model, length: int
 ) -> config.Run:
-  """The run whose programs are measured at a length.
+  """Return the run whose programs are measured at a length.
 
   Raises:
     UserError: a sentence, if the scheme does not serve that length.
@@ -68,7 +67,7 @@ class Work(NamedTuple):
 
 
 def training(run: config.Run) -> Work:
-  """Forward, backward and AdamW's update; every token is a target."""
+  """Return a training step: forward, backward and AdamW; all tokens count."""
   net = transformer.of(run)
 
   def step(tokens_1xL, carried):
@@ -89,7 +88,7 @@ def training(run: config.Run) -> Work:
 
 
 def prefill(run: config.Run) -> Work:
-  """All tokens at once into a cache, with the logits of all."""
+  """Return the forward pass of all tokens into a cache, with all logits."""
   net, length = _served(run), run.train.length
 
   def fill(fixed, cache):
@@ -104,27 +103,27 @@ def prefill(run: config.Run) -> Work:
 
 
 def decode(run: config.Run) -> Work:
-  """The last token of the length, all others being in the cache.
+  """Return the decoding of the last token, all others being in the cache.
 
   The most likely token goes in again, at the same place, so that every call
   does the same.
   """
   net, length = _served(run), run.train.length
 
-  def one(fixed, carried):
+  def next_token(fixed, carried):
     params, place = fixed
     token_1x1, cache = carried
     logits, cache = net.apply(
       {'params': params}, token_1x1, cache=cache, start=place
     )
-    said_1x1 = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    return (said_1x1, cache), said_1x1
+    next_1x1 = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    return (next_1x1, cache), next_1x1
 
   def arguments(params):
     carried = _tokens(run, 1), _full_cache(net, length)
     return (params, np.int32(length - 1)), carried
 
-  return Work(one, arguments)
+  return Work(next_token, arguments)
 
 
 # By the name that a user writes, the cheapest first.
@@ -132,14 +131,14 @@ PROGRAMS = {'decode': decode, 'prefill': prefill, 'train': training}
 
 
 def lowered(work: Work, run: config.Run) -> Any:
-  """A program as JAX hands it to the compiler."""
+  """Return a program as JAX hands it to the compiler."""
   shapes = jax.eval_shape(
     work.arguments, transformer.shapes(transformer.of(run))
   )
   return jax.jit(work.program, donate_argnums=1).lower(*shapes)
 
 
-class Timed:
+class Program:
   """A compiled program, and what it carries from call to call.
 
   Attributes:
@@ -152,12 +151,12 @@ class Timed:
     self.analysis = analysis(self._compiled)
 
   def start(self) -> None:
-    """Makes the arguments; nothing of their size is allocated before."""
+    """Make the arguments; nothing of their size is allocated before."""
     arguments = self._work.arguments(_initial(self._run))
     self._fixed, self._carried = jax.device_put(arguments)
 
   def __call__(self, times: int = 1) -> float:
-    """Seconds a call, of `times` in a row."""
+    """Return seconds a call, of `times` in a row."""
     begun = time.perf_counter()
     for _ in range(times):
       self._carried, out = self._compiled(self._fixed, self._carried)
@@ -166,7 +165,7 @@ class Timed:
 
 
 def analysis(compiled: Any) -> dict[str, Any]:
-  """What XLA says of a compiled program.
+  """Return what XLA says of a compiled program.
 
   flops (transcendentals among them) and bytes_accessed are of one call, None
   where XLA does not say; it counts the body of a loop once, however often it
@@ -175,9 +174,9 @@ def analysis(compiled: Any) -> dict[str, Any]:
   program is a digest of its instructions, see `instructions`.
   """
   cost, plan = compiled.cost_analysis() or {}, compiled.memory_analysis()
-  size = lambda name: int(getattr(plan, f'{name}_size_in_bytes', 0))
-  argument, output, temporary, donated = map(
-    size, ('argument', 'output', 'temp', 'alias')
+  argument, output, temporary, donated = (
+    int(getattr(plan, f'{name}_size_in_bytes', 0))
+    for name in ('argument', 'output', 'temp', 'alias')
   )
   text = compiled.as_text()
   return {
@@ -194,7 +193,7 @@ def analysis(compiled: Any) -> dict[str, Any]:
 
 
 def instructions(text: str) -> str:
-  """A compiled program without its floating constants, and where it is from.
+  """Return a compiled program without floating constants and metadata.
 
   Two programs of which this is the same run the same instructions on arrays
   of the same shapes and types, in the same order, whatever frequencies they
@@ -209,15 +208,16 @@ def instructions(text: str) -> str:
 
 
 def flops(cost: dict[str, float] | None) -> float | None:
-  """The operations of an analysis by XLA, transcendentals among them."""
-  found = (cost or {}).get('flops')
-  return found and found + (cost or {}).get('transcendentals', 0.0)
+  """Return the operations that XLA counted, transcendentals among them."""
+  cost = cost or {}
+  operations = cost.get('flops')
+  return operations and operations + cost.get('transcendentals', 0.0)
 
 
 def repetitions(
   timed: Sequence[Callable[[int], float]], least: float = LEAST
 ) -> tuple[int, list[float]]:
-  """How many calls make a timing of any program, and seconds of one of each.
+  """Return how many calls make a timing, and seconds of one call of each.
 
   So many that the quickest lasts `least` seconds.
   """
@@ -230,7 +230,7 @@ def repetitions(
 
 
 def free_bytes() -> float:
-  """The memory that the default device has free."""
+  """Return the memory that the default device has free."""
   device = jax.devices()[0]
   stats = {} if mesh.on_cpu(device) else device.memory_stats() or {}
   if 'bytes_limit' in stats:
@@ -240,7 +240,7 @@ def free_bytes() -> float:
 
 
 def resident(quantity: str, run: config.Run) -> int | None:
-  """The memory that a program really takes, asked in a process of its own.
+  """Return the memory that a program holds; call it in a process of its own.
 
   On a CPU the most that the process held in two calls, over what it held once
   the program was compiled (over what it held before that, on systems that do
@@ -250,14 +250,14 @@ def resident(quantity: str, run: config.Run) -> int | None:
     Bytes; None where the program does not fit, or the device does not say.
   """
   start = rss.now()
-  timed = Timed(quantity, run)
-  if timed.analysis['memory'] > free_bytes():
+  program = Program(quantity, run)
+  if program.analysis['memory'] > free_bytes():
     return None
   _initial(run)  # Compiled too.
   compiled = rss.now()
-  timed.start()
+  program.start()
   forgot = rss.forget_peak()
-  timed(2)
+  program(2)
   device = jax.devices()[0]
   if not mesh.on_cpu(device):
     return (device.memory_stats() or {}).get('peak_bytes_in_use')
@@ -265,13 +265,13 @@ def resident(quantity: str, run: config.Run) -> int | None:
 
 
 def _served(run: config.Run) -> transformer.Transformer:
-  """The model as it answers at the length that it was trained at."""
+  """Return the model as it answers at the length that it was trained at."""
   scheme = run.evaluated_scheme(run.train.length)
   return transformer.Transformer(run.model, scheme, run.task.vocabulary)
 
 
 def _initial(run: config.Run) -> Any:
-  """Initial parameters, on the host; those of a scheme serve many lengths."""
+  """Return initial parameters, on the host."""
   return _initialised(run.model, run.trained_scheme, run.task.vocabulary)
 
 
@@ -286,13 +286,13 @@ def _initialised(
 
 
 def _tokens(run: config.Run, length: int) -> np.ndarray:
-  """What they say costs nothing."""
+  """Return tokens; which they are changes no cost."""
   rng = np.random.default_rng(0)
   return rng.integers(0, run.task.vocabulary, (1, length)).astype(np.int32)
 
 
 def _full_cache(net: transformer.Transformer, slots: int) -> Any:
-  """A cache that holds so many tokens: made up, but for their indices."""
+  """Return a cache of so many tokens: random values, with true indices."""
   rng = np.random.default_rng(0)
 
   def full(like):

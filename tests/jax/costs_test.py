@@ -68,7 +68,7 @@ def test_repetitions_are_enough_for_the_quickest():
 
 
 def timed(quantity, scheme):
-  one = programs_lib.Timed(quantity, programs_lib.run_of(scheme, SHAPE, 16))
+  one = programs_lib.Program(quantity, programs_lib.run_of(scheme, SHAPE, 16))
   one.start()
   return one
 
@@ -203,7 +203,7 @@ def test_the_baseline_is_measured_once_and_the_quickest_first():
     lengths=(8192, 2048, 8192),
   )
   assert found.compared == (schemes.NoPE(), schemes.ALiBi())
-  cells = found.cells()
+  cells = found.settings()
   assert [cells.index((q, 2048)) for q in ('decode', 'prefill', 'train')] == [
     *(0, 2, 3),
   ]
