@@ -38,7 +38,7 @@ class Difference(NamedTuple):
 def by_seed(
   cells: pd.DataFrame, column: str, length: int, task: str | None = None
 ) -> pd.Series:
-  """A share of each admitted seed at a length: of a task, or mean over tasks.
+  """Return a share of each admitted seed: of a task, or the mean over tasks.
 
   Args:
     cells: the rows of one cell.
@@ -57,26 +57,28 @@ def by_seed(
   return rows.groupby('seed')[column].mean().dropna()
 
 
-def difference(mine: pd.Series, base: pd.Series, m: int = 1) -> Difference:
-  """The mean of mine - base over the seeds that both have.
+def difference(values: pd.Series, base: pd.Series, m: int = 1) -> Difference:
+  """Return the mean of values - base over the seeds that both have.
 
   Student's t interval of confidence 1 - 0.05 / m, so that all m intervals of a
   family hold at once in 95 % of experiments (Bonferroni).
 
   Args:
-    mine: one number a seed.
+    values: one number a seed.
     base: what it is compared with.
     m: how many comparisons the family has.
 
-  >>> one = pd.Series([0.9, 0.8, 0.9], [0, 1, 2])
-  >>> found = difference(one, one - pd.Series([0.1, 0.1, 0.2], [0, 1, 2]))
-  >>> print(f'{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]')
+  >>> token = pd.Series([0.9, 0.8, 0.9], [0, 1, 2])
+  >>> base = token - pd.Series([0.1, 0.1, 0.2], [0, 1, 2])
+  >>> gain = difference(token, base)
+  >>> print(f'{gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]')
   0.133 [-0.010, 0.277]
   """
-  both = mine.index.intersection(base.index)
-  values = mine[both] - base[both]
-  found = intervals.interval(values, 1 - (1 - CONFIDENCE) / max(1, m))
-  return Difference(*found, m)
+  both = values.index.intersection(base.index)
+  mean = intervals.interval(
+    values[both] - base[both], 1 - (1 - CONFIDENCE) / max(1, m)
+  )
+  return Difference(*mean, m)
 
 
 class Lead(NamedTuple):
@@ -106,7 +108,7 @@ def lead(
   base: pd.Series | None,
   family: int | None = None,
 ) -> Lead:
-  """The option with the largest mean gain over the baseline.
+  """Return the option with the largest mean gain over the baseline.
 
   Gains are a family of as many comparisons as there are options. That the
   leader beats each other one takes as many intervals as there are others:
@@ -122,15 +124,15 @@ def lead(
     return Lead(MISSING, '', {}, {}, (), ())
   family = family or len(options)
   gains = {
-    name: difference(mine, base, family) for name, mine in options.items()
+    name: difference(values, base, family) for name, values in options.items()
   }
-  some = {name: gain for name, gain in gains.items() if gain.n > 1}
-  if not some:
+  claimable = {name: gain for name, gain in gains.items() if gain.n > 1}
+  if not claimable:
     return Lead(NOT_ADMITTED, '', gains, {}, (), ())
-  first = max(some, key=lambda name: some[name].mean)
+  first = max(claimable, key=lambda name: claimable[name].mean)
   over = {
-    name: difference(options[first], mine, family - 1)
-    for name, mine in options.items()
+    name: difference(options[first], values, family - 1)
+    for name, values in options.items()
     if name != first
   }
   tied = (first, *(name for name, gap in over.items() if not gap.above))

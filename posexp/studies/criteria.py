@@ -54,35 +54,35 @@ class Criteria(NamedTuple):
 
 
 def judge(
-  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
+  evidence: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
 ) -> Criteria:
-  """The criteria of a cell that has finished.
+  """Judge a cell that has finished by all criteria.
 
   Args:
-    found: the tables.
+    evidence: the tables of the study.
     cell: the option's.
     root: of the same regime.
   """
   return Criteria(
-    _short(found, cell, root),
-    stable(found, cell),
-    latency_of(found, cell),
-    _lookups(found, cell),
+    _short(evidence, cell, root),
+    stable(evidence, cell),
+    latency_of(evidence, cell),
+    _lookups(evidence, cell),
   )
 
 
 def short(lost: compare.Difference) -> str:
-  """The branch of a difference at short range, option less root."""
+  """Return the branch of a difference at short range, option less root."""
   if lost.low > -MARGIN:
     return PASS
   return FAIL if lost.high < -MARGIN else UNDECIDED
 
 
 def _short(
-  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
+  evidence: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
 ) -> Judged:
-  """The worse of all answers at the trained length and those that are near."""
-  near, every = (_kept(found, cell, root, c) for c in ('short', 'token'))
+  """Return the worse of all answers at the trained length and near ones."""
+  near, every = (_kept(evidence, cell, root, c) for c in ('short', 'token'))
   return _worse(near, every)
 
 
@@ -96,30 +96,31 @@ def _worse(one: Judged, other: Judged) -> Judged:
 
 
 def _kept(
-  found: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell, column: str
+  evidence: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell, column: str
 ) -> Judged:
-  length = found.study.trained_length
-  mine, base = (
-    compare.by_seed(rows(found, one), column, length) for one in (cell, root)
+  length = evidence.study.trained_length
+  option, base = (
+    compare.by_seed(rows(evidence, each), column, length)
+    for each in (cell, root)
   )
-  lost = compare.difference(mine, base)
-  return (
-    Judged(short(lost), lost._asdict()) if lost.n else Judged(NOT_MEASURED, {})
-  )
+  lost = compare.difference(option, base)
+  if not lost.n:
+    return Judged(NOT_MEASURED, {})
+  return Judged(short(lost), lost._asdict())
 
 
-def stable(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
-  """The worse of what became of attention and of accuracy, up to the target."""
-  attention, accuracy = collapse(found, cell), _left(found, cell)
+def stable(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """Return the worse of what attention and accuracy became up to the target."""
+  attention, accuracy = collapse(evidence, cell), _left(evidence, cell)
   numbers = {**attention.numbers, **accuracy.numbers}
   return Judged(_worse(attention, accuracy).branch, numbers)
 
 
-def _left(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
-  """How much of the accuracy at the trained length is left at the target."""
-  lengths = found.study.trained_length, found.study.target
+def _left(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """Return how much of the trained length's accuracy is left at the target."""
+  lengths = evidence.study.trained_length, evidence.study.target
   near, far = (
-    compare.by_seed(rows(found, cell), 'token', length) for length in lengths
+    compare.by_seed(rows(evidence, cell), 'token', length) for length in lengths
   )
   more = compare.difference(far, LEFT * near)
   if not more.n:
@@ -130,37 +131,38 @@ def _left(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
   return Judged(FAIL if more.below else UNDECIDED, left)
 
 
-def collapse(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
-  """Whether attention collapsed, in how many of the admitted seeds."""
-  table = collapses(found, cell.digest)
-  mine = found.cells[found.cells['digest'] == cell.digest]
-  seeds = set(mine.loc[mine['admitted'], 'seed'])
+def collapse(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """Return whether attention collapsed, in how many of the admitted seeds."""
+  table = collapses(evidence, cell.digest)
+  seeds = _admitted(evidence, cell.digest)
   lost = set(table.loc[table['collapsed'], 'seed'])
   numbers = {'collapsed': len(lost), 'seeds': len(seeds)}
   if lost:
     return Judged(FAIL, numbers)
-  there = set(table.loc[table['length'] == found.study.target, 'seed'])
-  if not seeds or there < seeds:
+  at_target = table.loc[table['length'] == evidence.study.target, 'seed']
+  if not seeds or set(at_target) < seeds:
     return Judged(NOT_MEASURED, {})
   return Judged(PASS, numbers)
 
 
-def collapses(found: evidence_lib.Evidence, digest: str) -> pd.DataFrame:
-  """What is known of a run's attention, up to the target, in admitted seeds."""
-  mine = found.cells[
-    (found.cells['digest'] == digest) & found.cells['admitted']
-  ]
-  table = found.collapse
+def collapses(evidence: evidence_lib.Evidence, digest: str) -> pd.DataFrame:
+  """Return the attention of a run's admitted seeds, up to the target."""
+  table = evidence.collapse
   return table[
     (table['digest'] == digest)
-    & table['seed'].isin(mine['seed'])
-    & (table['length'] <= found.study.target)
+    & table['seed'].isin(_admitted(evidence, digest))
+    & (table['length'] <= evidence.study.target)
   ]
 
 
-def latency_of(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
-  """The worst of the quantities; all must be there to pass."""
-  table = found.latency[found.latency['digest'] == cell.digest]
+def _admitted(evidence: evidence_lib.Evidence, digest: str) -> set[int]:
+  cells = evidence.cells
+  return set(cells.loc[(cells['digest'] == digest) & cells['admitted'], 'seed'])
+
+
+def latency_of(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  """Return the worst of the quantities; all must be there to pass."""
+  table = evidence.latency[evidence.latency['digest'] == cell.digest]
   numbers: dict[str, float] = {}
   branches = []
   for _, row in table.iterrows():
@@ -177,23 +179,23 @@ def latency_of(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
 
 
 def latency(low: float, high: float) -> str:
-  """The branch of one ratio to the root."""
+  """Return the branch of one ratio to the root."""
   if high <= SLOWER:
     return PASS
   return FAIL if low > SLOWER else UNDECIDED
 
 
-def _lookups(found: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
-  pair = found.study.lookups.get(cell.label)
+def _lookups(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
+  pair = evidence.study.lookups.get(cell.label)
   if pair is None:
     return Judged(NOT_MEASURED, {})
   numbers = dict(zip(('trained', 'target'), pair))
   return Judged(FAIL if pair[1] > pair[0] else PASS, numbers)
 
 
-def rows(found: evidence_lib.Evidence, cell: plan.Cell) -> pd.DataFrame:
-  """The rows of one cell; a run may stand in several of them."""
-  table = found.cells
+def rows(evidence: evidence_lib.Evidence, cell: plan.Cell) -> pd.DataFrame:
+  """Return the rows of one cell; a run may stand in several of them."""
+  table = evidence.cells
   for name in ('regime', 'variant', 'option', 'schedule'):
     table = table[table[name] == getattr(cell, name)]
   return table

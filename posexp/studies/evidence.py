@@ -1,8 +1,9 @@
 """The records behind a study, as tables; no JAX.
 
-Admission is seed by seed: a seed counts in all cells of a regime if the root
-of that regime, with that seed, reached the gate in every task at the trained
-length. No seed is left out for how it did at another length.
+A study admits as `records.admitted` does, task by task: a seed counts in all
+cells of a regime if the root of that regime, with that seed, reached the gate
+in every task at the trained length. No seed is left out for how it did at
+another length.
 """
 
 import datetime
@@ -78,8 +79,8 @@ class Evidence(NamedTuple):
 
 
 def load(workdir: str | os.PathLike, study: plan.Study) -> Evidence:
-  """The tables of a study, of what has finished by now."""
-  found, frames, missing = {}, [], []
+  """Return the tables of a study, of what has finished by now."""
+  runs, frames, missing = {}, [], []
   for cell in study.cells:
     try:
       record = records.read(workdir, cell.digest)
@@ -91,71 +92,65 @@ def load(workdir: str | os.PathLike, study: plan.Study) -> Evidence:
       warnings.warn(str(error), stacklevel=2)
       missing.append(cell)
       continue
-    found[cell.digest] = _run(workdir, record)
+    runs[cell.digest] = _run(workdir, record)
   table = pd.concat([empty(_TYPES), *frames], ignore_index=True)
   table['admitted'] = admitted(study, table)
-  heads = attention_records.load(workdir, found)
+  heads = attention_records.load(workdir, runs)
   return Evidence(
     study,
     table.astype(_TYPES),
     collapse(heads),
-    _latency(workdir, study, found),
+    _latency(workdir, study, runs),
     tuple(missing),
-    found,
+    runs,
     heads,
   )
 
 
 def empty(types: dict[str, str]) -> pd.DataFrame:
-  """A table of no rows whose columns have their types."""
+  """Return a table of no rows whose columns have their types."""
   return pd.DataFrame(columns=list(types)).astype(types)
 
 
 def collapse(heads: pd.DataFrame) -> pd.DataFrame:
-  """Whether attention collapsed: digest, length, seed, collapsed, why.
+  """Return whether attention collapsed: digest, length, seed, collapsed, why.
 
   A run whose record, or whose root's, has no diagnostics has no rows; neither
   has a seed none of whose heads can be compared.
   """
   rows = []
-  for _, mine in heads.groupby(['digest', 'length'], sort=False):
-    if mine.loc[mine['distance'].isna(), 'baseline'].isna().all():
+  for _, table in heads.groupby(['digest', 'length'], sort=False):
+    if table.loc[table['distance'].isna(), 'baseline'].isna().all():
       continue
-    for found in collapse_lib.verdict(mine):
+    for verdict in collapse_lib.verdict(table):
       # Where no head can be compared, that none collapsed says nothing.
-      if found.collapsed or any(
-        count.heads for count in found.counts if count.kind != 'not finite'
+      if verdict.collapsed or any(
+        count.heads for count in verdict.counts if count.kind != 'not finite'
       ):
-        rows.append({name: getattr(found, name) for name in _COLLAPSE})
+        rows.append({name: getattr(verdict, name) for name in _COLLAPSE})
   return pd.DataFrame(rows, columns=list(_COLLAPSE)).astype(_COLLAPSE)
 
 
 def _table(
   workdir: str | os.PathLike, study: plan.Study, cell: plan.Cell
 ) -> pd.DataFrame:
-  """The rows of one cell, not yet admitted."""
-  table = records.outcomes(workdir, cell.digest)
-  if 'task' not in table:
-    table['task'] = 0  # A run on one task alone has no such stratum.
-  if not table['task'].between(0, len(study.tasks) - 1).all():
+  """Return the rows of one cell, not yet admitted."""
+  targets = records.with_kinds(records.outcomes(workdir, cell.digest))
+  if 'task' not in targets:
+    targets['task'] = 0  # A run on one task alone has no such stratum.
+  if not targets['task'].between(0, len(study.tasks) - 1).all():
     raise component.UserError(
-      f'run {cell.digest} has a task of index {table["task"].max()}, and '
+      f'run {cell.digest} has a task of index {targets["task"].max()}, and '
       f'{plan.NAME} names {len(study.tasks)}: name every task of the mixture'
     )
-  shares = {
-    column: table['kind'] == kind
-    for kind, column in enumerate(('token', 'order', 'retrieval'))
-  }
-  near = table['length'] == study.trained_length
-  if 'evidence' in table:
-    near &= table['evidence'].between(1, SHORT * study.trained_length)
+  if 'evidence' in targets:
+    near = targets['evidence'].between(1, SHORT * study.trained_length)
+    near &= targets['length'] == study.trained_length
+    targets['short'] = targets['token'].where(near).astype(float)
   else:
-    near &= False
-  table = table.assign(
-    **shares, short=shares['token'].where(near).astype(float)
-  )
-  grouped = table.groupby(['seed', 'task', 'length'])
-  means = grouped[[*shares, 'short']].mean()
+    targets['short'] = float('nan')
+  grouped = targets.groupby(['seed', 'task', 'length'])
+  means = grouped[[*records.KINDS, 'short']].mean()
   counts = {'near': grouped['short'].count(), 'targets': grouped.size()}
   means = means.assign(**counts).reset_index()
   means['task'] = [study.tasks[n] for n in means['task']]
@@ -164,23 +159,23 @@ def _table(
 
 
 def admitted(study: plan.Study, table: pd.DataFrame) -> pd.Series:
-  """Whether the seed of each row counts, by its regime's root."""
+  """Return whether the seed of each row is admitted, by its regime's root."""
   roots = table[
     (table['option'] == plan.ROOT)
     & (table['schedule'] == 'trained')
     & (table['length'] == study.trained_length)
   ]
-  worst = roots.groupby(['regime', 'seed'])['token'].agg(['min', 'size'])
+  tasks = roots.groupby(['regime', 'seed'])['token'].agg(['min', 'size'])
   # A task without targets there was not learned there.
-  good = worst[
-    (worst['min'] >= study.gate) & (worst['size'] == len(study.tasks))
+  learned = tasks[
+    (tasks['min'] >= study.gate) & (tasks['size'] == len(study.tasks))
   ]
   keys = pd.MultiIndex.from_frame(table[['regime', 'seed']])
-  return pd.Series(keys.isin(good.index), table.index)
+  return pd.Series(keys.isin(learned.index), table.index)
 
 
 def _run(workdir: str | os.PathLike, record: dict[str, Any]) -> dict[str, Any]:
-  """What the memo says of a run beside its results; older records lack some."""
+  """Return what the memo says of a run beside its results."""
   path = records.run_directory(workdir, record['digest']) / 'record.json'
   written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
   return {
@@ -205,7 +200,7 @@ def _run(workdir: str | os.PathLike, record: dict[str, Any]) -> dict[str, Any]:
 def _latency(
   workdir: str | os.PathLike, study: plan.Study, runs: dict[str, Any]
 ) -> pd.DataFrame:
-  """Time over that of the root, matched by the text of both schemes.
+  """Return time over that of the root, matched by the text of both schemes.
 
   What an option costs depends on no base, so that one regime is timed for all.
   """
@@ -215,18 +210,18 @@ def _latency(
   # Adapted first: before it, a bias that is 0 may be left out.
   for cell in sorted(study.cells, key=lambda c: c.schedule != 'adapted'):
     if cell.digest in runs:
-      own = texts.setdefault(cell.label, set())
-      if cell.schedule == 'adapted' or not own:
-        own.add(runs[cell.digest]['scheme'])
+      written = texts.setdefault(cell.label, set())
+      if cell.schedule == 'adapted' or not written:
+        written.add(runs[cell.digest]['scheme'])
   roots = texts.get(plan.ROOT, set())
   rows = []
   for cell in study.cells:
-    mine = measured[
+    timed = measured[
       measured['scheme'].isin(texts.get(cell.label, set()))
       & measured['baseline'].isin(roots)
     ].sort_values(['length', 'measured'])
     # At the longest length, by the newest measurement.
-    for _, row in mine.groupby('quantity').tail(1).iterrows():
+    for _, row in timed.groupby('quantity').tail(1).iterrows():
       rows.append({'digest': cell.digest, **row[list(_LATENCY)[1:]]})
   table = pd.DataFrame(rows, columns=list(_LATENCY)).astype(_LATENCY)
   return table.drop_duplicates(['digest', 'quantity'])

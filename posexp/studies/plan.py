@@ -5,7 +5,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from posexp import component
@@ -63,14 +63,14 @@ class Cell:
   variant: str = ''
 
   def __post_init__(self):
-    for name in ('digest', 'regime', 'option', 'schedule', 'variant'):
-      _text(f'{name} of Cell', getattr(self, name), name == 'variant')
-    _one_of('variant of Cell', self.variant, VARIANTS)
-    _one_of('schedule of Cell', self.schedule, SCHEDULES)
+    for name in ('digest', 'regime', 'option', 'schedule'):
+      _require_text(self, name)
+    component.require(self, 'variant', kind=str, one_of=VARIANTS)
+    component.require(self, 'schedule', one_of=SCHEDULES)
 
   @property
   def label(self) -> str:
-    """The option and its variant: what is looked up and timed once."""
+    """Return the option and its variant: what is looked up and timed once."""
     return f'{self.option} {self.variant}'.strip()
 
 
@@ -117,59 +117,35 @@ class Study:
   )
 
   def __post_init__(self):
-    for name in ('tasks', 'cells', 'transfers', 'untested'):
-      object.__setattr__(self, name, tuple(getattr(self, name)))
-    pairs = {option: tuple(pair) for option, pair in self.lookups.items()}
-    object.__setattr__(self, 'lookups', pairs)
-    _one_of('kind of Study', self.kind, tuple(FILES))
-    for name in ('size', 'question', 'command', 'adaptation'):
-      _text(f'{name} of Study', getattr(self, name), name == 'adaptation')
+    for name in ('kind', 'size', 'question', 'command'):
+      _require_text(self, name)
+    component.require(self, 'kind', one_of=tuple(FILES))
+    component.require(self, 'adaptation', kind=str)
     for name in ('tasks', 'transfers', 'untested'):
-      for text in getattr(self, name):
-        _text(f'{name} of Study', text)
-    self._check_numbers()
-    self._check_cells()
-
-  def _check_numbers(self):
-    lengths = self.trained_length, self.target
-    if any(type(n) is not int for n in lengths) or lengths[0] < 2:
-      raise component.UserError(
-        f'trained_length and target of Study must be tokens, got {lengths}: '
-        'give two whole numbers, 2 or more'
-      )
-    if self.target <= self.trained_length:
-      raise component.UserError(
-        f'target of Study must be above the trained length, got {self.target} '
-        f'and {self.trained_length}: a study is of a longer context'
-      )
-    if not 0 < self.gate <= 1:
-      raise component.UserError(
-        f'gate of Study must lie above 0 and up to 1, got {self.gate}: 0.99 '
-        'is 99 %'
-      )
+      component.require(self, name, kind=str, each=True)
+    component.require(self, 'cells', kind=Cell, each=True)
+    component.require(self, 'trained_length', kind=int, at_least=2)
+    component.require(
+      self,
+      'target',
+      kind=int,
+      above='trained_length',
+      remedy='a study is of a longer context',
+    )
+    component.require(self, 'gate', above=0, at_most=1, remedy='0.99 is 99 %')
     if not self.tasks or not self.cells:
       raise component.UserError(
         f'tasks and cells of Study must not be empty, got {len(self.tasks)} '
         f'and {len(self.cells)}: give the names of the tasks and the runs'
       )
-    for option, pair in self.lookups.items():
-      if len(pair) != 2 or not all(
-        isinstance(n, int | float) and 0 <= n < math.inf for n in pair
-      ):
-        raise component.UserError(
-          f'lookups of Study must be two numbers from 0 on, got {pair} for '
-          f'{option!r}: give those at the trained length and at the target'
-        )
+    self._check_cells()
+    self._check_lookups()
 
   def _check_cells(self):
     seen: dict[tuple[str, ...], str] = {}
     for cell in self.cells:
-      if not isinstance(cell, Cell):
-        raise component.UserError(
-          f'cells of Study must be of Cell, got {cell!r}'
-        )
       if self.kind == 'regression':
-        _one_of('option of a regression', cell.option, OPTIONS)
+        component.require(cell, 'option', one_of=OPTIONS)
       elif cell.variant:
         raise component.UserError(
           f"variant of a cell of a choice must be '', got {cell.variant!r}: "
@@ -183,57 +159,73 @@ class Study:
         )
       seen[place] = cell.digest
 
+  def _check_lookups(self):
+    pairs = {option: tuple(pair) for option, pair in self.lookups.items()}
+    object.__setattr__(self, 'lookups', pairs)
+    for option, pair in pairs.items():
+      if len(pair) != 2 or not all(
+        isinstance(n, int | float) and 0 <= n < math.inf for n in pair
+      ):
+        raise component.UserError(
+          f'lookups of Study must be two numbers from 0 on, got {pair} for '
+          f'{option!r}: give those at the trained length and at the target'
+        )
+
   @property
   def regimes(self) -> tuple[str, ...]:
-    """In the order of the cells."""
+    """Return the regimes in the order of the cells."""
     return tuple(dict.fromkeys(cell.regime for cell in self.cells))
 
   def groups(self) -> list[tuple[str, str, str]]:
-    """Regime, variant and schedule of every verdict, in a fixed order.
+    """Return regime, variant and schedule of every verdict, in a fixed order.
 
     In a regression there is one for each deployed cell; in a choice one for
     each regime, whose candidates count as adapted where they were.
     """
     if self.kind == 'choice':
       return [(regime, '', '') for regime in self.regimes]
-    found = [
-      (c.regime, c.variant, c.schedule)
-      for c in self.cells
-      if c.option == DEPLOYED
+    groups = [
+      (cell.regime, cell.variant, cell.schedule)
+      for cell in self.cells
+      if cell.option == DEPLOYED
     ]
-    place = lambda g: (self.regimes.index(g[0]), g[1], SCHEDULES.index(g[2]))
-    return sorted(found, key=place)
+
+    def order(group: tuple[str, str, str]) -> tuple[int, str, int]:
+      regime, variant, schedule = group
+      place = self.regimes.index(regime), SCHEDULES.index(schedule)
+      return place[0], variant, place[1]
+
+    return sorted(groups, key=order)
 
   def shown(self, option: str) -> str:
-    """An option as one reads it: with what a regression's fixes keep."""
+    """Return an option as one reads it: with what a regression's fixes keep."""
     return SHOWN.get(option, option) if self.kind == 'regression' else option
 
   def to_dict(self) -> dict[str, Any]:
-    """Plain JSON values."""
+    """Return plain JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
 def write(workdir: str | os.PathLike, study: Study) -> pathlib.Path:
-  """Writes WORKDIR/study.json; the same study again may change its words.
+  """Write WORKDIR/study.json; the same study again may change its words.
 
   Raises:
     UserError: if another study is there: a work directory holds one.
   """
   path = pathlib.Path(workdir) / NAME
   if path.exists():
-    there = read(workdir)
-    if there == study:
+    written = read(workdir)
+    if written == study:
       return path
     # Words may be better ones: no run depends on them.
-    if dataclasses.replace(study, **{n: getattr(there, n) for n in WORDS}) != (
-      there
-    ):
-      same = (there.kind, there.size) == (study.kind, study.size)
+    words = {name: getattr(written, name) for name in WORDS}
+    if dataclasses.replace(study, **words) != written:
+      same = (written.kind, written.size) == (study.kind, study.size)
       what = ', of other runs' if same else ''
       raise component.UserError(
-        f'{path} is of a {there.kind} study of size {there.size!r}, and this '
-        f'is a {study.kind} study of size {study.size!r}{what}: give another '
-        'work directory with --workdir'
+        f'{path} is of a {written.kind} study of size {written.size!r}, and '
+        f'this is a {study.kind} study of size {study.size!r}{what}: give '
+        'another work directory with --workdir'
       )
   path.parent.mkdir(parents=True, exist_ok=True)
   text = json.dumps({'format': FORMAT, **study.to_dict()}, indent=1)
@@ -242,7 +234,7 @@ def write(workdir: str | os.PathLike, study: Study) -> pathlib.Path:
 
 
 def read(workdir: str | os.PathLike) -> Study:
-  """The study of a work directory.
+  """Return the study of a work directory.
 
   Raises:
     UserError: if there is none, or it cannot be read.
@@ -269,15 +261,9 @@ def read(workdir: str | os.PathLike) -> Study:
     ) from None
 
 
-def _text(what: str, value: Any, empty: bool = False) -> None:
-  if not isinstance(value, str) or not (value or empty):
+def _require_text(owner: Any, name: str) -> None:
+  component.require(owner, name, kind=str)
+  if not getattr(owner, name):
     raise component.UserError(
-      f'{what} must be text, got {value!r}: write some words'
-    )
-
-
-def _one_of(what: str, value: str, known: Iterable[str]) -> None:
-  if value not in known:
-    raise component.UserError(
-      f'{what} must be one of {", ".join(map(repr, known))}, got {value!r}'
+      f"{name} of {type(owner).__name__} must be text, got '': write some words"
     )

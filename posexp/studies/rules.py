@@ -115,14 +115,14 @@ class Attribution:
 def regression(
   root: pd.DataFrame | None, deployed: pd.DataFrame | None, study: plan.Study
 ) -> Regression:
-  """Whether accuracy was lost between the two, and to which errors."""
+  """Return whether accuracy was lost between the two, and to which errors."""
   if root is None or deployed is None:
     return Regression(MISSING)
 
   def rise(column: str, task: str | None, m: int) -> Difference:
-    mine = compare.by_seed(deployed, column, study.target, task)
-    base = compare.by_seed(root, column, study.trained_length, task)
-    return compare.difference(mine, base, m)
+    after = compare.by_seed(deployed, column, study.target, task)
+    before = compare.by_seed(root, column, study.trained_length, task)
+    return compare.difference(after, before, m)
 
   change = rise('token', None, 4)
   if change.n < 2:
@@ -138,8 +138,14 @@ def regression(
   return Regression(branch, change, tuple(errors))
 
 
-def _excess(root, deployed, study, task, m: int) -> Difference:
-  """By how much more order errors rose than retrieval errors."""
+def _excess(
+  root: pd.DataFrame,
+  deployed: pd.DataFrame,
+  study: plan.Study,
+  task: str | None,
+  m: int,
+) -> Difference:
+  """Return by how much more order errors rose than retrieval errors."""
 
   def gap(rows: pd.DataFrame, length: int) -> pd.Series:
     order, retrieval = (
@@ -148,12 +154,12 @@ def _excess(root, deployed, study, task, m: int) -> Difference:
     )
     return order - retrieval
 
-  mine, base = gap(deployed, study.target), gap(root, study.trained_length)
-  return compare.difference(mine, base, m)
+  after, before = gap(deployed, study.target), gap(root, study.trained_length)
+  return compare.difference(after, before, m)
 
 
 def kind(order: Difference, retrieval: Difference, excess: Difference) -> str:
-  """The kind of a regression, by what can be claimed of its errors."""
+  """Return the kind of a regression, by what can be claimed of its errors."""
   if order.above and excess.above:
     return ORDER
   if retrieval.above and excess.below:
@@ -162,7 +168,9 @@ def kind(order: Difference, retrieval: Difference, excess: Difference) -> str:
 
 
 def attribution(rows: dict[str, pd.DataFrame], length: int) -> Attribution:
-  """The 2 x 2: root, base scaling, bias and deployed, all at one length.
+  """Return effects in the 2 x 2 of root, base scaling, bias and deployed.
+
+  All are at one length.
 
   Without the root the interaction is left out; without another, all is.
   """
@@ -174,39 +182,42 @@ def attribution(rows: dict[str, pd.DataFrame], length: int) -> Attribution:
     for c in ('token', 'order')
   )
   scaled, biased, both = (token[name] for name in names)
-  bias, base = (compare.difference(both, one, 3) for one in (scaled, biased))
+  bias = compare.difference(both, scaled, 3)
+  base = compare.difference(both, biased, 3)
   if min(bias.n, base.n) < 2:
     return Attribution(NOT_ADMITTED)
   interaction = None
   if plan.ROOT in token:
     left = scaled + biased - token[plan.ROOT]
     interaction = compare.difference(both, left.dropna(), 3)
+  branches = {
+    (True, False): BIAS,
+    (False, True): BASE,
+    (True, True): BOTH,
+    (False, False): UNCLEAR,
+  }
   return Attribution(
-    {(1, 0): BIAS, (0, 1): BASE, (1, 1): BOTH}.get(
-      (bias.below, base.below), UNCLEAR
-    ),
+    branches[bias.below, base.below],
     bias,
     base,
     interaction,
-    *(
-      compare.difference(order[plan.DEPLOYED], order[name], 3)
-      for name in (plan.SCALED, plan.BIASED)
-    ),
+    order_bias=compare.difference(order[plan.DEPLOYED], order[plan.SCALED], 3),
+    order_base=compare.difference(order[plan.DEPLOYED], order[plan.BIASED], 3),
   )
 
 
 def prefer(
   lead: compare.Lead, judged: dict[str, criteria.Criteria], kind: str
 ) -> tuple[str, ...]:
-  """What a tie is broken to, by the criteria and then the fewest parts."""
+  """Return what a tie is broken to: by the criteria, then the fewest parts."""
   if lead.branch != compare.TIE:
     return ()
   able = [name for name in lead.tied if name in lead.improving] or lead.tied
-  worth = (criteria.PASS, criteria.UNDECIDED, criteria.NOT_MEASURED)
+  worth = [criteria.PASS, criteria.UNDECIDED]
+  worth += [criteria.NOT_MEASURED, criteria.FAIL]
 
   def key(name: str) -> tuple[int, ...]:
-    said = judged[name][:3]
-    ranks = ((*worth, criteria.FAIL).index(one.branch) for one in said)
+    ranks = (worth.index(each.branch) for each in judged[name][:3])
     return (*ranks, parts(name, kind))
 
   best = min(map(key, able))
@@ -216,7 +227,7 @@ def prefer(
 def nearest(
   token: dict[str, pd.Series], judged: dict[str, criteria.Criteria]
 ) -> tuple[str, ...]:
-  """The candidate to go on with where none passes, if a gain is claimed."""
+  """Return the candidate to go on with where none passes, if one gains."""
   base = plan.UNCHANGED if plan.UNCHANGED in judged else plan.ROOT
   others = [name for name in judged if name != base]
   able = [
@@ -226,8 +237,9 @@ def nearest(
   ]
 
   def key(name: str) -> tuple[float, ...]:
-    said = judged[name].branches
-    passed, failed = said.count(criteria.PASS), said.count(criteria.FAIL)
+    branches = judged[name].branches
+    passed = branches.count(criteria.PASS)
+    failed = branches.count(criteria.FAIL)
     kept = judged[name].short.numbers.get('mean', -1.0)
     return (failed, -passed, -kept, -token[name].mean())
 
@@ -235,7 +247,7 @@ def nearest(
 
 
 def parts(option: str, kind: str) -> int:
-  """How many mechanisms an option has.
+  """Return how many mechanisms an option has.
 
   In a regression a fix that keeps both changes has 2.
 

@@ -1,11 +1,14 @@
 """The verdicts of a study: `posexp.studies.rules`, applied to its tables."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import pandas as pd
 
 from posexp.studies import compare, criteria, plan, rules
 from posexp.studies import evidence as evidence_lib
+
+Group = tuple[str, str, str]  # Regime, variant and schedule.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Case:
       pass, of the leader, or of the one to go on with.
   """
 
-  group: tuple[str, str, str]
+  group: Group
   branch: str
   lead: compare.Lead
   judged: dict[str, criteria.Criteria]
@@ -42,22 +45,22 @@ class Case:
   attribution: rules.Attribution | None = None
 
 
-def verdicts(found: evidence_lib.Evidence) -> list[Case]:
-  """One case a group of the study, in the order of `Study.groups`."""
-  judge = _case if found.study.kind == 'regression' else _choice
-  return [judge(found, group) for group in found.study.groups()]
+def verdicts(evidence: evidence_lib.Evidence) -> list[Case]:
+  """Return one case a group of the study, in the order of `Study.groups`."""
+  judge = _regression if evidence.study.kind == 'regression' else _choice
+  return [judge(evidence, group) for group in evidence.study.groups()]
 
 
-def _case(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
-  """A regression: is there one, of what kind, from what, and what to do."""
-  study, cells = found.study, members(found, group)
-  rows = {name: criteria.rows(found, cell) for name, cell in cells.items()}
+def _regression(evidence: evidence_lib.Evidence, group: Group) -> Case:
+  """Judge a regression: whether, of what kind, from what, and what to do."""
+  study, cells = evidence.study, members(evidence, group)
+  rows = {name: criteria.rows(evidence, cell) for name, cell in cells.items()}
   token = _at_target(rows, study)
   fixes = [name for name in plan.FIXES if name in cells]
   # Without the root no seed is known to count.
   base = token.get(plan.DEPLOYED) if plan.ROOT in token else None
   lead = compare.lead({name: token[name] for name in fixes}, base)
-  judged = _judged(found, cells)
+  judged = _judged(evidence, cells)
   return Case(
     group=group,
     branch=lead.branch,
@@ -68,28 +71,28 @@ def _case(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
     schedules={name: cell.schedule for name, cell in cells.items()},
     digests={name: cell.digest for name, cell in cells.items()},
     gains=lead.gains,
-    alternatives=_best(lead.over, token, 2),
+    alternatives={name: lead.over[name] for name in _best(lead.over, token, 2)},
     regression=rules.regression(
       rows.get(plan.ROOT), rows.get(plan.DEPLOYED), study
     ),
-    attribution=rules.attribution(square(found, group), study.target),
+    attribution=rules.attribution(square(evidence, group), study.target),
   )
 
 
-def _choice(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
-  """A choice: the leader of those that pass, and its two best alternatives."""
-  study, cells = found.study, members(found, group)
-  rows = {name: criteria.rows(found, cell) for name, cell in cells.items()}
-  token, judged = _at_target(rows, study), _judged(found, cells)
+def _choice(evidence: evidence_lib.Evidence, group: Group) -> Case:
+  """Judge a choice: the leader of those that pass, two best alternatives."""
+  study, cells = evidence.study, members(evidence, group)
+  rows = {name: criteria.rows(evidence, cell) for name, cell in cells.items()}
+  token, judged = _at_target(rows, study), _judged(evidence, cells)
   base = token.get(plan.ROOT)
   names = [name for name in cells if name != plan.ROOT]
   every = compare.lead({name: token[name] for name in names}, base)
-  able = [n for n, said in judged.items() if said.passes]
-  lead = compare.lead({name: token[name] for name in able}, base, len(names))
+  passing = [name for name, verdict in judged.items() if verdict.passes]
+  lead = compare.lead({name: token[name] for name in passing}, base, len(names))
   branch = lead.branch
   if every.branch in (compare.MISSING, compare.NOT_ADMITTED):
     lead, branch = every, every.branch
-  elif not able:
+  elif not passing:
     # What leads is shown, and not recommended.
     lead, branch = every, rules.NO_CANDIDATE
   preferred: tuple[str, ...] = ()
@@ -97,42 +100,43 @@ def _choice(found: evidence_lib.Evidence, group: tuple[str, str, str]) -> Case:
     preferred = rules.prefer(lead, judged, study.kind)
   elif branch == rules.NO_CANDIDATE:
     preferred = rules.nearest(token, judged)
-  mine = preferred[0] if branch == rules.NO_CANDIDATE and preferred else None
-  mine = mine or lead.option
+  chosen = lead.option
+  if branch == rules.NO_CANDIDATE and preferred:
+    chosen = preferred[0]
   others = {
-    name: compare.difference(token[mine], token[name], len(names) - 1)
+    name: compare.difference(token[chosen], token[name], len(names) - 1)
     for name in names
-    if mine and name != mine
+    if chosen and name != chosen
   }
   return Case(
     group=group,
     branch=branch,
     lead=lead,
     judged=judged,
-    preferred=tuple(sorted(preferred, key=lambda n: -token[n].mean())[:1]),
+    preferred=_best(preferred, token, 1),
     order=_order(rows, plan.ROOT, names, study),
     schedules={name: cell.schedule for name, cell in cells.items()},
     digests={name: cell.digest for name, cell in cells.items()},
     gains=every.gains,
-    alternatives=_best(others, token, 2),
+    alternatives={name: others[name] for name in _best(others, token, 2)},
   )
 
 
 def members(
-  found: evidence_lib.Evidence, group: tuple[str, str, str]
+  evidence: evidence_lib.Evidence, group: Group
 ) -> dict[str, plan.Cell]:
-  """The finished cells of a group by option; 'root' is the trained one."""
+  """Return the finished cells of a group by option; 'root' is the trained."""
   regime, variant, schedule = group
   cells: dict[str, plan.Cell] = {}
-  for cell in found.study.cells:
-    if cell.regime != regime or cell in found.missing:
+  for cell in evidence.study.cells:
+    if cell.regime != regime or cell in evidence.missing:
       continue
     if cell.option == plan.ROOT:
       if cell.schedule == 'trained':
         cells[plan.ROOT] = cell
-    elif found.study.kind == 'regression':
-      mine = '' if cell.option == plan.SCALED else variant
-      if (cell.variant, cell.schedule) == (mine, schedule):
+    elif evidence.study.kind == 'regression':
+      of_option = '' if cell.option == plan.SCALED else variant
+      if (cell.variant, cell.schedule) == (of_option, schedule):
         cells[cell.option] = cell
     elif cell.schedule == 'adapted' or cell.option not in cells:
       cells[cell.option] = cell
@@ -140,39 +144,41 @@ def members(
 
 
 def square(
-  found: evidence_lib.Evidence, group: tuple[str, str, str]
+  evidence: evidence_lib.Evidence, group: Group
 ) -> dict[str, pd.DataFrame]:
-  """The rows of the 2 x 2; an adapted one takes a root adapted likewise."""
+  """Return the rows of the 2 x 2; if adapted, with a root adapted likewise."""
   regime, _, schedule = group
-  cells = members(found, group)
+  cells = members(evidence, group)
   if schedule == 'adapted':
     cells.pop(plan.ROOT, None)
-    for cell in found.study.cells:
+    for cell in evidence.study.cells:
       place = cell.regime, cell.option, cell.schedule
-      if place == (regime, plan.ROOT, schedule) and cell not in found.missing:
+      if (
+        place == (regime, plan.ROOT, schedule) and cell not in evidence.missing
+      ):
         cells[plan.ROOT] = cell
   names = (plan.ROOT, plan.SCALED, plan.BIASED, plan.DEPLOYED)
-  return {n: criteria.rows(found, cells[n]) for n in names if n in cells}
+  return {n: criteria.rows(evidence, cells[n]) for n in names if n in cells}
 
 
 def _at_target(
   rows: dict[str, pd.DataFrame], study: plan.Study
 ) -> dict[str, pd.Series]:
   return {
-    name: compare.by_seed(mine, 'token', study.target)
-    for name, mine in rows.items()
+    name: compare.by_seed(table, 'token', study.target)
+    for name, table in rows.items()
   }
 
 
 def _judged(
-  found: evidence_lib.Evidence, cells: dict[str, plan.Cell]
+  evidence: evidence_lib.Evidence, cells: dict[str, plan.Cell]
 ) -> dict[str, criteria.Criteria]:
-  """The criteria of every option, where there is a root to compare with."""
+  """Return the criteria of every option, if there is a root to compare with."""
   root = cells.get(plan.ROOT)
   if root is None:
     return {}
   options = [name for name in cells if name != plan.ROOT]
-  return {name: criteria.judge(found, cells[name], root) for name in options}
+  return {name: criteria.judge(evidence, cells[name], root) for name in options}
 
 
 def _order(
@@ -181,7 +187,7 @@ def _order(
   options: list[str],
   study: plan.Study,
 ) -> dict[str, compare.Difference]:
-  """By how much each option lowers order errors at the target."""
+  """Return by how much each option lowers order errors at the target."""
   if base not in rows:
     return {}
   errors = {
@@ -195,8 +201,7 @@ def _order(
 
 
 def _best(
-  over: dict[str, compare.Difference], token: dict[str, pd.Series], most: int
-) -> dict[str, compare.Difference]:
-  """The advantages over the few best others."""
-  names = sorted(over, key=lambda name: -token[name].mean())[:most]
-  return {name: over[name] for name in names}
+  names: Iterable[str], token: dict[str, pd.Series], most: int
+) -> tuple[str, ...]:
+  """Return the options with the largest means."""
+  return tuple(sorted(names, key=lambda name: -token[name].mean())[:most])

@@ -83,8 +83,11 @@ CELL = {
 @pytest.mark.parametrize(
   'change, sentence',
   [
-    ({'variant': 'C'}, "variant of Cell must be one of '', 'A', 'B', got 'C'"),
-    ({'schedule': 'later'}, "must be one of 'trained', .* got 'later'"),
+    ({'variant': 'C'}, "variant of Cell cannot be 'C' .known: , A, B"),
+    (
+      {'schedule': 'later'},
+      "schedule of Cell cannot be 'later' .did you mean adapted",
+    ),
     ({'digest': ''}, "digest of Cell must be text, got ''"),
   ],
 )
@@ -96,14 +99,23 @@ def test_bad_cells(change, sentence):
 @pytest.mark.parametrize(
   'change, sentence',
   [
-    ({'kind': 'guess'}, "kind of Study must be one of .* got 'guess'"),
-    ({'target': 64}, 'target of Study must be above .* got 64 and 64'),
-    ({'trained_length': 1}, 'must be tokens, got .1, 256'),
-    ({'gate': 0}, 'gate of Study must lie above 0 and up to 1, got 0'),
+    (
+      {'kind': 'guess'},
+      "kind of Study cannot be 'guess' .did you mean regression",
+    ),
+    (
+      {'target': 64},
+      'target of Study must be above trained_length=64, got 64: a study',
+    ),
+    (
+      {'trained_length': 1},
+      'trained_length of Study must be at least 2, got 1',
+    ),
+    ({'gate': 0}, 'gate of Study must be .* above 0, got 0: 0.99 is 99 %'),
     ({'tasks': ()}, 'tasks and cells of Study must not be empty, got 0'),
     ({'question': ''}, "question of Study must be text, got ''"),
     ({'lookups': {'bias': (1,)}}, "two numbers from 0 on, got .1,. for 'bias'"),
-    ({'cells': ('a',)}, "cells of Study must be of Cell, got 'a'"),
+    ({'cells': ('a',)}, "cells of Study must be of type Cell, got 'a'"),
   ],
 )
 def test_bad_studies(change, sentence):
@@ -117,7 +129,9 @@ def test_cells_that_a_kind_does_not_have():
   with pytest.raises(ValueError, match=r'stand for .*deployed.* keep one'):
     dataclasses.replace(study, cells=(cell, cell))
   other = dataclasses.replace(cell, option='PI')
-  with pytest.raises(ValueError, match=r"option of a regression .* got 'PI'"):
+  with pytest.raises(
+    ValueError, match=r"option of Cell cannot be 'PI' \(known: YaRN, "
+  ):
     dataclasses.replace(study, cells=(other,))
   with pytest.raises(ValueError, match="of a choice must be '', got 'A'"):
     dataclasses.replace(made.choice(), cells=(cell,))
