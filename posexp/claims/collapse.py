@@ -1,7 +1,7 @@
 """Whether a model's attention collapsed, by written rules.
 
-A head is measured against itself: the same seed, layer and head of the run that
-was trained from nothing, at its trained length. Each kind of collapse looks at
+A head is measured against itself: the same seed, layer and head of the root
+run, at its trained length. Each kind of collapse looks at
 the heads that matter for it, and a model collapsed in that way if more than
 half of those heads did. It is seen at the queries that answer, which are the
 same at any length, or at all where a task does not say what answers them:
@@ -20,7 +20,7 @@ is no collapse, and a head that never found the right key cannot lose it.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -107,13 +107,13 @@ class Verdict:
   def why(self) -> str:
     """What collapsed, or how far from it the model is, with numbers."""
     if self.collapsed:
-      return '; '.join(_told(c) for c in self.counts if c.collapsed)
-    found = '; '.join(_told(c) for c in self.counts if _compared(c))
-    return f'not collapsed ({found or "no head to compare"})'
+      return '; '.join(_sentence(c) for c in self.counts if c.collapsed)
+    compared = '; '.join(_sentence(c) for c in self.counts if _compared(c))
+    return f'not collapsed ({compared or "no head to compare"})'
 
 
 def verdict(table: pd.DataFrame) -> list[Verdict]:
-  """Whether each seed of one run collapsed at one length.
+  """Judge whether each seed of one run collapsed at one length.
 
   Args:
     table: the rows of `attention_records.load` of one digest and one length.
@@ -140,7 +140,7 @@ def verdict(table: pd.DataFrame) -> list[Verdict]:
 
 
 def text(verdicts: Sequence[Verdict]) -> str:
-  """One sentence on all seeds of a run at a length.
+  """Return one sentence on all seeds of a run at a length.
 
   >>> lost = Count('lost', True, 2, 2, 0.02, 0.45)
   >>> text([Verdict('a' * 16, 256, 3, (lost,)), Verdict('a' * 16, 256, 5, ())])
@@ -150,25 +150,34 @@ def text(verdicts: Sequence[Verdict]) -> str:
     raise component.UserError(
       'no verdicts to tell: give those of one run at one length'
     )
-  bad, number = [v for v in verdicts if v.collapsed], len(verdicts)
+  collapsed, number = [v for v in verdicts if v.collapsed], len(verdicts)
   length = verdicts[0].length
-  if not bad:
-    most = '; '.join(_most(verdicts))
-    most = f' (at most {most})' if most else ''
-    return f'None of {number} seeds collapsed at length {length}{most}.'
-  each = ', '.join(f'seed {v.seed} ({v.why})' for v in bad)
-  return f'{len(bad)} of {number} seeds collapsed at length {length}: {each}.'
+  if collapsed:
+    each = ', '.join(f'seed {v.seed} ({v.why})' for v in collapsed)
+    return (
+      f'{len(collapsed)} of {number} seeds collapsed at length {length}: '
+      f'{each}.'
+    )
+  counts = [c for v in verdicts for c in v.counts if _compared(c)]
+  nearest = []
+  for kind in _WORDS:
+    of_kind = [count for count in counts if count.kind == kind]
+    if of_kind:
+      worst = max(of_kind, key=lambda count: count.hit / count.heads)
+      nearest.append(_sentence(worst))
+  most = f' (at most {"; ".join(nearest)})' if nearest else ''
+  return f'None of {number} seeds collapsed at length {length}{most}.'
 
 
 def _only(table: pd.DataFrame, column: str) -> Any:
-  found = list(dict.fromkeys(table[column].tolist()))
-  if len(found) != 1:
+  values = table[column].unique().tolist()
+  if len(values) != 1:
     raise component.UserError(
-      f'a verdict is on one {column}, got {len(found)}'
-      f'{": " + ", ".join(map(str, found)) if found else ""}: give the rows of '
-      'one run at one length, of a version that records diagnostics'
+      f'a verdict is on one {column}, got {len(values)}'
+      f'{": " + ", ".join(map(str, values)) if values else ""}: give the rows '
+      'of one run at one length, of a version that records diagnostics'
     )
-  return found[0]
+  return values[0]
 
 
 def _counts(table: pd.DataFrame) -> tuple[Count, ...]:
@@ -176,25 +185,26 @@ def _counts(table: pd.DataFrame) -> tuple[Count, ...]:
     index=['layer', 'head'], columns='measure', values=['value', 'baseline']
   )
 
-  def of(column: str, measure: str) -> np.ndarray:
+  def heads(column: str, measure: str) -> np.ndarray:
     if (column, measure) not in wide:
       measure = _INSTEAD.get(measure, measure)
     if (column, measure) not in wide:
       return np.full(len(wide), np.nan)
     return wide[column, measure].to_numpy(np.float64)
 
-  counts = [_not_finite(of('value', 'finite'), of('baseline', 'finite'))]
+  counts = [_not_finite(heads('baseline', 'finite'), heads('value', 'finite'))]
   for kind, measure in _MEASURES.items():
-    before, after = of('baseline', measure), of('value', measure)
-    counts.append(_count(kind, before, after))
+    counts.append(
+      _count(kind, heads('baseline', measure), heads('value', measure))
+    )
   return tuple(counts)
 
 
-def _not_finite(after: np.ndarray, before: np.ndarray) -> Count:
-  """One head is enough: whatever it touches is not finite either."""
+def _not_finite(before: np.ndarray, after: np.ndarray) -> Count:
+  """Count heads; one is enough, as what it touches is not finite either."""
   hit = int((after < 1).sum())
-  mean = float(before.mean()), float(after.mean())
-  return Count('not finite', hit > 0, hit, len(after), *mean)
+  means = float(before.mean()), float(after.mean())
+  return Count('not finite', hit > 0, hit, len(after), *means)
 
 
 def _count(kind: str, before: np.ndarray, after: np.ndarray) -> Count:
@@ -222,19 +232,9 @@ def _compared(count: Count) -> bool:
   return count.heads > 0 and count.kind in _WORDS
 
 
-def _most(verdicts: Sequence[Verdict]) -> Iterator[str]:
-  """Of each kind, the seed that is nearest to it."""
-  for kind in _WORDS:
-    found = [
-      c for v in verdicts for c in v.counts if _compared(c) and c.kind == kind
-    ]
-    if found:
-      yield _told(max(found, key=lambda c: c.hit / c.heads))
-
-
-def _told(count: Count) -> str:
+def _sentence(count: Count) -> str:
   share = f'{count.kind}: {count.hit} of {count.heads} heads'
   if count.kind == 'not finite':
     return share
-  what = _WORDS[count.kind]
-  return f'{share}, {what} {count.before:.2f} -> {count.after:.2f}'
+  words = _WORDS[count.kind]
+  return f'{share}, {words} {count.before:.2f} -> {count.after:.2f}'

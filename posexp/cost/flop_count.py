@@ -14,12 +14,13 @@ from posexp.runs import config
 # only for the estimate that `--dry_run` prints. `posexp bench` measures it.
 TYPICAL_SHARE = 0.25
 
-# The arithmetic of runs by their digests.
+# The arithmetic of runs by their digests: it is asked for again and again, and
+# a run's hash is as slow to make.
 _known: dict[str, float] = {}
 
 
 def parameters(run: config.Run) -> dict[str, int]:
-  """How many parameters one seed of a run has: total and positional."""
+  """Return how many parameters a seed has: total and positional."""
   net = transformer.of(run)
   return {
     'total': sum(
@@ -30,7 +31,7 @@ def parameters(run: config.Run) -> dict[str, int]:
 
 
 def positional(net: transformer.Transformer) -> list[jax.ShapeDtypeStruct]:
-  """The shapes of what a model's scheme learns, in all layers."""
+  """Return the shapes of what a model's scheme learns, in all layers."""
   leaves = jax.tree_util.tree_leaves_with_path(transformer.shapes(net))
   return [leaf for path, leaf in leaves if transformer.is_positional(path)]
 
@@ -38,7 +39,7 @@ def positional(net: transformer.Transformer) -> list[jax.ShapeDtypeStruct]:
 def forward_flops(
   run: config.Run, length: int, asked: int | None = None
 ) -> float:
-  """Multiplications and additions of one sequence's forward pass.
+  """Count multiplications and additions of one sequence's forward pass.
 
   A layer costs 4 D^2 L for keys and values and, for each of the Q tokens that
   go on, 4 D^2 + 2 c D F + 4 D K (c = 2 or 3 matrices in the MLP). Attention to
@@ -63,7 +64,7 @@ def forward_flops(
 
 
 def train_flops(run: config.Run) -> float:
-  """Of one optimiser step of one seed: three times a forward pass.
+  """Count an optimiser step of one seed as three forward passes.
 
   Where the steps differ in length, what one costs on average.
   """
@@ -76,7 +77,7 @@ def train_flops(run: config.Run) -> float:
 
 
 def evaluate_flops(run: config.Run, length: int) -> float:
-  """Of evaluating one seed at a length."""
+  """Count the evaluation of one seed at a length."""
   context = run.context(length)
   number = run.evaluate.number(length) * strided.number(length, context)
   place_T = evaluate.asked(run, length)
@@ -85,24 +86,23 @@ def evaluate_flops(run: config.Run, length: int) -> float:
 
 
 def diagnose_flops(run: config.Run, length: int) -> float:
-  """Of looking at one seed's attention at a length, up to its last weights."""
+  """Count the look at one seed's attention, up to its last weights."""
   forward = forward_flops(run, run.context(length), diagnostics.QUERIES)
   return diagnostics.sequences(run, length) * forward
 
 
 def run_flops(run: config.Run) -> float:
-  """Of a whole run: all steps and all lengths, all seeds."""
-  # It is asked for again and again, and a run's hash is as slow to make.
+  """Count a whole run: all steps, all lengths, all seeds."""
   if run.digest not in _known:
-    one = run.train.steps * train_flops(run)
+    flops = run.train.steps * train_flops(run)
     for length in run.lengths:
-      one += evaluate_flops(run, length) + diagnose_flops(run, length)
-    _known[run.digest] = one * len(run.seeds)
+      flops += evaluate_flops(run, length) + diagnose_flops(run, length)
+    _known[run.digest] = flops * len(run.seeds)
   return _known[run.digest]
 
 
 def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
-  """The float32 matmul rate of this process's devices together, in FLOP/s.
+  """Measure the float32 matmul rate of all devices together, in FLOP/s.
 
   The best of a few timings of a square product on every device at once.
   """

@@ -1,4 +1,4 @@
-"""Does anything in a scheme grow with the context? Found out, not looked up.
+"""What in a scheme grows with the context: found out, not looked up.
 
 Four questions, each answered by asking the scheme or by what XLA says of the
 program that decodes a token: must parameters be added for a longer context, is
@@ -6,6 +6,7 @@ there work for every cached token, does that work use something learned, and is
 there more state for every cached token than keys and values.
 """
 
+import bisect
 import dataclasses
 import functools
 import math
@@ -61,18 +62,21 @@ class Growth:
   @property
   def sentence(self) -> str:
     """What a team that serves the model should know, in one sentence."""
-    found = [self._parameters(), self._work()]
+    parts = [self._parameters(), self._work()]
     if self.again:
-      found.append('cached keys are made again when it grows')
+      parts.append('cached keys are made again when it grows')
     if self.state > 0:
-      more = f'{self.state:g} bytes more for every cached token and layer'
-      found.append(more)
-    return '; '.join(filter(None, found)) or f'nothing: {self._why()}'
+      parts.append(
+        f'{self.state:g} bytes more for every cached token and layer'
+      )
+    return '; '.join(filter(None, parts)) or f'nothing: {self._why()}'
 
   def to_dict(self) -> dict[str, Any]:
-    """Plain values, the sentence among them; None for what is not counted."""
-    plain = lambda x: None if isinstance(x, float) and math.isnan(x) else x
-    values = {name: plain(x) for name, x in vars(self).items()}
+    """Return plain values and the sentence; None for what is not counted."""
+    values = {
+      name: None if isinstance(value, float) and math.isnan(value) else value
+      for name, value in vars(self).items()
+    }
     return values | {'scheme': str(self.scheme), 'sentence': self.sentence}
 
   def _parameters(self) -> str:
@@ -115,32 +119,30 @@ class Growth:
 
 
 def growth(scheme: schemes.Scheme, shape: config.Model, length: int) -> Growth:
-  """What of a scheme grows with the context, around a length that it serves."""
+  """Return what grows with the context, around a length that is served."""
   scheme = scheme.trained_at(length)
   dims, served = shape.dims, _at(scheme, length)
   limit = _limit(scheme, dims, length)
   slots = min(limit or ANALYSED, ANALYSED)
   # Running sums along a row are quadratic as lowered; a compiler knows better.
-  mine, plain = (
-    _slope(s, shape, slots, not served.blockwise)
-    for s in (served, schemes.NoPE())
-  )
-  state = _state(served, shape) - _state(schemes.NoPE(), shape)
+  compiled = not served.blockwise
+  slope = _slope(served, shape, slots, compiled)
+  plain = _slope(schemes.NoPE(), shape, slots, compiled)
   twice = 2 * length
   return Growth(
     scheme=served,
     limit=limit,
     parameters=_rows(served, shape, limit),
-    operations=mine - plain,
-    share=(mine - plain) / plain,
+    operations=slope - plain,
+    share=(slope - plain) / plain,
     learned=_learned(served, dims),
-    state=state,
+    state=_state(served, shape) - _state(schemes.NoPE(), shape),
     again=_serves(scheme, dims, twice) and served != _at(scheme, twice),
   )
 
 
 def _at(scheme: schemes.Scheme, length: int) -> schemes.Scheme:
-  """The scheme that serves a context."""
+  """Return the scheme that serves a context."""
   return scheme.evaluated().for_length(length)
 
 
@@ -155,25 +157,22 @@ def _serves(scheme: schemes.Scheme, dims: schemes.Dims, length: int) -> bool:
 def _limit(
   scheme: schemes.Scheme, dims: schemes.Dims, served: int
 ) -> int | None:
-  """The longest context that a scheme serves, given one that it does."""
-  refused = LONGEST
-  if _serves(scheme, dims, refused):
+  """Return the longest context that a scheme serves, given one that it does."""
+  if _serves(scheme, dims, LONGEST):
     return None
-  while refused - served > 1:
-    middle = (served + refused) // 2
-    if _serves(scheme, dims, middle):
-      served = middle
-    else:
-      refused = middle
-  return served
+  return served + bisect.bisect(
+    range(served + 1, LONGEST),
+    False,
+    key=lambda length: not _serves(scheme, dims, length),
+  )
 
 
 def _rows(
   scheme: schemes.Scheme, shape: config.Model, limit: int | None
 ) -> float:
-  """Numbers learned for each token of the longest context, in all layers.
+  """Return numbers learned for each token of the longest context.
 
-  They are in tables whose last row is that of its last token.
+  Of all layers; they are in tables whose last row is that of its last token.
   """
   used = {} if limit is None else scheme.trained_features(shape.dims, limit)
   if 'rows' not in used:
@@ -189,25 +188,25 @@ def _rows(
 def _slope(
   scheme: schemes.Scheme, shape: config.Model, slots: int, compiled: bool
 ) -> float:
-  """Operations for each cached token in decoding one, of one layer.
+  """Return operations for each cached token in decoding one, of a layer.
 
   Attention is dense here, since XLA counts the body of a loop once. As lowered
   every operation counts as it is written; compiled, some count twice, where
   the compiler would rather do them again than keep them.
   """
-  one = dataclasses.replace(shape, layers=1, block=None)
-  found: list[float] = []
+  one_layer = dataclasses.replace(shape, layers=1, block=None)
+  counts: list[float] = []
   for length in (slots // 2, slots):
-    run = programs.run_of(scheme, one, length)
+    run = programs.run_of(scheme, one_layer, length)
     program = programs.lowered(programs.decode(run), run)
     program = program.compile() if compiled else program
     operations = programs.flops(program.cost_analysis())
-    found.append(math.nan if operations is None else operations)
-  return (found[1] - found[0]) / (slots - slots // 2)
+    counts.append(math.nan if operations is None else operations)
+  return (counts[1] - counts[0]) / (slots - slots // 2)
 
 
 def _state(scheme: schemes.Scheme, shape: config.Model) -> float:
-  """Bytes of a layer's cache for each token."""
+  """Return bytes of a layer's cache for each token."""
   net = transformer.Transformer(shape, scheme, VOCABULARY)
   layer = jax.eval_shape(lambda: transformer.empty_cache(net, 1, KEYS))[0]
   leaves = jax.tree.leaves(layer)
@@ -215,7 +214,7 @@ def _state(scheme: schemes.Scheme, shape: config.Model) -> float:
 
 
 def _learned(scheme: schemes.Scheme, dims: schemes.Dims) -> str:
-  """How something learned enters the logits of cached keys.
+  """Return how something learned enters the logits of cached keys.
 
   By the derivatives of a row of logits with respect to the parameters, what is
   cached being held fixed: none, one that is 1 for each key, or others.

@@ -16,6 +16,7 @@ class Memory(NamedTuple):
 
 
 def now() -> Memory:
+  """Return what this process holds now, and held at most."""
   with contextlib.suppress(AttributeError, OSError):
     # What was freed counts until it is given back to the system.
     ctypes.CDLL(None).malloc_trim(0)
@@ -28,7 +29,7 @@ def now() -> Memory:
 
 
 def forget_peak() -> bool:
-  """Starts the peak of this process anew; whether that could be done."""
+  """Start the peak of this process anew; return whether that was possible."""
   try:
     pathlib.Path('/proc/self/clear_refs').write_text('5')
   except OSError:
@@ -37,7 +38,7 @@ def forget_peak() -> bool:
 
 
 def numbers(path: str) -> dict[str, int]:
-  """What a file of /proc says by name, in its own units; {} without it."""
+  """Return the numbers of a file of /proc by name; {} without it."""
   try:
     lines = pathlib.Path(path).read_text().splitlines()
   except OSError:
