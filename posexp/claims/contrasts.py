@@ -4,7 +4,9 @@ Runs are compared within a question, one task at one trained length: every pair
 of runs at every length, on the seeds that are admitted in both, which share
 data, initialisation and evaluation examples. All comparisons of a question are
 one family, corrected by Holm's method, so that the chance of any false claim
-in it is at most 5 %. What is not claimed is a tie, and is shown as one.
+in it is at most 5 %. A difference is *claimed* if its interval, at the level
+that the correction leaves it, excludes zero; else it is a tie, and is shown as
+one. A planned study has few comparisons and corrects each alike (Bonferroni).
 """
 
 import collections
@@ -21,11 +23,61 @@ from scipy import optimize, special
 from posexp.claims import intervals
 
 ALPHA, POWER = 0.05, 0.8
+# Of all intervals of a family together.
+CONFIDENCE = 0.95
 QUESTION = ['task', 'trained_length']
 COLUMNS = (
   *('task', 'trained_length', 'length', 'one', 'other', 'label', 'against'),
   *('n', 'effect', 'low', 'high', 'p', 'holm', 'claimed', 'detectable'),
 )
+
+
+class Difference(NamedTuple):
+  """A mean paired difference with its interval, one of a family of m.
+
+  It is claimed if the interval, which is as wide as the family demands,
+  excludes zero.
+  """
+
+  mean: float
+  low: float
+  high: float
+  n: int
+  m: int
+
+  @property
+  def above(self) -> bool:
+    """Whether it is claimed to be above 0; never with fewer than 2 seeds."""
+    return self.low > 0
+
+  @property
+  def below(self) -> bool:
+    """Whether it is claimed to be below 0."""
+    return self.high < 0
+
+
+def difference(values: pd.Series, base: pd.Series, m: int = 1) -> Difference:
+  """Return the mean of values - base over the seeds that both have.
+
+  Student's t interval of confidence 1 - 0.05 / m, so that all m intervals of a
+  family hold at once in 95 % of experiments (Bonferroni).
+
+  Args:
+    values: one number a seed.
+    base: what it is compared with.
+    m: how many comparisons the family has.
+
+  >>> token = pd.Series([0.9, 0.8, 0.9], [0, 1, 2])
+  >>> base = token - pd.Series([0.1, 0.1, 0.2], [0, 1, 2])
+  >>> gain = difference(token, base)
+  >>> print(f'{gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]')
+  0.133 [-0.010, 0.277]
+  """
+  both = values.index.intersection(base.index)
+  mean = intervals.interval(
+    values[both] - base[both], 1 - (1 - CONFIDENCE) / max(1, m)
+  )
+  return Difference(*mean, m)
 
 
 class Holm(NamedTuple):

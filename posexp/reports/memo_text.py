@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from posexp.claims import contrasts
 from posexp.claims import format as format_lib
 from posexp.plots import study_figures
 from posexp.studies import compare, criteria, plan, rules
@@ -388,12 +389,12 @@ def collapses(evidence: Evidence, case: Case) -> list[tuple[str, pd.Series]]:
   return pairs
 
 
-def points(gap: compare.Difference) -> str:
+def points(gap: contrasts.Difference) -> str:
   """Return a difference of shares in points of a percent.
 
-  >>> points(compare.Difference(0.1234, 0.1, 0.15, 5, 1))
+  >>> points(contrasts.Difference(0.1234, 0.1, 0.15, 5, 1))
   '+12.3 points [+10.0, +15.0]'
-  >>> points(compare.Difference(-0.02, float('nan'), float('nan'), 1, 1))
+  >>> points(contrasts.Difference(-0.02, float('nan'), float('nan'), 1, 1))
   '-2.0 points (1 seed, no interval)'
   """
   if not gap.n:
@@ -406,7 +407,7 @@ def points(gap: compare.Difference) -> str:
 
 def lost(judged: criteria.Judged) -> str:
   """Return the change of accuracy at short range."""
-  return points(compare.Difference(**judged.numbers))  # type: ignore[arg-type]
+  return points(contrasts.Difference(**judged.numbers))  # type: ignore[arg-type]
 
 
 def order_errors(case: Case) -> str:
@@ -422,7 +423,7 @@ def preferred(study: plan.Study, case: Case) -> str:
 
 
 def leads(
-  study: plan.Study, advantages: Mapping[str, compare.Difference]
+  study: plan.Study, advantages: Mapping[str, contrasts.Difference]
 ) -> str:
   """Return the advantages over other options."""
   return '; '.join(

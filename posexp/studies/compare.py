@@ -1,38 +1,15 @@
 """Paired differences over seeds, and which of several options leads."""
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import pandas as pd
 
-from posexp.claims import intervals
-
-# Of all comparisons of a family together.
-CONFIDENCE = 0.95
+from posexp.claims import contrasts
 
 NOT_ADMITTED, MISSING = 'not admitted', 'not finished'
 FIRST, TIE, NOTHING = 'first', 'tie', 'no difference can be claimed'
 LOSS = 'no gain can be claimed'
-
-
-class Difference(NamedTuple):
-  """A mean paired difference with its interval, one of a family of m."""
-
-  mean: float
-  low: float
-  high: float
-  n: int
-  m: int
-
-  @property
-  def above(self) -> bool:
-    """Whether it is claimed to be above 0; never with fewer than 2 seeds."""
-    return self.low > 0
-
-  @property
-  def below(self) -> bool:
-    return self.high < 0
 
 
 def by_seed(
@@ -57,30 +34,6 @@ def by_seed(
   return rows.groupby('seed')[column].mean().dropna()
 
 
-def difference(values: pd.Series, base: pd.Series, m: int = 1) -> Difference:
-  """Return the mean of values - base over the seeds that both have.
-
-  Student's t interval of confidence 1 - 0.05 / m, so that all m intervals of a
-  family hold at once in 95 % of experiments (Bonferroni).
-
-  Args:
-    values: one number a seed.
-    base: what it is compared with.
-    m: how many comparisons the family has.
-
-  >>> token = pd.Series([0.9, 0.8, 0.9], [0, 1, 2])
-  >>> base = token - pd.Series([0.1, 0.1, 0.2], [0, 1, 2])
-  >>> gain = difference(token, base)
-  >>> print(f'{gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]')
-  0.133 [-0.010, 0.277]
-  """
-  both = values.index.intersection(base.index)
-  mean = intervals.interval(
-    values[both] - base[both], 1 - (1 - CONFIDENCE) / max(1, m)
-  )
-  return Difference(*mean, m)
-
-
 class Lead(NamedTuple):
   """Which option leads, and what can be claimed of it.
 
@@ -97,8 +50,8 @@ class Lead(NamedTuple):
 
   branch: str
   option: str
-  gains: dict[str, Difference]
-  over: dict[str, Difference]
+  gains: dict[str, contrasts.Difference]
+  over: dict[str, contrasts.Difference]
   tied: tuple[str, ...]
   improving: tuple[str, ...]
 
@@ -124,14 +77,15 @@ def lead(
     return Lead(MISSING, '', {}, {}, (), ())
   family = family or len(options)
   gains = {
-    name: difference(values, base, family) for name, values in options.items()
+    name: contrasts.difference(values, base, family)
+    for name, values in options.items()
   }
   claimable = {name: gain for name, gain in gains.items() if gain.n > 1}
   if not claimable:
     return Lead(NOT_ADMITTED, '', gains, {}, (), ())
   first = max(claimable, key=lambda name: claimable[name].mean)
   over = {
-    name: difference(options[first], values, family - 1)
+    name: contrasts.difference(options[first], values, family - 1)
     for name, values in options.items()
     if name != first
   }
@@ -142,7 +96,3 @@ def lead(
     lost = any(gain.below for gain in gains.values())
     branch = LOSS if lost else NOTHING
   return Lead(branch, first, gains, over, tied, improving)
-
-
-def finite(*values: float) -> bool:
-  return all(map(math.isfinite, values))

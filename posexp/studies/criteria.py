@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from posexp.claims import contrasts
 from posexp.studies import compare, plan
 from posexp.studies import evidence as evidence_lib
 
@@ -71,7 +72,7 @@ def judge(
   )
 
 
-def short(lost: compare.Difference) -> str:
+def short(lost: contrasts.Difference) -> str:
   """Return the branch of a difference at short range, option less root."""
   if lost.low > -MARGIN:
     return PASS
@@ -103,7 +104,7 @@ def _kept(
     compare.by_seed(rows(evidence, each), column, length)
     for each in (cell, root)
   )
-  lost = compare.difference(option, base)
+  lost = contrasts.difference(option, base)
   if not lost.n:
     return Judged(NOT_MEASURED, {})
   return Judged(short(lost), lost._asdict())
@@ -122,7 +123,7 @@ def _left(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
   near, far = (
     compare.by_seed(rows(evidence, cell), 'token', length) for length in lengths
   )
-  more = compare.difference(far, LEFT * near)
+  more = contrasts.difference(far, LEFT * near)
   if not more.n:
     return Judged(NOT_MEASURED, {})
   left = {'left': far.mean() / near.mean()}

@@ -68,8 +68,8 @@ import dataclasses
 
 import pandas as pd
 
+from posexp.claims import contrasts
 from posexp.studies import compare, criteria, plan
-from posexp.studies.compare import MISSING, NOT_ADMITTED, Difference
 
 REGRESSION, NO_REGRESSION = 'regression', 'no regression can be claimed'
 ORDER, RETRIEVAL, NEITHER = 'order', 'retrieval', 'none'
@@ -86,9 +86,9 @@ class Errors:
 
   task: str
   branch: str
-  order: Difference
-  retrieval: Difference
-  excess: Difference
+  order: contrasts.Difference
+  retrieval: contrasts.Difference
+  excess: contrasts.Difference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Regression:
   """Whether there is one; `errors` are the mean over tasks, then each task."""
 
   branch: str
-  change: Difference | None = None
+  change: contrasts.Difference | None = None
   errors: tuple[Errors, ...] = ()
 
 
@@ -105,11 +105,11 @@ class Attribution:
   """The effects of both changes on token accuracy and on order errors."""
 
   branch: str
-  bias: Difference | None = None
-  base: Difference | None = None
-  interaction: Difference | None = None
-  order_bias: Difference | None = None
-  order_base: Difference | None = None
+  bias: contrasts.Difference | None = None
+  base: contrasts.Difference | None = None
+  interaction: contrasts.Difference | None = None
+  order_bias: contrasts.Difference | None = None
+  order_base: contrasts.Difference | None = None
 
 
 def regression(
@@ -117,16 +117,16 @@ def regression(
 ) -> Regression:
   """Return whether accuracy was lost between the two, and to which errors."""
   if root is None or deployed is None:
-    return Regression(MISSING)
+    return Regression(compare.MISSING)
 
-  def rise(column: str, task: str | None, m: int) -> Difference:
+  def rise(column: str, task: str | None, m: int) -> contrasts.Difference:
     after = compare.by_seed(deployed, column, study.target, task)
     before = compare.by_seed(root, column, study.trained_length, task)
-    return compare.difference(after, before, m)
+    return contrasts.difference(after, before, m)
 
   change = rise('token', None, 4)
   if change.n < 2:
-    return Regression(NOT_ADMITTED, change)
+    return Regression(compare.NOT_ADMITTED, change)
   errors = []
   for task in (None, *study.tasks):
     m = 3 * len(study.tasks) if task else 4
@@ -144,7 +144,7 @@ def _excess(
   study: plan.Study,
   task: str | None,
   m: int,
-) -> Difference:
+) -> contrasts.Difference:
   """Return by how much more order errors rose than retrieval errors."""
 
   def gap(rows: pd.DataFrame, length: int) -> pd.Series:
@@ -155,10 +155,14 @@ def _excess(
     return order - retrieval
 
   after, before = gap(deployed, study.target), gap(root, study.trained_length)
-  return compare.difference(after, before, m)
+  return contrasts.difference(after, before, m)
 
 
-def kind(order: Difference, retrieval: Difference, excess: Difference) -> str:
+def kind(
+  order: contrasts.Difference,
+  retrieval: contrasts.Difference,
+  excess: contrasts.Difference,
+) -> str:
   """Return the kind of a regression, by what can be claimed of its errors."""
   if order.above and excess.above:
     return ORDER
@@ -176,20 +180,20 @@ def attribution(rows: dict[str, pd.DataFrame], length: int) -> Attribution:
   """
   names = (plan.SCALED, plan.BIASED, plan.DEPLOYED)
   if not set(names) <= set(rows):
-    return Attribution(MISSING)
+    return Attribution(compare.MISSING)
   token, order = (
     {name: compare.by_seed(rows[name], c, length) for name in rows}
     for c in ('token', 'order')
   )
   scaled, biased, both = (token[name] for name in names)
-  bias = compare.difference(both, scaled, 3)
-  base = compare.difference(both, biased, 3)
+  bias = contrasts.difference(both, scaled, 3)
+  base = contrasts.difference(both, biased, 3)
   if min(bias.n, base.n) < 2:
-    return Attribution(NOT_ADMITTED)
+    return Attribution(compare.NOT_ADMITTED)
   interaction = None
   if plan.ROOT in token:
     left = scaled + biased - token[plan.ROOT]
-    interaction = compare.difference(both, left.dropna(), 3)
+    interaction = contrasts.difference(both, left.dropna(), 3)
   branches = {
     (True, False): BIAS,
     (False, True): BASE,
@@ -201,8 +205,12 @@ def attribution(rows: dict[str, pd.DataFrame], length: int) -> Attribution:
     bias,
     base,
     interaction,
-    order_bias=compare.difference(order[plan.DEPLOYED], order[plan.SCALED], 3),
-    order_base=compare.difference(order[plan.DEPLOYED], order[plan.BIASED], 3),
+    order_bias=contrasts.difference(
+      order[plan.DEPLOYED], order[plan.SCALED], 3
+    ),
+    order_base=contrasts.difference(
+      order[plan.DEPLOYED], order[plan.BIASED], 3
+    ),
   )
 
 
@@ -233,7 +241,7 @@ def nearest(
   able = [
     name
     for name in others
-    if compare.difference(token[name], token[base], len(others)).above
+    if contrasts.difference(token[name], token[base], len(others)).above
   ]
 
   def key(name: str) -> tuple[float, ...]:

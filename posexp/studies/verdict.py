@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from posexp.claims import contrasts
 from posexp.studies import compare, criteria, plan, rules
 from posexp.studies import evidence as evidence_lib
 
@@ -36,11 +37,11 @@ class Case:
   lead: compare.Lead
   judged: dict[str, criteria.Criteria]
   preferred: tuple[str, ...]
-  order: dict[str, compare.Difference]
+  order: dict[str, contrasts.Difference]
   schedules: dict[str, str]
   digests: dict[str, str]
-  gains: dict[str, compare.Difference]
-  alternatives: dict[str, compare.Difference]
+  gains: dict[str, contrasts.Difference]
+  alternatives: dict[str, contrasts.Difference]
   regression: rules.Regression | None = None
   attribution: rules.Attribution | None = None
 
@@ -104,7 +105,7 @@ def _choice(evidence: evidence_lib.Evidence, group: Group) -> Case:
   if branch == rules.NO_CANDIDATE and preferred:
     chosen = preferred[0]
   others = {
-    name: compare.difference(token[chosen], token[name], len(names) - 1)
+    name: contrasts.difference(token[chosen], token[name], len(names) - 1)
     for name in names
     if chosen and name != chosen
   }
@@ -186,7 +187,7 @@ def _order(
   base: str,
   options: list[str],
   study: plan.Study,
-) -> dict[str, compare.Difference]:
+) -> dict[str, contrasts.Difference]:
   """Return by how much each option lowers order errors at the target."""
   if base not in rows:
     return {}
@@ -195,7 +196,7 @@ def _order(
     for name in (base, *options)
   }
   return {
-    name: compare.difference(errors[base], errors[name], len(options))
+    name: contrasts.difference(errors[base], errors[name], len(options))
     for name in options
   }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posexp.claims import intervals
+from posexp.claims import contrasts, intervals
 from posexp.studies import compare, criteria, evidence, plan, rules, verdict
 from tests import study_made as made
 from tests.study_made import one
@@ -186,7 +186,7 @@ def test_what_has_not_finished_is_no_evidence():
   ],
 )
 def test_short_range_is_kept_to_a_margin(low, high, branch):
-  lost = compare.Difference(0, low, high, 5, 1)
+  lost = contrasts.Difference(0, low, high, 5, 1)
   assert criteria.short(lost) == branch
 
 
@@ -309,10 +309,10 @@ def test_where_nothing_differs_a_first_fix_is_rarely_claimed():
 def test_differences_are_paired_and_simultaneous():
   mine = pd.Series([0.9, 0.7, 0.8, 0.1], [0, 1, 2, 7])
   base = pd.Series([0.5, 0.6, 0.6, 0.3], [2, 1, 0, 9])
-  found = compare.difference(mine, base, 4)
+  found = contrasts.difference(mine, base, 4)
   ours = intervals.interval([0.9 - 0.6, 0.7 - 0.6, 0.8 - 0.5], 1 - 0.05 / 4)
   assert found == pytest.approx((*ours, 4))
-  assert not compare.difference(mine[:1], base).above
+  assert not contrasts.difference(mine[:1], base).above
 
 
 def test_the_rules_say_the_numbers_that_are_used():
@@ -321,5 +321,5 @@ def test_the_rules_say_the_numbers_that_are_used():
     f'at most {criteria.MARGIN} below' in text
   )
   assert f'at most {criteria.SLOWER} times' in text
-  assert f'1 - {1 - compare.CONFIDENCE:.2f}/m' in text
+  assert f'1 - {1 - contrasts.CONFIDENCE:.2f}/m' in text
   assert evidence.SHORT == 1 / 8 and 'at most an eighth' in text
