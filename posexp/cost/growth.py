@@ -230,8 +230,7 @@ def _learned(scheme: schemes.Scheme, dims: schemes.Dims) -> str:
   at = scheme.locate(params, x_1xKxD, scheme.remap(index_1xK, None), None)
 
   def row(params):
-    last = lambda tree: jax.tree.map(lambda x: x[:, -1:], tree)
-    query, q_at = last((x_1xKxHxE, at))
+    query, q_at = jax.tree.map(lambda x: x[:, -1:], (x_1xKxHxE, at))
     logits_1xHx1xK = flash.score(
       scheme,
       params,

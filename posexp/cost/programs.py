@@ -221,7 +221,7 @@ def repetitions(
 
   So many that the quickest lasts `least` seconds.
   """
-  single = [one(1) for one in timed]
+  single = [call(1) for call in timed]
   quickest, times = min(single), 1
   while quickest * times < least:
     times = math.ceil(1.1 * least / quickest)

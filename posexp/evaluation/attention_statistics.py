@@ -27,7 +27,7 @@ BINNED = ('rank', 'margin', 'resolution')
 
 # Of queries whose right key is known: means over those, not over all.
 MEANS = ('rank_share', 'asked_entropy', 'asked_first')
-FOUND = ('rank', 'margin', *MEANS)
+RANKED = ('rank', 'margin', *MEANS)
 
 # So many queries of a sequence whose right key is known are looked at.
 GOLD = 16
@@ -94,16 +94,16 @@ def gold(batch: tasks.Batch, shape: config.Model) -> Gold | None:
   number = min(GOLD, int(known_BxL.sum(axis=1).max()))
   if not number:
     return None
-  found = np.zeros((3, len(known_BxL), number), np.int32)
-  found[2] = -1
+  gold = np.zeros((3, len(known_BxL), number), np.int32)
+  gold[2] = -1
   for b, known_L in enumerate(known_BxL):
     (t_T,) = np.nonzero(known_L)
     some = np.linspace(0, len(t_T) - 1, min(number, len(t_T)))
     t_G = t_T[np.round(some).astype(int)]
     query_G, distance_G = place_L[t_G], distance_BxL[b, t_G]
     binned_G = np.log2(distance_G).astype(np.int32)
-    found[:, b, : len(t_G)] = query_G, query_G - distance_G + 1, binned_G
-  return Gold(*found)
+    gold[:, b, : len(t_G)] = query_G, query_G - distance_G + 1, binned_G
+  return Gold(*gold)
 
 
 def _sees(place: np.ndarray, window: int | None) -> np.ndarray:
@@ -137,7 +137,7 @@ def look(
   values = spread(weights_HxQxL, place_Q, window)
   values['resolution'] = probe.resolution(net, layer, number)
   if gold is not None:
-    values |= found(asking, gold, number, window)
+    values |= ranks(asking, gold, number, window)
     weights = dense.normalise(net.scheme, asking)
     values |= asked(weights, gold, window)
   return weights_HxQxL, values
@@ -175,9 +175,9 @@ def row(
   by_name = {
     name: _plain(np.asarray(x, np.float64).mean(axis=1))
     for name, x in values.items()
-    if name not in FOUND
+    if name not in RANKED
   }
-  for name in set(FOUND) & set(values):
+  for name in set(RANKED) & set(values):
     count = known_N.sum() if name in MEANS else known_N
     total = np.asarray(values[name], np.float64).sum(axis=1)
     by_name[name] = _plain(total / np.where(count, count, np.nan))
@@ -221,7 +221,6 @@ def spread(
   length = weights_HxQxL.shape[-1]
   sees_Q = _sees(place_Q, window)
   distance_QxL = np.maximum(place_Q[:, None] - np.arange(length), 0)
-  mean = lambda x_HxQ: x_HxQ.mean(axis=1)
   total_HxQ = weights_HxQxL.sum(-1)
   total_HxQ = jnp.where(total_HxQ == 0, 1.0, total_HxQ)
   entropy_HxQ = _entropy(weights_HxQxL)
@@ -230,11 +229,12 @@ def spread(
   away_QxL = jnp.asarray(distance_QxL, jnp.float32)
   away_HxQ = jnp.einsum('hql,ql->hq', weights_HxQxL, away_QxL) / total_HxQ
   share_Q = jnp.asarray(1 / sees_Q, jnp.float32)
+  finite_HxQ = jnp.isfinite(weights_HxQxL).all(-1).astype(jnp.float32)
   return {
-    'finite': mean(jnp.isfinite(weights_HxQxL).all(-1).astype(jnp.float32)),
-    'entropy': mean(entropy_HxQ[:, several_Q] * over_Q[None]),
-    'reach': mean(away_HxQ),
-    'reach_share': mean(away_HxQ * share_Q[None]),
+    'finite': finite_HxQ.mean(axis=1),
+    'entropy': (entropy_HxQ[:, several_Q] * over_Q[None]).mean(axis=1),
+    'reach': away_HxQ.mean(axis=1),
+    'reach_share': (away_HxQ * share_Q[None]).mean(axis=1),
   }
 
 
@@ -263,7 +263,10 @@ def asked(
   sees_G = query_G + 1 if window is None else jnp.minimum(query_G + 1, window)
   over_G = 1 / jnp.log(jnp.maximum(sees_G, 2).astype(jnp.float32))
   real_1xG = (bin_G >= 0)[None]
-  total = lambda x_HxG: jnp.where(real_1xG, x_HxG, 0.0).sum(axis=1)
+
+  def total(x_HxG: Array) -> Array:
+    return jnp.where(real_1xG, x_HxG, 0.0).sum(axis=1)
+
   return {
     'asked_entropy': total(_entropy(weights_HxGxL) * over_G[None]),
     'asked_first': total(weights_HxGxL[..., 0]),
@@ -278,7 +281,7 @@ def _entropy(weights: Array) -> Array:
   return jax.scipy.special.entr(weights).sum(-1) / total + jnp.log(total)
 
 
-def found(
+def ranks(
   logits_HxGxL: Array,
   gold: Gold,
   number: int,
@@ -305,7 +308,7 @@ def found(
 
   >>> gold = Gold(*map(jnp.array, ([2, 0], [1, 0], [0, -1])))
   >>> z = jnp.array([[[1.0, 2.0, 4.0], [0.0, 0.0, 0.0]]])
-  >>> {k: x.tolist() for k, x in found(z, gold, 1).items()}
+  >>> {k: x.tolist() for k, x in ranks(z, gold, 1).items()}
   {'rank_share': [0.5], 'rank': [[1.0]], 'margin': [[-2.0]]}
   """
   query_G, key_G, bin_G = gold
@@ -323,7 +326,10 @@ def found(
   real_G = bin_G >= 0
   share_HxG = jnp.where(real_G[None], rank_HxG / rivals_G[None], 0.0)
   in_bin_GxN = bin_G[:, None] == np.arange(number, dtype=np.int32)[None]
-  binned = lambda x: jnp.where(in_bin_GxN[None], x[..., None], 0.0).sum(1)
+
+  def binned(x_HxG: Array) -> Array:
+    return jnp.where(in_bin_GxN[None], x_HxG[..., None], 0.0).sum(axis=1)
+
   return {
     'rank_share': share_HxG.sum(-1),
     'rank': binned(rank_HxG),

@@ -227,12 +227,15 @@ def predictor(
 
   def all_seeds(params, tokens_BxL, number_B, place_T=None):
     places = length if place_T is None else place_T.shape[0]
-    one = lambda p: jax.lax.map(
-      lambda example: predict(p, place_T, *example),
-      (tokens_BxL, number_B),
-      batch_size=memory.at_once(net, length, places, on, seeds),
-    )
-    return mesh.each_seed(one, on, seeds, params)
+
+    def one_seed(params):
+      return jax.lax.map(
+        lambda example: predict(params, place_T, *example),
+        (tokens_BxL, number_B),
+        batch_size=memory.at_once(net, length, places, on, seeds),
+      )
+
+    return mesh.each_seed(one_seed, on, seeds, params)
 
   def program(params, tokens_BxL, number_B, place_T=None):
     compile_counter.counted[compile_counter.EVALUATION] += 1

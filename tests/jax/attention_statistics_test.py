@@ -253,12 +253,12 @@ def test_ties_count_a_half_and_hidden_keys_nothing():
   gold = attention_statistics.Gold(
     jnp.array([3, 3, 4]), jnp.array([2, 2, 2]), jnp.array([1, 0, -1])
   )
-  found = attention_statistics.found(z, gold, 2)
+  found = attention_statistics.ranks(z, gold, 2)
   # 5 is above, the other 2 is alike and 9 comes after the query.
   assert found['rank'][0, 1] == 1.5 and found['margin'][0, 1] == -3
   assert math.isnan(found['rank'][0, 0]) and math.isnan(found['margin'][0, 0])
   # In a window of 3 the first key is hidden.
-  assert attention_statistics.found(z, gold, 2, 3)['rank'][0, 1] == 1
+  assert attention_statistics.ranks(z, gold, 2, 3)['rank'][0, 1] == 1
 
 
 def test_weights_need_not_sum_to_one():
