@@ -1,4 +1,4 @@
-"""Who computes what, among all launchers that share a work directory.
+"""Locks: who computes what, among all launchers that share a work directory.
 
 A claim is an exclusive lock on runs/<digest>/claim. The kernel, or the server
 of a shared file system, gives it back the moment its owner dies, so that no
@@ -34,7 +34,7 @@ class Claim:
     self._body: dict[str, Any] = {}
 
   def say(self, **state: Any) -> None:
-    """Writes what others may know: plain values by name."""
+    """Write what others may know: plain values by name."""
     self._body = {
       'host': socket.gethostname(),
       'pid': os.getpid(),
@@ -49,17 +49,17 @@ class Claim:
       os.ftruncate(self._descriptor, len(text))
 
   def release(self) -> None:
-    """Removes the claim; while it is held, so that no one's is removed."""
+    """Remove the claim; while it is held, so that no other's is removed."""
     self.path.unlink(missing_ok=True)
     os.close(self._descriptor)
 
 
 @contextlib.contextmanager
 def claimed(directory: pathlib.Path) -> Iterator[Claim | None]:
-  """The claim of a run's directory, None if another process has it.
+  """Hold the claim of a run's directory; None if another process has it.
 
   Raises:
-    UserError: one sentence, if the file system has no locks.
+    UserError: if the file system has no locks.
   """
   claim = _take(directory)
   try:
@@ -75,21 +75,24 @@ def _take(directory: pathlib.Path) -> Claim | None:
   while True:
     # Whoever may write to the directory may take over from anyone.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    kept = False
+    claim = None
     try:
       if not _locked(descriptor, path, fcntl.LOCK_EX):
         return None
       # Between opening and locking its owner may have removed it.
-      kept = _same(descriptor, path)
-      if kept:
-        return Claim(path, descriptor)
+      if _same(descriptor, path):
+        claim = Claim(path, descriptor)
+        return claim
     finally:
-      if not kept:
+      if claim is None:
         os.close(descriptor)
 
 
 def state(directory: pathlib.Path) -> tuple[dict[str, Any], bool] | None:
-  """What a claim says, and whether its owner is alive; None without one."""
+  """Return what a claim says, and whether its owner is alive.
+
+  None where there is no claim.
+  """
   path = directory / NAME
   try:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -117,18 +120,17 @@ def _locked(descriptor: int, path: pathlib.Path, how: int) -> bool:
 
 
 def _same(descriptor: int, path: pathlib.Path) -> bool:
+  """Whether an open file is the one at a path."""
   try:
-    there = path.stat()
+    return os.path.samestat(os.fstat(descriptor), path.stat())
   except FileNotFoundError:
     return False
-  mine = os.fstat(descriptor)
-  return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _content(descriptor: int) -> dict[str, Any]:
   """What is written in a claim; nothing, where it is being written."""
   try:
-    found = json.loads(os.pread(descriptor, 2**16, 0))
+    body = json.loads(os.pread(descriptor, 2**16, 0))
   except ValueError:
     return {}
-  return found if isinstance(found, dict) else {}
+  return body if isinstance(body, dict) else {}

@@ -1,4 +1,4 @@
-"""Search: the factors of LongRoPE for a run that has been trained."""
+"""The factors of LongRoPE for a trained run, by an evolutionary search."""
 
 import dataclasses
 import math
@@ -66,7 +66,7 @@ def longrope(
   attention_factor: float | None = None,
   tell: Tell | None = None,
 ) -> Found:
-  """LongRoPE's factors for a trained run, by evolution.
+  """Search LongRoPE's factors for a trained run, by evolution.
 
   Minimises the mean cross-entropy of the targets over lambda_k, k = 1..d/2,
   with 1 <= lambda_1 <= lambda_2 <= ... <= 1.25 s, where s is the length over
@@ -130,14 +130,13 @@ def longrope_of(
   evaluations: int = EVALUATIONS,
   **options: Any,
 ) -> Found:
-  """`longrope` for a finished run of a work directory.
+  """Call `longrope` for a finished run of a work directory.
 
   ```
-  from posexp.launch import longrope_search
-  from posexp.launch import grid
+  from posexp.launch import grid, longrope_search
 
   run = grid.load('experiments/quickstart.py').runs[0]
-  found = search.longrope_of('runs/quickstart', run, 256)
+  found = longrope_search.longrope_of('runs/quickstart', run, 256)
   print(found.law, found.starts, found.loss)
   retrofit = run.retrofit(found.scheme)  # Yield it from grid() to judge it.
   ```
@@ -181,7 +180,7 @@ def evolve(
   seed: int,
   tell: Tell | None = None,
 ) -> tuple[np.ndarray, History, dict[str, float]]:
-  """The ascending factors from 1 to `most` of least loss, by evolution.
+  """Find the ascending factors from 1 to `most` of least loss, by evolution.
 
   Args:
     loss: of an array of factors; what is not finite counts as worst.
@@ -196,38 +195,40 @@ def evolve(
   """
   rng = np.random.default_rng(seed)
   seen: set[bytes] = set()
-  asked: list[tuple[float, np.ndarray]] = []
+  candidates: list[tuple[float, np.ndarray]] = []
   history: list[tuple[int, float]] = []
 
-  def ask(factors_K: np.ndarray) -> float:
+  def evaluate(factors_K: np.ndarray) -> float:
     value = loss(factors_K)
     value = value if math.isfinite(value) else math.inf
     seen.add(factors_K.tobytes())
-    asked.append((value, factors_K))
+    candidates.append((value, factors_K))
     return value
 
   def best(number: int) -> list[np.ndarray]:
-    return [f for _, f in sorted(asked, key=lambda pair: pair[0])[:number]]
+    ordered = sorted(candidates, key=lambda candidate: candidate[0])
+    return [factors_K for _, factors_K in ordered[:number]]
 
   def breed(parents: list[np.ndarray], children: int, crossed: int) -> None:
-    for n in range(min(children, evaluations - len(asked))):
+    for n in range(min(children, evaluations - len(candidates))):
       for _ in range(TRIES):
         child_K = _child(rng, parents, most, crossed=n % 2 < crossed)
         if child_K.tobytes() not in seen:
           break
-      ask(child_K)
-    history.append((len(asked), best_loss := min(v for v, _ in asked)))
+      evaluate(child_K)
+    best_loss = min(value for value, _ in candidates)
+    history.append((len(candidates), best_loss))
     if tell is not None:
-      tell(len(asked), best_loss)
+      tell(len(candidates), best_loss)
 
-  losses = {name: ask(factors_K) for name, factors_K in starts.items()}
+  losses = {name: evaluate(factors_K) for name, factors_K in starts.items()}
   breed(best(len(losses)), POPULATION - len(losses), crossed=0)
   if not math.isfinite(history[0][1]):
     raise component.UserError(
-      f'none of the first {len(asked)} candidates has a finite loss: the '
+      f'none of the first {len(candidates)} candidates has a finite loss: the '
       'weights have diverged, so search with the seeds that have not'
     )
-  while len(asked) < evaluations:
+  while len(candidates) < evaluations:
     breed(best(PARENTS), CHILDREN, crossed=1)
   return best(1)[0], tuple(history), losses
 
@@ -240,14 +241,14 @@ def _child(
   crossed: bool,
 ) -> np.ndarray:
   """Two parents crossed, or one mutated, on the grid and in order."""
-  one, two = rng.choice(len(parents), 2, replace=False)
-  one_K, two_K = parents[one], parents[two]
-  pairs = one_K.size
+  first, second = rng.choice(len(parents), 2, replace=False)
+  first_K, second_K = parents[first], parents[second]
+  pairs = first_K.size
   if crossed:
-    child_K = np.where(rng.random(pairs) < 0.5, one_K, two_K)
+    child_K = np.where(rng.random(pairs) < 0.5, first_K, second_K)
   else:
     redrawn_K = np.exp(rng.uniform(0.0, math.log(most), pairs))
-    nudged_K = one_K * np.exp(rng.normal(0.0, NUDGE, pairs))
+    nudged_K = first_K * np.exp(rng.normal(0.0, NUDGE, pairs))
     new_K = np.where(rng.random(pairs) < 0.5, redrawn_K, nudged_K)
-    child_K = np.where(rng.random(pairs) < MUTATION, new_K, one_K)
+    child_K = np.where(rng.random(pairs) < MUTATION, new_K, first_K)
   return np.sort(np.clip(np.round(child_K, DECIMALS), 1.0, most))

@@ -77,7 +77,7 @@ def hire(
     runs: parents before their retrofits.
     workdir: which all nodes share.
     launch: this one.
-    tell: where is told what happens to them.
+    tell: the progress of the grid, told what happens to them.
     workers: tasks at once on a node that computes on its CPU.
     address: host:port of a running cluster; one of this machine by default.
 

@@ -19,7 +19,7 @@ def plan(
   only: str | None = None,
   seeds: Sequence[int] | None = None,
 ) -> tuple[config.Run, ...]:
-  """A run for each finished run of a work directory and each length.
+  """Plan a run for each finished run of a work directory and each length.
 
   Each takes over the weights of the run that is its parent, under the same
   scheme; retrofits are evaluated too. One length each, so that a length that
@@ -34,8 +34,8 @@ def plan(
     seeds: those that a run must have.
 
   Raises:
-    UserError: one sentence, if there is nothing to evaluate, a record is of
-      another version, or a run does not serve a length; it names the run.
+    UserError: if there is nothing to evaluate, a record is of another version,
+      or a run does not serve a length; it names the run.
   """
   runs = finished(workdir, only, seeds)
   return tuple(
@@ -50,19 +50,19 @@ def finished(
   only: str | None = None,
   seeds: Sequence[int] | None = None,
 ) -> list[config.Run]:
-  """The finished runs of a work directory, those of `plan` left out."""
-  found = [r for r in records.read_all(workdir) if not records.reevaluates(r)]
-  if not found:
+  """Return the finished runs of a work directory, but those of `plan`."""
+  trained = [r for r in records.read_all(workdir) if not records.reevaluates(r)]
+  if not trained:
     raise component.UserError(
       f'no finished run in {workdir}: `posexp run FILE --workdir={workdir}` '
       'trains those of a file'
     )
   if only:
-    names = [record['name'] for record in found]
-    found = [record for record in found if grid.matches(record['name'], only)]
-    if not found:
+    names = [record['name'] for record in trained]
+    trained = [r for r in trained if grid.matches(r['name'], only)]
+    if not trained:
       raise grid.no_match(only, names)
-  runs = [_run(record) for record in found]
+  runs = [_run(record) for record in trained]
   chosen = [r for r in runs if seeds is None or r.seeds == tuple(seeds)]
   if not chosen:
     have = ' or '.join(sorted({','.join(map(str, r.seeds)) for r in runs}))

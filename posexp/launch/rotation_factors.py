@@ -59,10 +59,10 @@ class Objective:
       lambda rope: _Free(dataclasses.replace(rope, frequencies=law), pairs),
     )
     free.check(run.model.dims, length - 1 + run.model.bos)
-    on = mesh.mesh(len(run.seeds), examples)
-    self._params = mesh.pad_seeds(params, on, len(run.seeds))
+    devices = mesh.mesh(len(run.seeds), examples)
+    self._params = mesh.pad_seeds(params, devices, len(run.seeds))
     self._batch = evaluate.examples(run.task, length, examples, FOLD)
-    self._program = _program(run, scheme, free, length, on)
+    self._program = _program(run, scheme, free, length, devices)
 
   @property
   def compilations(self) -> int:
@@ -79,7 +79,7 @@ class Objective:
     )
 
   def starts(self) -> dict[str, np.ndarray]:
-    """The factors of the laws that a search starts from, by name."""
+    """Return the factors of the laws that a search starts from, by name."""
     laws = {
       'unscaled': schemes.Law(),
       'PI': schemes.Linear(self.factor),
@@ -126,7 +126,11 @@ class _Free(schemes.Scheme):
 
 
 def check(run: config.Run, length: int) -> None:
-  """Raises, before anything is loaded or computed, what would go wrong."""
+  """Check that a run can be searched, before anything is computed.
+
+  Raises:
+    UserError: if the length is no extension, or the scheme does not serve.
+  """
   if length <= run.trained_length:
     raise component.UserError(
       f'a search needs a length above the trained {run.trained_length}, got '
@@ -150,7 +154,7 @@ def check(run: config.Run, length: int) -> None:
 def with_rope(
   scheme: schemes.Scheme, change: Callable[[schemes.RoPE], schemes.Scheme]
 ) -> schemes.Scheme:
-  """The scheme with its one RoPE changed, in its place."""
+  """Return the scheme with its one RoPE changed, in its place."""
   terms = tuple(
     change(part) if type(part) is schemes.RoPE else part
     for part in scheme.parts
@@ -169,18 +173,19 @@ def _with_angles(
   """The parameters under a scheme as those of `free`, with its angles."""
   is_free = [isinstance(atom, _Free) for atom in free.atoms]
 
-  def put(own: schemes.Params) -> schemes.Params:
-    flat = scheme.flatten(own.get(transformer.POSITION, {}))
-    flat = tuple(
-      {'theta_K': theta_K} if here else p for here, p in zip(is_free, flat)
+  def put(layer: schemes.Params) -> schemes.Params:
+    terms = scheme.flatten(layer.get(transformer.POSITION, {}))
+    terms = tuple(
+      {'theta_K': theta_K} if here else term
+      for here, term in zip(is_free, terms)
     )
-    return {**own, transformer.POSITION: free.unflatten(flat)}
+    return {**layer, transformer.POSITION: free.unflatten(terms)}
 
   if shared:
     return put(params)
   return {
-    name: put(own) if name.startswith('block_') else own
-    for name, own in params.items()
+    name: put(layer) if name.startswith('block_') else layer
+    for name, layer in params.items()
   }
 
 
@@ -189,29 +194,29 @@ def _program(
   scheme: schemes.Scheme,
   free: schemes.Scheme,
   length: int,
-  on: jax.sharding.Mesh,
+  devices: jax.sharding.Mesh,
 ) -> Callable[..., jax.Array]:
   """The jitted program from parameters, angles and examples to S losses."""
   net = transformer.Transformer(run.model, free, run.task.vocabulary)
   asked = run.task.asked(length)
   rows = memory.at_once(
-    net, length, len(asked or range(length)), on, len(run.seeds)
+    net, length, len(asked or range(length)), devices, len(run.seeds)
   )
 
-  def one_seed(params, theta_K, batch: tasks.Batch):
+  def seed_loss(params, theta_K, batch: tasks.Batch):
     shared = run.model.share_position
     params = _with_angles(params, theta_K, scheme, free, shared)
 
-    def one(example):
+    def example_loss(example):
       single = jax.tree.map(lambda x: x[None], example)
       return train_step.loss(net, params, single, asked)
 
-    total_B, count_B = jax.lax.map(one, batch, batch_size=rows)
+    total_B, count_B = jax.lax.map(example_loss, batch, batch_size=rows)
     return jnp.sum(total_B), jnp.sum(count_B)
 
   def all_seeds(params, theta_K, batch):
     total_S, count_S = mesh.each_seed(
-      lambda p: one_seed(p, theta_K, batch), on, len(run.seeds), params
+      lambda p: seed_loss(p, theta_K, batch), devices, len(run.seeds), params
     )
     total_S, count_S = jax.lax.psum((total_S, count_S), mesh.DATA)
     return total_S / jnp.maximum(count_S, 1.0)
@@ -219,7 +224,7 @@ def _program(
   return jax.jit(
     jax.shard_map(
       all_seeds,
-      mesh=on,
+      mesh=devices,
       in_specs=(
         PartitionSpec(mesh.SEED),
         PartitionSpec(),

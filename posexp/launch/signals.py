@@ -27,7 +27,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-  """Gives signals back their handlers, should a library take them over."""
+  """Give signals back their handlers, should a library take them over."""
   before = {number: signal.getsignal(number) for number in SIGNALS}
   try:
     yield
@@ -39,7 +39,7 @@ def kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noted() -> Iterator[None]:
-  """SIGINT and SIGTERM are noted; a second one interrupts at once.
+  """Note SIGINT and SIGTERM; a second one interrupts at once.
 
   A worker hears its launcher alone, which never sends SIGINT, and not the
   terminal that both have. Outside the main thread, where no signal can be
@@ -56,8 +56,8 @@ def noted() -> Iterator[None]:
     _asked.append(number)
 
   _asked.clear()
-  mine = SIGNALS[1:] if worker else SIGNALS
-  before = {number: signal.signal(number, note) for number in mine}
+  heard = SIGNALS[1:] if worker else SIGNALS
+  before = {number: signal.signal(number, note) for number in heard}
   try:
     yield
   finally:
@@ -67,7 +67,7 @@ def noted() -> Iterator[None]:
 
 
 def asked() -> int:
-  """The signal that asks to stop once what is under way is kept, 0 if none.
+  """Return the signal that asks to stop once work is kept, 0 if none.
 
   Also for a worker whose launcher is gone: nobody waits for it any more.
   """
@@ -78,6 +78,6 @@ def asked() -> int:
 
 
 def obey() -> None:
-  """Raises Stopped if that was asked for."""
+  """Raise `Stopped` if that was asked for."""
   if number := asked():
     raise Stopped(number)

@@ -84,7 +84,7 @@ def hire(
 
   Args:
     launch: this one.
-    tell: where is told what happens to them.
+    tell: the progress of the grid, told what happens to them.
     workers: jobs of the array.
     given: what they ask for, see `parameters`; `cluster=local` runs them on
       this machine without SLURM.

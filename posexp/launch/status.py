@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,13 +14,11 @@ from posexp import component
 from posexp.launch import failures, locks
 from posexp.results import files, progress, records
 
-DONE, RUNNING, FAILED, STOPPED, WAITING = (
-  'done',
-  'running',
-  'failed',
-  'stopped',
-  'waiting',
-)
+DONE, RUNNING, FAILED = 'done', 'running', 'failed'
+STOPPED, WAITING = 'stopped', 'waiting'
+KINDS = DONE, RUNNING, FAILED, STOPPED, WAITING
+# Kinds of runs that are still to be computed.
+LEFT = {RUNNING, STOPPED, WAITING}
 FORMAT = 1
 # So many finished runs, of all sizes, say how long runs take.
 SAMPLE = 50
@@ -49,7 +48,7 @@ class State(NamedTuple):
 def plan(
   workdir: pathlib.Path, runs: Iterable[tuple[str, str, float]]
 ) -> pathlib.Path:
-  """Writes down what a grid consists of, unless it is there already.
+  """Write down what a grid consists of, unless it is there already.
 
   Args:
     workdir: where its records go.
@@ -67,30 +66,34 @@ def plan(
 
 
 def check(workdir: pathlib.Path) -> None:
-  """Raises a `UserError` for what a newer version has written."""
+  """Check that every plan can be read.
+
+  Raises:
+    UserError: if a newer version has written one, or one is damaged.
+  """
   for path in (workdir / 'grids').glob('*.json'):
     _plan(path)
 
 
 def _plan(path: pathlib.Path) -> dict[str, Any]:
   try:
-    found = json.loads(path.read_text('utf-8'))
-    form, _ = int(found['format']), found['runs']
+    body = json.loads(path.read_text('utf-8'))
+    version, _ = int(body['format']), body['runs']
   except (ValueError, LookupError, TypeError) as error:
     raise component.UserError(
       f'the plan {path} cannot be read ({type(error).__name__}): move it away; '
       'the next launch writes it again'
     ) from None
-  if form > FORMAT:
+  if version > FORMAT:
     raise component.UserError(
-      f'{path} has format {form}, of a newer version of posexp, and this one '
-      f'reads up to {FORMAT}: update posexp, or give another --workdir'
+      f'{path} has format {version}, of a newer version of posexp, and this '
+      f'one reads up to {FORMAT}: update posexp, or give another --workdir'
     )
-  return found
+  return body
 
 
 def states(workdir: str | os.PathLike) -> list[State]:
-  """What became of the runs of the newest grid of a work directory.
+  """Return what became of the runs of the newest grid of a work directory.
 
   And of any other that is finished or running there.
 
@@ -109,8 +112,8 @@ def states(workdir: str | os.PathLike) -> list[State]:
   others += [(p.name, p.name, 0.0) for p in sorted((path / 'runs').glob('*'))]
   known = {run[0]: run for run in reversed(others)}
   known |= {run[0]: run for run in newest}
-  found = [_state(path, *run) for run in known.values()]
-  return [s for s in found if s.digest in wanted or s.kind in (DONE, RUNNING)]
+  every = [_state(path, *run) for run in known.values()]
+  return [s for s in every if s.digest in wanted or s.kind in (DONE, RUNNING)]
 
 
 def _plans(workdir: pathlib.Path) -> list[list[tuple[str, str, float]]]:
@@ -130,9 +133,9 @@ def _state(
   said, alive = locks.state(directory) or ({}, False)
   if alive:
     return State(digest, name, RUNNING, said, effort)
-  failed = failures.read(directory)
-  if failed:
-    return State(digest, name, FAILED, failed, effort)
+  failure = failures.read(directory)
+  if failure:
+    return State(digest, name, FAILED, failure, effort)
   begun = said or list(directory.glob('checkpoints/step_*'))
   return State(digest, name, STOPPED if begun else WAITING, said, effort)
 
@@ -140,7 +143,7 @@ def _state(
 def remaining(
   workdir: str | os.PathLike, found: list[State]
 ) -> tuple[float, int] | None:
-  """Seconds that what is not done may take, and by how many processes.
+  """Estimate the seconds that are left, and by how many processes.
 
   Each as long as the finished run that is nearest in effort, in proportion:
   small runs compile for most of their time and large ones do not. None where
@@ -149,20 +152,22 @@ def remaining(
   done = sorted(
     (s for s in found if s.kind == DONE and s.effort), key=lambda s: s.effort
   )
-  some = done[:: -(-len(done) // SAMPLE)] if done else []
+  sample = done[:: -(-len(done) // SAMPLE)] if done else []
   known = {
-    s.effort: seconds for s in some if (seconds := _seconds(workdir, s.digest))
+    state.effort: seconds
+    for state in sample
+    if (seconds := _seconds(workdir, state.digest))
   }
   if not known:
     return None
   left = 0.0
   for state in found:
-    if state.kind in (RUNNING, WAITING, STOPPED) and state.effort:
-      like = min(known, key=lambda e: abs(math.log(e / state.effort)))
+    if state.kind in LEFT and state.effort:
+      nearest = min(known, key=lambda e: abs(math.log(e / state.effort)))
       share = 1 - state.said.get('share', 0.0)
-      left += share * known[like] * state.effort / like
-  hands = max(1, sum(state.kind == RUNNING for state in found))
-  return left / hands, hands
+      left += share * known[nearest] * state.effort / nearest
+  processes = max(1, sum(state.kind == RUNNING for state in found))
+  return left / processes, processes
 
 
 def _seconds(workdir: str | os.PathLike, digest: str) -> float:
@@ -174,36 +179,44 @@ def _seconds(workdir: str | os.PathLike, digest: str) -> float:
 
 
 def text(workdir: str | os.PathLike, now: float | None = None) -> str:
-  """`posexp status`: counts, who computes what, what failed and why."""
+  """Return what `posexp status` prints: counts, who computes what, failures."""
   return _text(workdir, states(workdir), time.time() if now is None else now)
 
 
 def _text(workdir: str | os.PathLike, found: list[State], now: float) -> str:
   if not found:
     return f'nothing was asked for in {workdir} yet'
-  by_kind = {
-    kind: [s for s in found if s.kind == kind]
-    for kind in (DONE, RUNNING, FAILED, STOPPED, WAITING)
-  }
-  lines = [
-    ', '.join(f'{len(some):,} {kind}' for kind, some in by_kind.items() if some)
-    + f' of {len(found):,} runs'
-  ]
-  lines += _running(by_kind[RUNNING], now)
-  for state in by_kind[FAILED][:MOST]:
-    lines.append(f'failed   {state.name} [{state.digest}]')
-    lines.append(f'         {state.said["sentence"]}')
-  lines += _more(by_kind[FAILED])
-  for state in by_kind[STOPPED][:MOST]:
-    lines.append(f'stopped  {state.name}: goes on with the next launch')
-  lines += _more(by_kind[STOPPED])
-  if sum(len(by_kind[kind]) for kind in (RUNNING, STOPPED, WAITING)):
+  counts = Counter(state.kind for state in found)
+  told = ', '.join(f'{counts[k]:,} {k}' for k in KINDS if counts[k])
+  lines = [f'{told} of {len(found):,} runs']
+  for kind in (RUNNING, FAILED, STOPPED):
+    some = [state for state in found if state.kind == kind]
+    lines += [_line(state, now) for state in some[:MOST]]
+    if len(some) > MOST:
+      lines.append(f'         and {len(some) - MOST} more')
+  if counts.keys() & LEFT:
     lines.append(_estimate(workdir, found))
   return '\n'.join(lines)
 
 
+def _line(state: State, now: float) -> str:
+  """What is told of one run."""
+  said = state.said
+  if state.kind == STOPPED:
+    return f'stopped  {state.name}: goes on with the next launch'
+  if state.kind == FAILED:
+    return (
+      f'failed   {state.name} [{state.digest}]\n         {said["sentence"]}'
+    )
+  return (
+    f'running  {said.get("share", 0.0):4.0%} after '
+    f'{progress.duration(now - said.get("since", now)):>9} '
+    f'by {said.get("host", "?")}:{said.get("pid", "?")}  {state.name}'
+  )
+
+
 def followed(workdir: str | os.PathLike, every: float = 2.0) -> Iterator[str]:
-  """`text`, again whenever it changed, until nothing is left to do."""
+  """Yield `text` again whenever it changed, until nothing is left to do."""
   last = ''
   while True:
     found = states(workdir)
@@ -211,33 +224,17 @@ def followed(workdir: str | os.PathLike, every: float = 2.0) -> Iterator[str]:
     if new != last:
       yield new
     last = new
-    if not {state.kind for state in found} & {RUNNING, STOPPED, WAITING}:
+    if not {state.kind for state in found} & LEFT:
       return
     time.sleep(every)
-
-
-def _running(some: list[State], now: float) -> list[str]:
-  lines = []
-  for state in some[:MOST]:
-    said = state.said
-    lines.append(
-      f'running  {said.get("share", 0.0):4.0%} after '
-      f'{progress.duration(now - said.get("since", now)):>9} '
-      f'by {said.get("host", "?")}:{said.get("pid", "?")}  {state.name}'
-    )
-  return lines + _more(some)
-
-
-def _more(some: list[State]) -> list[str]:
-  return [f'         and {len(some) - MOST} more'] if len(some) > MOST else []
 
 
 def _estimate(workdir: str | os.PathLike, found: list[State]) -> str:
   left = remaining(workdir, found)
   if left is None:
     return 'time left: not known before a run has finished'
-  seconds, hands = left
+  seconds, number = left
   return (
-    f'about {progress.duration(seconds)} left by {hands} '
-    f'process{"es" if hands > 1 else ""}, as long as what is finished took'
+    f'about {progress.duration(seconds)} left by {number} '
+    f'process{"es" if number > 1 else ""}, as long as what is finished took'
   )

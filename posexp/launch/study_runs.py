@@ -69,7 +69,7 @@ class Planned(NamedTuple):
 
 
 def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
-  """The plan of a study from its runs, roots first.
+  """Plan a study from its runs, roots first.
 
   Args:
     parts: every run and what it stands for.
@@ -79,10 +79,10 @@ def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
   parts = tuple(parts)
   adapt = of.adapt
   cells = [plan.Cell(digest=part.run.digest, **_labels(part)) for part in parts]
-  found = {cell.label: part for cell, part in zip(cells, parts)}
+  by_label = {cell.label: part for cell, part in zip(cells, parts)}
   study = plan.Study(
     cells=tuple(cells),
-    lookups={label: _looked_up(part, of) for label, part in found.items()},
+    lookups={n: _lookups_at_ends(part.run, of) for n, part in by_label.items()},
     trained_length=of.trained,
     target=of.target,
     tasks=study_sizes.TASKS,
@@ -122,19 +122,20 @@ def _labels(part: Part) -> dict[str, str]:
   return labels
 
 
-def _looked_up(part: Part, size: Size) -> tuple[int, int]:
+def _lookups_at_ends(run: config.Run, size: Size) -> tuple[int, int]:
   """`lookups` at the trained length and at the target."""
-  run, lengths = part.run, (size.trained, size.target)
-  at = lambda n: lookups(run.evaluated_scheme(n), run.model, n)
-  short, long = map(at, lengths)
-  return short, long
+  short, long = size.trained, size.target
+  return (
+    lookups(run.evaluated_scheme(short), run.model, short),
+    lookups(run.evaluated_scheme(long), run.model, long),
+  )
 
 
 def lookups(scheme: schemes.Scheme, shape: config.Model, length: int) -> int:
-  """How many learned numbers the bias of a decoded token looks up, per head.
+  """Count the learned numbers that the bias of a decoded token looks up.
 
-  Those that the program gathers from what the scheme learns, for one query and
-  `length` keys.
+  Those that the program gathers from what the scheme learns, for one head, one
+  query and `length` keys.
 
   >>> shape = config.Model()
   >>> [lookups(schemes.T5(), shape, n) for n in (32, 256)]
@@ -161,31 +162,31 @@ def _gathered(jaxpr: Any, learned: set[Any]) -> int:
   total, learned = 0, set(learned)
   for eqn in jaxpr.eqns:
     # A literal has no hash.
-    mine = [v for v in eqn.invars if not hasattr(v, 'val') and v in learned]
-    if not mine:
+    inputs = [v for v in eqn.invars if not hasattr(v, 'val') and v in learned]
+    if not inputs:
       continue
     inner = list(flash.programs(eqn))
     for program in inner:
-      given = zip(program.invars, eqn.invars)
-      own = {p for p, v in given if not hasattr(v, 'val') and v in learned}
+      pairs = zip(program.invars, eqn.invars)
+      own = {p for p, v in pairs if not hasattr(v, 'val') and v in learned}
       total += _gathered(program, own)
-    if not inner and eqn.primitive.name == 'gather' and eqn.invars[0] in mine:
+    if not inner and eqn.primitive.name == 'gather' and eqn.invars[0] in inputs:
       total += sum(v.aval.size for v in eqn.outvars)
     learned.update(eqn.outvars)
   return total
 
 
 def begin(planned: Planned, workdir: pathlib.Path) -> None:
-  """Writes down what the work directory is for.
+  """Write down what the work directory is for.
 
   Raises:
-    UserError: one sentence, if it holds another study, or another size.
+    UserError: if it holds another study, or another size.
   """
   plan.write(workdir, planned.study)
 
 
 def outlook(planned: Planned) -> str:
-  """What a study takes beside its runs, and on an accelerator."""
+  """Say what a study takes beside its runs, and on an accelerator."""
   flops = sum(flop_count.run_flops(run) for run in grid.plan(planned.runs))
   question = planned.question
   return (
@@ -198,7 +199,7 @@ def outlook(planned: Planned) -> str:
 
 
 def measure_latency(planned: Planned, workdir: pathlib.Path) -> None:
-  """Times what the study asks for, unless that was done already."""
+  """Time what the study asks for, unless that was done already."""
   # As it is read again.
   asked = json.loads(json.dumps(planned.question.to_dict()))
   for body in cost_records.read_all(workdir):

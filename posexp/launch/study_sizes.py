@@ -44,7 +44,7 @@ class Size(NamedTuple):
     return self.factor * self.trained
 
   def root(self, scheme: schemes.Scheme) -> config.Run:
-    """A run that is trained from nothing, evaluated up to the target."""
+    """Return a run that is trained from nothing, evaluated up to the target."""
     lengths = self.trained, self.target // 2, self.target
     return config.Run(
       task=self.task,
@@ -70,7 +70,7 @@ def suite(
   count: int,
   weights: tuple[float, ...] | None = None,
 ) -> tasks.Mixture:
-  """Five tasks in one model: order, retrieval, binding, recall and copying.
+  """Mix five tasks in one model: order, retrieval, binding, recall, copying.
 
   Ordering and its twin presence; attachment; recall; selective copy, as a copy
   of all tokens would ask for another number of answers at each length. The
@@ -113,7 +113,7 @@ SMALL = suite(
 
 
 def laws(size: Size) -> dict[str, schemes.Law]:
-  """The ways to scale a rotation to the target, by their names.
+  """Return the ways to scale a rotation to the target, by their names.
 
   Where a pair is kept or interpolated is matched to the model that it stands
   for, as in a short context no pair turns 32 times.
@@ -129,7 +129,7 @@ def laws(size: Size) -> dict[str, schemes.Law]:
 
 
 def learned_bias(size: Size) -> schemes.T5:
-  """A table whose last bucket begins at the target."""
+  """Return T5's table with a last bucket that begins at the target."""
   return schemes.T5(buckets=32, max_distance=size.target)
 
 
@@ -144,7 +144,7 @@ def small(
   exponent: float = 0.0,
   tokens: int = 2**16,
 ) -> Size:
-  """For two cores: 32 tokens, stretched by a factor.
+  """Return a size for two cores: 32 tokens, stretched by a factor.
 
   Dense bodies and wide heads, as `SMALL`, are what makes all five tasks quick
   to learn.
@@ -156,7 +156,7 @@ def small(
     adapt: steps of an adaptation.
     seeds: of every run.
     transfers: what carries over to full size.
-    exponent: of an adaptation's lengths, see `lengths.PowerLaw`.
+    exponent: of an adaptation's lengths, see `length_schedule.PowerLaw`.
     tokens: evaluated at each length.
   """
   trained, target = 32, 32 * factor
@@ -196,7 +196,7 @@ def full(
   adapt: int = 400,
   exponent: float = 0.0,
 ) -> Size:
-  """For accelerators: the lengths that are meant; arguments as of `small`."""
+  """Return a size for accelerators; the arguments are those of `small`."""
   target = trained * factor
   return Size(
     task=suite(

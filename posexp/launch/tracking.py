@@ -25,7 +25,7 @@ def followed(
   names: Sequence[str],
   tell: progress.Progress,
 ) -> Iterator[None]:
-  """Sends runs to trackers as their records appear, whoever computes them.
+  """Send runs to trackers as their records appear, whoever computes them.
 
   Runs that had finished before are sent, too, unless they were sent: in the end
   trackers have what `posexp export` would give them. It happens in a thread
@@ -36,17 +36,18 @@ def followed(
     runs: of the grid.
     workdir: where their records appear.
     names: of trackers, see `kinds.KINDS`.
-    tell: whom it tells of a tracker that failed.
+    tell: the progress of the grid, told of a tracker that failed.
   """
-  each = dict.fromkeys(names)
-  sent = [_Sender(name, runs, workdir, tell) for name in each]
-  for one in sent:
-    one.start()
+  senders = [
+    _Sender(name, runs, workdir, tell) for name in dict.fromkeys(names)
+  ]
+  for sender in senders:
+    sender.start()
   try:
     yield
   finally:
-    for one in sent:
-      one.finish()
+    for sender in senders:
+      sender.finish()
 
 
 class _Sender(threading.Thread):
@@ -77,14 +78,14 @@ class _Sender(threading.Thread):
       self._note(str(error).strip() or type(error).__name__)
 
   def finish(self) -> None:
-    """Has the last of them sent, unless it takes too long."""
+    """Have the last of them sent, unless it takes too long."""
     self._ended.set()
     begun = self._moved = time.monotonic()
     while self.is_alive():
       self.join(0.1)
       now = time.monotonic()
-      hurried = signals.asked() and now - begun > HURRY
-      if self.is_alive() and (hurried or now - self._moved > PATIENCE):
+      stopping = signals.asked() and now - begun > HURRY
+      if self.is_alive() and (stopping or now - self._moved > PATIENCE):
         self._note(f'{len(self._left)} runs were not sent in time')
         return
 

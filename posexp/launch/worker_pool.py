@@ -55,7 +55,7 @@ class Worker(Member):
 
   Args:
     name: for people.
-    tell: where is told what happens to it.
+    tell: the progress of the grid, told what happens to it.
   """
 
   def __init__(self, name: str, tell: progress.Progress):

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from posexp import data, schemes, tasks
+from posexp import component, data, schemes, tasks
 from posexp.cost import flop_count
 from posexp.evaluation import evaluate
 from posexp.launch import failures, grid, scheduler
@@ -225,6 +225,24 @@ class Crashing(schemes.Scheme):
     raise RuntimeError('out of luck')
 
 
+@dataclasses.dataclass(frozen=True)
+class Refusing(schemes.Scheme):
+  """Says itself what cannot be, which trying again does not change."""
+
+  def rotate(self, params, x_BxLxHxE, at, side):
+    raise component.UserError('give Refusing an even width')
+
+
+def test_what_a_scheme_refuses_is_one_sentence_and_not_tried_again(tmp_path):
+  run = small.run(scheme=Refusing())
+  with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
+    told = scheduler.execute([run], tmp_path, tell, scheduler.Launch(retries=3))
+  assert told == {run.digest: 'give Refusing an even width'}
+  failure = failures.read(records.run_directory(tmp_path, run.digest))
+  assert failure['attempts'] == 1 and failure['traceback'] == []
+  assert 'Traceback' not in (tmp_path / 'log.txt').read_text()
+
+
 def test_only_what_nobody_foresaw_leaves_a_traceback(tmp_path):
   crash = small.run(scheme=Crashing())
   foreseen = crash.retrofit(schemes.NoPE())
@@ -238,6 +256,7 @@ def test_only_what_nobody_foresaw_leaves_a_traceback(tmp_path):
   assert 'RuntimeError: out of luck' in lines
   log = (tmp_path / 'log.txt').read_text()
   assert str(path) in log and str(told) not in log
+  assert 'in rotate' in log and 'RuntimeError: out of luck' in log
 
 
 def test_a_diverged_run_says_so_in_plain_json(tmp_path):
