@@ -27,6 +27,8 @@ def text(body: dict[str, Any]) -> str:
     body: as `cost_records.read` gives it.
   """
   table = timings.table(body)
+  order = table['quantity'].map([*cost_records.QUANTITIES].index)
+  table = table.assign(order=order).sort_values(['order', 'length'])
   blocks = [_head(body)]
   if not table.empty:
     blocks += _timings(table)
@@ -53,13 +55,11 @@ def _head(body: dict[str, Any]) -> str:
 
 def _timings(table: pd.DataFrame) -> Iterator[str]:
   """Yield a table a quantity: schemes down, lengths across."""
-  for quantity, title in cost_records.QUANTITIES.items():
-    rows = table[table['quantity'] == quantity]
-    if not rows.empty:
-      lengths = [(quantity, n) for n in dict.fromkeys(rows['length'])]
-      heads = [('', *(f'{n:,} tokens' for _, n in lengths))]
-      shown = _table(heads, lengths, rows, _timing)
-      yield f'{title} (ms, ratio, 95% interval)\n{shown}'
+  for quantity, rows in table.groupby('quantity', sort=False):
+    heads = [f'{length:,} tokens' for length in dict.fromkeys(rows['length'])]
+    title = cost_records.QUANTITIES[str(quantity)]
+    shown = _table([('', *heads)], rows, _timing)
+    yield f'{title} (ms, ratio, 95% interval)\n{shown}'
 
 
 def _notes(body: dict[str, Any]) -> str:
@@ -120,29 +120,23 @@ def _every(
   title: str, table: pd.DataFrame, show: Callable[[pd.Series], str]
 ) -> str:
   """Return a table of all quantities and lengths, a short cell each."""
-  columns = [
-    (quantity, length)
-    for quantity in cost_records.QUANTITIES
-    for length in sorted(
-      set(table.loc[table['quantity'] == quantity, 'length'])
-    )
-  ]
-  first = {quantity: n for n, (quantity, _) in reversed([*enumerate(columns)])}
+  columns = dict.fromkeys(zip(table['quantity'], table['length']))
+  names = [quantity for quantity, _ in columns]
   heads = [
-    ('', *(q if first[q] == n else '' for n, (q, _) in enumerate(columns))),
+    ('', *('' if q == last else q for q, last in zip(names, ['', *names]))),
     ('', *(_short(length) for _, length in columns)),
   ]
-  return f'{title}\n{_table(heads, columns, table, show)}'
+  return f'{title}\n{_table(heads, table, show)}'
 
 
 def _table(
   heads: list[tuple[str, ...]],
-  columns: list[tuple[str, int]],
   rows: pd.DataFrame,
   show: Callable[[pd.Series], str],
 ) -> str:
   """Return heads above a row a scheme, '-' where nothing was measured."""
   cells: dict[str, dict[tuple[str, int], str]] = {}
+  columns = dict.fromkeys(zip(rows['quantity'], rows['length']))
   for _, row in rows.iterrows():
     place = row['quantity'], row['length']
     cells.setdefault(row['scheme'], {})[place] = show(row)

@@ -36,6 +36,18 @@ OPEN = {
   compare.NOT_ADMITTED: 'open, as fewer than two seeds are admitted',
   compare.MISSING: 'open, as runs that it needs have not finished',
 }
+# What is said of a fix and of a choice, where no option is put first.
+NO_FIX = OPEN | {
+  compare.NOTHING: 'no difference can be claimed between the options',
+  compare.LOSS: 'none, as no option is claimed to gain and some are claimed to '
+  'lose',
+}
+NO_CHOICE = OPEN | {
+  compare.NOTHING: 'none, as no difference can be claimed between those that '
+  'pass and the root as it is',
+  compare.LOSS: 'none, as no candidate that passes is claimed to gain over the '
+  'root as it is, and some are claimed to lose',
+}
 NOT_PASSED = (criteria.FAIL, criteria.UNDECIDED, criteria.NOT_MEASURED)
 
 
@@ -171,20 +183,13 @@ def _gain(evidence: Evidence, cases: Sequence[Case]) -> str:
 
 def first_fix(case: Case) -> str:
   """Return what to do first."""
-  match case.branch:
-    case compare.FIRST:
-      return ACTIONS[case.lead.option]
-    case compare.TIE:
-      preferred = ', or '.join(ACTIONS[option] for option in case.preferred)
-      why = _tied(case) or 'the largest mean gain cannot be claimed'
-      return f'{preferred}, a preference and not a finding, as {why}'
-    case compare.NOTHING:
-      return 'no difference can be claimed between the options'
-    case compare.LOSS:
-      return (
-        'none, as no option is claimed to gain and some are claimed to lose'
-      )
-  return OPEN[case.branch]
+  if case.branch == compare.FIRST:
+    return ACTIONS[case.lead.option]
+  if case.branch == compare.TIE:
+    actions = ', or '.join(ACTIONS[option] for option in case.preferred)
+    why = _tied(case) or 'the largest mean gain cannot be claimed'
+    return f'{actions}, a preference and not a finding, as {why}'
+  return NO_FIX[case.branch]
 
 
 def _tied(case: Case) -> str:
@@ -202,15 +207,14 @@ def kind(case: Case) -> str:
   """Return whether there is a regression, and of what kind of errors."""
   regression = case.regression
   assert regression is not None
-  match regression.branch:
-    case rules.REGRESSION:
-      errors = regression.errors[0]
-      if errors.order.above and errors.retrieval.above:
-        return ERRORS[errors.branch].replace('one', 'mainly one')
-      return ERRORS[errors.branch]
-    case rules.NO_REGRESSION:
-      return 'none can be claimed'
-  return OPEN[regression.branch]
+  if regression.branch == rules.NO_REGRESSION:
+    return 'none can be claimed'
+  if regression.branch in OPEN:
+    return OPEN[regression.branch]
+  errors = regression.errors[0]
+  if errors.order.above and errors.retrieval.above:
+    return ERRORS[errors.branch].replace('one', 'mainly one')
+  return ERRORS[errors.branch]
 
 
 def _by_task(cases: Sequence[Case]) -> str:
@@ -245,32 +249,18 @@ def cause(case: Case) -> str:
 
 def recommended(case: Case) -> str:
   """Return what to choose."""
-  match case.branch:
-    case compare.FIRST:
-      which = 'the only candidate that passes all criteria'
-      if len(case.lead.gains) > 1:
-        which = 'the best of those that pass all criteria'
-      return f'{scheduled(case, case.lead.option)}, {which}'
-    case compare.TIE:
-      (preferred,) = case.preferred
-      why = _tied(case) or 'its gain over the root as it is cannot be claimed'
-      return (
-        f'{scheduled(case, preferred)}, a preference and not a finding, as '
-        f'{why}'
-      )
-    case compare.NOTHING:
-      return (
-        'none, as no difference can be claimed between those that pass '
-        'and the root as it is'
-      )
-    case compare.LOSS:
-      return (
-        'none, as no candidate that passes is claimed to gain over the root '
-        'as it is, and some are claimed to lose'
-      )
-    case rules.NO_CANDIDATE:
-      return _go_on(case)
-  return OPEN[case.branch]
+  if case.branch == compare.FIRST:
+    which = 'the only candidate that passes all criteria'
+    if len(case.lead.gains) > 1:
+      which = 'the best of those that pass all criteria'
+    return f'{scheduled(case, case.lead.option)}, {which}'
+  if case.branch == compare.TIE:
+    option = scheduled(case, case.preferred[0])
+    why = _tied(case) or 'its gain over the root as it is cannot be claimed'
+    return f'{option}, a preference and not a finding, as {why}'
+  if case.branch == rules.NO_CANDIDATE:
+    return _go_on(case)
+  return NO_CHOICE[case.branch]
 
 
 def _go_on(case: Case) -> str:
