@@ -18,11 +18,12 @@ class ALiBi(base.Scheme):
 
     z_ij - m_h (i - j)
 
-  For a number of heads H that is a power of two, `m_h = 2^(-8h/H)`, `h = 1..H`;
-  otherwise the slopes of `c = 2^floor(log2 H)` heads are followed by every
-  second slope of 2c heads. Units are nats of the logit a token of distance.
-  `Interpolate(ALiBi(), s)` has slopes `m_h / s`, which with `s = L' / L` is the
-  position interpolation of Al-Khateeb et al. 2023, arXiv 2310.13017.
+  Attention with linear biases. For a number of heads H that is a power of two,
+  `m_h = 2^(-8h/H)`, `h = 1..H`; otherwise the slopes of `c = 2^floor(log2 H)`
+  heads are followed by every second slope of 2c heads. Units are nats of the
+  logit a token of distance. `Interpolate(ALiBi(), s)` has slopes `m_h / s`,
+  which with `s = L' / L` is the position interpolation of Al-Khateeb et al.
+  2023, arXiv 2310.13017.
 
   Source: Press et al. 2021, arXiv 2108.12409, section 3, and the authors'
   `get_slopes` for other numbers of heads.
@@ -95,7 +96,7 @@ class KERPLE(base.Scheme):
     return {'p_H': uniform(p_key, 2.0), 'a_H': uniform(a_key, 1.0)}
 
   def neutral(self, params):
-    """No bias; the other parameter stays, or neither would ever learn."""
+    """Return no bias; the other parameter stays, or neither would learn."""
     front = 'p_H' if self.kind == 'log' else 'a_H'
     return {**params, front: jnp.zeros_like(params[front])}
 

@@ -18,13 +18,13 @@ class FIRE(base.Scheme):
     z_ij + f_h(psi(i - j) / psi(max(L, i)))
     psi(x) = ln(|c| x + 1),  L = |m| threshold
 
-  c (initially 0.1) and m (initially 1) are learned per layer; f is a network
-  1 - hidden - heads with a ReLU, initially uniform within 1 / sqrt(inputs), as
-  in the authors' listing, whose 1e-6 is added to the denominator too. The ratio
-  is 0 for a query's own token and 1 for token 0 of any query past L, at every
-  length: the maximum, not the minimum. The bias depends on i itself, so the
-  scheme is not relative. Memory is hidden x Q x K numbers a layer, of a block
-  where attention is in blocks.
+  Functional interpolation: c (initially 0.1) and m (initially 1) are learned
+  per layer; f is a network 1 - hidden - heads with a ReLU, initially uniform
+  within 1 / sqrt(inputs), as in the authors' listing, whose 1e-6 is added to
+  the denominator too. The ratio is 0 for a query's own token and 1 for token 0
+  of any query past L, at every length: the maximum, not the minimum. The bias
+  depends on i itself, so the scheme is not relative. Memory is hidden x Q x K
+  numbers a layer, of a block where attention is in blocks.
 
   Source: Li et al. 2023, arXiv 2310.04418, section 3 and the listing in the
   appendix.

@@ -104,9 +104,9 @@ class NTK(Law):
 
     b' = b s^(d / (d - 2)),  theta_k = b'^(-2k/d)
 
-  Pair 0 is unchanged and the period of the last pair is stretched by exactly
-  s, the period-matching constraint; the pairs between are stretched by
-  `s^(2k / (d - 2))`. A width d below 4 is refused.
+  NTK-aware base scaling: pair 0 is unchanged and the period of the last pair is
+  stretched by exactly s, the period-matching constraint; the pairs between are
+  stretched by `s^(2k / (d - 2))`. A width d below 4 is refused.
 
   Source: bloc97 2023, as restated in YaRN, arXiv 2309.00071, section 3.1,
   definition 1.

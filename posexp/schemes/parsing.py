@@ -1,4 +1,4 @@
-"""A scheme from its text, as `str` writes it; nothing is evaluated."""
+"""Read a scheme from its text, as `str` writes it; nothing is evaluated."""
 
 import ast
 import inspect

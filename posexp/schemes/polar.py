@@ -17,12 +17,12 @@ class PoPE(base_lib.Scheme):
     z_ij = sum over c of |q_c| |k_c| cos((i - j) theta_c - delta_c) / sqrt(E)
     |x| = softplus(x),  theta_c = b^(-c/E),  c = 0..E-1
 
-  What and where do not mix: every component has a frequency of its own (RoPE:
-  every two), and its sign says nothing of the angle. `rotate` makes queries and
-  keys B x L x H x E twice as wide, the values stay; the division is by the root
-  of E, not 2E. delta (radians, one a head and component) is learned, kept in
-  `[-2 pi, 0]` by clipping and starts at 0; the angle of a key is
-  `j theta_c + delta_c`.
+  Polar coordinate position embedding: what and where do not mix, as every
+  component has a frequency of its own (RoPE: every two), and its sign says
+  nothing of the angle. `rotate` makes queries and keys B x L x H x E twice as
+  wide, the values stay; the division is by the root of E, not 2E. delta
+  (radians, one a head and component) is learned, kept in `[-2 pi, 0]` by
+  clipping and starts at 0; the angle of a key is `j theta_c + delta_c`.
 
   It needs the queries and keys as they are: a sum with another rotation is
   refused, as is one with a factor before it. Angles are float32 as in RoPE.

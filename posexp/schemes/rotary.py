@@ -24,10 +24,11 @@ class RoPE(base_lib.Scheme):
 
     (a, b) -> (a cos - b sin, b cos + a sin) at the angle i theta_k
 
-  Pair k of a query at i is rotated by `i theta_k` and of a key at j by
-  `j theta_k`, so that their product depends on `i - j` only. The pairs are the
-  two halves of the rotated dimensions (`k` with `k + r/2`) or, interleaved,
-  `2k` with `2k + 1`. Scaling is a frequency law, e.g. `RoPE(NTK(4))`.
+  Rotary position embedding: pair k of a query at i is rotated by `i theta_k`
+  and of a key at j by `j theta_k`, so that their product depends on `i - j`
+  only. The pairs are the two halves of the rotated dimensions (`k` with
+  `k + r/2`) or, interleaved, `2k` with `2k + 1`. Scaling is a frequency law,
+  e.g. `RoPE(NTK(4))`.
 
   Angles are float32 radians, off by at most 1.2e-7 of themselves: 0.004 at
   position 32,768. An odd width is refused. A law's temperature tau multiplies

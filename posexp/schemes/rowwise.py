@@ -16,10 +16,10 @@ class CoPE(base.Scheme):
     z_ij + q_i . e[p_ij] / sqrt(E)
     p_ij = sum over l = j..i of sigmoid(z_il), at most P - 1
 
-  Between whole rows of the learned table e, q . e is interpolated. The table
-  P x E starts at zero, one a layer, shared by heads. z is the logit that
-  attention would use, divided by sqrt(E) and with whatever it is composed with;
-  q is the content, not rotated.
+  Contextual position encoding: between whole rows of the learned table e, q . e
+  is interpolated. The table P x E starts at zero, one a layer, shared by heads.
+  z is the logit that attention would use, divided by sqrt(E) and with whatever
+  it is composed with; q is the content, not rotated.
 
   Source: Golovneva et al. 2024, arXiv 2405.18719, equations 3 to 6, and the
   authors' `ContextPosSelfAttn`, which divides q . e by sqrt(E) as well; the
@@ -76,9 +76,9 @@ class StickBreaking(base.Scheme):
 
     A_ij = sigmoid(z_ij) * product over j < l < i of (1 - sigmoid(z_il))
 
-  This is in place of the softmax, for keys `j < i`: a token does not see
-  itself. The weights of a row sum to `1 - r_i`, with `r_i` the product over all
-  `l < i`. What is left, `r_i`, is given to nobody, so the first token gets
+  Stick-breaking is in place of the softmax, for keys `j < i`: a token does not
+  see itself. The weights of a row sum to `1 - r_i`, with `r_i` the product over
+  all `l < i`. What is left, `r_i`, is given to nobody, so the first token gets
   zeros; with `remainder` it is given to the token itself, and every row sums to
   1. Computed in logarithms.
 
