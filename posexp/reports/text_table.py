@@ -72,21 +72,20 @@ def table(
   widths = [max(len(row[n]) for row in whole) for n in range(count)]
   parts = []
   for shown in _fitting(widths, width - first):
-    lines = []
+    lines: list[str] = []
     for row in rows:
       cells = row[1:]
       if len(row) == count:
         cells = [f'{row[n]:{align[1]}{widths[n]}}' for n in shown]
       body = ''.join(' ' * GAP + cell for cell in cells)
       name = row[0] if row else ''
-      if len(name) > first:
-        lines.append(name)
-        name = ''
       line = f'{name:{align[0]}{first}}{body}'.rstrip()
-      if len(line) > width:
-        lines += [name] * bool(name)
-        line = body
-      lines.append(line)
+      if len(name) > first and len(body) + first <= width:
+        lines += [name, f'{"":{first}}{body}'.rstrip()]
+      elif len(line) > width:
+        lines += [name, body]
+      else:
+        lines.append(line)
     if rule:
       lines.insert(1, '-' * min(WIDTH, max(map(len, lines))))
     parts.append('\n'.join(lines))
