@@ -24,9 +24,6 @@ class Names(ticker.Formatter):
     size = matplotlib.rcParams['xtick.labelsize'] / 7
     self.need = (letters + 0.7) * style.LETTER * size
 
-  def __call__(self, x: float, pos: int | None = None) -> str:
-    return '' if pos is None else self.names[pos]
-
   def format_ticks(self, values: Any) -> list[str]:
     """Return the name of each tick, '' where there is no room for it."""
     panel = self.axis.axes  # type: ignore[union-attr]

@@ -20,7 +20,7 @@ __all__ = ['Look', 'Looks', 'bars', 'draw', 'looks', 'overview']
 
 # In inches: curves with their axis, the least of it; a row of bars, and the
 # title of all bars.
-CURVES, BARS, TITLE = 3.0, 1.2, 0.35
+CURVES, BARS, TITLE = 3.1, 1.25, 0.35
 # Letters in a line of the legend beside the curves.
 ENTRY = 31
 # With no, one and several admitted seeds in a run.
@@ -62,7 +62,7 @@ def draw(results: pd.DataFrame) -> figure.Figure:
     keys = style.keys({d: all_looks[d] for d in runs}, names, ENTRY)
     rows = -(-len(runs) // _columns(runs))
     heights += [
-      max(CURVES, layout.legend_height(keys) + 0.7),
+      max(CURVES, layout.legend_height(keys) + 0.9),
       TITLE + rows * BARS,
     ]
     blocks.append((runs, keys))
@@ -90,14 +90,16 @@ def _curves(
   layout.title(part, style.wrap(paper.in_words(results), 70, 1))
   admitted = {digest: run['n_admitted'].max() for digest, run in runs.items()}
   shown = {d: all_looks[d] for d, number in admitted.items() if number}
-  elements.accuracy(part.subplots(), pd.concat(runs), results, shown)
+  panel = part.subplots()
+  elements.accuracy(panel, pd.concat(runs), results, shown)
   for key, digest in zip(keys, runs):
     key.set_visible(digest in shown)
-  legend = part.legend(
+  legend = panel.legend(
     handles=keys,
     title=SHOWN[min(2, max(admitted.values()))],
     alignment='left',
-    loc='outside right upper',
+    loc='upper left',
+    bbox_to_anchor=(1.01, 1.02),
     handlelength=2.6,
   )
   for text, digest in zip(legend.get_texts(), runs):
@@ -118,7 +120,7 @@ def _bars(part: figure.SubFigure, runs: Runs) -> None:
   panels = layout.grid(part, labels, columns, sharey=True)
   for panel, run in zip(panels, runs.values()):
     bars(panel, run, letters)
-  panels[0].set_ylabel('% of targets')
+  layout.ylabel(panels, '% of targets')
   part.legend(
     handles=[
       patches.Patch(facecolor=c, hatch=h, edgecolor='white', lw=0, label=name)

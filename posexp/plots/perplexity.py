@@ -84,7 +84,7 @@ def _curves(
 ) -> None:
   """Draw exp of mean nats, whose intervals are computed in nats."""
   panel.set_yscale('log')
-  panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+  panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5, 7)))
   panel.yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
   panel.yaxis.set_minor_locator(ticker.NullLocator())
   panel.grid(axis='y')

@@ -201,6 +201,11 @@ def test_no_two_texts_overlap_and_none_is_cut(names, seeds, lengths):
   assert_apart(experiment.draw(results(names, seeds, lengths)))
 
 
+def test_a_long_task_does_not_run_into_the_legend():
+  task = 'Ordering(symbols=16, queries=4, filler=4)'
+  assert_apart(experiment.draw(results(task=task)))
+
+
 def assert_apart(drawn):
   with matplotlib.rc_context(style.STYLE):
     drawn.draw_without_rendering()
