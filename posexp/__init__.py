@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from posexp.version import VERSION as __version__  # noqa: F401
 
 if TYPE_CHECKING:
-  from posexp.attention.dense import attend as attend
+  from posexp.attention.attend import attend as attend
   from posexp.component import UserError as UserError
   from posexp.results.records import load as load
   from posexp.runs.config import Evaluate as Evaluate
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Imported when first asked for, so that results are read without JAX.
 _WHERE = {
-  'attend': 'posexp.attention.dense',
+  'attend': 'posexp.attention.attend',
   'Evaluate': 'posexp.runs.config',
   'load': 'posexp.results.records',
   'Model': 'posexp.runs.config',

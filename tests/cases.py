@@ -14,7 +14,7 @@ import pytest
 
 import posexp
 from posexp import schemes
-from posexp.attention import flash
+from posexp.attention import placed
 from posexp.cost import bench
 from posexp.models import transformer as transformer_lib
 
@@ -139,7 +139,7 @@ def take(at, order):
 def bias_of(scheme, params, q_at, k_at, index=None):
   """The bias for all pairs and the heads asked for, B x H x Q x K."""
   index = jnp.arange(DIMS.heads) if index is None else jnp.asarray(index)
-  q_at, k_at = jax.tree.map(flash.heads_first, (q_at, k_at))
+  q_at, k_at = jax.tree.map(placed.heads_first, (q_at, k_at))
   pick = lambda x: x if x.shape[1] == 1 else x[:, index]
   q_at, k_at = jax.tree.map(pick, (q_at, k_at))
   shape = [jax.tree.leaves(at)[0].shape[2] for at in (q_at, k_at)]

@@ -3,6 +3,7 @@
 import jax
 
 from posexp import schemes
+from posexp.attention import placed
 
 Array = jax.Array
 
@@ -14,23 +15,26 @@ CAPABILITY = 8.0
 
 
 def serves(
-  scheme: schemes.Scheme, q_BxLxHxE: Array, k_BxHxLxE: Array, v_BxHxLxE: Array
+  scheme: schemes.Scheme,
+  queries: placed.Placed,
+  keys: placed.Placed,
+  v_BxHxLxE: Array,
 ) -> bool:
   """Whether cuDNN's attention computes this scheme on this machine.
 
   It takes no bias but one that is made beforehand, which is quadratic in the
   length; so schemes that add to logits or change rows are left to blocks.
   """
-  _, length, _, width = q_BxLxHxE.shape
+  q, k = queries.x_BxHxLxE, keys.x_BxHxLxE
   return (
     capability() >= CAPABILITY
     and not {'bias', 'rescore'} & set(scheme.hooks())
-    and q_BxLxHxE.dtype.name in DTYPES
-    and q_BxLxHxE.dtype == k_BxHxLxE.dtype == v_BxHxLxE.dtype
-    and width <= WIDEST
-    and width % MULTIPLE == 0
-    and k_BxHxLxE.shape == v_BxHxLxE.shape
-    and k_BxHxLxE.shape[2:] == (length, width)
+    and q.dtype.name in DTYPES
+    and q.dtype == k.dtype == v_BxHxLxE.dtype
+    and q.shape[3] <= WIDEST
+    and q.shape[3] % MULTIPLE == 0
+    and k.shape == v_BxHxLxE.shape
+    and k.shape[2:] == q.shape[2:]
   )
 
 
@@ -43,19 +47,22 @@ def capability() -> float:
 
 
 def attend(
-  q_BxLxHxE: Array, k_BxHxLxE: Array, v_BxHxLxE: Array, window: int | None
+  queries: placed.Placed,
+  keys: placed.Placed,
+  v_BxHxLxE: Array,
+  window: int | None,
 ) -> Array:
-  """Causal attention by `jax.nn.dot_product_attention`, B x L x H x E.
+  """Causal attention by `jax.nn.dot_product_attention`, B x H x L x E.
 
-  The queries are rotated and scaled, the keys rotated; a query sees the last
-  `window` tokens, itself among them, or all before it.
+  A query sees the last `window` tokens, itself among them, or all before it.
   """
-  return jax.nn.dot_product_attention(
-    q_BxLxHxE,
-    k_BxHxLxE.swapaxes(1, 2),
+  mixed_BxLxHxE = jax.nn.dot_product_attention(
+    queries.x_BxHxLxE.swapaxes(1, 2),
+    keys.x_BxHxLxE.swapaxes(1, 2),
     v_BxHxLxE.swapaxes(1, 2),
     scale=1.0,
     is_causal=True,
     local_window_size=None if window is None else (window - 1, 0),
     implementation='cudnn',
   )
+  return mixed_BxLxHxE.swapaxes(1, 2)

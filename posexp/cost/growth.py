@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import schemes
-from posexp.attention import flash
+from posexp.attention import placed
 from posexp.cost import flop_count, programs
 from posexp.models import transformer
 from posexp.runs import config
@@ -231,12 +231,9 @@ def _learned(scheme: schemes.Scheme, dims: schemes.Dims) -> str:
 
   def row(params):
     query, q_at = jax.tree.map(lambda x: x[:, -1:], (x_1xKxHxE, at))
-    logits_1xHx1xK = flash.score(
-      scheme,
-      params,
-      flash.tokens(flash.heads_first(query), q_at, index_1xK[:, -1:]),
-      flash.tokens(flash.heads_first(x_1xKxHxE), at, index_1xK),
-    )
+    queries = placed.Placed(placed.heads_first(query), q_at, index_1xK[:, -1:])
+    keys = placed.Placed(placed.heads_first(x_1xKxHxE), at, index_1xK)
+    logits_1xHx1xK = placed.logits(scheme, params, queries, keys)
     if not scheme.blockwise:
       logits_1xHx1xK = scheme.rescore(params, logits_1xHx1xK, query, q_at, at)
     return logits_1xHx1xK[0, 0, 0]

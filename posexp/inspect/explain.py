@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component, schemes
-from posexp.attention import flash
+from posexp.attention import placed
 from posexp.inspect import rotation_scaling
 from posexp.results.explanations import Content, Explanation, Stairs
 
@@ -170,11 +170,9 @@ def _filled(scheme, dims, target: int):
 def _bias(scheme, params, at, heads: int) -> np.ndarray:
   """Return the bias at each distance from the last token, H x T."""
   target = jax.tree.leaves(at)[0].shape[1]
-  head = schemes.Head(jnp.arange(heads).reshape(1, -1, 1, 1), heads)
-  whole = jax.tree.map(flash.heads_first, at)
-  q_at = jax.tree.map(lambda x: x[:, :, -1:], whole)
-  k_at = jax.tree.map(lambda x: x.swapaxes(2, 3), whole)
-  bias = np.asarray(scheme.bias(params, head, q_at, k_at), np.float64)
+  q_at = jax.tree.map(lambda x: x[:, -1:], at)
+  added = placed.bias(scheme, params, heads, q_at, at)
+  bias = np.asarray(added, np.float64)
   return np.broadcast_to(bias, (1, heads, 1, target))[0, :, 0, ::-1]
 
 

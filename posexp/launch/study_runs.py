@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from posexp import schemes
-from posexp.attention import flash
+from posexp.attention import placed
 from posexp.cost import flop_count, measure
 from posexp.launch import grid, study_sizes
 from posexp.launch.study_sizes import Size
+from posexp.models import memory
 from posexp.results import cost_records, progress
 from posexp.runs import config
 from posexp.studies import plan
@@ -149,11 +150,9 @@ def lookups(scheme: schemes.Scheme, shape: config.Model, length: int) -> int:
   if not jax.tree.leaves(params):
     return 0
   index_1xL = jnp.arange(length, dtype=jnp.int32)[None]
-  at = jax.tree.map(flash.heads_first, scheme.remap(index_1xL, None))
-  q_at = jax.tree.map(lambda x: x[:, :, -1:], at)
-  k_at = jax.tree.map(lambda x: x.swapaxes(2, 3), at)
-  head = schemes.Head(jnp.zeros((1, 1, 1, 1), jnp.int32), shape.heads)
-  jaxpr = jax.make_jaxpr(lambda p: scheme.bias(p, head, q_at, k_at))(params)
+  at = scheme.remap(index_1xL, None)
+  q_at = jax.tree.map(lambda x: x[:, -1:], at)
+  jaxpr = jax.make_jaxpr(lambda p: placed.bias(scheme, p, 1, q_at, at))(params)
   return _gathered(jaxpr.jaxpr, set(jaxpr.jaxpr.invars))
 
 
@@ -165,7 +164,7 @@ def _gathered(jaxpr: Any, learned: set[Any]) -> int:
     inputs = [v for v in eqn.invars if not hasattr(v, 'val') and v in learned]
     if not inputs:
       continue
-    inner = list(flash.programs(eqn))
+    inner = list(memory.programs(eqn))
     for program in inner:
       pairs = zip(program.invars, eqn.invars)
       own = {p for p, v in pairs if not hasattr(v, 'val') and v in learned}

@@ -4,12 +4,15 @@ import contextlib
 import functools
 import os
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core
 
 from posexp import component, schemes
-from posexp.attention import dispatch, flash
+from posexp.attention import dispatch, placed
 from posexp.models import mesh as mesh_lib
 from posexp.models import transformer
 
@@ -72,18 +75,38 @@ def _hidden(scheme: schemes.Scheme, dims: schemes.Dims) -> int:
   """
   size = 16
 
-  def token(params):
-    index_1xL = jnp.arange(size)[None]
-    at = scheme.remap(index_1xL, jax.random.key(0))
+  def positions(params):
+    at = scheme.remap(jnp.arange(size)[None], jax.random.key(0))
     x_BxLxD = jnp.zeros((1, size, dims.width))
-    at = scheme.locate(params, x_BxLxD, at, None)
-    q_BxHxLxE = jnp.zeros((1, dims.heads, size, dims.head_width))
-    return flash.tokens(q_BxHxLxE, at, index_1xL)
+    return scheme.locate(params, x_BxLxD, at, None)
 
   params = jax.eval_shape(lambda: scheme.init_layer(jax.random.key(0), dims))
-  some = jax.eval_shape(token, params)
-  made = jax.make_jaxpr(functools.partial(flash.bias, scheme))
-  return flash.widest(made(params, some, some).jaxpr) // size**2
+  at = jax.eval_shape(positions, params)
+  bias = lambda params, at: placed.bias(scheme, params, dims.heads, at, at)
+  return _widest(jax.make_jaxpr(bias)(params, at).jaxpr) // size**2
+
+
+def _widest(jaxpr: Any) -> int:
+  """How many numbers the largest matrix of a product in a program has.
+
+  What is elementwise is fused into what follows, but for what goes into it.
+  """
+  widest = 0
+  for eqn in jaxpr.eqns:
+    if eqn.primitive.name == 'dot_general':
+      sizes = [v.aval.size for v in (*eqn.invars, *eqn.outvars)]
+      widest = max(widest, *sizes)
+    widest = max([widest, *map(_widest, programs(eqn))])
+  return widest
+
+
+def programs(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+  """The programs within an operation: the body of a loop, say."""
+  kinds = core.Jaxpr, core.ClosedJaxpr
+  is_program = lambda x: isinstance(x, kinds)
+  for x in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_program):
+    if is_program(x):
+      yield x.jaxpr if isinstance(x, core.ClosedJaxpr) else x
 
 
 def at_once(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import schemes
-from posexp.attention import dense, flash
+from posexp.attention import dense, placed
 from posexp.models import transformer
 
 Array = jax.Array
@@ -19,15 +19,11 @@ CONTENTS, DISTANCES = 4, 4
 
 
 class Shown(NamedTuple):
-  """What attention works on in a layer, as `model.Block` shows it."""
+  """What attention works on in a layer, as `transformer.Block` shows it."""
 
   params: Any
-  q_BxLxHxE: Array
-  k_BxHxLxE: Array
-  q_at: Any
-  k_at: Any
-  content_BxLxHxE: Array
-  keys_BxHxLxE: Array
+  queries: placed.Placed
+  keys: placed.Placed
 
 
 def forward(
@@ -53,22 +49,17 @@ def logits(
 ) -> Array:
   """The logits of some queries of a layer, B x H x Q x L.
 
-  blockwise.LOWEST for keys that are not seen.
+  `placed.LOWEST` for keys that are not seen.
   """
   some = lambda x: x[:, place_Q]
-  scaled = lambda x: some(x) * jnp.asarray(net.shape.head_width**-0.5, x.dtype)
-  index_1xL = jnp.arange(layer.k_BxHxLxE.shape[2], dtype=jnp.int32)[None]
-  q_at = jax.tree.map(some, layer.q_at)
-  q = flash.heads_first(scaled(layer.q_BxLxHxE))
+  queries = placed.Placed(
+    layer.queries.x_BxHxLxE[:, :, place_Q],
+    jax.tree.map(some, layer.queries.at),
+    some(layer.queries.index_1xL),
+    some(layer.queries.content_BxLxHxE),
+  )
   return dense.logits(
-    net.scheme,
-    layer.params,
-    flash.tokens(q, q_at, some(index_1xL)),
-    flash.tokens(layer.k_BxHxLxE, layer.k_at, index_1xL),
-    scaled(layer.content_BxLxHxE),
-    q_at,
-    layer.k_at,
-    net.shape.window,
+    net.scheme, layer.params, queries, layer.keys, net.shape.window
   )
 
 
@@ -111,7 +102,10 @@ def resolution(
     everywhere under a scheme that has position in the content too (`embed`) or
     changes whole rows of logits (`rescore`).
   """
-  heads, length, width = layer.keys_BxHxLxE.shape[1:]
+  q_content, k_content = (
+    x.content_BxLxHxE for x in (layer.queries, layer.keys)
+  )
+  _, length, heads, width = k_content.shape
   distance_M, bin_M = _distances(length, number)
   if not measurable(net.scheme) or not distance_M.size:
     return jnp.full((heads, number), jnp.nan, jnp.float32)
@@ -121,21 +115,17 @@ def resolution(
   # Those at d, then those at d + 1.
   place_K = last - np.concatenate([distance_M, distance_M + 1])
   take = lambda place: lambda x: x[:, place]
-  q_at = jax.tree.map(take(np.array([last])), layer.q_at)
-  k_at = jax.tree.map(take(place_K), layer.k_at)
-  q_Cx1xHxE = layer.content_BxLxHxE[0, place_C][:, None]
-  k_CxHxE = layer.keys_BxHxLxE[0].swapaxes(0, 1)[place_C]
+  q_at = jax.tree.map(take(np.array([last])), layer.queries.at)
+  k_at = jax.tree.map(take(place_K), layer.keys.at)
+  q_Cx1xHxE = q_content[0, place_C][:, None]
   shape = len(place_C), len(place_K), heads, width
-  k_CxKxHxE = jnp.broadcast_to(k_CxHxE[:, None], shape)
+  k_CxKxHxE = jnp.broadcast_to(k_content[0, place_C][:, None], shape)
   q = net.scheme.rotate(layer.params, q_Cx1xHxE, q_at, 'q')
   k = net.scheme.rotate(layer.params, k_CxKxHxE, k_at, 'k')
   z = jnp.einsum(
     'ahe,bkhe->abhk', q[:, 0], k, preferred_element_type=jnp.float32
   ) / np.float32(math.sqrt(width))
-  at_1xK = jnp.asarray(place_K)[None]
-  rows = flash.tokens(flash.heads_first(q[:1]), q_at, at_1xK[:, :1])
-  columns = flash.tokens(flash.heads_first(k[:1]), k_at, at_1xK)
-  bias = flash.bias(net.scheme, layer.params, rows, columns)
+  bias = placed.bias(net.scheme, layer.params, heads, q_at, k_at)
   z = z + jnp.broadcast_to(bias, (1, heads, 1, len(place_K)))[:, :, 0][None]
   near, far = jnp.split(z, 2, axis=-1)
   step_HxM = jnp.abs(near - far).mean(axis=(0, 1))

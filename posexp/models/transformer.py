@@ -1,5 +1,6 @@
 """The transformer. The only file that imports flax."""
 
+import functools
 import math
 from typing import Any
 
@@ -8,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from posexp import component, schemes
-from posexp.attention import dense, flash
+from posexp.attention import attend, placed
+from posexp.attention import cache as cache_lib
 from posexp.runs import config
 
 Array = jax.Array
@@ -44,16 +46,16 @@ class Transformer(nn.Module):
   def __call__(
     self,
     tokens_BxL: Array,
-    cache: tuple[dense.Cache, ...] | None = None,
+    cache: tuple[cache_lib.Cache, ...] | None = None,
     start: Array | int = 0,
     key: Array | None = None,
     rows: Array | tuple[int, ...] | None = None,
-  ) -> tuple[Array, tuple[dense.Cache, ...] | None]:
+  ) -> tuple[Array, tuple[cache_lib.Cache, ...] | None]:
     """Logits for the token after each token, B x L x V, float32.
 
     Args:
       tokens_BxL: token ids.
-      cache: one `attention.Cache` a layer, to decode from; None attends within
+      cache: one `cache.Cache` a layer, to decode from; None attends within
         the tokens alone.
       start: the index of the first token.
       key: for schemes that draw their positions.
@@ -136,11 +138,11 @@ class Block(nn.Module):
     h_BxLxD = RMSNorm(name='norm_attention')(x_BxLxD)
     before = None
     if cache is not None:
-      before = dense.before(cache, index_1xL[0, 0])
+      before = cache_lib.before(cache, index_1xL[0, 0])
     at = scheme.locate(params, h_BxLxD, at, before)
     # Matrix products see one long axis of tokens T, which XLA does faster.
     kv_TxD = _Linear(2 * shape.width, name='key_value')(_flat(h_BxLxD))
-    k, v = (
+    k_BxLxHxE, v_BxLxHxE = (
       x_TxD.reshape(batch, length, shape.heads, -1)
       for x_TxD in jnp.split(kv_TxD, 2, axis=-1)
     )
@@ -150,36 +152,30 @@ class Block(nn.Module):
       x_BxLxD, h_BxLxD = keep(x_BxLxD), keep(h_BxLxD)
       q_at, q_index_1xQ = jax.tree.map(keep, at), keep(index_1xL)
     q_TxD = _Linear(shape.width, name='query')(_flat(h_BxLxD))
-    q = q_TxD.reshape(batch, -1, shape.heads, shape.head_width)
-    content, q = q, scheme.rotate(params, q, q_at, 'q')
-    keys, k = flash.heads_first(k), scheme.rotate(params, k, at, 'k')
-    k_at, k_index_1xK = at, index_1xL
+    q_BxQxHxE = q_TxD.reshape(batch, -1, shape.heads, shape.head_width)
+    place = functools.partial(placed.place, scheme, params)
+    queries = place('q', q_BxQxHxE, q_at, q_index_1xQ)
+    keys = place('k', k_BxLxHxE, at, index_1xL)
+    v_BxHxLxE = placed.heads_first(v_BxLxHxE)
+    implementation = shape.implementation
     if cache is not None:
-      cache = dense.extend(cache, k, v, at, index_1xL)
-      k, v, k_at, k_index_1xK = cache
-    else:
-      k, v = flash.heads_first(k), flash.heads_first(v)
+      cache = cache_lib.extend(cache, keys, v_BxHxLxE)
+      keys, v_BxHxLxE = cache
+      # The kernel is for whole sequences.
+      implementation = implementation and 'xla'
     if not self.is_initializing():
       # Kept for those who look at attention, and for nobody else.
-      seen = params, q, k, q_at, k_at, content, keys
-      self.sow('intermediates', SEEN, seen)
-    mixed_BxQxHxE = dense.core(
+      self.sow('intermediates', SEEN, (params, queries, keys))
+    mixed_BxQxHxE = attend.attend_placed(
       scheme,
       params,
-      q,
-      k,
-      v,
-      q_at,
-      k_at,
-      q_index_1xQ,
-      k_index_1xK,
-      1 / math.sqrt(shape.head_width),
-      shape.block,
-      content_BxQxHxE=content,
-      keys_BxHxKxE=keys if cache is None else None,
+      queries,
+      keys,
+      v_BxHxLxE,
+      block=shape.block,
       window=shape.window,
       whole=rows is None,
-      implementation=shape.implementation,
+      implementation=implementation,
     )
     return self._transform(x_BxLxD, mixed_BxQxHxE), cache
 
@@ -264,9 +260,9 @@ def _normal(gain: float) -> Any:
   return nn.initializers.variance_scaling(gain, 'fan_in', 'normal')
 
 
-def slots(cache: tuple[dense.Cache, ...]) -> int:
+def slots(cache: tuple[cache_lib.Cache, ...]) -> int:
   """How many tokens a cache can hold."""
-  return cache[0].index_1xM.shape[1]
+  return cache[0].v_BxHxMxE.shape[2]
 
 
 def inputs(net: Transformer, tokens_BxL: Array) -> Array:
@@ -305,10 +301,10 @@ def predict(
 
 def empty_cache(
   net: Transformer, batch: int, length: int
-) -> tuple[dense.Cache, ...]:
-  """A cache for `length` tokens, one `attention.Cache` a layer."""
+) -> tuple[cache_lib.Cache, ...]:
+  """A cache for `length` tokens, one `cache.Cache` a layer."""
   dims, dtype = net.shape.dims, jnp.dtype(net.shape.compute)
-  one = dense.empty_cache(net.scheme, dims, batch, length, dtype)
+  one = cache_lib.empty_cache(net.scheme, dims, batch, length, dtype)
   return (one,) * net.shape.layers
 
 

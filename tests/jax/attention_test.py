@@ -11,8 +11,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import posexp
 from posexp import schemes
-from posexp.attention import cudnn, dispatch, flash
-from posexp.attention import dense as dense_lib
+from posexp.attention import attend, cudnn, dispatch, placed
+from posexp.attention import cache as cache_lib
+from posexp.models import memory
 from tests import cases
 
 SCHEME = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
@@ -73,7 +74,7 @@ def test_a_batch_of_one_token():
 
 def attend_with_gate(params, x_BxLxD, q, k, v, block):
   scheme = Gate() + schemes.ALiBi()
-  return dense_lib.attend(scheme, params, q, k, v, block, x_BxLxD)
+  return posexp.attend(scheme, params, q, k, v, block, x_BxLxD)
 
 
 def test_a_clock_with_heads_and_a_gradient():
@@ -165,7 +166,7 @@ def largest_array(block, length):
 def _sizes(jaxpr):
   for equation in jaxpr.eqns:
     yield from (v.aval.size for v in equation.outvars)
-    for inner in flash.programs(equation):
+    for inner in memory.programs(equation):
       yield from _sizes(inner)
 
 
@@ -295,35 +296,37 @@ def test_from_a_cache_with_room(block):
   # Keys in a half-filled cache, as a chunk of a prefill sees them.
   params, (q, k, v) = cases.layer_params(SCHEME), cases.queries()
   index = jnp.arange(cases.LENGTH, dtype=jnp.int32)[None]
-  at = SCHEME.remap(index, None)
-  first = flash.heads_first
-  whole = dense_lib.core(
-    SCHEME, params, q, first(k), first(v), at, at, index, index, 0.5, None
-  )
-  cache = dense_lib.empty_cache(
+  whole = posexp.attend(SCHEME, params, q, k, v)
+  cache = cache_lib.empty_cache(
     SCHEME, schemes.Dims(16, 2, 8), 2, 40, jnp.float32
   )
   for start, end in ((0, 11), (11, 12), (12, cases.LENGTH)):
     part = lambda x, s=start, e=end: x[:, s:e]
-    here = jax.tree.map(part, at)
-    cache = dense_lib.extend(cache, part(k), part(v), here, part(index))
-    args = part(q), cache.k_BxHxMxE, cache.v_BxHxMxE, here, cache.at
-    out = dense_lib.core(
-      SCHEME, params, *args, part(index), cache.index_1xM, 0.5, block
+    at = SCHEME.remap(part(index), None)
+    queries, keys = (
+      placed.place(SCHEME, params, side, part(x), at, part(index))
+      for side, x in (('q', q), ('k', k))
     )
+    cache = cache_lib.extend(cache, keys, placed.heads_first(part(v)))
+    out = attend.attend_placed(SCHEME, params, queries, *cache, block=block)
     close(out, part(whole))
-  assert cache.index_1xM[0, cases.LENGTH :].tolist() == [flash.EMPTY] * 17
+  empty = cache.keys.index_1xL[0, cases.LENGTH :]
+  assert empty.tolist() == [placed.EMPTY] * 17
 
 
 def test_a_full_cache_does_not_overwrite_in_silence():
-  scheme, k = schemes.NoPE(), jnp.ones((1, 2, 1, 4))
-  cache = dense_lib.empty_cache(
+  scheme = schemes.NoPE()
+  cache = cache_lib.empty_cache(
     scheme, schemes.Dims(4, 1, 4), 1, 3, jnp.float32
   )
-  write = jax.jit(lambda cache, i: dense_lib.extend(cache, k, k, i, i))
+
+  @jax.jit
+  def write(cache, index):
+    k = jnp.ones((1, 1, index.shape[1], 4))
+    return cache_lib.extend(cache, placed.Placed(k, index, index), k)
+
   index = jnp.arange(2, dtype=jnp.int32)[None]
   assert np.isfinite(write(cache, index + 1).v_BxHxMxE).all()
   assert np.isnan(write(cache, index + 2).v_BxHxMxE).any()
   with pytest.raises(ValueError, match='3 slots but 4 tokens'):
-    four = jnp.arange(4, dtype=jnp.int32)[None]
-    dense_lib.extend(cache, jnp.ones((1, 4, 1, 4)), k, four, four)
+    write(cache, jnp.arange(4, dtype=jnp.int32)[None])

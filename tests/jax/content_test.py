@@ -11,7 +11,8 @@ import pytest
 
 import posexp
 from posexp import schemes
-from posexp.attention import dense
+from posexp.attention import cache as cache_lib
+from posexp.attention import placed
 from tests import cases
 
 GOLDEN = json.loads(
@@ -190,16 +191,16 @@ def test_a_clock_goes_on_where_a_cache_ends():
   params, x = cases.layer_params(scheme), cases.stream()
   index = jnp.arange(cases.LENGTH, dtype=jnp.int32)[None]
   whole = scheme.locate(params, x, scheme.remap(index, None), None)
-  cache = dense.empty_cache(scheme, cases.DIMS, 2, 40, jnp.float32)
+  cache = cache_lib.empty_cache(scheme, cases.DIMS, 2, 40, jnp.float32)
   for start, end in ((0, 11), (11, 12), (12, cases.LENGTH)):
     part = index[:, start:end]
     at = scheme.remap(part, None)
-    before = dense.before(cache, start)
+    before = cache_lib.before(cache, start)
     at = scheme.locate(params, x[:, start:end], at, before)
-    k = jnp.zeros((2, end - start, 2, 8))
-    cache = dense.extend(cache, k, k, at, part)
+    k = jnp.zeros((2, 2, end - start, 8))
+    cache = cache_lib.extend(cache, placed.Placed(k, at, part), k)
   # Sums of a few tens of nats in another order.
-  close(cache.at[1][:, : cases.LENGTH], whole[1], rtol=1e-5)
+  close(cache.keys.at[1][:, : cases.LENGTH], whole[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 import posexp
 from posexp import schemes
-from posexp.attention import dense
+from posexp.attention import cache as cache_lib
 from posexp.models import transformer
 from tests import cases, references
 
@@ -17,7 +17,7 @@ def test_7_decoding_equals_the_full_pass(scheme):
   net, variables = cases.transformer(scheme)
   length = cases.LENGTH
   tokens_BxL = jax.random.randint(jax.random.key(8), (2, length), 0, length)
-  empty = dense.empty_cache(scheme, cases.DIMS, 2, length, jnp.float32)
+  empty = cache_lib.empty_cache(scheme, cases.DIMS, 2, length, jnp.float32)
   whole, _ = jax.jit(net.apply)(variables, tokens_BxL)
   cache = (empty,) * cases.SHAPE.layers
   decode = jax.jit(net.apply)

@@ -15,7 +15,7 @@ import pytest
 
 import posexp
 from posexp import schemes
-from posexp.attention import flash
+from posexp.attention import placed
 from tests import cases, references
 
 
@@ -61,7 +61,7 @@ def test_3_finite_everywhere(scheme):
   head = schemes.Head(jnp.arange(2).reshape(1, 2, 1, 1), 2)
 
   def total(params, q_at, k_at, q, inputs, x):
-    rows, columns = jax.tree.map(flash.heads_first, (q_at, k_at))
+    rows, columns = jax.tree.map(placed.heads_first, (q_at, k_at))
     columns = jax.tree.map(lambda x: x.swapaxes(2, 3), columns)
     bias = jnp.asarray(scheme.bias(params, head, rows, columns))
     rotated = scheme.rotate(params, q, q_at, 'q')

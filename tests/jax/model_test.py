@@ -10,7 +10,7 @@ import pytest
 
 import posexp
 from posexp import schemes
-from posexp.attention import dense
+from posexp.attention import cache as cache_lib
 from posexp.models import transformer
 from posexp.runs import config
 from tests import references, small
@@ -256,7 +256,7 @@ def test_tied_logits_are_products_with_the_embedding():
 
 
 def caches(scheme, size, batch=2, dtype='float32'):
-  one = dense.empty_cache(
+  one = cache_lib.empty_cache(
     scheme, schemes.Dims(16, 2, 8), batch, size, jnp.dtype(dtype)
   )
   return (one,) * SMALL.layers

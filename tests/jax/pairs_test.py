@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import posexp
 from posexp import schemes
-from posexp.attention import dense
 from posexp.cost import bench
 from posexp.models import transformer
 from posexp.training import retrofit, train_step
@@ -72,7 +72,7 @@ def goes_through_everything(scheme):
     layer = jax.eval_shape(
       lambda: scheme.init_layer(jax.random.key(0), cases.DIMS)
     )
-    block = lambda p, q, x: dense.attend(scheme, p, q, q, q, 5, x)
+    block = lambda p, q, x: posexp.attend(scheme, p, q, q, q, 5, x)
     assert jax.eval_shape(block, layer, q, x).shape == q.shape
   moved = run.retrofit(schemes.NoPE()).retrofit(scheme)
   old = jax.eval_shape(lambda p: jax.tree.map(lambda x: x[None], p), params)

@@ -9,7 +9,8 @@ import pytest
 
 import posexp
 from posexp import schemes
-from posexp.attention import dense
+from posexp.attention import cache as cache_lib
+from posexp.attention import placed
 from posexp.models import transformer
 from tests import cases, references_rotary
 from tests.jax.rotary_golden_test import products
@@ -211,10 +212,10 @@ def test_a_cache_holds_keys_without_the_temperature():
   scheme = schemes.RoPE(schemes.YaRN(4, 64, attention_factor=3.0))
   (k,) = cases.queries(1)
   at = jnp.arange(cases.LENGTH)[None]
-  cache = dense.empty_cache(scheme, cases.DIMS, *k.shape[:2], jnp.float32)
-  turned = scheme.rotate({}, k, at, 'k')
-  cache = dense.extend(cache, turned, k, at, at)
+  cache = cache_lib.empty_cache(scheme, cases.DIMS, *k.shape[:2], jnp.float32)
+  keys = placed.place(scheme, {}, 'k', k, at, at)
+  cache = cache_lib.extend(cache, keys, placed.heads_first(k))
   norm = lambda x: np.linalg.norm(x, axis=-1)
   np.testing.assert_allclose(
-    norm(cache.k_BxHxMxE), norm(k.swapaxes(1, 2)), rtol=1e-6
+    norm(cache.keys.x_BxHxLxE), norm(k.swapaxes(1, 2)), rtol=1e-6
   )

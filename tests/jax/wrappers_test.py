@@ -11,7 +11,7 @@ import scipy.stats
 
 import posexp
 from posexp import schemes, tasks
-from posexp.attention import dense
+from posexp.attention import cache as cache_lib
 from posexp.evaluation import evaluate
 from posexp.models import mesh, transformer
 from posexp.results import records
@@ -74,7 +74,7 @@ def test_decoding_and_padding_see_the_positions_of_the_full_pass():
     variables, jnp.pad(tokens_BxL, ((0, 0), (0, 3))), key=key
   )
   np.testing.assert_allclose(padded[:, :9], whole, rtol=0, atol=2e-5)
-  empty = dense.empty_cache(scheme, cases.DIMS, 2, 9, jnp.float32)
+  empty = cache_lib.empty_cache(scheme, cases.DIMS, 2, 9, jnp.float32)
   cache = (empty,) * cases.SHAPE.layers
   for t in range(9):
     one_Bx1 = tokens_BxL[:, t : t + 1]

@@ -13,8 +13,7 @@ import pytest
 
 import posexp
 from posexp import schemes
-from posexp.attention import blocks, flash
-from posexp.attention import dense as dense_lib
+from posexp.attention import attend, placed, tiles
 from tests import cases
 
 # No multiple of any block, and longer than a few of most.
@@ -120,50 +119,26 @@ def test_a_window_is_the_last_tokens():
     np.testing.assert_allclose(out[:, i], alone[:, -1], rtol=1e-5, atol=1e-6)
 
 
-def visited(plan, start, queries, keys):
-  """How often each block is visited, and which of them are masked."""
-  index = start + jnp.arange(queries, dtype=jnp.int32)[None]
-  tokens = lambda index: blocks.pad(
-    flash.tokens(jnp.zeros((1, 1, index.shape[1], 1)), index, index), 4
-  )
-  rows = tokens(index)
-  columns = tokens(jnp.arange(keys, dtype=jnp.int32)[None])
-  m, n = (x.index_1x1xLx1.shape[2] // 4 for x in (rows, columns))
-
-  def visit(masked, i, j, counts, own):
-    return counts.at[int(masked), i, j].add(1), own
-
-  carry = jnp.zeros((2, m, n)), rows.x_BxHxLxE
-  if plan.shared:
-    diagonal = lambda walk, i, j, carry: walk(visit, carry)
-    found = blocks.by_diagonal(plan, rows, columns, diagonal, carry)
-  else:
-    found = blocks.by_row(plan, rows, columns, visit, carry)
-  return np.asarray(found[0])
-
-
-@pytest.mark.parametrize('shared', [False, True])
 @pytest.mark.parametrize('window', [None, 1, 5, 8])
 @pytest.mark.parametrize('start, queries', [(0, 16), (9, 7), (12, 4), (3, 12)])
-def test_blocks_that_are_seen_are_visited_once(shared, window, start, queries):
-  plan = blocks.Plan(4, 4, window, shared)
-  with jax.disable_jit():  # Each case would be a program of its own.
-    counts = visited(plan, start, queries, 16)
-  whole, masked = counts
-  i = start + np.minimum(np.arange(masked.shape[0] * 4), queries - 1)
-  j = np.arange(16)
-  seen = j[None] <= i[:, None]
+def test_tiles_that_are_seen_are_visited(window, start, queries):
+  size, keys = 4, 16
+  place = lambda index_1xL: placed.Placed(
+    jnp.zeros((1, 1, index_1xL.shape[1], 1)), index_1xL, index_1xL
+  )
+  index = jnp.arange(keys, dtype=jnp.int32)[None]
+  rows = tiles.cut_placed(place(start + index[:, :queries]), size)
+  columns = tiles.cut_keys(place(index), size)
+  first_M, end_M = map(np.asarray, tiles.reach(rows, columns, window))
+  i = np.asarray(rows.index_1xL).reshape(-1, 1)
+  j = np.arange(keys)
+  seen = j <= i
   if window is not None:
-    seen &= j[None] > i[:, None] - window
-  cut = seen.reshape(masked.shape[0], 4, 4, 4)
-  some, every = cut.any((1, 3)), cut.all((1, 3))
-  total = masked + whole
-  assert set(np.unique(total)) <= {0, 1}
-  assert (total[some] == 1).all()
-  assert (whole[~every] == 0).all()
-  if queries % 4 == 0:  # Padding at the end may be visited for nothing.
-    assert (total[~some] == 0).all()
-    assert (whole[every] == 1).all()
+    seen &= j > i - window
+  some = seen.reshape(-1, size, keys // size, size).any((1, 3))
+  tile = np.arange(keys // size)
+  visited = (tile >= first_M[:, None]) & (tile < end_M[:, None])
+  np.testing.assert_array_equal(visited, some)
 
 
 @pytest.mark.parametrize('window', [None, 20])
@@ -172,23 +147,19 @@ def test_a_chunk_of_a_prefill(window):
   scheme, params = FEW[2], cases.layer_params(FEW[2])
   q, k, v = cases.queries()
   k, v = (jnp.concatenate([x, x[:, ::-1]], axis=1) for x in (k, v))
-  length = k.shape[1]
-  index = jnp.arange(length, dtype=jnp.int32)[None]
-  at = scheme.remap(index, None)
-  late = lambda x: x[:, -q.shape[1] :]
+  index = jnp.arange(k.shape[1], dtype=jnp.int32)[None]
+  late = index[:, -q.shape[1] :]
+  place = functools.partial(placed.place, scheme, params)
   run = functools.partial(
-    dense_lib.core,
+    attend.attend_placed,
     scheme,
     params,
-    q,
-    flash.heads_first(k),
-    flash.heads_first(v),
-    jax.tree.map(late, at),
-    at,
-    late(index),
-    index,
-    0.5,
+    place('q', q, scheme.remap(late, None), late),
+    place('k', k, scheme.remap(index, None), index),
+    placed.heads_first(v),
     window=window,
     whole=True,
   )
-  np.testing.assert_allclose(run(5), run(None), rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(
+    run(block=5), run(block=None), rtol=1e-5, atol=1e-5
+  )

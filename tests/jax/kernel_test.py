@@ -1,8 +1,7 @@
-"""The fused kernel in interpret mode is dense attention, gradients included."""
+"""The kernel in interpret mode is dense attention, gradients included."""
 
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ import pytest
 
 import posexp
 from posexp import schemes
-from posexp.attention import flash, kernel
+from posexp.attention import attend, kernel, placed
 from posexp.models import transformer
 from tests import cases, small
 
@@ -21,15 +20,19 @@ from tests import cases, small
 TOLERANCE = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.bfloat16): 0.03}
 
 IN_BLOCKS = [s for s in cases.CASES if s.blockwise]
-# A bias without a table, a table beside a rotation and a clock of the content;
-# with `-m slow` every scheme.
+# A bias without parameters, a table beside a rotation and a clock of the
+# content, which is left to blocks; with `-m slow` every scheme.
 FIRST = (
   schemes.ALiBi(),
   schemes.RoPE(schemes.NTK(4)) + schemes.T5(),
   schemes.RoPE() + schemes.Forgetting(),
 )
 # The factors of LongRoPE are for a head of 8.
-LOWERED = [s for s in IN_BLOCKS if 'LongRoPE' not in str(s)]
+LOWERED = [
+  s
+  for s in IN_BLOCKS
+  if kernel.serves(s, 1, 1, whole=True) and 'LongRoPE' not in str(s)
+]
 SCHEME = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
 
 
@@ -137,29 +140,54 @@ def test_blocks_that_no_query_sees_are_not_computed():
   assert np.isnan(out[:, :11]).all()
 
 
-def test_some_queries_in_any_order():
+@pytest.mark.parametrize('scheme', [schemes.RoPE(), SCHEME], ids=str)
+def test_some_queries_in_any_order(scheme):
   # As a model asks for the logits of some tokens, from the last to the first.
-  params, (q, k, v, *_) = cases.layer_params(SCHEME), inputs()
+  params, (q, k, v, *_) = cases.layer_params(scheme), inputs()
   places = jnp.asarray([22, 20, 9, 3, 2])
   index = jnp.arange(q.shape[1], dtype=jnp.int32)[None]
-  first = flash.heads_first
 
   def some(params, q, k):
-    at = SCHEME.remap(index, None)
-    cut = lambda x: x[:, places]
-    rows = flash.tokens(first(cut(q)), *jax.tree.map(cut, (at, index)))
-    columns = flash.tokens(first(k), at, index)
-    scale = 1 / math.sqrt(q.shape[-1])
-    args = rows, columns, first(v), scale
-    out = kernel.attend(SCHEME, 2, 7, params, *args)
+    at, cut = scheme.remap(index, None), lambda x: x[:, places]
+    out = attend.attend_placed(
+      scheme,
+      params,
+      placed.place(scheme, params, 'q', *jax.tree.map(cut, (q, at, index))),
+      placed.place(scheme, params, 'k', k, at, index),
+      placed.heads_first(v),
+      block=2,
+      window=7,
+      implementation='pallas',
+    )
     return jnp.sum(jnp.sin(out)), out
 
   def whole(params, q, k):
-    out = first(dense(SCHEME, params, q, k, v, None, 7)[:, places])
+    out = dense(scheme, params, q, k, v, None, 7)[:, places]
     return jnp.sum(jnp.sin(out)), out
 
   run = lambda fn: jax.jit(jax.grad(fn, (0, 1, 2), has_aux=True))(params, q, k)
   jax.tree.map(near, run(some), run(whole))
+
+
+@pytest.mark.parametrize(
+  'scheme, served',
+  [
+    (schemes.RoPE(), True),
+    (schemes.Interpolate(schemes.RoPE(), 4) + schemes.ALiBi(), True),
+    (schemes.RoPE() + schemes.T5(), True),
+    (schemes.Interpolate(schemes.ALiBi(), 4), False),
+    (schemes.FIRE(), False),
+    (schemes.Forgetting(), False),
+  ],
+  ids=str,
+)
+def test_a_bias_by_distance_is_in_the_kernel_and_others_in_blocks(
+  scheme, served
+):
+  params, (q, k, v, x, _) = cases.layer_params(scheme), inputs()
+  run = functools.partial(in_one_kernel, scheme)
+  program = str(jax.make_jaxpr(run)(params, q, k, v, x))
+  assert ('pallas_call' in program) is served
 
 
 @pytest.mark.slow

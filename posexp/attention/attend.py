@@ -1,0 +1,120 @@
+"""Causal attention for any positional scheme, whole or from a cache."""
+
+import jax
+import jax.numpy as jnp
+
+from posexp import component, schemes
+from posexp.attention import cudnn, dense, dispatch, flash, kernel, placed
+
+Array = jax.Array
+
+
+def attend(
+  scheme: schemes.Scheme,
+  params: schemes.Params,
+  q_BxLxHxE: Array,
+  k_BxLxHxE: Array,
+  v_BxLxHxE: Array,
+  block: int | str | None = None,
+  x_BxLxD: Array | None = None,
+  window: int | None = None,
+  implementation: str | None = None,
+) -> Array:
+  """Causal attention of a sequence to itself under a positional scheme.
+
+  out_i = sum over j <= i of softmax_j(R_i q_i . R_j k_j / sqrt(E) + b_ij) v_j
+
+  Args:
+    scheme: any scheme, compositions included.
+    params: as `scheme.init_layer` gives them, {} where nothing is learned.
+    q_BxLxHxE: queries; token l is at index l.
+    k_BxLxHxE: keys.
+    v_BxLxHxE: values.
+    block: None for dense attention, an integer for blocks of so many tokens,
+      'auto' for the library's choice: dense up to 128 tokens, then blocks,
+      which on an NVIDIA GPU of compute capability 8.0 or more are those of
+      cuDNN for half precision without a bias. Memory is quadratic in the
+      length if dense, linear in blocks; all give the same up to rounding.
+    x_BxLxD: the content, for schemes whose clock depends on it.
+    window: how many tokens a query sees, itself among them; None is all.
+    implementation: None for the library's choice, 'xla' for nothing but XLA's
+      operations, 'pallas' for one fused kernel in tiles of `block` tokens, 128
+      if that is None or 'auto'. The kernel serves schemes without a bias, or
+      with one that depends on the distance of two token indices alone; others
+      (FIRE, Forgetting, a bias inside a wrapper) fall back to blocks of XLA,
+      with the same results. On a CPU it is interpreted, which is slow and for
+      tests; it has not been measured on a GPU or TPU, and so is never the
+      library's choice.
+
+  Returns:
+    B x L x H x E in the dtype of the values; softmax and biases are float32.
+
+  Raises:
+    UserError: if the scheme cannot serve the length or the head width, or
+      `block`, `window` or `implementation` is none of these, the scheme has no
+      blockwise form, or it needs the content and none is given.
+
+  >>> x = jnp.ones((1, 3, 2, 4))
+  >>> attend(schemes.RoPE() + schemes.ALiBi(), {}, x, x, x).shape
+  (1, 3, 2, 4)
+  """
+  dispatch.check_scheme(scheme, block, implementation)
+  component.at_least('window', window, 1, 'use None for all tokens')
+  _, length, heads, head_width = q_BxLxHxE.shape
+  dims = schemes.Dims(heads * head_width, heads, head_width)
+  scheme.check(dims, length)
+  index_1xL = jnp.arange(length, dtype=jnp.int32)[None]
+  at = scheme.remap(index_1xL, None)
+  if x_BxLxD is not None:
+    at = scheme.locate(params, x_BxLxD, at, None)
+  elif 'locate' in scheme.hooks():
+    raise component.UserError(
+      f'{scheme} has a clock that depends on the content: give x_BxLxD, what '
+      'the queries and keys were made of'
+    )
+  return attend_placed(
+    scheme,
+    params,
+    placed.place(scheme, params, 'q', q_BxLxHxE, at, index_1xL),
+    placed.place(scheme, params, 'k', k_BxLxHxE, at, index_1xL),
+    placed.heads_first(v_BxLxHxE),
+    block=block,
+    window=window,
+    whole=True,
+    implementation=implementation,
+  )
+
+
+def attend_placed(
+  scheme: schemes.Scheme,
+  params: schemes.Params,
+  queries: placed.Placed,
+  keys: placed.Placed,
+  v_BxHxKxE: Array,
+  *,
+  block: int | str | None = None,
+  window: int | None = None,
+  whole: bool = False,
+  implementation: str | None = None,
+) -> Array:
+  """Attention of rotated queries to rotated keys, B x Q x H x E.
+
+  The indices of the keys must not decrease along K (those of a cache do not).
+  `block`, `window` and `implementation` are as in `attend`; `whole` says that
+  no token is left out between the first query and the last.
+  """
+  q_length, k_length = queries.x_BxHxLxE.shape[2], v_BxHxKxE.shape[2]
+  size = dispatch.block_size(scheme, block, q_length, k_length, implementation)
+  problem = scheme, params, queries, keys, v_BxHxKxE
+  library = whole and block == 'auto' and implementation is None
+  if size is None:
+    mixed = dense.attend(*problem, window)
+  elif implementation == 'pallas' and kernel.serves(
+    scheme, q_length, k_length, whole
+  ):
+    mixed = kernel.attend(*problem, size=size, window=window)
+  elif library and cudnn.serves(scheme, queries, keys, v_BxHxKxE):
+    mixed = cudnn.attend(queries, keys, v_BxHxKxE, window)
+  else:
+    mixed = flash.attend(*problem, size=size, window=window, whole=whole)
+  return mixed.swapaxes(1, 2)
