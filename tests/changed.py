@@ -4,8 +4,8 @@
 
 A change is what differs from where this branch left the main one, committed or
 not. It touches the tests among it, the docstrings of its modules, and the tests
-that import such a module or name such a file; where no test imports a module,
-those of the modules that do. Arguments are handed to pytest.
+that import such a module or name such a file; where no test does, those of the
+modules that do. Arguments are handed to pytest.
 """
 
 import pathlib
@@ -60,6 +60,10 @@ def is_test(module: str) -> bool:
   return module.startswith(RINGS) and module.endswith('_test')
 
 
+def is_file(module: str) -> bool:
+  return (ROOT / path_of(module)).exists()
+
+
 def path_of(module: str) -> str:
   return f'{module.replace(".", "/")}.py'
 
@@ -77,12 +81,12 @@ def selected(paths: Iterable[str], graph: grimp.ImportGraph) -> list[str]:
   paths = list(paths)
   modules = {module_of(path) for path in paths} & graph.modules
   themselves = {m for m in modules if is_test(m) or m.startswith('posexp')}
-  others = {path for path in paths if not path.endswith('.py')}
+  others = {path for path in paths if module_of(path) not in graph.modules}
   tests = set().union(*(tests_importing(graph, m) for m in modules))
-  for name in filter(is_test, graph.modules):
+  for name in filter(is_file, graph.modules):
     text = (ROOT / path_of(name)).read_text()
     if any(f"'{pathlib.PurePath(path).name}'" in text for path in others):
-      tests.add(name)
+      tests |= {name} if is_test(name) else tests_importing(graph, name)
   stems = {pathlib.PurePath(path).stem for path in paths}
 
   def distance(name: str) -> tuple[bool, int, str]:
