@@ -80,7 +80,7 @@ def _verify(sets: Sequence, directory: pathlib.Path, bar) -> tuple[str, int]:
   for item in built:
     try:
       store.read(item, directory)
-    except store.Damaged as error:
+    except store.DamagedSet as error:
       damaged += 1
       bar.note(str(error))
     bar.advance(1, str(item))

@@ -32,7 +32,7 @@ _NOT_SETS = {'.config', '.lock'}
 MISSING, BUILT, DAMAGED = 'missing', 'built', 'damaged'
 
 
-class Damaged(component.UserError):
+class DamagedSet(component.UserError):
   """A set that is there and is not what it should be."""
 
 
@@ -61,7 +61,7 @@ def load(task: tasks.Task, length: int, number: int) -> tasks.Batch:
   Those of a published set are compared with its digest in either case.
 
   Raises:
-    Damaged: if the set that was built cannot be read, or is not the one that
+    DamagedSet: if the set that was built cannot be read, or is not the one that
       was published.
     UserError: if this machine draws other examples than were published.
   """
@@ -79,7 +79,7 @@ def read(eval_set: examples.Set, root: pathlib.Path) -> tasks.Batch:
   """Return all examples of a set that was built, compared with their digest.
 
   Raises:
-    Damaged: one sentence, with the file and the digests.
+    DamagedSet: one sentence, with the file and the digests.
   """
   from posexp.data import frozen
 
@@ -94,20 +94,20 @@ def read(eval_set: examples.Set, root: pathlib.Path) -> tasks.Batch:
     digest, recorded = examples.digest(batch), metadata.pop('digest')
   except Exception as error:  # Of TFDS, protobuf, json or array_record.
     reason = (str(error).strip().splitlines() or [''])[0]
-    raise Damaged(
+    raise DamagedSet(
       f'evaluation set {path} cannot be read ({type(error).__name__}: '
       f'{reason}): {remedy}'
     ) from None
   provenance = frozen.provenance(eval_set)
   for key in ('task', 'length', 'key'):
     if metadata.get(key) != provenance[key]:
-      raise Damaged(
+      raise DamagedSet(
         f'evaluation set {path} has the {key} {metadata.get(key)}, expected '
         f'{provenance[key]}: {remedy}'
       )
   expected = published.digests().get(eval_set.name, recorded)
   if digest != expected:
-    raise Damaged(
+    raise DamagedSet(
       f'evaluation set {path}/{DATASET}-test.array_record* has the digest '
       f'{digest}, expected {expected}: {remedy}'
     )
@@ -152,7 +152,7 @@ def build(
     How many were built.
 
   Raises:
-    Damaged: if a set is there and is damaged; before anything is written.
+    DamagedSet: if a set is there and is damaged; before anything is written.
     UserError: if the directory cannot be written to or is not ours, or this
       machine draws other examples than were published.
   """

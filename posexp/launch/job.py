@@ -251,7 +251,7 @@ def _parent_record(
     return None
   record = records.read(workdir, run.parent.digest)
   if record is None:
-    raise records.Damaged(
+    raise records.DamagedRecord(
       f'its parent {run.parent.name} has no record in {workdir}: run the '
       'parent first, in the same work directory'
     )

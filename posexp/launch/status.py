@@ -173,7 +173,7 @@ def remaining(
 def _seconds(workdir: str | os.PathLike, digest: str) -> float:
   try:
     record = records.read(workdir, digest)
-  except records.Damaged:
+  except records.DamagedRecord:
     return 0.0
   return float(record['seconds']['total']) if record else 0.0
 

@@ -95,7 +95,7 @@ class _Sender(threading.Thread):
         continue
       if not tracker.has(digest, run.name, run.seeds):
         # A damaged one is told by whoever needs it.
-        with contextlib.suppress(records.Damaged):
+        with contextlib.suppress(records.DamagedRecord):
           record = records.whole(self._workdir, digest)
           if record is not None:
             tracker.send(record)

@@ -216,7 +216,7 @@ def _missing(
       if records.read(workdir, run.digest) is not None:
         continue
       sentence = 'no worker was left that could compute it'
-    except records.Damaged as error:
+    except records.DamagedRecord as error:
       sentence = str(error)
     if failure.get('launch') == launch.name:
       sentence = failure['sentence']

@@ -107,7 +107,7 @@ def _diagnostics(
   """Return what was seen of attention; a damaged file is a warning."""
   try:
     details = records.whole(workdir, record['digest']) or {}
-  except records.Damaged as error:
+  except records.DamagedRecord as error:
     warnings.warn(str(error), stacklevel=2)
     return []
   return details.get('diagnostics', [])

@@ -44,18 +44,19 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   """Return a measurement as it was written.
 
   Raises:
-    Damaged: naming the file, if it is truncated, changed or of another format.
+    DamagedRecord: naming the file, if it is truncated, changed or of another
+      format.
   """
   try:
     body = json.loads(pathlib.Path(path).read_text('utf-8'))
     checksum, form = body.pop('checksum'), body['format']
   except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-    raise records.Damaged(
+    raise records.DamagedRecord(
       f'measurement {path} cannot be read ({type(error).__name__}: {error}): '
       'move it away and measure again'
     ) from None
   if checksum != _checksum(body) or form != FORMAT:
-    raise records.Damaged(
+    raise records.DamagedRecord(
       f'measurement {path} was changed after it was written, or is of another '
       f'format than {FORMAT}: move it away and measure again'
     )
@@ -77,7 +78,7 @@ def read_all(workdir: str | os.PathLike) -> list[dict[str, Any]]:
   for path in sorted(_directory(workdir).glob('*.json')):
     try:
       measurements.append(read(path))
-    except records.Damaged as error:
+    except records.DamagedRecord as error:
       warnings.warn(str(error), stacklevel=2)
   return measurements
 

@@ -68,7 +68,7 @@ KINDS = ('token', 'order', 'retrieval')
 _NO_STRATA = ('length', 'seed', 'example', 'kind', 'nats')
 
 
-class Damaged(component.UserError):
+class DamagedRecord(component.UserError):
   """A record that cannot be read, or is not what its name says."""
 
 
@@ -156,7 +156,8 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
   """Return the record of a run, None if it has not finished.
 
   Raises:
-    Damaged: naming the file, if it is truncated, changed or not this run's.
+    DamagedRecord: naming the file, if it is truncated, changed or of another
+      run.
   """
   path = run_directory(workdir, digest) / 'record.json'
   remedy = 'it is left there; move it away to run that configuration again'
@@ -168,22 +169,24 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
   except (FileNotFoundError, NotADirectoryError):
     return None
   except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-    raise Damaged(
+    raise DamagedRecord(
       f'record {path} cannot be read ({type(error).__name__}: {error}): '
       f'{remedy}'
     ) from None
   if owner != digest:
-    raise Damaged(
+    raise DamagedRecord(
       f'record {path} belongs to configuration {owner}: it is left there; move '
       'it away to run this configuration'
     )
   if form != FORMAT:
-    raise Damaged(
+    raise DamagedRecord(
       f'record {path} has format {form}, and this version reads {FORMAT}: read '
       f'it with the version that wrote it; {remedy}'
     )
   if content != _sealed(content.rpartition(_SEAL)[0]):
-    raise Damaged(f'record {path} was changed after it was written: {remedy}')
+    raise DamagedRecord(
+      f'record {path} was changed after it was written: {remedy}'
+    )
   return record
 
 
@@ -196,7 +199,7 @@ def whole(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
   """Return the record of a run with its details, None if it has not finished.
 
   Raises:
-    Damaged: naming the file, as `read`, and if its details are.
+    DamagedRecord: naming the file, as `read`, and if its details are.
   """
   record = read(workdir, digest)
   if record is None:
@@ -301,7 +304,7 @@ def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
 
   Raises:
     UserError: if the run has not finished.
-    Damaged: naming the file, if its record or outcomes are damaged.
+    DamagedRecord: naming the file, if its record or outcomes are damaged.
   """
   record = read(workdir, digest)
   if record is None:
@@ -411,15 +414,15 @@ def _part(
   """Return the file of a part of a record, as it was written.
 
   Raises:
-    Damaged: naming the file, if it is missing or another one.
+    DamagedRecord: naming the file, if it is missing or another one.
   """
   path = run_directory(workdir, record['digest']) / _FILES[name]
   try:
     content = path.read_bytes()
   except OSError as error:
-    raise Damaged(f'{name} {path} cannot be read ({error})') from None
+    raise DamagedRecord(f'{name} {path} cannot be read ({error})') from None
   if checksum(content) != record[name]:
-    raise Damaged(
+    raise DamagedRecord(
       f'{name} {path} are not those that were written: move the directory '
       'away to run that configuration again'
     )

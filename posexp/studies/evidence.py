@@ -88,7 +88,7 @@ def load(workdir: str | os.PathLike, study: plan.Study) -> Evidence:
         missing.append(cell)
         continue
       frames.append(_table(workdir, study, cell))
-    except records.Damaged as error:
+    except records.DamagedRecord as error:
       warnings.warn(str(error), stacklevel=2)
       missing.append(cell)
       continue

@@ -69,7 +69,9 @@ def test_a_measurement_is_read_as_it_was_written(tmp_path):
   assert table['resident'].isna().all() and (table['flops'] == 2.5e6).all()
   assert len(cost_records.rounds(tmp_path)) == 18 * 9
   path.write_text(path.read_text().replace('abacus', 'cheetah'))
-  with pytest.raises(records.Damaged, match='was changed after it was written'):
+  with pytest.raises(
+    records.DamagedRecord, match='was changed after it was written'
+  ):
     cost_records.read(path)
   with pytest.warns(UserWarning, match='was changed'):
     assert timings.load(tmp_path).empty

@@ -153,9 +153,9 @@ def test_a_damaged_set_is_refused_everywhere(kind, copy, capsys):
   before = files(copy)
   path = re.escape(str(store.place(SETS[0], copy)))
   sentence = f'evaluation set {path}.*{words}.*move {path} away'
-  with pytest.raises(store.Damaged, match=sentence):
+  with pytest.raises(store.DamagedSet, match=sentence):
     evaluate.examples(TASK, 12, 5)
-  with pytest.raises(store.Damaged, match=sentence):
+  with pytest.raises(store.DamagedSet, match=sentence):
     store.build((*SETS, data.Set(TASK, 16)), copy)
   assert files(copy) == before
   assert store.state(SETS[0], copy) in (store.BUILT, store.DAMAGED)
@@ -168,7 +168,7 @@ def test_other_bytes_than_published_are_told_with_both_digests(
   monkeypatch.setattr(published, 'digests', lambda: {one.name: 'f00d'})
   found = data.digest(drawn[one])
   sentence = f'{one.name}.*array_record.* the digest {found}, expected f00d'
-  with pytest.raises(store.Damaged, match=sentence):
+  with pytest.raises(store.DamagedSet, match=sentence):
     evaluate.examples(TASK, 12, 5)
 
 

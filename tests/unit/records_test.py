@@ -196,7 +196,7 @@ def test_damage_is_named_and_the_rest_is_loaded(tmp_path, damage):
   write(tmp_path, digest=B, name='Ordering: NoPE()')
   harm, sentence = DAMAGE[damage]
   harm(damaged)
-  with pytest.raises(records.Damaged) as error:
+  with pytest.raises(records.DamagedRecord) as error:
     records.read(tmp_path, A)
   assert sentence in str(error.value) and str(damaged) in str(error.value)
   with pytest.warns(UserWarning) as told:
@@ -209,7 +209,9 @@ def test_damage_is_named_and_the_rest_is_loaded(tmp_path, damage):
 def test_a_record_under_another_name_is_foreign(tmp_path):
   path = write(tmp_path)
   path.parent.rename(tmp_path / 'runs' / ('c' * 16))
-  with pytest.raises(records.Damaged, match=f'belongs to configuration {A}'):
+  with pytest.raises(
+    records.DamagedRecord, match=f'belongs to configuration {A}'
+  ):
     records.read(tmp_path, 'c' * 16)
   with pytest.warns(UserWarning, match='c' * 16):
     assert records.load(tmp_path).empty
@@ -225,7 +227,7 @@ def another_loss(path):
 def test_damaged_details_are_named(tmp_path, harm):
   path = write(tmp_path).with_name('details.json')
   harm(path)
-  with pytest.raises(records.Damaged, match=str(path)):
+  with pytest.raises(records.DamagedRecord, match=str(path)):
     records.whole(tmp_path, A)
   assert len(records.load(tmp_path)) == 4
 
@@ -238,5 +240,5 @@ def swap(path):
 def test_damaged_outcomes_are_named(tmp_path, harm):
   path = write(tmp_path).with_name('outcomes.npz')
   harm(path)
-  with pytest.raises(records.Damaged, match=str(path)):
+  with pytest.raises(records.DamagedRecord, match=str(path)):
     records.outcomes(tmp_path, A)
