@@ -18,9 +18,9 @@ lint: .setup/dev  ## style, types, and what may import what
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-check: lint  ## lint, unit tests, and for a minute what a change touches
+check: lint  ## lint, unit tests, and for 45 s what a change touches
 	$(PYTEST) tests/unit
-	POSEXP_SECONDS=60 $(RUN)/python -m tests.changed -n 2
+	POSEXP_SECONDS=45 $(RUN)/python -m tests.changed -n 2
 
 test: lint  ## lint, doctests, tests
 	$(PYTEST) tests/unit

@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
   print(f'{len(paths)} files changed: {len(chosen)} to test besides tests/unit')
   if not chosen:
     return 0
-  print(*chosen, sep='\n', flush=True)
+  print('Nearest first:', *chosen, sep='\n', flush=True)
   code = pytest.main([*arguments, *(str(ROOT / path) for path in chosen)])
   # A module without an example has no test.
   return 0 if code == pytest.ExitCode.NO_TESTS_COLLECTED else int(code)

@@ -88,7 +88,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+def pytest_runtest_setup() -> None:
   if time.monotonic() - START > SECONDS:
-    item.add_marker(pytest.mark.skip(reason='no time left: make test runs it'))
+    pytest.skip('no time left: make test runs it')
