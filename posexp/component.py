@@ -37,8 +37,9 @@ class Check:
     one_of: the names to choose from.
     finite: whether infinity and NaN are refused.
     even: whether odd numbers are refused.
-    at_least: the smallest number, or the name of the field that holds it.
-    at_most: the largest number, or the name of the field that holds it.
+    at_least: the smallest number, or the name of the field or property that
+      holds it; so for the other bounds.
+    at_most: the largest number.
     above: a number that must be exceeded.
     below: a number that must not be reached.
     remedy: what the user can do, as the end of the sentence.
@@ -54,6 +55,12 @@ class Check:
   above: float | str | None = None
   below: float | str | None = None
   remedy: str = ''
+
+  @property
+  def depends(self) -> bool:
+    """Whether a bound is the name of another field."""
+    bounds = self.at_least, self.at_most, self.above, self.below
+    return any(isinstance(bound, str) for bound in bounds)
 
   def verify(self, owner: Any, name: str) -> None:
     """Raise a `UserError` unless a field of `owner` passes.
@@ -184,11 +191,15 @@ class Component:
 
     A class with further conditions calls this before it asks for them.
     """
+    checks: list[tuple[str, Check]] = []
     for declared in dataclasses.fields(self):  # type: ignore[arg-type]
       check = _check_of(type(self), declared.name)
       optional = declared.default is None
       if check and not (optional and getattr(self, declared.name) is None):
-        check.verify(self, declared.name)
+        checks.append((declared.name, check))
+    # A bound is computed from fields that have been verified.
+    for name, check in sorted(checks, key=lambda item: item[1].depends):
+      check.verify(self, name)
 
   def to_dict(self) -> dict[str, Any]:
     """Return the component as JSON values, its class under 'type'."""

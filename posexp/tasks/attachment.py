@@ -70,7 +70,13 @@ class Attachment(layout.Questions):
 
   width: ClassVar[int] = 2
 
-  symbols: int = 64
+  symbols: int = component.field(
+    64,
+    kind=int,
+    at_least='heads',
+    remedy='each clause has two heads, all distinct; raise symbols or lower '
+    'queries or distractors',
+  )
   queries: int = component.field(4, kind=int, at_least=1)
   distractors: int = component.field(
     4, kind=int, at_least=0, remedy='use 0 to ask about every clause'
@@ -82,20 +88,14 @@ class Attachment(layout.Questions):
     remedy='filler is what longer bodies are made of',
   )
 
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    component.require(
-      self,
-      'symbols',
-      kind=int,
-      at_least=2 * self._clauses,
-      remedy=f'{self._clauses} clauses have two heads each, all distinct; '
-      'raise symbols or lower queries or distractors',
-    )
-
   @property
   def _clauses(self) -> int:
     return self.queries + self.distractors
+
+  @property
+  def heads(self) -> int:
+    """The number of heads in a body."""
+    return 2 * self._clauses
 
   @property
   def vocabulary(self) -> int:

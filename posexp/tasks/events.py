@@ -21,22 +21,22 @@ class _Twin(layout.Questions):
 
   width: ClassVar[int] = 3
 
-  symbols: int = 64
+  symbols: int = component.field(
+    64,
+    kind=int,
+    at_least='events_asked',
+    remedy='each query asks about two distinct events; raise symbols or lower '
+    'queries',
+  )
   queries: int = component.field(8, kind=int, at_least=1)
   filler: int = component.field(
     0, kind=int, at_least=0, remedy='use 0 for a dense body'
   )
 
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    component.require(
-      self,
-      'symbols',
-      kind=int,
-      at_least=2 * self.queries,
-      remedy=f'{self.queries} queries ask about two distinct events each; '
-      'raise symbols or lower queries',
-    )
+  @property
+  def events_asked(self) -> int:
+    """The number of events that the questions name."""
+    return 2 * self.queries
 
   @property
   def _absent(self) -> int:
@@ -49,7 +49,7 @@ class _Twin(layout.Questions):
 
   def _events(self, body: int) -> int:
     """Return how many event tokens the body holds."""
-    return 2 * self.queries if self.filler else body
+    return self.events_asked if self.filler else body
 
   def check(self, length: int) -> None:
     component.at_least(

@@ -72,7 +72,13 @@ class Recall(store.Store):
   capability: ClassVar[str] = 'C'
   fact: ClassVar[str] = 'pairs or queries'
 
-  keys: int = 32
+  keys: int = component.field(
+    32,
+    kind=int,
+    at_least='pairs',
+    remedy='the keys of a sequence are distinct; raise keys or have fewer '
+    'pairs',
+  )
   pairs: int = component.field(
     8, kind=int, at_least='queries', remedy='no pair is asked about twice'
   )
@@ -83,7 +89,6 @@ class Recall(store.Store):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    self._require_names('keys', self.pairs)
     # Equal laws are one config, whose examples have one key.
     object.__setattr__(self, 'alpha', float(self.alpha))
 
@@ -152,14 +157,16 @@ class Needle(store.Store):
   fact: ClassVar[str] = 'needles or queries'
 
   queries: int = 2
-  keys: int = 32
+  keys: int = component.field(
+    32,
+    kind=int,
+    at_least='needles',
+    remedy='the keys of a sequence are distinct; raise keys or have fewer '
+    'needles',
+  )
   needles: int = component.field(
     6, kind=int, at_least='queries', remedy='no needle is asked about twice'
   )
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    self._require_names('keys', self.needles)
 
   @property
   def names(self) -> int:

@@ -99,14 +99,3 @@ class Store(layout.Questions):
     """Return what 'recent' says, B x Q, given all and the body's values."""
     del tokens_BxL
     return np.repeat(value_BxP[:, -1:], self.queries, axis=1)
-
-  def _require_names(self, field: str, needed: int) -> None:
-    """Raise a `UserError` unless there are names for all that is named."""
-    component.require(
-      self,
-      field,
-      kind=int,
-      at_least=needed,
-      remedy=f'the {needed} {field} of a sequence are distinct; raise {field} '
-      f'or have fewer {self.fact}',
-    )

@@ -19,23 +19,17 @@ class Tally(layout.Questions):
   capability: ClassVar[str] = 'K'
   width: ClassVar[int] = 2
 
-  symbols: int = 16
+  symbols: int = component.field(
+    16,
+    kind=int,
+    above='symbols_asked',
+    remedy='the symbols that queries ask about are distinct, and the rest of '
+    'the body needs another; raise symbols or lower queries',
+  )
   queries: int = component.field(4, kind=int, at_least=1)
 
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    component.require(
-      self,
-      'symbols',
-      kind=int,
-      at_least=self._asked_about + 1,
-      remedy=f'{self.queries} queries ask about {self._asked_about} distinct '
-      'symbols, and the rest of the body needs another; raise symbols or lower '
-      'queries',
-    )
-
   @property
-  def _asked_about(self) -> int:
+  def symbols_asked(self) -> int:
     """The number of symbols that the questions name."""
     return (self.width - 1) * self.queries
 
@@ -55,7 +49,7 @@ class Tally(layout.Questions):
 
   def _reach(self, length: int) -> int:
     """Return one more than the largest count that all may have at once."""
-    reach = self.body(length) // self._asked_about + 1
+    reach = self.body(length) // self.symbols_asked + 1
     return reach - reach % self._period
 
   def check(self, length: int) -> None:
@@ -63,7 +57,7 @@ class Tally(layout.Questions):
     component.at_least(
       'length',
       length,
-      1 + self.width * self.queries + times * self._asked_about,
+      1 + self.width * self.queries + times * self.symbols_asked,
       f'{self.queries} queries take {self.width} tokens each, and there must '
       f'be room for every symbol asked about to come {times} times; use longer '
       'sequences or fewer queries',
@@ -91,18 +85,18 @@ class Tally(layout.Questions):
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     body = self.body(length)
     count_K, symbol_S, order_N, rest_N = draw.words(
-      key, self._asked_about, self.symbols, body, body
+      key, self.symbols_asked, self.symbols, body, body
     )
     count_K = self._draw_counts(count_K, self._reach(length))
     symbol_S = 1 + self._numbers + draw.shuffled(symbol_S)
-    other_N = draw.integers(rest_N, self._asked_about, self.symbols)
+    other_N = draw.integers(rest_N, self.symbols_asked, self.symbols)
     which_N = jnp.searchsorted(
       jnp.cumsum(count_K), draw.shuffled(order_N), side='right'
     )
     body_N = jnp.where(
-      which_N < self._asked_about, symbol_S[which_N], symbol_S[other_N]
+      which_N < self.symbols_asked, symbol_S[which_N], symbol_S[other_N]
     )
-    symbol_K = symbol_S[: self._asked_about]
+    symbol_K = symbol_S[: self.symbols_asked]
     return self.ask(body_N, *self._questions(symbol_K, count_K))
 
   @abc.abstractmethod

@@ -71,7 +71,13 @@ class VariableTracking(store.Store):
   fact: ClassVar[str] = 'chains, hops or queries'
 
   queries: int = 2
-  variables: int = 32
+  variables: int = component.field(
+    32,
+    kind=int,
+    at_least='statements',
+    remedy='a variable is set once; raise variables or have fewer chains or '
+    'hops',
+  )
   chains: int = component.field(
     4, kind=int, at_least='queries', remedy='no chain is asked about twice'
   )
@@ -83,24 +89,21 @@ class VariableTracking(store.Store):
   )
   mixed: bool = component.field(False, kind=bool)
 
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    self._require_names('variables', self._statements)
-
   @property
   def names(self) -> int:
     return self.variables
 
   @property
   def room(self) -> int:
-    return self.width * self._statements
+    return self.width * self.statements
 
   @property
-  def _statements(self) -> int:
+  def statements(self) -> int:
+    """The number of statements in a body."""
     return self.chains * (1 + self.hops)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    body, count = self.body(length), self._statements
+    body, count = self.body(length), self.statements
     place_M, filler_N, order_F, name_V, value_C, hops_Q = draw.words(
       key,
       body - count * (self.width - 1),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import base, draw, layout, pairs, store
 
 
@@ -19,11 +20,12 @@ class _Twin(store.Store):
   defended: ClassVar[frozenset[str]] = frozenset()
   fact: ClassVar[str] = 'queries'
 
-  keys: int = 32
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    self._require_names('keys', self.queries)
+  keys: int = component.field(
+    32,
+    kind=int,
+    at_least='queries',
+    remedy='no key is asked about twice; raise keys or have fewer queries',
+  )
 
   @property
   def names(self) -> int:

@@ -83,6 +83,11 @@ def test_another_default_keeps_the_check():
     Doubled(count=0)
 
 
+def test_a_bound_is_verified_before_what_it_bounds():
+  with pytest.raises(component.UserError, match='count of Sample must be an'):
+    Sample(count=None, longest=4)
+
+
 def test_conditions_on_two_fields():
   with pytest.raises(component.UserError, match='at least 12, got 8: raise'):
     Doubled(count=6)

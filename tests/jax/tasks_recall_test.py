@@ -215,8 +215,8 @@ BAD_FIELDS = [
   (
     tasks.Recall,
     {'keys': 7},
-    'keys must be at least 8, got 7: the 8 keys of a sequence are distinct; '
-    'raise keys or have fewer pairs or queries',
+    'keys must be at least pairs=8, got 7: the keys of a sequence are '
+    'distinct; raise keys or have fewer pairs',
   ),
   (tasks.Recall, {'gaps': 'powr'}, "gaps cannot be 'powr' .*power"),
   (
@@ -230,8 +230,16 @@ BAD_FIELDS = [
     {'needles': 1},
     'needles must be at least queries=2, got 1: no',
   ),
-  (tasks.Needle, {'keys': 5}, 'keys must be at least 6, got 5: .* needles or'),
-  (tasks.FirstWins, {'keys': 3}, 'keys must be at least 4, got 3: .* queries'),
+  (
+    tasks.Needle,
+    {'keys': 5},
+    'keys must be at least needles=6, got 5: .* needles',
+  ),
+  (
+    tasks.FirstWins,
+    {'keys': 3},
+    'keys must be at least queries=4, got 3: .* queries',
+  ),
   (
     tasks.VariableTracking,
     {'hops': 0},
@@ -245,8 +253,8 @@ BAD_FIELDS = [
   (
     tasks.VariableTracking,
     {'variables': 11},
-    'variables must be at least 12, got 11: the 12 variables of a sequence are '
-    'distinct; raise variables or have fewer chains, hops or queries',
+    'variables must be at least statements=12, got 11: a variable is set once; '
+    'raise variables or have fewer chains or hops',
   ),
   (tasks.SelectiveCopy, {'symbols': 1}, 'symbols must be at least 2, got 1'),
   (tasks.SelectiveCopy, {'count': 0}, 'count must be at least 1, got 0: there'),

@@ -190,7 +190,7 @@ BAD_FIELDS = [
   (
     tasks.Presence,
     {'symbols': 15},
-    'symbols must be at least 16, got 15: 8 queries ask about two distinct',
+    'symbols must be at least events_asked=16, got 15: .* two distinct events',
   ),
   (tasks.Ordering, {'filler': -1}, 'filler must be at least 0, got -1: use 0'),
   (tasks.Ordering, {'queries': 2.0}, r'queries must be an int, got 2\.0'),
