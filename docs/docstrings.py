@@ -23,8 +23,24 @@ _FIELDS = re.compile(
 _FIELD = re.compile(r'^  (\w+): (.*(?:\n    .*)*)', re.M)
 
 
+# What declares a field of a component: its first argument is the default.
+_DECLARED = ('component.field', 'trained_length.positive')
+
+
 class Docstrings(griffe.Extension):
-  """Rewrites every docstring before it is taken apart."""
+  """Rewrites every docstring before it is taken apart, and fields' defaults."""
+
+  def on_attribute_instance(
+    self, *, attr: griffe.Attribute, **_: object
+  ) -> None:
+    call = attr.value
+    if (
+      not isinstance(call, griffe.ExprCall)
+      or str(call.function) not in _DECLARED
+    ):
+      return
+    given = [a for a in call.arguments if not isinstance(a, griffe.ExprKeyword)]
+    attr.value = given[0] if given else None
 
   def on_object(self, *, obj: griffe.Object, **_: object) -> None:
     if obj.docstring:

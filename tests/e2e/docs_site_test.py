@@ -82,6 +82,12 @@ def test_formulas_and_examples_of_docstrings_are_code(site):
   assert 'Interval(mean=0.9, low=nan, high=nan, n=1)' in example
 
 
+def test_fields_are_shown_with_their_defaults(site):
+  code = '\n'.join(Page(site / 'reference/schemes.html').code)
+  assert re.search(r'Matched\(\s*length: int,\s*value: float = 10000.0', code)
+  assert 'field(' not in code
+
+
 def test_docstrings_become_markdown(site):
   from docs import docstrings
 
