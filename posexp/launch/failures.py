@@ -1,13 +1,46 @@
-"""What is kept of a run that failed, until it succeeds."""
+"""What is shown of an error, and what is kept of a run that failed."""
 
 import json
 import pathlib
+import sysconfig
 import time
+import traceback
+import types
 from typing import Any
 
 from posexp.results import files
 
 NAME = 'failure.json'
+
+
+# Where code lies that is not the user's own.
+_NOT_OF_USER = (
+  pathlib.Path(__file__).parents[1],
+  *(pathlib.Path(sysconfig.get_path(name)) for name in ('stdlib', 'purelib')),
+)
+
+
+def user_code(
+  trace: types.TracebackType | None,
+) -> types.TracebackType | None:
+  """Return a traceback from the first code of the user's own on, if any."""
+  while trace is not None:
+    file = pathlib.Path(trace.tb_frame.f_code.co_filename)
+    inside = any(file.is_relative_to(directory) for directory in _NOT_OF_USER)
+    if not inside and file.is_file():
+      return trace
+    trace = trace.tb_next
+  return None
+
+
+def shown(error: BaseException) -> str:
+  """Format an error's traceback, from the user's own code on if there is some.
+
+  What posexp did before it called that code says nothing about its mistake.
+  """
+  trace = user_code(error.__traceback__) or error.__traceback__
+  lines = traceback.format_exception(type(error), error, trace, chain=False)
+  return ''.join(lines).strip()
 
 
 def first_line(error: BaseException) -> str:

@@ -316,19 +316,22 @@ class _Scheduler:
   ) -> str:
     """Record that a run failed, for `posexp status` and for this launch.
 
-    The traceback of an `error` is kept and shown.
+    The traceback of an `error` is kept whole, and shown.
     """
+    trace = ''.join(traceback.format_exception(error)) if error else ''
     path = failures.write(
       self._directory(run),
       name=run.name,
       sentence=sentence,
       attempts=attempts,
       launch=self.launch.name,
-      traceback=_traceback(error).splitlines() if error else [],
+      traceback=trace.splitlines(),
     )
     self.tell.note(f'failed  {run.name}: {sentence}')
     if error:
-      self.tell.note(f'{_indented(error)}\n        It is kept in {path}')
+      self.tell.note(
+        f'{_indented(error)}\n        The whole traceback is in {path}'
+      )
     return sentence
 
 
@@ -348,9 +351,5 @@ def _sentence(error: Exception) -> str:
   return ': '.join([type(error).__name__, *lines[:1]])
 
 
-def _traceback(error: Exception) -> str:
-  return ''.join(traceback.format_exception(error)).strip()
-
-
 def _indented(error: Exception) -> str:
-  return textwrap.indent(_traceback(error), ' ' * 8)
+  return textwrap.indent(failures.shown(error), ' ' * 8)
