@@ -26,7 +26,7 @@ test: lint  ## lint, doctests, tests
 	$(PYTEST) tests/unit
 	$(PYTEST) tests/jax posexp
 	$(PYTEST) tests/e2e
-	POSEXP_OPTIMISED=1 $(PYTEST) -m 'optimised and not slow' tests/jax
+	POSEXP_OPTIMISED=1 $(PYTEST) --dist loadfile -m 'optimised and not slow' tests/jax
 
 # Besides: all constants of a scheme, in programs as users have them.
 test-all: test crash-test test-oldest  ## all that needs no other machine
