@@ -26,8 +26,8 @@ class Plan(NamedTuple):
   Attributes:
     scheme: what position does.
     window: how many tokens a query sees, None for all.
-    by_diagonal: whether the bias is given for each diagonal of tiles, see
-      `tiles.diagonals`, and not computed from positions and parameters.
+    by_diagonal: whether the bias of a tile is read from that of its diagonal,
+      see `tiles.diagonals`, and not computed from positions and parameters.
   """
 
   scheme: schemes.Scheme
@@ -57,27 +57,31 @@ def attend(
   v_NxBxHxLxE = tiles.cut(v_BxHxKxE, min(size, k_length))
   squares = whole and min(q_length, k_length) > size
   plan = Plan(scheme, window, squares and placed.by_distance(scheme))
-  given: Any = params
+  source: Any = jax.tree.map(lambda x: x[None], params)
   if plan.by_diagonal:
-    given = tiles.diagonals(scheme, params, heads, rows, columns)
-  out = _flash(plan, given, rows, columns, v_NxBxHxLxE)
+    source = tiles.diagonals(scheme, params, heads, rows, columns)
+  out = _flash(plan, source, rows, columns, v_NxBxHxLxE)
   return tiles.join(out, q_length)
 
 
+# Below, _M are tiles of queries, _N tiles of keys and values, and `source` is
+# what biases are made of: the bias of each diagonal, or parameters (one entry).
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _flash(plan, given, rows_M, columns_N, v_N):
-  return _forward(plan, given, rows_M, columns_N, v_N)[0]
+def _flash(plan, source, rows_M, columns_N, v_N):
+  return _forward(plan, source, rows_M, columns_N, v_N)[0]
 
 
-def _forward(plan, given, rows_M, columns_N, v_N):
-  def attend_row(tile):
+def _forward(plan, source, rows_M, columns_N, v_N):
+  def mix(tile):
     i, rows, first, end = tile
 
     def visit(j, state):
       top, total, mixed = state
       columns, v = _at((columns_N, v_N), j)
-      own = _own(plan, given, i, j, columns_N)
-      logits = _logits(plan, own, rows, columns)
+      bias = _at(source, _entry(plan, i, j, columns_N))
+      logits = _logits(plan, bias, rows, columns)
       visible = placed.seen(rows, columns, plan.window)
       logits = jnp.where(visible, logits, placed.LOWEST)
       new = jnp.maximum(top, logits.max(-1, keepdims=True))
@@ -94,76 +98,59 @@ def _forward(plan, given, rows_M, columns_N, v_N):
     return (mixed / total).astype(v_N.dtype), top + jnp.log(total)
 
   first_M, end_M = tiles.reach(rows_M, columns_N, plan.window)
-  number_M = jnp.arange(first_M.size)
-  row_tiles = number_M, rows_M, first_M, end_M
-  out_M, logsum_M = jax.lax.map(attend_row, row_tiles)
-  return out_M, (given, rows_M, columns_N, v_N, out_M, logsum_M)
+  each = jnp.arange(len(first_M)), rows_M, first_M, end_M
+  out_M, logsum_M = jax.lax.map(mix, each)
+  return out_M, (source, rows_M, columns_N, v_N, out_M, logsum_M)
 
 
 def _backward(plan, saved, d_out_M):
-  given, rows_M, columns_N, v_N, out_M, logsum_M = saved
+  source, rows_M, columns_N, v_N, out_M, logsum_M = saved
 
-  def of_row(sums, tile):
+  def unmix(sums, tile):
     i, rows, first, end, out, logsum, d_out = tile
     delta = dot('bhqe,bhqe->bhq', d_out, out)[..., None]
 
     def visit(j, carry):
-      (d_given, d_keys), d_rows = carry
+      (d_source, d_keys), d_rows = carry
       columns, v = _at((columns_N, v_N), j)
-      own = _own(plan, given, i, j, columns_N)
+      entry = _entry(plan, i, j, columns_N)
       logits, pull = jax.vjp(
-        functools.partial(_logits, plan), own, rows, columns
+        functools.partial(_logits, plan), _at(source, entry), rows, columns
       )
       visible = placed.seen(rows, columns, plan.window)
       weights = jnp.where(visible, jnp.exp(logits - logsum), 0.0)
       d_weights = dot('bhqe,bhke->bhqk', d_out, v)
-      d_own, more, d_columns = pull(weights * (d_weights - delta))
+      d_bias, d_q, d_k = pull(weights * (d_weights - delta))
       d_v = dot('bhqk,bhqe->bhke', weights, d_out)
-      if plan.by_diagonal:
-        d_given = _add_at(d_given, d_own, _diagonal(i, j, columns_N))
-      else:
-        d_given = _add(d_given, d_own)
-      d_keys = _add_at(d_keys, (d_columns, d_v), j)
-      return (d_given, d_keys), _add(d_rows, more)
+      d_source = _add_at(d_source, d_bias, entry)
+      d_keys = _add_at(d_keys, (d_k, d_v), j)
+      return (d_source, d_keys), _add(d_rows, d_q)
 
-    carry = sums, _zeros(rows)
-    return jax.lax.fori_loop(first, end, visit, carry)
+    return jax.lax.fori_loop(first, end, visit, (sums, _zeros(rows)))
 
-  reach = tiles.reach(rows_M, columns_N, plan.window)
-  row_tiles = (
-    jnp.arange(len(reach[0])),
-    rows_M,
-    *reach,
-    out_M,
-    logsum_M,
-    d_out_M,
-  )
-  primal = given, (columns_N, v_N)
-  sums, d_rows_M = jax.lax.scan(of_row, _zeros(primal), row_tiles)
-  d_given, (d_columns_N, d_v_N) = jax.tree.map(_cotangent, primal, sums)
+  first_M, end_M = tiles.reach(rows_M, columns_N, plan.window)
+  each = jnp.arange(len(first_M)), rows_M, first_M, end_M
+  each = *each, out_M, logsum_M, d_out_M
+  summed = source, (columns_N, v_N)
+  sums, d_rows_M = jax.lax.scan(unmix, _zeros(summed), each)
+  d_source, (d_columns_N, d_v_N) = jax.tree.map(_cotangent, summed, sums)
   d_rows_M = jax.tree.map(_cotangent, rows_M, d_rows_M)
-  return d_given, d_rows_M, d_columns_N, d_v_N
+  return d_source, d_rows_M, d_columns_N, d_v_N
 
 
 _flash.defvjp(_forward, _backward)
 
 
-def _own(plan: Plan, given: Any, i: Array, j: Array, columns_N) -> Any:
-  """What the bias of a tile is made of: its diagonal, or all parameters."""
-  if plan.by_diagonal:
-    return _at(given, _diagonal(i, j, columns_N))
-  return given
+def _entry(plan, i, j, columns_N):
+  """Where the source has what the bias of tile i, j is made of."""
+  return i - j + len(columns_N.index_1xL) - 1 if plan.by_diagonal else 0
 
 
-def _diagonal(i, j, columns_N):
-  return i - j + columns_N.index_1xL.shape[0] - 1
-
-
-def _logits(plan, own, rows, columns):
+def _logits(plan, bias, rows, columns):
   """The logits of a tile, none masked, B x H x Q x K."""
   if plan.by_diagonal:
-    return placed.product(rows, columns) + tiles.skewed(own)[None]
-  return placed.logits(plan.scheme, own, rows, columns)
+    return placed.product(rows, columns) + tiles.skewed(bias)[None]
+  return placed.logits(plan.scheme, bias, rows, columns)
 
 
 def dot(equation: str, a: Array, b: Array) -> Array:

@@ -1,7 +1,8 @@
-"""Queries and keys under a scheme: the one place where its hooks are called.
+"""Queries and keys under a scheme: where its hooks meet attention.
 
 `rotate` and `bias` of a scheme are called here for every implementation of
-attention; `rescore`, which needs whole rows, in `dense`.
+attention; `rescore`, which needs whole rows, in `dense`. Positions (`remap` and
+`locate`) come from the caller: `attend.attend`, a model or a cache.
 """
 
 import math

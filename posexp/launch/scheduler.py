@@ -95,7 +95,7 @@ def execute(
       time.sleep(POLL)
     waiting = left
   if compile_counter.counted != before:
-    tell.note(f'programs made: {compile_counter.told(before)}')
+    tell.note(f'programs made: {compile_counter.since(before)}')
   return scheduler.failures
 
 

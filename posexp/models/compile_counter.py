@@ -1,4 +1,4 @@
-"""How many programs this process made, and for what."""
+"""How many programs this process compiled, and for what."""
 
 import collections
 
@@ -9,11 +9,11 @@ TRAINING, EVALUATION, DIAGNOSIS = 'training', 'evaluation', 'diagnosis'
 counted: collections.Counter[str] = collections.Counter()
 
 
-def told(before: collections.Counter[str]) -> str:
-  """What was compiled since a count was taken.
+def since(before: collections.Counter[str]) -> str:
+  """Say what was compiled since a count was taken.
 
   >>> counted[TRAINING] += 1
-  >>> told(counted - collections.Counter({TRAINING: 1}))
+  >>> since(counted - collections.Counter({TRAINING: 1}))
   '1 of training, 0 of evaluation, 0 of diagnosis'
   >>> counted[TRAINING] -= 1
   """

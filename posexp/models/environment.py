@@ -10,7 +10,7 @@ from posexp import version
 
 
 def versions() -> dict[str, str]:
-  """The versions behind a number."""
+  """Return the versions that a number was computed with."""
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   return {
     'posexp': version.VERSION,
@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 
 def device(on: jax.sharding.Mesh) -> dict[str, Any]:
-  """The devices behind a number."""
+  """Return the devices that a number was computed on."""
   first = on.devices.flat[0]
   return {
     'platform': first.platform,

@@ -25,7 +25,7 @@ def generate(
   key: Array | None = None,
   position_key: Array | None = None,
 ) -> Array:
-  """Continues prompts, token by token.
+  """Continue prompts, token by token.
 
   The prompt is read in one pass, BOS before it if the model has one; each
   token after it is the most likely one, or is drawn with probability
@@ -86,10 +86,10 @@ def greedy(
   targets_BxL: Array,
   key: Array | None = None,
 ) -> Array:
-  """Free-running greedy decoding, token by token from a KV cache.
+  """Decode greedily from a KV cache, the model reading its own tokens.
 
-  Targets are replaced by what the model itself said; all else is given. Where
-  it is right everywhere, teacher forcing says the same.
+  Targets are replaced by what the model predicted; all other tokens are given.
+  Where it is right everywhere, teacher forcing gives the same.
 
   Returns:
     The predictions of tokens[:, 1:], B x L-1.
@@ -100,15 +100,15 @@ def greedy(
   first_B = transformer.inputs(net, tokens_BxL)[:, 0]
 
   def choose(logits_BxV, index):
-    said_B = jnp.argmax(logits_BxV, axis=-1).astype(jnp.int32)
+    token_B = jnp.argmax(logits_BxV, axis=-1).astype(jnp.int32)
     following = index + 1 - bos
     given_B = jnp.take(tokens_BxL, following, axis=1)
     free_B = jnp.take(targets_BxL, following, axis=1)
-    return said_B, jnp.where(free_B, said_B, given_B)
+    return token_B, jnp.where(free_B, token_B, given_B)
 
   index_T = jnp.arange(length - 1 + bos)
-  said_BxT = unroll(net, params, (cache, first_B), index_T, choose, key)
-  return said_BxT[:, bos:]
+  token_BxT = unroll(net, params, (cache, first_B), index_T, choose, key)
+  return token_BxT[:, bos:]
 
 
 def unroll(
@@ -119,7 +119,7 @@ def unroll(
   choose: Callable[[Array, Array], tuple[Array, Array]],
   key: Array | None = None,
 ) -> Array:
-  """One token after another from a cache, each read at its index.
+  """Read one token after another from a cache, each at its index.
 
   Args:
     net: the model.
@@ -127,23 +127,23 @@ def unroll(
     begin: the cache, and the token B that is read first.
     index_T: the index of each token that is read.
     choose: from the logits B x V and the index of the token that was read to
-      what is said and what is read next, B each.
+      the token that is predicted and the one that is read next, B each.
     key: for schemes that draw their positions.
 
   Returns:
-    What is said, B x T.
+    The predicted tokens, B x T.
   """
 
-  def one(carry, index):
+  def step(carry, index):
     cache, token_B = carry
     logits_Bx1xV, cache = net.apply(
       {'params': params}, token_B[:, None], cache=cache, start=index, key=key
     )
-    said_B, token_B = choose(logits_Bx1xV[:, 0], index)
-    return (cache, token_B), said_B
+    predicted_B, token_B = choose(logits_Bx1xV[:, 0], index)
+    return (cache, token_B), predicted_B
 
-  _, said_TxB = jax.lax.scan(one, begin, index_T)
-  return said_TxB.T
+  _, predicted_TxB = jax.lax.scan(step, begin, index_T)
+  return predicted_TxB.T
 
 
 @functools.partial(jax.jit, static_argnames=('net', 'tokens', 'slots', 'top_k'))
@@ -163,31 +163,32 @@ def _program(
     prompt_BxL = jnp.pad(prompt_BxL, before, constant_values=net.vocabulary)
   last = prompt_BxL.shape[1] - 1
 
-  def say(logits_BxV, index):
+  def predict(logits_BxV, index):
     if draw is None:
       return jnp.argmax(logits_BxV, axis=-1).astype(jnp.int32)
     temperature, key = draw
-    own = jax.random.fold_in(key, index)
-    return sample(logits_BxV / temperature, top_k, own)
+    return sample(
+      logits_BxV / temperature, top_k, jax.random.fold_in(key, index)
+    )
 
   def choose(logits_BxV, index):
-    said_B = say(logits_BxV, index)
-    return said_B, said_B
+    token_B = predict(logits_BxV, index)
+    return token_B, token_B
 
   empty = transformer.empty_cache(net, prompt_BxL.shape[0], slots)
   logits_Bx1xV, cache = net.apply(
     {'params': params}, prompt_BxL, cache=empty, key=position_key, rows=(last,)
   )
-  first_B = say(logits_Bx1xV[:, 0], last)
+  first_B = predict(logits_Bx1xV[:, 0], last)
   index_T = last + 1 + jnp.arange(tokens - 1)
-  said_BxT = unroll(
+  token_BxT = unroll(
     net, params, (cache, first_B), index_T, choose, position_key
   )
-  return jnp.concatenate([first_B[:, None], said_BxT], axis=1)
+  return jnp.concatenate([first_B[:, None], token_BxT], axis=1)
 
 
 def sample(logits_BxV: Array, top_k: int | None, key: Array) -> Array:
-  """A token each with probability softmax(logits), B.
+  """Draw a token for each row with probability softmax(logits), B.
 
   Among the `top_k` most likely, if given; of those that are as likely as the
   last of them, the ones with the lowest ids.

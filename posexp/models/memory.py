@@ -37,7 +37,7 @@ CONTAINER = (
 
 
 def sequence(net: transformer.Transformer, length: int, asked: int) -> int:
-  """The bytes that the forward pass of one sequence needs, roughly.
+  """Estimate the bytes that the forward pass of one sequence needs.
 
     4 (L (5 D + c F / 2) + A + 2 T V),
 
@@ -116,10 +116,10 @@ def at_once(
   on: jax.sharding.Mesh,
   seeds: int,
 ) -> int:
-  """How many sequences of a seed a device does at once: as many as fit.
+  """Return how many sequences of a seed fit into BUDGET at once on a device.
 
-  Into BUDGET, with those of the other seeds beside it. At least one, and on a
-  CPU no more than CACHED tokens of long ones.
+  The other seeds of the device count too. At least one, and on a CPU no more
+  than CACHED tokens of long sequences.
   """
   fitting = BUDGET // (sequence(net, length, asked) * _beside(on, seeds))
   if length > SHORT and mesh_lib.on_cpu(on.devices.flat[0]):
@@ -155,9 +155,9 @@ def check(
   busy = min(seeds, on.shape[mesh_lib.SEED]) * on.shape[mesh_lib.DATA]
   if mesh_lib.on_cpu(on.devices.flat[0]):  # Of this machine alone.
     busy = min(busy, len(on.local_devices))
-  have = available(on)
-  need = sequence(net, length, asked) * _beside(on, seeds)
-  if have is None or workers * busy * need <= have:
+  memory = available(on)
+  needed = sequence(net, length, asked) * _beside(on, seeds)
+  if memory is None or workers * busy * needed <= memory:
     return
   remedy = 'evaluate at a shorter length, or in windows'
   if net.scheme.blockwise and net.shape.block is None:
@@ -168,7 +168,8 @@ def check(
     remedy += ', or with fewer --workers'
   raise component.UserError(
     f'evaluating {length} tokens under {net.scheme} needs about '
-    f'{need / GIB:.1f} GiB{each}, and this machine has {have / GIB:.1f} GiB: '
+    f'{needed / GIB:.1f} GiB{each}, and this machine has '
+    f'{memory / GIB:.1f} GiB: '
     f'{remedy}'
   )
 
@@ -177,20 +178,20 @@ def mesh(
   net: transformer.Transformer, length: int, asked: int, on: jax.sharding.Mesh
 ) -> jax.sharding.Mesh:
   """The mesh for long sequences: as many devices as there is memory for."""
-  have, most = available(on), on.devices.size
-  if have is not None:
-    most = max(1, min(most, have // sequence(net, length, asked)))
+  memory, most = available(on), on.devices.size
+  if memory is not None:
+    most = max(1, min(most, memory // sequence(net, length, asked)))
   return mesh_lib.by_example(on, most)
 
 
 def of_machine() -> int:
   """The bytes of this machine, or of the container that this process is in."""
-  have = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
   for path in CONTAINER:
     # 'max' where there is no limit.
     with contextlib.suppress(OSError, ValueError):
-      have = min(have, int(pathlib.Path(path).read_text()))
-  return have
+      memory = min(memory, int(pathlib.Path(path).read_text()))
+  return memory
 
 
 def available(on: jax.sharding.Mesh) -> int | None:

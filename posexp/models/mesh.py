@@ -16,7 +16,7 @@ SEED, DATA = 'seed', 'data'
 
 
 def use_all_cores() -> None:
-  """Makes every core of the CPU a device, if JAX has not started yet.
+  """Make every core of the CPU a device, if JAX has not started yet.
 
   A step of a small model does not fill two cores; two devices do. It changes
   nothing on a GPU or TPU, and nothing once JAX has looked for its devices.
@@ -30,7 +30,7 @@ def use_all_cores() -> None:
 
 
 def mesh(seeds: int, batch: int) -> Mesh:
-  """A mesh ('seed', 'data') over the devices that the work can use.
+  """Make a mesh ('seed', 'data') of the devices that the work can use.
 
   On the CPU of one process every device takes whole seeds, as many rounds as
   it needs, and the mesh is the same for any number of seeds: a seed then gives
@@ -164,10 +164,13 @@ def each_seed(
   number_S = jax.lax.axis_index(SEED) * here + jnp.arange(here)
 
   def busy_or_idle(entry):
-    number, mine = entry
-    like = jax.eval_shape(one, *mine)
-    idle = lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
-    return jax.lax.cond(number < seeds, one, idle, *mine)
+    number, of_seed = entry
+
+    def idle(*_):
+      shapes = jax.eval_shape(one, *of_seed)
+      return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    return jax.lax.cond(number < seeds, one, idle, *of_seed)
 
   return jax.lax.map(busy_or_idle, (number_S, trees))
 
@@ -183,7 +186,7 @@ def replicated(on: Mesh) -> NamedSharding:
 
 
 def cache_compilations() -> None:
-  """Keeps compiled programs on disk, so that a second run starts at once.
+  """Keep compiled programs on disk, so that a second run starts at once.
 
   Under the user's cache directory, unless JAX_COMPILATION_CACHE_DIR says
   where, or it is set to nothing to have none.

@@ -32,7 +32,7 @@ def forward(
   tokens_BxL: Array,
   key: Array | None,
 ) -> Shown:
-  """What attention works on in all layers, which are the first axis."""
+  """Return what attention works on in all layers, which are the first axis."""
   _, state = net.apply(
     {'params': params}, tokens_BxL, key=key, mutable=['intermediates']
   )
@@ -47,7 +47,7 @@ def forward(
 def logits(
   net: transformer.Transformer, layer: Shown, place_Q: Array | np.ndarray
 ) -> Array:
-  """The logits of some queries of a layer, B x H x Q x L.
+  """Compute the logits of some queries of a layer, B x H x Q x L.
 
   `placed.LOWEST` for keys that are not seen.
   """

@@ -78,21 +78,20 @@ class Transformer(nn.Module):
     x_BxLxD = table.astype(dtype)[tokens_BxL]
     index_1xL = start + jnp.arange(length, dtype=jnp.int32)[None]
     at = scheme.remap(index_1xL, key)
-    x_BxLxD = scheme.embed(
-      self._positional(POSITION_INPUT, scheme.init_input), x_BxLxD, at
-    )
-    shared = (
-      self._positional(POSITION, scheme.init_layer)
-      if shape.share_position
-      else None
-    )
+    of_input = positional(self, POSITION_INPUT, scheme.init_input, shape.dims)
+    x_BxLxD = scheme.embed(of_input, x_BxLxD, at)
+    shared = None
+    if shape.share_position:
+      shared = positional(self, POSITION, scheme.init_layer, shape.dims)
     caches = []
     for n in range(shape.layers):
-      own = None if cache is None else cache[n]
+      layer_cache = None if cache is None else cache[n]
       asked = rows if n == shape.layers - 1 else None
       block = Block(shape, scheme, name=f'block_{n}')
-      x_BxLxD, own = block(x_BxLxD, at, index_1xL, shared, own, asked)
-      caches.append(own)
+      x_BxLxD, layer_cache = block(
+        x_BxLxD, at, index_1xL, shared, layer_cache, asked
+      )
+      caches.append(layer_cache)
     h_BxLxD = RMSNorm(name='norm')(x_BxLxD)
     logits_BxLxV = jnp.einsum(
       'td,dv->tv',
@@ -115,9 +114,6 @@ class Transformer(nn.Module):
       return table, table[: self.vocabulary].T / math.sqrt(width)
     size = (width, self.vocabulary)
     return table, self.param('unembedding', _normal(1.0), size)
-
-  def _positional(self, name: str, init: Any) -> schemes.Params:
-    return positional(self, name, init, self.shape.dims)
 
 
 class Block(nn.Module):
@@ -239,7 +235,7 @@ class _Linear(nn.Module):
 def positional(
   module: nn.Module, name: str, init: Any, dims: schemes.Dims
 ) -> schemes.Params:
-  """A scheme's parameters, kept only where it learns some."""
+  """Return a scheme's parameters, kept only where it learns some."""
   # Shapes alone decide, so that a scheme without parameters leaves no trace
   # and all schemes share the initialisation of everything else.
   if not jax.tree.leaves(jax.eval_shape(lambda: init(jax.random.key(0), dims))):
@@ -296,7 +292,7 @@ def predict(
   rows = None if asked is None else jnp.asarray(asked) - 1 + bos
   tokens_BxL = inputs(net, tokens_BxL)
   logits, _ = net.apply({'params': params}, tokens_BxL, key=key, rows=rows)
-  return logits if asked is not None else logits[:, bos:]
+  return logits[:, bos:] if asked is None else logits
 
 
 def empty_cache(
@@ -304,8 +300,8 @@ def empty_cache(
 ) -> tuple[cache_lib.Cache, ...]:
   """A cache for `length` tokens, one `cache.Cache` a layer."""
   dims, dtype = net.shape.dims, jnp.dtype(net.shape.compute)
-  one = cache_lib.empty_cache(net.scheme, dims, batch, length, dtype)
-  return (one,) * net.shape.layers
+  of_layer = cache_lib.empty_cache(net.scheme, dims, batch, length, dtype)
+  return (of_layer,) * net.shape.layers
 
 
 def of(run: config.Run, length: int | None = None) -> Transformer:

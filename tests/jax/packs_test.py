@@ -89,7 +89,7 @@ def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
   assert crash.strays(tmp_path) == []
   # Roots are one program, and their retrofits another.
   log = (tmp_path / 'log.txt').read_text()
-  assert f'programs made: {compile_counter.told(before)}' in log
+  assert f'programs made: {compile_counter.since(before)}' in log
   assert (
     compile_counter.counted[compile_counter.TRAINING] - before['training'] == 2
   )
