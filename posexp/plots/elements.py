@@ -163,11 +163,10 @@ def accuracy(
   cells: pd.DataFrame,
   results: pd.DataFrame,
   looks: style.Looks,
-  column: str = 'token',
 ) -> None:
   """Draw accuracy by length as `by_length` does, and chance."""
   label = 'accuracy (% of targets)'
-  by_length([panel], [column], label, cells, results, looks)
+  by_length([panel], ['token'], label, cells, results, looks)
   chance(panel, results)
 
 
@@ -202,10 +201,14 @@ def curves(
   places = np.unique(cells[x].to_numpy(np.float64))
   gaps = np.diff(np.log2(places) if logarithmic else places)
   step = min([step, *(0.5 * gaps / max(1, len(looks)))])
+  runs = dict(list(cells.sort_values(x).groupby(by)))
+  points = {} if seeds is None else dict(list(seeds.groupby(by)))
   for number, (run, look) in enumerate(looks.items()):
+    if run not in runs:
+      continue
     shift = step * (number - (len(looks) - 1) / 2)
     factor, term = (2**shift, 0.0) if logarithmic else (1.0, shift)
-    rows = cells[cells[by] == run].sort_values(x)
+    rows = runs[run]
     ends = rows.dropna(subset=[f'{column}_low', f'{column}_high'])
     panel.vlines(
       ends[x] * factor + term,
@@ -216,11 +219,11 @@ def curves(
       alpha=0.35,
       gid=f'interval:{run}',
     )
-    if seeds is not None:
-      each = seeds[seeds[by] == run]
-      points = look._replace(marker='o', linestyle='none')._asdict()
-      points |= {'markersize': 2, 'gid': f'seeds:{run}', 'zorder': 4}
-      panel.plot(each[x] * factor + term, each[column], **points)
+    if run in points:
+      each = points[run]
+      dots = look._replace(marker='o', linestyle='none')._asdict()
+      dots |= {'markersize': 2, 'gid': f'seeds:{run}', 'zorder': 4}
+      panel.plot(each[x] * factor + term, each[column], **dots)
     line = {**look._asdict(), 'gid': f'mean:{run}', 'zorder': 3}
     panel.plot(rows[x] * factor + term, rows[column], **line)
 

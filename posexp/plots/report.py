@@ -21,6 +21,8 @@ from posexp.plots import svg as svg_lib
 
 # In inches, of which a browser has 96 pixels: a phone is 390 pixels wide.
 WIDTH, HEIGHT = 3.7, 2.7
+# Left, bottom, width and height of the panel, as shares of the figure.
+PANEL = 0.15, 0.22, 0.82, 0.68
 STYLE: dict[Any, Any] = style.STYLE | {
   'svg.fonttype': 'none',
   'font.size': 8,
@@ -71,7 +73,10 @@ def svg(
   column = measure.column
   with matplotlib.rc_context(STYLE | {'svg.hashsalt': name}):
     drawn = layout.blank(WIDTH, HEIGHT)
-    panel = drawn.subplots()
+    # All of these figures have the same margins; to compute them takes longer
+    # than to draw, and a report has hundreds of figures.
+    drawn.set_layout_engine('none')
+    panel = drawn.add_axes(PANEL)
     elements.by_length([panel], [column], measure.axis, cells, results, shown)
     panel.set_ylim(-0.02, 1.02)
     if measure.key == 'accuracy':
@@ -89,16 +94,19 @@ def _marks(
   """Yield what the marks of each part of a run show, by its id."""
   ends = [f'{column}{end}' for end in elements.ENDS]
   of_seed = {'mean': 'token'}.get(column, column)
+  by_run = dict(list(cells.sort_values('length').groupby('digest')))
+  admitted = results[results['admitted'].astype(bool)]
+  seeds = dict(list(admitted.groupby('digest')))
   for digest in runs:
-    run = cells[cells['digest'] == digest].sort_values('length')
+    run = by_run[digest]
     yield f'mean:{digest}', _texts(run, ['length'], [column])
     yield (
       f'interval:{digest}',
       _texts(run.dropna(subset=ends), ['length'], ends),
     )
     if of_seed in results:
-      seeds = results[(results['digest'] == digest) & results['admitted']]
-      yield f'seeds:{digest}', _texts(seeds, ['length', 'seed'], [of_seed])
+      each = seeds[digest]
+      yield f'seeds:{digest}', _texts(each, ['length', 'seed'], [of_seed])
 
 
 def _texts(

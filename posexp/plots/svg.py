@@ -6,7 +6,6 @@ from xml.etree import ElementTree
 
 from matplotlib import colors
 
-from posexp import component
 from posexp.plots import style
 
 # Colours that the page replaces, by its variables.
@@ -50,7 +49,7 @@ def element(written: str, marks: Mapping[str, Sequence[str]], what: str) -> str:
   text = re.sub(r' \w+:href=', ' href=', text)
   text = re.sub(r' (d|x|y|transform)="[^"]*"', _rounded, text)
   text = re.sub(r'(font: [\d.]+px) [^;"]*', r'\1 sans-serif', text)
-  text = re.sub(r'(?<=fill: |roke: )#[0-9a-f]{6}', _variable, text)
+  text = re.sub(r'(fill|stroke): (#[0-9a-f]{6})', _variable, text)
   return re.sub(r'>\s+<', '><', text)
 
 
@@ -61,7 +60,7 @@ def _describe(
   tag = 'path' if kind == 'interval' else 'use'  # A line is a path, and marks.
   marks = [m for m in group.iter(f'{_SVG}{tag}') if 'id' not in m.attrib]
   if len(marks) != len(shown):
-    raise component.UserError(
+    raise ValueError(
       f'{len(marks)} marks were drawn for {len(shown)} numbers: draw finite '
       'ones, within the axes'
     )
@@ -75,5 +74,6 @@ def _rounded(attribute: re.Match[str]) -> str:
 
 
 def _variable(color: re.Match[str]) -> str:
-  name = _VARIABLES.get(color[0], f'c{color[0][1:]}')
-  return f'var(--{name}, {color[0]})'
+  part, value = color.groups()
+  name = _VARIABLES.get(value, f'c{value[1:]}')
+  return f'{part}: var(--{name}, {value})'
