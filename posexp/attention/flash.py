@@ -129,8 +129,8 @@ def _backward(plan, saved, d_out_M):
     return jax.lax.fori_loop(first, end, visit, (sums, _zeros(rows)))
 
   first_M, end_M = tiles.reach(rows_M, columns_N, plan.window)
-  each = jnp.arange(len(first_M)), rows_M, first_M, end_M
-  each = *each, out_M, logsum_M, d_out_M
+  number_M = jnp.arange(len(first_M))
+  each = number_M, rows_M, first_M, end_M, out_M, logsum_M, d_out_M
   summed = source, (columns_N, v_N)
   sums, d_rows_M = jax.lax.scan(unmix, _zeros(summed), each)
   d_source, (d_columns_N, d_v_N) = jax.tree.map(_cotangent, summed, sums)
