@@ -201,31 +201,43 @@ def curves(
   places = np.unique(cells[x].to_numpy(np.float64))
   gaps = np.diff(np.log2(places) if logarithmic else places)
   step = min([step, *(0.5 * gaps / max(1, len(looks)))])
-  runs = dict(list(cells.sort_values(x).groupby(by)))
-  points = {} if seeds is None else dict(list(seeds.groupby(by)))
+  low, high = f'{column}_low', f'{column}_high'
+  runs = _by_run(cells.sort_values(x), by, [x, column, low, high])
+  points = {} if seeds is None else _by_run(seeds, by, [x, column])
   for number, (run, look) in enumerate(looks.items()):
     if run not in runs:
       continue
     shift = step * (number - (len(looks) - 1) / 2)
     factor, term = (2**shift, 0.0) if logarithmic else (1.0, shift)
-    rows = runs[run]
-    ends = rows.dropna(subset=[f'{column}_low', f'{column}_high'])
+    across, heights, *ends = runs[run]
+    across = across * factor + term
+    known = ~np.isnan(ends).any(0)
     panel.vlines(
-      ends[x] * factor + term,
-      ends[f'{column}_low'],
-      ends[f'{column}_high'],
+      across[known],
+      *(end[known] for end in ends),
       look.color,
       lw=2.4,
       alpha=0.35,
       gid=f'interval:{run}',
     )
     if run in points:
-      each = points[run]
+      of_seeds, heights_of_seeds = points[run]
       dots = look._replace(marker='o', linestyle='none')._asdict()
       dots |= {'markersize': 2, 'gid': f'seeds:{run}', 'zorder': 4}
-      panel.plot(each[x] * factor + term, each[column], **dots)
+      panel.plot(of_seeds * factor + term, heights_of_seeds, **dots)
     line = {**look._asdict(), 'gid': f'mean:{run}', 'zorder': 3}
-    panel.plot(rows[x] * factor + term, rows[column], **line)
+    panel.plot(across, heights, **line)
+
+
+def _by_run(
+  rows: pd.DataFrame, by: str, columns: Sequence[str]
+) -> dict[Any, list[np.ndarray]]:
+  """Return columns of each run's rows; tables for each run take far longer."""
+  numbers = [rows[column].to_numpy(np.float64) for column in columns]
+  return {
+    run: [column[places] for column in numbers]
+    for run, places in rows.groupby(by).indices.items()
+  }
 
 
 def means(

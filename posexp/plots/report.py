@@ -6,17 +6,18 @@ Colours are variables of the page, which has a light and a dark theme.
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import colors
+from matplotlib import colors, figure
+from matplotlib.backends import backend_svg
 
 from posexp.claims import format as format_lib
 from posexp.claims import intervals
-from posexp.plots import elements, layout, style
+from posexp.plots import elements, style
 from posexp.plots import svg as svg_lib
 
 # In inches, of which a browser has 96 pixels: a phone is 390 pixels wide.
@@ -72,10 +73,10 @@ def svg(
   shown = {digest: looks[digest] for digest in cells['digest'].unique()}
   column = measure.column
   with matplotlib.rc_context(STYLE | {'svg.hashsalt': name}):
-    drawn = layout.blank(WIDTH, HEIGHT)
-    # All of these figures have the same margins; to compute them takes longer
-    # than to draw, and a report has hundreds of figures.
-    drawn.set_layout_engine('none')
+    # All of these figures have the same margins, so nothing has to lay them
+    # out, which takes longer than to draw: a report has hundreds.
+    drawn = figure.Figure((WIDTH, HEIGHT))
+    backend_svg.FigureCanvasSVG(drawn)
     panel = drawn.add_axes(PANEL)
     elements.by_length([panel], [column], measure.axis, cells, results, shown)
     panel.set_ylim(-0.02, 1.02)
@@ -84,38 +85,36 @@ def svg(
     written = io.StringIO()
     drawn.savefig(written, format='svg', metadata={'Date': None})
   what = f'{measure.title} by length, as in the table of results'
-  marks = dict(_marks(column, cells, results, shown))
+  marks = _marks(column, cells, results)
   return svg_lib.element(written.getvalue(), marks, what)
 
 
 def _marks(
-  column: str, cells: pd.DataFrame, results: pd.DataFrame, runs: Iterable[str]
-) -> Iterator[tuple[str, list[str]]]:
-  """Yield what the marks of each part of a run show, by its id."""
+  column: str, cells: pd.DataFrame, results: pd.DataFrame
+) -> dict[str, list[str]]:
+  """Return what the marks of each part of a run show, by its id."""
   ends = [f'{column}{end}' for end in elements.ENDS]
   of_seed = {'mean': 'token'}.get(column, column)
-  by_run = dict(list(cells.sort_values('length').groupby('digest')))
-  admitted = results[results['admitted'].astype(bool)]
-  seeds = dict(list(admitted.groupby('digest')))
-  for digest in runs:
-    run = by_run[digest]
-    yield f'mean:{digest}', _texts(run, ['length'], [column])
-    yield (
-      f'interval:{digest}',
-      _texts(run.dropna(subset=ends), ['length'], ends),
-    )
-    if of_seed in results:
-      each = seeds[digest]
-      yield f'seeds:{digest}', _texts(each, ['length', 'seed'], [of_seed])
+  cells = cells.sort_values('length')
+  marks = _texts('mean', cells, ['length'], [column])
+  marks |= _texts('interval', cells.dropna(subset=ends), ['length'], ends)
+  if of_seed in results:
+    admitted = results[results['admitted'].astype(bool)]
+    marks |= _texts('seeds', admitted, ['length', 'seed'], [of_seed])
+  return marks
 
 
 def _texts(
-  rows: pd.DataFrame, places: list[str], shares: list[str]
-) -> list[str]:
-  """Return the place of each row, and its numbers in percent."""
+  kind: str, rows: pd.DataFrame, places: list[str], shares: list[str]
+) -> dict[str, list[str]]:
+  """Return the place of each row, and its numbers in percent, by kind:run."""
   columns = [rows[place].map(str) for place in places]
   columns += [rows[share].map(format_lib.percent) for share in shares]
-  return ['|'.join(texts) for texts in zip(*columns)]
+  texts = ['|'.join(parts) for parts in zip(*columns)]
+  return {
+    f'{kind}:{digest}': [texts[row] for row in rows_of_run]
+    for digest, rows_of_run in rows.groupby('digest').indices.items()
+  }
 
 
 def themes(looks: Iterable[style.Look]) -> tuple[str, str]:

@@ -42,7 +42,7 @@ def element(written: str, marks: Mapping[str, Sequence[str]], what: str) -> str:
     kind, _, run = group.attrib.pop('id', '').partition(':')
     if run:
       group.attrib |= {'class': KINDS[kind], 'data-run': run}
-      _describe(group, kind, marks[f'{kind}:{run}'])
+      _describe(group, kind, marks.get(f'{kind}:{run}', ()))
   text = ElementTree.tostring(root, encoding='unicode', xml_declaration=False)
   text = re.sub(r' xmlns(:\w+)?="[^"]*"', '', text)
   text = re.sub(r'(</?)\w+:(?=\w)', r'\1', text)
