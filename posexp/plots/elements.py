@@ -209,12 +209,13 @@ def curves(
       continue
     shift = step * (number - (len(looks) - 1) / 2)
     factor, term = (2**shift, 0.0) if logarithmic else (1.0, shift)
-    across, heights, *ends = runs[run]
+    across, heights, lows, highs = runs[run]
     across = across * factor + term
-    known = ~np.isnan(ends).any(0)
+    known = np.isfinite(lows) & np.isfinite(highs)
     panel.vlines(
       across[known],
-      *(end[known] for end in ends),
+      lows[known],
+      highs[known],
       look.color,
       lw=2.4,
       alpha=0.35,
