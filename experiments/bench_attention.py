@@ -51,7 +51,10 @@ LENGTH = 200
 def arrays(length, dtype=jnp.float32):
   """Queries, keys and values."""
   shape = 1, length, HEADS, WIDTH
-  draw = lambda n: jax.random.normal(jax.random.key(n), shape).astype(dtype)
+
+  def draw(n):
+    return jax.random.normal(jax.random.key(n), shape).astype(dtype)
+
   return tuple(map(draw, range(3)))
 
 
@@ -154,8 +157,11 @@ def against(ratios) -> str:
 
 def difference(found, dense) -> float:
   """The largest difference, relative to the largest number of the tree."""
+
   # Of all leaves: what adds the same to all logits has a gradient of 0.
-  wide = lambda tree: [np.asarray(x, np.float64) for x in jax.tree.leaves(tree)]
+  def wide(tree):
+    return [np.asarray(x, np.float64) for x in jax.tree.leaves(tree)]
+
   found, dense = wide(found), wide(dense)
   off = max(np.abs(a - b).max() for a, b in zip(found, dense, strict=True))
   return off / max(np.abs(x).max() for x in dense)

@@ -90,7 +90,10 @@ def main() -> None:
     workdir = pathlib.Path(folder)
     every = timed('construct the runs', lambda: runs(number), number)
     executor = launcher.ExecutorConfig()
-    launch = lambda: launcher.execute(every, workdir, executor)
+
+    def launch():
+      return launcher.execute(every, workdir, executor)
+
     timed('launch: claim, record, outcomes', launch, number)
     timed('launch again: all is finished', launch, number)
     timed('posexp status', lambda: status.text(workdir), number)

@@ -102,12 +102,18 @@ class Peer:
 def flex(q, k, v):
   """torch's compiled attention with ALiBi, as a function that runs it."""
   slopes_H = torch.from_numpy(schemes.ALiBi().slopes(HEADS)).float()
-  bias = lambda score, b, h, i, j: score - slopes_H[h] * (i - j)
+
+  def bias(score, b, h, i, j):
+    return score - slopes_H[h] * (i - j)
+
   mask = flex_attention.create_block_mask(
     lambda b, h, i, j: i >= j, None, None, LONG, LONG, device='cpu'
   )
   run = torch.compile(flex_attention.flex_attention)
-  first = lambda x: torch.from_numpy(np.array(x.swapaxes(1, 2)))
+
+  def first(x):
+    return torch.from_numpy(np.array(x.swapaxes(1, 2)))
+
   args = [first(x) for x in (q, k, v)]
 
   def attend():

@@ -44,7 +44,9 @@ def empty_cache(
     )
 
   # What a scheme makes of a key may be wider, and its clock have heads.
-  empty = lambda x: jnp.zeros(x.shape, x.dtype)
+  def empty(x):
+    return jnp.zeros(x.shape, x.dtype)
+
   cache = jax.tree.map(empty, jax.eval_shape(filled))
   return cache._replace(keys=cache.keys._replace(index_1xL=index_1xM))
 

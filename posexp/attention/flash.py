@@ -175,12 +175,17 @@ def _zeros(tree):
 
 def _add(totals, more):
   """The sums; what is an index has no gradient and is left alone."""
-  add = lambda t, m: t if m.dtype == float0 else t + m.astype(t.dtype)
+
+  def add(t, m):
+    return t if m.dtype == float0 else t + m.astype(t.dtype)
+
   return jax.tree.map(add, totals, more)
 
 
 def _add_at(totals, more, n):
-  put = lambda x, y: jax.lax.dynamic_update_index_in_dim(x, y, n, 0)
+  def put(x, y):
+    return jax.lax.dynamic_update_index_in_dim(x, y, n, 0)
+
   return jax.tree.map(put, totals, _add(_at(totals, n), more))
 
 

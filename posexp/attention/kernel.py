@@ -128,8 +128,13 @@ def attend(
     # No key is before its query by a tile or more.
     bias_MxHxW = bias_DxHxW[len(columns.index_1xL) - 1 :]
     bias = jax.vmap(tiles.skewed, out_axes=1)(bias_MxHxW)[None]
-  inner = lambda x_NxBxHxLxE: jnp.moveaxis(x_NxBxHxLxE, 0, 2)
-  row = lambda index_Nx1xL: index_Nx1xL[None, None]
+
+  def inner(x_NxBxHxLxE):
+    return jnp.moveaxis(x_NxBxHxLxE, 0, 2)
+
+  def row(index_Nx1xL):
+    return index_Nx1xL[None, None]
+
   given = Given(
     Queries(inner(rows.x_BxHxLxE), row(rows.index_1xL)),
     Keys(
@@ -195,7 +200,10 @@ def _backward(plan, saved, d_out):
   queries, keys, bias, seen, seeing = given
   delta = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(4)
   saved = Saved(d_out, logsum, delta[:, :, :, None])
-  like = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+  def like(x):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
   (d_q,) = _call(
     _d_queries, plan, (queries, seen, saved), (keys, bias), (like(queries.x),)
   )
@@ -238,7 +246,10 @@ def _mix_values(plan, own, whole, *out):
 
   size = queries.x.shape[0]
   lowest = jnp.full((size, 1), placed.LOWEST, jnp.float32)
-  zeros = lambda width: jnp.zeros((size, width), jnp.float32)
+
+  def zeros(width):
+    return jnp.zeros((size, width), jnp.float32)
+
   start = lowest, zeros(1), zeros(out[0].shape[1])
   top, total, mixed = _loop(reach, step, start)
   out[0][...] = (mixed / total).astype(out[0].dtype)
@@ -268,7 +279,9 @@ def _d_keys(plan, own, whole, *out):
     more = dot(d_logits, queries.x, 0, 0), dot(weights, saved.d_out, 0, 0)
     return jax.tree.map(jnp.add, sums, more)
 
-  zeros = lambda x: jnp.zeros(x.shape, jnp.float32)
+  def zeros(x):
+    return jnp.zeros(x.shape, jnp.float32)
+
   sums = _loop(reach, step, (zeros(keys.x), zeros(keys.v)))
   for ref, total in zip(out, sums, strict=True):
     ref[...] = total.astype(ref.dtype)

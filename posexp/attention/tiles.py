@@ -94,5 +94,8 @@ def skewed(bias_HxW: Array) -> Array:
   [[[1, 0, -1], [2, 1, 0], [3, 2, 1]]]
   """
   size = (bias_HxW.shape[1] + 1) // 2
-  row = lambda first: jax.lax.dynamic_slice_in_dim(bias_HxW, first, size, 1)
+
+  def row(first):
+    return jax.lax.dynamic_slice_in_dim(bias_HxW, first, size, 1)
+
   return jax.vmap(row, out_axes=1)(jnp.arange(size)[::-1])

@@ -209,7 +209,10 @@ def _scores(scheme, params, at, dims, distance_N):
     )
     for basis in np.linalg.qr(bases)[0]
   )
-  take = lambda index: jax.tree.map(lambda x: x[:, index], at)
+
+  def take(index):
+    return jax.tree.map(lambda x: x[:, index], at)
+
   turned_q = scheme.rotate(params, q, take(np.array([last])), 'q')
 
   def products(keys, n, equation):
@@ -217,9 +220,15 @@ def _scores(scheme, params, at, dims, distance_N):
     turned_k = scheme.rotate(params, keys, take(last - n), 'k')
     return np.asarray(jnp.einsum(equation, turned_q, turned_k), np.float64)
 
-  same = lambda n: products(q, n, 'blhe,bnhe->bhn').mean((0, 1))
-  pairs = lambda n: products(k, n, 'alhe,bnhe->abhn')
-  rms = lambda x: np.sqrt(np.mean(x**2, axis=(0, 1, 2)))
+  def same(n):
+    return products(q, n, 'blhe,bnhe->bhn').mean((0, 1))
+
+  def pairs(n):
+    return products(k, n, 'alhe,bnhe->abhn')
+
+  def rms(x):
+    return np.sqrt(np.mean(x**2, axis=(0, 1, 2)))
+
   start = same(np.array([0])).item()
   scores, changes = [], []
   size = max(1, CHUNK // (width * width * heads))

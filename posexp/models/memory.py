@@ -82,7 +82,10 @@ def _hidden(scheme: schemes.Scheme, dims: schemes.Dims) -> int:
 
   params = jax.eval_shape(lambda: scheme.init_layer(jax.random.key(0), dims))
   at = jax.eval_shape(positions, params)
-  bias = lambda params, at: placed.bias(scheme, params, dims.heads, at, at)
+
+  def bias(params, at):
+    return placed.bias(scheme, params, dims.heads, at, at)
+
   return _widest(jax.make_jaxpr(bias)(params, at).jaxpr) // size**2
 
 
@@ -103,7 +106,10 @@ def _widest(jaxpr: Any) -> int:
 def programs(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
   """The programs within an operation: the body of a loop, say."""
   kinds = core.Jaxpr, core.ClosedJaxpr
-  is_program = lambda x: isinstance(x, kinds)
+
+  def is_program(x):
+    return isinstance(x, kinds)
+
   for x in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_program):
     if is_program(x):
       yield x.jaxpr if isinstance(x, core.ClosedJaxpr) else x

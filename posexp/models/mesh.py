@@ -111,7 +111,10 @@ def pad_seeds(tree: Any, on: Mesh, seeds: int) -> Any:
   In the places of those that are idle, and of those that the tree lacks.
   """
   size = rounds(on, seeds)
-  pad = lambda x: np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
+
+  def pad(x):
+    return np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
+
   padded = jax.tree.map(lambda x: pad(np.asarray(x)), tree)
   return put(padded, over_seeds(on))
 
@@ -131,7 +134,10 @@ def put(tree: Any, where: NamedSharding) -> Any:
 
 def fetch(tree: Any) -> Any:
   """Arrays of a mesh on the host, whole, in every process."""
-  here = lambda x: getattr(x, 'is_fully_addressable', True)
+
+  def here(x):
+    return getattr(x, 'is_fully_addressable', True)
+
   for array in jax.tree.leaves(tree):
     if not here(array):
       tree = _gathered(replicated(array.sharding.mesh))(tree)

@@ -51,7 +51,10 @@ def logits(
 
   `placed.LOWEST` for keys that are not seen.
   """
-  some = lambda x: x[:, place_Q]
+
+  def some(x):
+    return x[:, place_Q]
+
   queries = placed.Placed(
     layer.queries.x_BxHxLxE[:, :, place_Q],
     jax.tree.map(some, layer.queries.at),
@@ -114,7 +117,10 @@ def resolution(
   place_C = place_C.astype(np.int32)
   # Those at d, then those at d + 1.
   place_K = last - np.concatenate([distance_M, distance_M + 1])
-  take = lambda place: lambda x: x[:, place]
+
+  def take(place):
+    return lambda x: x[:, place]
+
   q_at = jax.tree.map(take(np.array([last])), layer.queries.at)
   k_at = jax.tree.map(take(place_K), layer.keys.at)
   q_Cx1xHxE = q_content[0, place_C][:, None]

@@ -144,7 +144,10 @@ class Block(nn.Module):
     )
     q_at, q_index_1xQ = at, index_1xL
     if rows is not None:
-      keep = lambda x: x[:, jnp.asarray(rows)]
+
+      def keep(x):
+        return x[:, jnp.asarray(rows)]
+
       x_BxLxD, h_BxLxD = keep(x_BxLxD), keep(h_BxLxD)
       q_at, q_index_1xQ = jax.tree.map(keep, at), keep(index_1xL)
     q_TxD = _Linear(shape.width, name='query')(_flat(h_BxLxD))

@@ -189,7 +189,10 @@ class Scheme(component.Component):
   def learns(self) -> bool:
     """Return whether the scheme has parameters."""
     key, dims = jax.random.key(0), Dims(4, 2, 2)
-    init = lambda: (self.init_input(key, dims), self.init_layer(key, dims))
+
+    def init():
+      return (self.init_input(key, dims), self.init_layer(key, dims))
+
     return bool(jax.tree.leaves(jax.eval_shape(init)))
 
   # Lengths, which are settled before any compute.

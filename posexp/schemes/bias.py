@@ -91,7 +91,9 @@ class KERPLE(base.Scheme):
   )
 
   def init_layer(self, key, dims):
-    uniform = lambda k, top: jax.random.uniform(k, (dims.heads,), maxval=top)
+    def uniform(k, top):
+      return jax.random.uniform(k, (dims.heads,), maxval=top)
+
     p_key, a_key = jax.random.split(key)
     return {'p_H': uniform(p_key, 2.0), 'a_H': uniform(a_key, 1.0)}
 

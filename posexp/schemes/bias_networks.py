@@ -63,7 +63,10 @@ class FIRE(base.Scheme):
     slope = jnp.abs(params['c'].astype(jnp.float32))
     threshold = trained_length.number(self, 'threshold')
     least = jnp.abs(params['multiplier'].astype(jnp.float32)) * threshold
-    psi = lambda x: jnp.log1p(slope * x)
+
+    def psi(x):
+      return jnp.log1p(slope * x)
+
     top = jnp.maximum(q_at.astype(jnp.float32), least)
     share = psi(bias.distance(q_at, k_at)) / (psi(top) + 1e-6)
     return _network(params, head, share, 1, jax.nn.relu)
@@ -130,9 +133,10 @@ def _init(key: jax.Array, hidden: int, depth: int, heads: int) -> base.Params:
     bound = inputs**-0.5
     keys = jax.random.split(jax.random.fold_in(key, n))
     shapes = outputs, outputs[-1:]
-    draw = lambda k, shape: jax.random.uniform(
-      k, shape, minval=-bound, maxval=bound
-    )
+
+    def draw(k, shape):
+      return jax.random.uniform(k, shape, minval=-bound, maxval=bound)
+
     return [draw(k, shape) for k, shape in zip(keys, shapes)]
 
   params = dict(zip(('in_W', 'in_bias_W'), layer(0, 1, hidden)))
@@ -157,8 +161,13 @@ def _network(
   activation: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
   """Return the network's output for some heads, elementwise in x."""
-  get = lambda name: params[name].astype(jnp.float32)
-  wide = lambda name: get(name).reshape(*(1,) * x.ndim, -1)
+
+  def get(name):
+    return params[name].astype(jnp.float32)
+
+  def wide(name):
+    return get(name).reshape(*(1,) * x.ndim, -1)
+
   # Products must not fall to the few digits that accelerators default to.
   best = jax.lax.Precision.HIGHEST
   h = activation(x[..., None] * wide('in_W') + wide('in_bias_W'))

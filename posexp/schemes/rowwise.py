@@ -65,7 +65,10 @@ class CoPE(base.Scheme):
     low = jnp.floor(count)
     share = count - low
     row = low.astype(jnp.int32)
-    pick = lambda row: jnp.take_along_axis(whole_BxHxQxP, row, axis=3)
+
+    def pick(row):
+      return jnp.take_along_axis(whole_BxHxQxP, row, axis=3)
+
     above = pick(jnp.minimum(row + 1, self.positions - 1))
     return logits_BxHxQxK + (1 - share) * pick(row) + share * above
 
