@@ -52,7 +52,7 @@ def empty_cache(
 
 
 def before(cache: Cache, start: Array | int) -> schemes.At:
-  """The positions of the token before `start`, zeros if there is none."""
+  """Return the positions of the token before `start`, or zeros."""
 
   def last(x_BxM):
     last = jax.lax.dynamic_slice_in_dim(x_BxM, start - 1, 1, axis=1)

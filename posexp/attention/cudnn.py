@@ -20,7 +20,7 @@ def serves(
   keys: placed.Placed,
   v_BxHxLxE: Array,
 ) -> bool:
-  """Whether cuDNN's attention computes this scheme on this machine.
+  """Return whether cuDNN's attention computes this scheme on this machine.
 
   It takes no bias but one that is made beforehand, which is quadratic in the
   length; so schemes that add to logits or change rows are left to blocks.
@@ -39,7 +39,7 @@ def serves(
 
 
 def capability() -> float:
-  """The CUDA compute capability of the default device, 0 if it has none."""
+  """Return the compute capability of the default device, 0 if none."""
   try:
     return float(getattr(jax.devices()[0], 'compute_capability', 0))
   except ValueError:  # AMD's have names.

@@ -17,7 +17,7 @@ TILE = 128
 
 
 def check_block(name: str, block: int | str | None) -> None:
-  """Raises unless a block is None, 'auto' or a positive integer."""
+  """Raise unless a block is None, 'auto' or a positive integer."""
   if isinstance(block, int) and not isinstance(block, bool):
     valid = block >= 1
   else:
@@ -34,7 +34,7 @@ def check_scheme(
   block: int | str | None,
   implementation: str | None = None,
 ) -> None:
-  """Raises unless both are valid and the scheme has a form for them."""
+  """Raise unless both are valid and the scheme has a form for them."""
   check_block('block', block)
   check_implementation('implementation', implementation)
   if scheme.blockwise:
@@ -52,7 +52,7 @@ def check_scheme(
 
 
 def check_implementation(name: str, implementation: str | None) -> None:
-  """Raises unless an implementation is None or has one of the names."""
+  """Raise unless an implementation is None or has one of the names."""
   if implementation not in (None, 'xla', 'pallas'):
     raise component.UserError(
       f"{name} must be None, 'xla' or 'pallas', got {implementation!r}: use "
@@ -67,7 +67,7 @@ def block_size(
   keys: int,
   implementation: str | None = None,
 ) -> int | None:
-  """The number of tokens in a block, None for dense attention.
+  """Return the number of tokens in a block, None for dense attention.
 
   Raises:
     UserError: if `block` or `implementation` is none of what `attend` takes,
@@ -93,7 +93,7 @@ def dense(
   keys: int,
   implementation: str | None = None,
 ) -> bool:
-  """Whether all logits are computed at once; asks nothing of any device."""
+  """Return whether all logits are computed at once; ask no device."""
   if implementation == 'pallas':
     return False
   if isinstance(block, str):

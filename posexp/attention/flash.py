@@ -142,19 +142,19 @@ _flash.defvjp(_forward, _backward)
 
 
 def _entry(plan, i, j, columns_N):
-  """Where the source has what the bias of tile i, j is made of."""
+  """Return where the source has what the bias of tile i, j is made of."""
   return i - j + len(columns_N.index_1xL) - 1 if plan.by_diagonal else 0
 
 
 def _logits(plan, bias, rows, columns):
-  """The logits of a tile, none masked, B x H x Q x K."""
+  """Return the logits of a tile, none masked, B x H x Q x K."""
   if plan.by_diagonal:
     return placed.product(rows, columns) + tiles.skewed(bias)[None]
   return placed.logits(plan.scheme, bias, rows, columns)
 
 
 def dot(equation: str, a: Array, b: Array) -> Array:
-  """A product in the narrower dtype of the two, summed in float32."""
+  """Return a product in the narrower dtype of the two, summed in float32."""
   dtype = min(a.dtype, b.dtype, key=lambda d: d.itemsize)
   return jnp.einsum(
     equation,
@@ -174,7 +174,7 @@ def _zeros(tree):
 
 
 def _add(totals, more):
-  """The sums; what is an index has no gradient and is left alone."""
+  """Return the sums; what is an index has no gradient and is left alone."""
 
   def add(t, m):
     return t if m.dtype == float0 else t + m.astype(t.dtype)

@@ -85,7 +85,7 @@ class Plan(NamedTuple):
 def serves(
   scheme: schemes.Scheme, q_length: int, k_length: int, whole: bool
 ) -> bool:
-  """Whether the kernel computes a scheme.
+  """Return whether the kernel computes a scheme.
 
   One without a bias, or with one of the distance alone where the queries and
   the keys are of the same tokens and none is left out.
@@ -162,7 +162,7 @@ def _numbers(ends):
 
 
 def _seeing(rows, columns, window):
-  """The first tile of queries that sees each tile of keys, one past the last.
+  """Return the first query tile that sees each key tile, one past the last.
 
   Keys are in order. The queries may be in any, but those that see a tile of
   keys are in a stretch of them.
@@ -306,7 +306,7 @@ def _d_bias(plan, own, whole, *out):
 
 
 def _logits(plan, queries, keys, bias):
-  """The logits of a tile, rows x columns, and which of them count."""
+  """Return the logits of a tile, rows x columns, and which of them count."""
   logits = dot(queries.x, keys.x, 1, 1)
   if bias is not None:
     logits = logits + bias
@@ -318,14 +318,14 @@ def _logits(plan, queries, keys, bias):
 
 
 def _d_logits(plan, queries, keys, bias, saved):
-  """The weights of a tile, and the gradient of its logits."""
+  """Return the weights of a tile, and the gradient of its logits."""
   logits, visible = _logits(plan, queries, keys, bias)
   weights = jnp.where(visible, jnp.exp(logits - saved.logsum.T), 0.0)
   return weights, weights * (dot(saved.d_out, keys.v, 1, 1) - saved.delta.T)
 
 
 def dot(a, b, a_axis, b_axis):
-  """A product in the narrower dtype of the two, summed in float32."""
+  """Return a product in the narrower dtype of the two, summed in float32."""
   dtype = min(a.dtype, b.dtype, key=lambda d: d.itemsize)
   return lax.dot_general(
     a.astype(dtype),
@@ -336,7 +336,7 @@ def dot(a, b, a_axis, b_axis):
 
 
 def _read(refs, tile=None):
-  """What references hold, or one tile of it."""
+  """Return what references hold, or one tile of it."""
   return jax.tree.map(lambda r: r[...] if tile is None else r[tile], refs)
 
 

@@ -104,7 +104,7 @@ def logits(
 
 
 def seen(queries: Placed, keys: Placed, window: int | None = None) -> Array:
-  """Which keys a query may see, 1 x 1 x Q x K."""
+  """Return which keys a query may see, 1 x 1 x Q x K."""
   q_index = queries.index_1xL[:, None, :, None]
   k_index = keys.index_1xL[:, None, None, :]
   past = k_index <= q_index
@@ -112,7 +112,7 @@ def seen(queries: Placed, keys: Placed, window: int | None = None) -> Array:
 
 
 def by_distance(scheme: schemes.Scheme) -> bool:
-  """Whether there is a bias, and one of the difference of two indices alone."""
+  """Return whether there is a bias that depends on distance alone."""
   biased = [part for part in scheme.parts if 'bias' in part.hooks()]
   moved = {'remap', 'locate'}
   return bool(biased) and all(

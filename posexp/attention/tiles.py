@@ -49,7 +49,7 @@ def cut_keys(keys: placed.Placed, size: int) -> placed.Placed:
 def reach(
   rows: placed.Placed, columns: placed.Placed, window: int | None
 ) -> tuple[Array, Array]:
-  """The first tile of keys that each tile of queries sees, and the end.
+  """Return the first tile of keys that each tile of queries sees, and the end.
 
   Keys are in order, so those that it sees are in between. A table of all pairs
   of tiles would be quadratic in the length.

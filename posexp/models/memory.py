@@ -69,7 +69,7 @@ def sequence(net: transformer.Transformer, length: int, asked: int) -> int:
 
 @functools.lru_cache(maxsize=256)
 def _hidden(scheme: schemes.Scheme, dims: schemes.Dims) -> int:
-  """The most numbers that a bias holds at once for a pair of tokens.
+  """Return the most numbers that a bias holds at once for a pair of tokens.
 
   Those of a network are more than the logits that it gives.
   """
@@ -90,7 +90,7 @@ def _hidden(scheme: schemes.Scheme, dims: schemes.Dims) -> int:
 
 
 def _widest(jaxpr: Any) -> int:
-  """How many numbers the largest matrix of a product in a program has.
+  """Return how many numbers the largest matrix of a product in a program has.
 
   What is elementwise is fused into what follows, but for what goes into it.
   """
@@ -104,7 +104,7 @@ def _widest(jaxpr: Any) -> int:
 
 
 def programs(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
-  """The programs within an operation: the body of a loop, say."""
+  """Return the programs within an operation: the body of a loop, say."""
   kinds = core.Jaxpr, core.ClosedJaxpr
 
   def is_program(x):
@@ -134,7 +134,7 @@ def at_once(
 
 
 def _beside(on: jax.sharding.Mesh, seeds: int) -> int:
-  """How many seeds a device does at once: one by one, or all."""
+  """Return how many seeds a device does at once: one by one, or all."""
   if mesh_lib.looped(on.devices.flat[0]):
     return 1
   return mesh_lib.rounds(on, seeds) // on.shape[mesh_lib.SEED]
@@ -148,7 +148,7 @@ def check(
   seeds: int,
   workers: int = 1,
 ) -> None:
-  """Raises if the memory of the machine cannot hold a sequence a device.
+  """Raise if the memory of the machine cannot hold a sequence a device.
 
   Args:
     net: the model.
@@ -183,7 +183,7 @@ def check(
 def mesh(
   net: transformer.Transformer, length: int, asked: int, on: jax.sharding.Mesh
 ) -> jax.sharding.Mesh:
-  """The mesh for long sequences: as many devices as there is memory for."""
+  """Return the mesh for long sequences: as many devices as memory allows."""
   memory, most = available(on), on.devices.size
   if memory is not None:
     most = max(1, min(most, memory // sequence(net, length, asked)))
@@ -191,7 +191,7 @@ def mesh(
 
 
 def of_machine() -> int:
-  """The bytes of this machine, or of the container that this process is in."""
+  """Return the bytes of this machine, or of the container around it."""
   memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
   for path in CONTAINER:
     # 'max' where there is no limit.
@@ -201,7 +201,7 @@ def of_machine() -> int:
 
 
 def available(on: jax.sharding.Mesh) -> int | None:
-  """The bytes that the devices of a mesh have, None if they do not say."""
+  """Return the bytes of the devices of a mesh, None if they do not say."""
   first = on.local_devices[0]
   if mesh_lib.on_cpu(first):
     return of_machine()

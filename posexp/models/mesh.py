@@ -73,7 +73,7 @@ def by_head(heads: int) -> NamedSharding:
 
 
 def on_cpu(device: jax.Device) -> bool:
-  """Whether a device is a CPU, where programs are shaped differently."""
+  """Return whether a device is a CPU, where programs are shaped differently."""
   return device.platform == 'cpu'
 
 
@@ -83,12 +83,12 @@ joined = False
 
 
 def several() -> bool:
-  """Whether several processes compute one run; see `launch.multihost`."""
+  """Return whether several processes compute one run."""
   return joined and jax.process_count() > 1
 
 
 def looped(device: jax.Device) -> bool:
-  """Whether such a device does its seeds one after another: in a mesh, too.
+  """Return whether a device does its seeds one by one: in a mesh, too.
 
   Processes that wait for each other within a step may not be in different
   rounds, so that several do them all at once, as accelerators do.
@@ -97,7 +97,7 @@ def looped(device: jax.Device) -> bool:
 
 
 def rounds(on: Mesh, seeds: int) -> int:
-  """The seeds rounded up to what the mesh divides; the rest are idle."""
+  """Return the seeds rounded up to what the mesh divides; the rest are idle."""
   along = on.shape[SEED]
   # A loop over one seed would be inlined and fused otherwise, and the bits of
   # a seed would differ from those it has among others.
@@ -106,7 +106,7 @@ def rounds(on: Mesh, seeds: int) -> int:
 
 
 def pad_seeds(tree: Any, on: Mesh, seeds: int) -> Any:
-  """The tree on the mesh for so many seeds, with copies of the first.
+  """Return the tree on the mesh for so many seeds, with copies of the first.
 
   In the places of those that are idle, and of those that the tree lacks.
   """
@@ -182,12 +182,12 @@ def each_seed(
 
 
 def over_seeds(on: Mesh) -> NamedSharding:
-  """The sharding of an array whose first axis is the seed."""
+  """Return the sharding of an array whose first axis is the seed."""
   return NamedSharding(on, PartitionSpec(SEED))
 
 
 def replicated(on: Mesh) -> NamedSharding:
-  """The sharding of an array that every device holds whole."""
+  """Return the sharding of an array that every device holds whole."""
   return NamedSharding(on, PartitionSpec())
 
 

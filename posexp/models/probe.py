@@ -67,7 +67,7 @@ def logits(
 
 
 def measurable(scheme: schemes.Scheme) -> bool:
-  """Whether all that position does is in `rotate` and `bias`."""
+  """Return whether all that position does is in `rotate` and `bias`."""
   return not {'embed', 'rescore'} & set(scheme.hooks())
 
 
@@ -84,7 +84,7 @@ def _distances(length: int, number: int) -> tuple[np.ndarray, np.ndarray]:
 def resolution(
   net: transformer.Transformer, layer: Shown, number: int
 ) -> Array:
-  """How much a logit changes from a distance to the next by position alone.
+  """Return how much position changes a logit from one distance to the next.
 
   The mean of |z(d) - z(d + 1)| in nats, where z(d) = R_i q . R_(i-d) k /
   sqrt(E) + b_i,(i-d): query i is the last token that the model reads, and the

@@ -102,7 +102,7 @@ class Transformer(nn.Module):
     return logits_BxLxV, None if cache is None else tuple(caches)
 
   def _tables(self) -> tuple[Array, Array]:
-    """The embedding and the output projection.
+    """Return the embedding and the output projection.
 
     Made before anything positional: Flax draws a module's parameters in
     order, and the content's must not depend on what a scheme learns.
@@ -179,7 +179,7 @@ class Block(nn.Module):
     return self._transform(x_BxLxD, mixed_BxQxHxE), cache
 
   def _transform(self, x_BxQxD, mixed_BxQxHxE):
-    """The residual stream after attention's output and the MLP."""
+    """Return the residual stream after attention's output and the MLP."""
     shape = self.shape
     # Residual branches start small, so that depth does not scale the stream.
     gain = 1 / (2 * shape.layers)
@@ -247,7 +247,7 @@ def positional(
 
 
 def is_positional(path: tuple[Any, ...]) -> bool:
-  """Whether a leaf of the parameters is of position, by its path."""
+  """Return whether a leaf of the parameters is of position, by its path."""
   return any(key.key in (POSITION, POSITION_INPUT) for key in path)
 
 
@@ -260,12 +260,12 @@ def _normal(gain: float) -> Any:
 
 
 def slots(cache: tuple[cache_lib.Cache, ...]) -> int:
-  """How many tokens a cache can hold."""
+  """Return how many tokens a cache can hold."""
   return cache[0].v_BxHxMxE.shape[2]
 
 
 def inputs(net: Transformer, tokens_BxL: Array) -> Array:
-  """What the model reads to predict the tokens: BOS, if any, and no last."""
+  """Return what the model reads to predict the tokens: BOS, and no last."""
   if not net.shape.bos:
     return tokens_BxL[:, :-1]
   bos_Bx1 = jnp.full((tokens_BxL.shape[0], 1), net.vocabulary, jnp.int32)
@@ -301,19 +301,19 @@ def predict(
 def empty_cache(
   net: Transformer, batch: int, length: int
 ) -> tuple[cache_lib.Cache, ...]:
-  """A cache for `length` tokens, one `cache.Cache` a layer."""
+  """Return a cache for `length` tokens, one `cache.Cache` a layer."""
   dims, dtype = net.shape.dims, jnp.dtype(net.shape.compute)
   of_layer = cache_lib.empty_cache(net.scheme, dims, batch, length, dtype)
   return (of_layer,) * net.shape.layers
 
 
 def of(run: config.Run, length: int | None = None) -> Transformer:
-  """The model of a run as it is trained at a length, by default its longest."""
+  """Return the model of a run as trained at a length, or at its longest."""
   scheme = run.trained_scheme_at(length or run.train.length)
   return Transformer(run.model, scheme, run.task.vocabulary)
 
 
 def shapes(net: Transformer) -> Any:
-  """The shapes of one seed's parameters, without computing any."""
+  """Return the shapes of one seed's parameters, without computing any."""
   tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
   return jax.eval_shape(net.init, jax.random.key(0), tokens)['params']

@@ -16,7 +16,7 @@ SHARE = 0.8
 
 
 def most(run: config.Run, asked: int | None = None) -> int:
-  """How many runs like one are trained at once.
+  """Return how many runs like one are trained at once.
 
   By default one on an accelerator, where the bits depend on how many, and on a
   CPU so many that no device is idle: runs that follow each other share their
@@ -36,7 +36,7 @@ def most(run: config.Run, asked: int | None = None) -> int:
 
 @functools.lru_cache(maxsize=64)
 def fitting(run: config.Run) -> int:
-  """How many runs like one fit into the memory of the devices, by XLA.
+  """Return how many runs like one fit into the memory of the devices, by XLA.
 
   One, if it cannot be compiled: training it says why.
   """

@@ -110,7 +110,7 @@ def _begin(
   devices: jax.sharding.Mesh,
   monitor: Monitor,
 ) -> _Training:
-  """A run as it was left, or before its first step."""
+  """Return a run as it was left, or before its first step."""
   start = restore.moved(run, workdir, devices, monitor.note)
   step, state, losses_SxC = restore.newest(run, workdir, devices, monitor.note)
   if start and state is None:
@@ -169,7 +169,7 @@ def _advance(
 
 
 def _due(run: config.Run, step: int, steps: int) -> bool:
-  """Whether a multiple of `checkpoint_every` is among the last steps."""
+  """Return whether a multiple of `checkpoint_every` is among the last steps."""
   every = run.train.checkpoint_every
   return step // every > (step - steps) // every
 

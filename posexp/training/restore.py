@@ -36,7 +36,7 @@ class Trained(NamedTuple):
 def checkpoints(
   run: config.Run, workdir: pathlib.Path, note: Note
 ) -> checkpoint.Checkpoints:
-  """The checkpoints of a run in a work directory."""
+  """Return the checkpoints of a run in a work directory."""
   directory = records.run_directory(workdir, run.digest) / 'checkpoints'
   return checkpoint.Checkpoints(directory, digest=run.digest, report=note)
 

@@ -74,7 +74,7 @@ def _match(
   place: tuple[str, ...],
   paths: dict[str, list[str]],
 ) -> schemes.Params:
-  """The new scheme's parameters at one place, the old one's where they fit.
+  """Return a place's new parameters, from the old ones where they fit.
 
   What became of each is added to `paths`.
   """
@@ -97,7 +97,7 @@ def _match(
 
 
 def _alike(a: Any, b: Any) -> bool:
-  """Whether two trees have the same structure and shapes."""
+  """Return whether two trees have the same structure and shapes."""
   return jax.tree.map(np.shape, a) == jax.tree.map(np.shape, b)
 
 
