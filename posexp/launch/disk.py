@@ -24,7 +24,7 @@ class Full(Exception):
 
 
 def full(workdir: pathlib.Path) -> Full:
-  """What is raised where there is no room, with what to do."""
+  """Return what is raised where there is no room, with what to do."""
   return Full(
     f'no space left for {workdir}: what is finished is kept; make room, and '
     'the same command goes on from the last checkpoint'
@@ -43,7 +43,7 @@ def room(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def _is_full(error: BaseException | None) -> bool:
-  """Whether an error, or what caused it, is a full disk.
+  """Return whether an error, or what caused it, is a full disk.
 
   Libraries that write checkpoints tell it by their own types, in words.
   """

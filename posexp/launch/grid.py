@@ -152,13 +152,13 @@ def select(runs: Iterable[config.Run], pattern: str) -> tuple[config.Run, ...]:
 
 
 def matches(name: str, pattern: str) -> bool:
-  """Whether a name contains the text, or matches it as a glob."""
+  """Return whether a name contains the text, or matches it as a glob."""
   name, pattern = name.lower(), pattern.lower()
   return pattern in name or fnmatch.fnmatch(name, pattern)
 
 
 def no_match(pattern: str, names: Iterable[str]) -> component.UserError:
-  """What is raised where nothing matches."""
+  """Return what is raised where nothing matches."""
   there = '; '.join(dict.fromkeys(names))
   return component.UserError(
     f'--only={pattern!r} matches no run (there are: {there})'
@@ -199,7 +199,7 @@ def _changed(run: config.Run, path: str, text: str) -> config.Run:
 def _fields(
   owner: Any, names: list[str], text: str, path: str
 ) -> dict[str, Any]:
-  """The one field to replace in `owner`, rebuilt from the inside out."""
+  """Return the one field to replace in `owner`, rebuilt from the inside out."""
   name, *rest = names
   known = [f.name for f in dataclasses.fields(owner)]
   if name not in known or name == 'parent':

@@ -19,6 +19,7 @@ from posexp.models import environment, mesh
 from posexp.results import files, progress, records
 from posexp.runs import config, stacking
 from posexp.training import loop, restore, train_step
+from posexp.training import monitor as monitor_lib
 
 # Rows of coverage and of diagnostics, see `diagnostics.report`.
 Attention = dict[str, list[dict[str, Any]]]
@@ -31,11 +32,11 @@ PATIENCE = 90.0
 
 
 def step_flops(run: config.Run) -> float:
-  """The arithmetic of a step of all seeds."""
+  """Return the arithmetic of a step of all seeds."""
   return flop_count.train_flops(run) * len(run.seeds)
 
 
-class _Monitor(loop.Monitor):
+class _Monitor(monitor_lib.Monitor):
   """A training loop's progress, and what may stop it.
 
   Args:
@@ -68,7 +69,7 @@ class _Monitor(loop.Monitor):
 def actions(
   workdir: pathlib.Path, tell: progress.Progress
 ) -> dict[int, multihost.Action]:
-  """What every process of a run over several hosts can be told to do."""
+  """Return what every process of a run over several hosts can be told to do."""
   return {
     multihost.COMPUTE: lambda runs, width, seconds=None: compute(
       runs[0], workdir, tell, width, seconds
@@ -183,7 +184,7 @@ def _prepare(
     return digests
 
   def seen() -> str:
-    """Whether this process sees what the first one wrote.
+    """Return whether this process sees what the first one wrote.
 
     A file system of several hosts may take its time.
     """
@@ -246,7 +247,7 @@ def tidy(directory: pathlib.Path) -> None:
 def _parent_record(
   run: config.Run, workdir: pathlib.Path, tell: progress.Progress
 ) -> dict[str, Any] | None:
-  """The parent's record; says, before any compute, where no number counts."""
+  """Return the parent's record; note, before any compute, a failed gate."""
   if run.parent is None:
     return None
   record = records.read(workdir, run.parent.digest)
@@ -268,7 +269,7 @@ def _parent_record(
 def _evaluator(
   run: config.Run, devices: jax.sharding.Mesh
 ) -> evaluate.Evaluator:
-  """The same for all runs of a stem, with what was compiled for them."""
+  """Return the same for all runs of a stem, with what was compiled for them."""
   return _evaluators(stacking.stem(run, len(run.seeds)), devices)
 
 

@@ -311,7 +311,7 @@ def _exit_code(
   note: Callable[[str], None],
   stopped: str,
 ) -> int:
-  """The exit code of some work, which `note` tells of if it did not end."""
+  """Do some work and return its exit code; note why if it did not end."""
   try:
     with signals.noted():
       failures = work()

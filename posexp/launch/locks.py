@@ -120,7 +120,7 @@ def _locked(descriptor: int, path: pathlib.Path, how: int) -> bool:
 
 
 def _same(descriptor: int, path: pathlib.Path) -> bool:
-  """Whether an open file is the one at a path."""
+  """Return whether an open file is the one at a path."""
   try:
     return os.path.samestat(os.fstat(descriptor), path.stat())
   except FileNotFoundError:
@@ -128,7 +128,7 @@ def _same(descriptor: int, path: pathlib.Path) -> bool:
 
 
 def _content(descriptor: int) -> dict[str, Any]:
-  """What is written in a claim; nothing, where it is being written."""
+  """Return what is written in a claim; nothing, where it is being written."""
   try:
     body = json.loads(os.pread(descriptor, 2**16, 0))
   except ValueError:

@@ -133,7 +133,7 @@ def check(runs: Sequence[config.Run]) -> None:
 
 
 def leads() -> bool:
-  """Whether this process writes what is written once."""
+  """Return whether this process writes what is written once."""
   return not mesh.several() or jax.process_index() == 0
 
 

@@ -74,7 +74,7 @@ def finished(
 
 
 def _run(record: dict[str, Any]) -> config.Run:
-  """The run that a record is of."""
+  """Return the run that a record is of."""
   try:
     run = config.Run.from_dict(record['config'])
   except component.UserError as error:

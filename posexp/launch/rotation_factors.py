@@ -69,7 +69,7 @@ class Objective:
     return self._program._cache_size()  # type: ignore[attr-defined]
 
   def law(self, factors_K: np.ndarray) -> schemes.LongRoPE:
-    """The law of a candidate, unscaled up to the trained length."""
+    """Return the law of a candidate, unscaled up to the trained length."""
     return schemes.LongRoPE(
       short=(1.0,) * len(factors_K),
       long=tuple(float(f) for f in factors_K),
@@ -170,7 +170,7 @@ def _with_angles(
   free: schemes.Scheme,
   shared: bool,
 ) -> Any:
-  """The parameters under a scheme as those of `free`, with its angles."""
+  """Return the parameters under a scheme as those of `free`, with angles."""
   is_free = [isinstance(atom, _Free) for atom in free.atoms]
 
   def put(layer: schemes.Params) -> schemes.Params:
@@ -196,7 +196,7 @@ def _program(
   length: int,
   devices: jax.sharding.Mesh,
 ) -> Callable[..., jax.Array]:
-  """The jitted program from parameters, angles and examples to S losses."""
+  """Return the program from parameters, angles and examples to S losses."""
   net = transformer.Transformer(run.model, free, run.task.vocabulary)
   asked = run.task.asked(length)
   rows = memory.at_once(

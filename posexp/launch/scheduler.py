@@ -171,7 +171,7 @@ class _Scheduler:
     self.tell.skip(flop_count.run_flops(run) - self._counted(run))
 
   def _counted(self, run: config.Run) -> float:
-    """The arithmetic of a run that was done beside others, and counted."""
+    """Return the arithmetic of a run that was counted beside others."""
     if run.digest not in self._trained:
       return 0.0
     return job.step_flops(run) * run.train.steps
@@ -187,14 +187,14 @@ class _Scheduler:
           failures.clear(directory)
 
   def _awaits_parent(self, run: config.Run) -> bool:
-    """Whether the parent is still being computed by another process."""
+    """Return whether the parent is still being computed by another process."""
     parent = run.parent
     if parent is None or parent.digest in self.failures:
       return False
     return parent.digest in self._planned and not self._finished(parent)
 
   def _given_up(self, run: config.Run) -> str | None:
-    """Why another process of this launch gave a run up, if one did."""
+    """Return why another process of this launch gave a run up, if one did."""
     failure = failures.read(self._directory(run))
     same = failure.get('launch') == self.launch.name
     return failure['sentence'] if same else None
@@ -290,7 +290,7 @@ class _Scheduler:
       self._trained[mate.digest] = result.seconds
 
   def _free(self, run: config.Run) -> bool:
-    """Whether a run can be trained now, beside another one.
+    """Return whether a run can be trained now, beside another one.
 
     One whose process died in this launch is tried alone.
     """
@@ -336,7 +336,7 @@ class _Scheduler:
 
 
 def _foreseen(error: BaseException | None) -> bool:
-  """Whether an error is a sentence of posexp's own, which no retry changes."""
+  """Return whether posexp foresaw an error, which no retry changes."""
   if isinstance(error, multihost.Apart):
     # Without a cause it is not the same everywhere, perhaps not yet.
     error = error.__cause__
@@ -344,7 +344,7 @@ def _foreseen(error: BaseException | None) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-  """The first line of an error, with its type unless posexp foresaw it."""
+  """Return the first line of an error, with its type unless foreseen."""
   lines = str(error).strip().splitlines()
   if isinstance(error, component.UserError) and lines:
     return str(error).strip()

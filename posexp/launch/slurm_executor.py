@@ -149,7 +149,7 @@ class _Worker(worker_pool.Worker):
     return self._ended
 
   def _outcome(self) -> int:
-    """The exit code of a job; what it had to say is passed on."""
+    """Return the exit code of a job; what it had to say is passed on."""
     if 'CANCELLED' in self._job.state:  # By a person, who meant it.
       return exit_codes.FAILED
     try:

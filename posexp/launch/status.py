@@ -117,7 +117,7 @@ def states(workdir: str | os.PathLike) -> list[State]:
 
 
 def _plans(workdir: pathlib.Path) -> list[list[tuple[str, str, float]]]:
-  """The runs of each grid that was launched, the newest first."""
+  """Return the runs of each grid that was launched, the newest first."""
   paths = sorted(
     (workdir / 'grids').glob('*.json'), key=lambda p: -p.stat().st_mtime_ns
   )
@@ -200,7 +200,7 @@ def _text(workdir: str | os.PathLike, found: list[State], now: float) -> str:
 
 
 def _line(state: State, now: float) -> str:
-  """What is told of one run."""
+  """Return what is told of one run."""
   said = state.said
   if state.kind == STOPPED:
     return f'stopped  {state.name}: goes on with the next launch'

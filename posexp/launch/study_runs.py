@@ -44,7 +44,7 @@ def retrofits(
   variant: str = '',
   inert: schemes.Scheme | None = None,
 ) -> Iterator[Part]:
-  """A retrofit zero-shot and adapted; of the root's scheme the root itself.
+  """Yield a retrofit zero-shot and adapted; for the root's scheme the root.
 
   `inert` is the scheme without what is learned and starts at 0: zero-shot it
   gives the same answers, so that its run stands for both.
@@ -157,7 +157,7 @@ def lookups(scheme: schemes.Scheme, shape: config.Model, length: int) -> int:
 
 
 def _gathered(jaxpr: Any, learned: set[Any]) -> int:
-  """How many numbers a program gathers from some of its inputs."""
+  """Return how many numbers a program gathers from some of its inputs."""
   total, learned = 0, set(learned)
   for eqn in jaxpr.eqns:
     # A literal has no hash.

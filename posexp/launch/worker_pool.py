@@ -35,7 +35,7 @@ class Member(abc.ABC):
 
   @abc.abstractmethod
   def at_work(self, settled: int) -> bool:
-    """Whether it runs; so many runs have finished or failed by now."""
+    """Return whether it runs; so many runs have finished or failed by now."""
 
   @abc.abstractmethod
   def ask(self) -> None:
@@ -64,10 +64,10 @@ class Worker(Member):
 
   @abc.abstractmethod
   def code(self) -> int | None:
-    """What it ended with, negative for a signal; None while it runs."""
+    """Return what it ended with, negative for a signal; None while it runs."""
 
   def at_work(self, settled: int) -> bool:
-    """Whether it runs; one that a signal killed is replaced.
+    """Return whether it runs; one that a signal killed is replaced.
 
     But not for ever, should it die again and again with no run `settled`.
     """
@@ -208,7 +208,7 @@ def _missing(
   launch: scheduler.Launch,
   tell: progress.Progress,
 ) -> scheduler.Failures:
-  """The sentence of each run without a good record, by digest."""
+  """Return the sentence of each run without a good record, by digest."""
   missing: scheduler.Failures = {}
   for run in runs:
     failure = failures.read(records.run_directory(workdir, run.digest))

@@ -138,7 +138,7 @@ class _Text(NamedTuple):
 
 
 def _write(task: Dyck, key: jax.Array, pairs: int) -> _Text:
-  """The body. P pairs are 2P slots, E of them, apart from the U left open."""
+  """Write the body: P pairs are 2P slots, E of them, beside U left open."""
   unclosed = task.unclosed
   split_W, walk_E, pair_P, open_U = draw.words(
     key, pairs + unclosed, 2 * pairs, pairs, unclosed
@@ -169,7 +169,7 @@ def _write(task: Dyck, key: jax.Array, pairs: int) -> _Text:
 def _walk(
   word_E: jax.Array, text_E: jax.Array, depth: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Which slots open a bracket, and at which level, 0 the outermost.
+  """Return which slots open a bracket, and at which level, 0 the outermost.
 
   Each text is a walk of as many steps up as down, in random order, folded at
   0 and at the depth that its open brackets leave it. All of them are one

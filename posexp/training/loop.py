@@ -1,9 +1,8 @@
 """The training loop: from runs to trained weights, checkpoint by checkpoint."""
 
-import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,62 +10,14 @@ import numpy as np
 
 from posexp.models import mesh
 from posexp.runs import config
-from posexp.training import checkpoint, restore, train_step
-
-
-class Monitor:
-  """What a loop tells of itself and asks; this one is silent and never stops.
-
-  A launcher overrides it with progress, signals and other hosts.
-  """
-
-  def note(self, text: str) -> None:
-    """Tell a person one line."""
-
-  def skip(self, run: config.Run, steps: int) -> None:
-    """Count steps that an earlier process did."""
-
-  def advance(self, runs: Sequence[config.Run], steps: int) -> None:
-    """Count steps that were done just now, of each of the runs."""
-
-  def stop(self) -> BaseException | None:
-    """Return what to raise once all is saved, None to go on."""
-    return None
-
-  def agree(self, work: Callable[[], str], what: str) -> None:
-    """Do what must come to the same words in every process of the runs."""
-    del what
-    work()
-
-
-@dataclasses.dataclass
-class _Training:
-  """A run in training; its state is on the host, None before the start."""
-
-  run: config.Run
-  checkpoints: checkpoint.Checkpoints
-  transfer: dict[str, Any] | None
-  step: int
-  state: train_step.State | None
-  losses_SxC: np.ndarray
-  seconds: dict[str, float]
-
-  def save(self, step: int, state: train_step.State) -> None:
-    self.step = step
-    self.checkpoints.save(step, {'state': state, 'losses': self.losses_SxC})
-
-  def result(self) -> restore.Trained:
-    state, losses_SxC = self.state, self.losses_SxC
-    assert state is not None, 'it is kept at the last step'
-    return restore.Trained(
-      state.params, losses_SxC, state.diverged_S, self.transfer, self.seconds
-    )
+from posexp.training import monitor as monitor_lib
+from posexp.training import restore, train_step
 
 
 def train(
   runs: Sequence[config.Run],
   workdir: pathlib.Path,
-  monitor: Monitor | None = None,
+  monitor: monitor_lib.Monitor | None = None,
   width: int = 1,
 ) -> list[restore.Trained]:
   """Train runs of one stem at once, to their last checkpoints.
@@ -85,17 +36,19 @@ def train(
   Returns:
     The trained weights of each run.
   """
-  monitor = monitor or Monitor()
+  monitor = monitor or monitor_lib.Monitor()
   members = width * len(runs[0].seeds)
   devices = mesh.mesh(members, runs[0].train.batch)
-  trainings: list[_Training] = []
+  trainings: list[restore.Training] = []
 
   def begin() -> str:
-    trainings.extend(_begin(run, workdir, devices, monitor) for run in runs)
+    trainings.extend(
+      restore.begin(run, workdir, devices, monitor.note) for run in runs
+    )
     return ' '.join(f'{t.run.digest} {t.step}' for t in trainings)
 
   monitor.agree(begin, f'what is saved under {workdir}')
-  levels: dict[int, list[_Training]] = {}
+  levels: dict[int, list[restore.Training]] = {}
   for training in trainings:
     monitor.skip(training.run, training.step)
     levels.setdefault(training.step, []).append(training)
@@ -104,32 +57,12 @@ def train(
   return [training.result() for training in trainings]
 
 
-def _begin(
-  run: config.Run,
-  workdir: pathlib.Path,
-  devices: jax.sharding.Mesh,
-  monitor: Monitor,
-) -> _Training:
-  """Return a run as it was left, or before its first step."""
-  start = restore.moved(run, workdir, devices, monitor.note)
-  step, state, losses_SxC = restore.newest(run, workdir, devices, monitor.note)
-  if start and state is None:
-    state = train_step.from_weights(run, start.params)
-    state = train_step.busy(run, state)
-  if 0 < step < run.train.steps:
-    monitor.note(f'resumed {run.name} at step {step} of {run.train.steps}')
-  checkpoints = restore.checkpoints(run, workdir, monitor.note)
-  transfer = start.transfer if start else None
-  seconds = dict.fromkeys(('first_chunk', 'train'), 0.0)
-  return _Training(run, checkpoints, transfer, step, state, losses_SxC, seconds)
-
-
 def _advance(
-  trainings: Sequence[_Training],
+  trainings: Sequence[restore.Training],
   step: int,
   members: int,
   devices: jax.sharding.Mesh,
-  monitor: Monitor,
+  monitor: monitor_lib.Monitor,
 ) -> None:
   """Take runs that are at one step to the end, in one program."""
   runs = [training.run for training in trainings]
@@ -174,7 +107,7 @@ def _due(run: config.Run, step: int, steps: int) -> bool:
   return step // every > (step - steps) // every
 
 
-def _save(trainings: Sequence[_Training], step: int, state: Any) -> None:
+def _save(trainings: Sequence[restore.Training], step: int, state: Any) -> None:
   """Write a checkpoint of each run; at the last step keep its state, too."""
   run, seeds = trainings[0].run, len(trainings[0].run.seeds)
   # Several processes each write their part of arrays that are one run's alone.

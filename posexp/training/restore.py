@@ -1,5 +1,6 @@
-"""Weights that are there already: saved by a run, or moved from its parent."""
+"""How a run goes on: from its checkpoint, its parent's weights, or new."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,6 +32,42 @@ class Trained(NamedTuple):
   diverged_S: np.ndarray | jax.Array
   transfer: dict[str, Any] | None
   seconds: dict[str, float]
+
+
+@dataclasses.dataclass
+class Training:
+  """A run in training.
+
+  Attributes:
+    run: the run.
+    checkpoints: where it is saved.
+    transfer: what became of its parent's parameters, if it has a parent.
+    step: how many steps it has behind it.
+    state: on the host; None before the first step of a new run.
+    losses_SxC: the mean loss of each chunk of steps, NaN where none was done.
+    seconds: as in `Trained`.
+  """
+
+  run: config.Run
+  checkpoints: checkpoint.Checkpoints
+  transfer: dict[str, Any] | None
+  step: int
+  state: train_step.State | None
+  losses_SxC: np.ndarray
+  seconds: dict[str, float]
+
+  def save(self, step: int, state: train_step.State) -> None:
+    """Write a checkpoint."""
+    self.step = step
+    self.checkpoints.save(step, {'state': state, 'losses': self.losses_SxC})
+
+  def result(self) -> Trained:
+    """Return the weights, at the last step."""
+    state, losses_SxC = self.state, self.losses_SxC
+    assert state is not None, 'it is kept at the last step'
+    return Trained(
+      state.params, losses_SxC, state.diverged_S, self.transfer, self.seconds
+    )
 
 
 def checkpoints(
@@ -110,4 +147,29 @@ def moved(
     losses_SxC=parent.losses_SxC[:, :0],
     transfer=transfer.to_dict(),
     seconds={'first_chunk': 0.0, 'train': 0.0},
+  )
+
+
+def begin(
+  run: config.Run,
+  workdir: pathlib.Path,
+  devices: jax.sharding.Mesh,
+  note: Note,
+) -> Training:
+  """Return a run as it was left, or before its first step; as `newest`."""
+  start = moved(run, workdir, devices, note)
+  step, state, losses_SxC = newest(run, workdir, devices, note)
+  if start and state is None:
+    state = train_step.from_weights(run, start.params)
+    state = train_step.busy(run, state)
+  if 0 < step < run.train.steps:
+    note(f'resumed {run.name} at step {step} of {run.train.steps}')
+  return Training(
+    run=run,
+    checkpoints=checkpoints(run, workdir, note),
+    transfer=start.transfer if start else None,
+    step=step,
+    state=state,
+    losses_SxC=losses_SxC,
+    seconds=dict.fromkeys(('first_chunk', 'train'), 0.0),
   )
