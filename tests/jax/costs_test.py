@@ -84,12 +84,12 @@ def test_the_programs_do_what_they_say():
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
   (_, place), (_, made_up) = one._fixed, one._carried
   assert int(place) == 15
-  assert [c.index_1xM.tolist() for c in made_up] == [[[*range(16)]]]
+  assert [c.keys.index_1xL.tolist() for c in made_up] == [[[*range(16)]]]
   # The last token is decoded again, and nothing else in the cache matters.
   carried = jnp.array(tokens_1xL[:, -1:]), cache
   (_, cache), said = one._compiled(one._fixed, carried)
   assert said.tolist() == [[int(jnp.argmax(expected[0, -1]))]]
-  assert cache[0].index_1xM.tolist() == [[*range(16)]]
+  assert cache[0].keys.index_1xL.tolist() == [[*range(16)]]
   for program in (fill, one):
     found = program.analysis
     held = sum(x.nbytes for x in jax.tree.leaves(cache))
