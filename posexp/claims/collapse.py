@@ -1,22 +1,22 @@
 """Whether a model's attention collapsed, by written rules.
 
-A head is measured against itself: the same seed, layer and head of the root
-run, at its trained length. Each kind of collapse looks at
-the heads that matter for it, and a model collapsed in that way if more than
-half of those heads did. It is seen at the queries that answer, which are the
-same at any length, or at all where a task does not say what answers them:
+A head is compared with itself: the same seed, layer and head of the root run,
+at its trained length. Each kind of collapse considers the heads that matter for
+it, and a model collapsed in that way if more than half of those heads did.
+Heads are measured at the queries that predict an answer, which are the same at
+any length, or at all queries if a task does not say which these are:
 
 * diffuse: of the heads that were focused (normalised entropy at most 0.5),
   those that closed half of their distance to uniform attention or more.
 * sink: of the heads that gave the first token less than half of their
   attention, those that give it at least half, and 0.3 more than before.
 * lost: of the heads that ranked the right key high (rank over n - 1 at most
-  0.1), those that rank it at 0.3 or lower down, if the best of them is among
+  0.1), those that now rank it at 0.3 or worse, if the best of them is among
   those.
 * not finite: a weight of any head, for any query, is not a number.
 
-A head that gets more focused, as under a bias of recency at a longer length,
-is no collapse, and a head that never found the right key cannot lose it.
+A head that becomes more focused, as under a recency bias at a longer length,
+has not collapsed, and a head that never found the right key cannot lose it.
 """
 
 import dataclasses

@@ -56,47 +56,48 @@ COMMANDS = {
   'measure': flags.Command(
     measure,
     (
-      flags.argument('SCHEME', 'what is compared (default: ten)', nargs='*'),
+      flags.argument(
+        'SCHEME', 'the schemes to compare (default: ten)', nargs='*'
+      ),
       flags.argument(
         '--lengths',
-        'tokens of a step, of a prompt, in the cache '
+        'tokens in a training step, a prompt and the cache '
         '(default: 2048,8192,32768)',
         metavar='2048,8192',
         type=flags.whole_numbers('2048,8192'),
       ),
       flags.argument(
         '--baseline',
-        'what ratios are to (default: RoPE())',
+        'the scheme that ratios refer to (default: RoPE())',
         metavar='SCHEME',
       ),
       flags.argument(
         '--layers',
-        'of the model (default: 2)',
+        'layers of the model (default: 2)',
         type=flags.number(int),
       ),
       flags.HEADS,
       flags.HEAD_WIDTH,
       flags.argument(
         '--what',
-        'what is measured (default: all three)',
+        'quantities to measure (default: all three)',
         metavar='train,prefill,decode',
         type=flags.words,
       ),
       flags.argument(
         '--rounds',
-        'how often each is timed (default: 15)',
+        'number of timed rounds (default: 15)',
         type=flags.number(int),
       ),
       flags.argument(
         '--minutes',
-        'how long all may take: what would take longer is left out '
+        'time limit: measurements that would exceed it are left out '
         '(default: 6)',
         type=flags.number(float),
       ),
       flags.switch(
         '--resident',
-        'also the memory that is really held, each program in a process of '
-        'its own',
+        'also measure the resident memory, each program in a separate process',
       ),
       flags.workdir('runs/measure'),
     ),

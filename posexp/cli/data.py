@@ -15,7 +15,7 @@ ACTIONS = 'build', 'verify', 'list'
 def data(arguments: argparse.Namespace) -> int:
   """Build, verify or list frozen evaluation sets.
 
-  All that are published, or those of the grids of experiment files.
+  By default all published sets, or those of the given experiment files.
   """
   from posexp.data import examples, published, store
   from posexp.launch import grid

@@ -184,14 +184,18 @@ DRY_RUN = switch(
 )
 DATA_DIR = argument(
   '--data_dir',
-  'the frozen evaluation sets (default: $POSEXP_DATA, or ~/.cache/posexp/data)',
+  'directory of frozen evaluation sets (default: $POSEXP_DATA, or '
+  '~/.cache/posexp/data)',
   metavar='DIR',
 )
 HEADS = argument(
-  '--heads', 'heads of attention (default: 4)', type=number(int), default=4
+  '--heads',
+  'number of attention heads (default: 4)',
+  type=number(int),
+  default=4,
 )
 HEAD_WIDTH = argument(
-  '--head_width', 'their width (default: 16)', type=number(int), default=16
+  '--head_width', 'width of a head (default: 16)', type=number(int), default=16
 )
 TRAIN_LENGTH = argument(
   '--train_length',
@@ -207,58 +211,59 @@ TARGET = argument(
 EXECUTION = (
   argument(
     '--workers',
-    'processes that share the runs, on a CPU (default: 1); any number of '
-    'commands may share a work directory',
+    'processes that share the runs, on a CPU (default: 1); several commands '
+    'can also share a work directory',
     type=number(int),
     default=1,
   ),
   argument(
     '--executor',
-    '`ray`: a Ray task for each run, --workers at once on a node without an '
-    'accelerator; `slurm`: --workers jobs as an array, requeued when preempted '
+    '`ray`: one Ray task per run, --workers at once on a node without an '
+    'accelerator; `slurm`: an array of --workers jobs, requeued when preempted '
     '(default: local, this machine)',
     default='local',
   ),
   argument(
     '--address',
-    'of a Ray cluster (default: one of this machine)',
+    'address of a Ray cluster (default: start Ray on this machine)',
     metavar='HOST:PORT',
   ),
   argument(
     '--slurm',
-    "what a SLURM job asks for, in submitit's names, such as timeout_min=60; "
-    'may be given several times',
+    'a parameter of the SLURM job, as named by submitit, such as '
+    'timeout_min=60; may be given several times',
     metavar='NAME=VALUE',
     action='append',
     default=[],
   ),
   argument(
     '--pack',
-    'runs that one program trains at once, of those that differ in nothing but '
-    'seeds, learning rate and weight decay (default: on a CPU as many as leave '
-    'no core idle, with the same bits; on an accelerator 1; 0: as many as its '
-    'memory holds)',
+    'number of runs that one program trains at once, if they differ only in '
+    'seeds, learning rate or weight decay; 0: as many as fit into the memory '
+    'of an accelerator (default: on a CPU as many as leave no core idle, with '
+    'bit-identical results; on an accelerator 1)',
     type=number(int, 0),
   ),
   argument(
     '--coordinator',
-    'one run over several hosts: the same command on each, with a --workdir '
-    'that they share; HOST is that of process 0, `auto` where the cluster '
-    'tells all three (TPU, SLURM)',
+    'compute one run on several hosts: start the same command on each, with '
+    'a shared --workdir; give the address of process 0, or `auto` if the '
+    'cluster provides this and the next two flags (TPU, SLURM)',
     metavar='HOST:PORT',
   ),
-  argument('--processes', 'how many hosts compute a run', type=number(int)),
-  argument('--process', 'which of them this is, from 0', type=number(int)),
+  argument(
+    '--processes', 'number of processes that compute a run', type=number(int)
+  ),
+  argument('--process', 'index of this process, from 0', type=number(int)),
   argument(
     '--retries',
-    'how often a run that failed is tried again (default: 1)',
+    'how often a failed run is retried (default: 1)',
     type=number(int, 0),
     default=1,
   ),
   argument(
     '--track',
-    'trackers that are told of each run when it finishes: wandb, tensorboard '
-    'or both',
+    'send each run to a tracker when it finishes: wandb, tensorboard or both',
     metavar='wandb,tensorboard',
     type=words,
     default=(),
@@ -268,7 +273,9 @@ EXECUTION = (
 
 def output(default: str, metavar: str = 'DIR') -> Argument:
   """Declare where a command writes to."""
-  return argument('--output', f'where to (default: {default})', metavar=metavar)
+  return argument(
+    '--output', f'where to write (default: {default})', metavar=metavar
+  )
 
 
 def workdir(default: str) -> Argument:

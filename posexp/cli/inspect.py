@@ -33,7 +33,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
 
 def coverage(arguments: argparse.Namespace) -> int:
-  """Print what long sequences ask that training never did.
+  """Print which positions evaluation uses and training did not.
 
   Of a scheme, by arithmetic; of a work directory, with the share of attention
   that fell on it.
@@ -101,14 +101,16 @@ COMMANDS = {
       ),
       *_LENGTHS,
       flags.argument(
-        '--trained', 'what was trained, if another scheme', metavar='SCHEME'
+        '--trained', 'the scheme in training, if another', metavar='SCHEME'
       ),
     ),
   ),
   'schemes': flags.Command(
-    list_schemes, (flags.argument('NAME', 'one of them', nargs='?'),)
+    list_schemes,
+    (flags.argument('NAME', 'a scheme, such as YaRN', nargs='?'),),
   ),
   'tasks': flags.Command(
-    list_tasks, (flags.argument('NAME', 'one of them', nargs='?'),)
+    list_tasks,
+    (flags.argument('NAME', 'a task, such as Ordering', nargs='?'),),
   ),
 }

@@ -25,16 +25,18 @@ GROUPS: dict[str, dict[str, flags.Command]] = {
 COMMANDS = {
   name: command for group in GROUPS.values() for name, command in group.items()
 }
-ABOUT = 'posexp: controlled experiments on position in transformers.'
+ABOUT = 'posexp: controlled experiments on positional schemes in transformers.'
 MORE = """\
 `posexp COMMAND --help` shows the arguments and flags of a command.
 
-A finished run is never computed again, and an interrupted one goes on from its
-last checkpoint when the same command is given again. SIGINT and SIGTERM
-(Ctrl-C, a batch system) save first what is under way.
+A finished run is never computed again. When the same command is given again, an
+interrupted run resumes from its last checkpoint. SIGINT and SIGTERM (Ctrl-C, a
+batch system) write a checkpoint before they stop the command.
 
-Exit codes: 0 done, 1 a run failed or a bug, 2 bad input, 3 the disk is full,
-130 and 143 stopped by SIGINT and SIGTERM.
+Exit codes: 0 done, 1 a run failed or there was a bug, 2 bad input, 3 the disk
+is full, 130 and 143 stopped by SIGINT and SIGTERM.
+
+Examples:
 
   posexp new my_question.py
   posexp run my_question.py --dry_run

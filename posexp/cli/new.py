@@ -11,7 +11,7 @@ STARTER = pathlib.Path(__file__).with_name('starter.py')
 
 
 def new(arguments: argparse.Namespace) -> int:
-  """Write a starter experiment that runs as it is."""
+  """Write a complete starter experiment."""
   path = pathlib.Path(arguments.FILE)
   if path.suffix != '.py':
     raise component.UserError(
@@ -37,6 +37,6 @@ def new(arguments: argparse.Namespace) -> int:
 
 COMMANDS = {
   'new': flags.Command(
-    new, (flags.argument('FILE', 'where to, such as my_question.py'),)
+    new, (flags.argument('FILE', 'the file to write, such as my_question.py'),)
   )
 }

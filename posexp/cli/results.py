@@ -43,7 +43,7 @@ def status(arguments: argparse.Namespace) -> int:
 def compare(arguments: argparse.Namespace) -> int:
   """Print which runs differ and which are tied.
 
-  By paired tests over seeds, corrected for how many are made.
+  By paired tests over seeds, corrected for the number of comparisons.
   """
   from posexp.claims import contrasts, intervals
   from posexp.reports import contrasts_text
@@ -149,7 +149,7 @@ COMMANDS = {
     status,
     (
       flags.WORKDIR,
-      flags.switch('--follow', 'print it again until all is done'),
+      flags.switch('--follow', 'repeat until all runs are done'),
     ),
   ),
   'compare': flags.Command(compare, (flags.WORKDIR,)),
@@ -163,7 +163,7 @@ COMMANDS = {
     export,
     (
       flags.WORKDIR,
-      flags.argument('--to', 'csv, parquet, tensorboard or wandb'),
+      flags.argument('--to', 'format: csv, parquet, tensorboard or wandb'),
       flags.output('the work directory'),
     ),
   ),

@@ -14,14 +14,14 @@ from posexp.launch import exit_codes
 ENDED = exit_codes.DONE, exit_codes.FAILED
 # Whoever launches on a cluster need not have what it computes with.
 NOT_TIMED = (
-  'posexp: latency was not timed, as this machine only launches: the same '
-  'command without --executor, where the answers are to be served, times it '
-  'and writes the memo again'
+  'posexp: latency was not timed, because this machine only launches the '
+  'runs: to time it and write the memo again, give the same command without '
+  '--executor on the machine where the model will be served'
 )
 
 
 def run(arguments: argparse.Namespace) -> int:
-  """Train, retrofit and evaluate what is missing of a grid."""
+  """Train, retrofit and evaluate the unfinished runs of a grid."""
   from posexp.launch import grid, launcher
 
   executor = _executor(arguments)
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
   """Evaluate finished runs at other lengths.
 
-  From the weights that they saved.
+  This uses the weights that the runs saved.
   """
   from posexp.launch import grid, launcher, reevaluate
 
@@ -202,7 +202,8 @@ COMMANDS = {
       ),
       flags.SEEDS,
       flags.argument(
-        '--size', 'of a study: `small` for two cores, `full` for accelerators'
+        '--size',
+        'size of a study: `small` for two cores, `full` for accelerators',
       ),
       flags.DRY_RUN,
       *flags.EXECUTION,
@@ -231,7 +232,7 @@ COMMANDS = {
       ),
       flags.argument(
         '--window',
-        'tokens that the model sees at once, as a sliding window',
+        'width of a sliding attention window, in tokens (default: none)',
         type=flags.number(int),
       ),
       flags.ONLY,

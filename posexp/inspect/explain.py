@@ -114,37 +114,37 @@ def _notes(resolved, scheme, train_length, filled: bool):
   hooks = scheme.hooks()
   key, dims = jax.random.key(0), schemes.Dims(4, 2, 2)
   if not hooks or hooks == ('remap',):
-    yield 'Nothing acts on position: only the causal mask tells of order.'
+    yield 'No hook uses position: only the causal mask carries order.'
   if filled:
     yield (
-      'The table of buckets is learned and zero at first: it is shown filled '
+      'The table of buckets is learned and starts at zero. It is shown filled '
       "with ALiBi's bias at the first distance of each bucket."
     )
   elif jax.tree.leaves(scheme.init_layer(key, dims)):
-    yield 'What the scheme learns is shown as it starts.'
+    yield 'Learned parameters are shown with their initial values.'
   if 'embed' in hooks:
     yield (
-      'Position is added to the input: what queries and keys make of it is '
-      'learned, so what it does to scores and resolution is not shown.'
+      'Position is added to the input. Its effect on scores and resolution '
+      'depends on learned projections and is not shown.'
     )
     if jax.tree.leaves(scheme.init_input(key, dims)):
-      yield 'The vectors that are added are learned and start without order.'
+      yield 'The added vectors are learned; their initial values have no order.'
   if 'locate' in hooks:
-    yield 'Its clock depends on the content: shown for one random content.'
+    yield 'Positions depend on the content: shown for one random content.'
   if 'rescore' in hooks:
     yield (
-      'It changes whole rows of logits, which depends on the content: only '
-      'what happens before that is shown.'
+      'The scheme changes whole rows of logits, depending on the content: '
+      'only what happens before that is shown.'
     )
   if resolved.draws:
     yield (
-      'Its positions are drawn in training: shown are those of one '
-      'evaluation, and any draw there is a fixed one.'
+      'Positions are drawn at random in training: those of evaluation are '
+      'shown, with fixed draws.'
     )
   if resolved.evaluated().for_length(train_length) != scheme:
-    yield 'It depends on the length: shown as it is at the target.'
+    yield 'The scheme depends on the length: shown at the target.'
   if not scheme.relative and 'embed' not in hooks:
-    yield 'It is not relative: shown for the last of the target tokens.'
+    yield 'The scheme is not relative: shown for the last token of the target.'
 
 
 def _filled(scheme, dims, target: int):

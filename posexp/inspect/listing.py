@@ -35,12 +35,12 @@ def _padded(cells: Iterable[str], widths: Iterable[int]) -> str:
 
 
 _LEGEND = (
-  f'learned: how many numbers, at width {catalogue.DIMS.width} with '
+  f'learned: number of parameters, at width {catalogue.DIMS.width} with '
   f'{catalogue.DIMS.heads} heads; relative: only distances matter;',
   'blocks: attention can be computed in blocks.',
-  '`posexp schemes NAME` tells all about one, as in `posexp schemes YaRN`.',
-  'Compose with +, e.g. RoPE(NTK(4)) + ALiBi(); Interpolate(s, 4) is s at a '
-  'quarter of the positions.',
+  '`posexp schemes NAME` describes one of them, e.g. `posexp schemes YaRN`.',
+  'Compose with +, e.g. RoPE(NTK(4)) + ALiBi(); Interpolate(s, 4) divides the '
+  'positions of s by 4.',
 )
 
 
@@ -93,7 +93,7 @@ def task_table() -> str:
     kind = type(task)
     rows.append((kind.__name__, task.capability, catalogue.summary(kind)))
   legend = ', '.join(f'{k} {v}' for k, v in CAPABILITIES.items())
-  hint = '`posexp tasks NAME` tells all about one, as in `posexp tasks Copy`.'
+  hint = '`posexp tasks NAME` describes one of them, e.g. `posexp tasks Copy`.'
   return '\n'.join([text_table.columns(rows), '', f'{legend}.', hint])
 
 

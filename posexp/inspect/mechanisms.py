@@ -88,13 +88,14 @@ def _rotations(evidence: evidence_lib.Evidence) -> Iterator[document.Block]:
     yield document.Bullets(tuple(_scaled(study, ways)))
     yield _pairs(study, ways)
   yield document.Text(
-    'How well neighbours are told apart is what q.k loses over one token if '
-    'all pairs have the same content: the mean of 1 - cos theta_k.'
+    'How well neighbours can be distinguished is measured by how much q.k '
+    'falls over one token if all pairs have the same content: the mean of '
+    '1 - cos theta_k.'
   )
   yield document.Picture(
     'memo_periods.png',
     'The period of each pair of a head, before and after scaling. A pair whose '
-    'period lies above the trained length was seen over part of a circle.',
+    'period exceeds the trained length has seen only part of the circle.',
     mechanisms.periods(study, by_regime),
   )
 
@@ -103,11 +104,11 @@ def _encoded(study: plan.Study, period_K: np.ndarray) -> str:
   slow = int((period_K > study.trained_length).sum())
   return (
     f'A head has {period_K.size} pairs of dimensions. Pair k turns by theta_k '
-    'from one token to the next: a fast pair tells neighbours apart, a slow '
-    f'one near from far. Pairs that complete a turn within the trained '
-    f'{study.trained_length:,} tokens, so that every angle was seen: '
-    f'{period_K.size - slow}. Slow ones, seen over part of a circle: {slow}. '
-    f'At {study.target:,} tokens those reach new angles unless slowed down.'
+    'from one token to the next: a fast pair distinguishes neighbours, a slow '
+    f'one near from far. {period_K.size - slow} pairs complete a turn within '
+    f'the trained {study.trained_length:,} tokens, so every angle was trained. '
+    f'{slow} slow pairs have seen only part of the circle, and at '
+    f'{study.target:,} tokens they reach new angles unless slowed down.'
   )
 
 
@@ -122,9 +123,9 @@ def _scaled(study: plan.Study, ways: Mapping[str, np.ndarray]) -> Iterator[str]:
     seen_K = study.target / period_K <= 1.001 * study.trained_length / plain_K
     yield (
       f'{name}: {int((slow_K & ~seen_K).sum())} of the {int(slow_K.sum())} '
-      f'slow pairs reach angles at {study.target:,} tokens that are new; '
-      f'neighbours are told apart {_apart(period_K) / _apart(plain_K):.2f} '
-      'times as well as before.'
+      f'slow pairs reach new angles at {study.target:,} tokens; neighbours are '
+      f'distinguished {_apart(period_K) / _apart(plain_K):.2f} times as well '
+      'as before.'
     )
 
 
@@ -182,14 +183,15 @@ def _alibi(bias: schemes.ALiBi, evidence: evidence_lib.Evidence) -> str:
   slopes_H = bias.slopes(_head(evidence)[0])
   steep, flat = slopes_H.max(), slopes_H.min()
   return (
-    'ALiBi takes the same off a logit for every token of distance: '
+    'ALiBi subtracts the same amount from a logit for every token of distance: '
     f'{", ".join(map(_three, slopes_H))} nats, head by head. Neighbours differ '
-    'by that at any distance, and all that lies between adds up: '
+    'by this amount at any distance, and it adds up over the distance: '
     f'{_three(steep * trained)} nats in the steepest head and '
     f'{_three(flat * trained)} in the flattest at {trained:,} tokens, '
     f'{_three(steep * target)} and {_three(flat * target)} at {target:,}. A '
-    'key that far back must win by so much in content to be found, and of two '
-    'keys of equal content the nearer one is preferred, whatever was asked.'
+    'distant key is found only if its content outweighs this penalty, and of '
+    'two keys with equal content the nearer one is preferred, whatever the '
+    'question.'
   )
 
 
@@ -197,13 +199,13 @@ def _table(bias: schemes.T5, evidence: evidence_lib.Evidence) -> str:
   trained, target = evidence.study.trained_length, evidence.study.target
   near, far = (_sharing(bias, n) for n in (trained, target - 1))
   return (
-    f'T5 has a number of its own for each distance below {bias.side // 2}. '
-    f'Beyond, distances share one: {near:,} of them around {trained:,} tokens, '
-    f'{far:,} around {target - 1:,}. Within a bucket its resolution is 0, '
-    'whatever was learned: far back it says how far, and not which came first. '
-    'Added to a trained model all of it is 0 and changes nothing, so that '
-    'zero-shot this bias is none; an adaptation fills the buckets that it '
-    'reaches.'
+    f'T5 has a separate bias for each distance below {bias.side // 2}. Beyond, '
+    f'distances share a bucket: {near:,} of them around {trained:,} tokens, '
+    f'{far:,} around {target - 1:,}. Within a bucket the resolution is 0, '
+    'whatever was learned: the bias tells how far away a distant token is, but '
+    'not which of two came first. When it is added to a trained model, all '
+    'biases are 0, so zero-shot it has no effect; adaptation trains the '
+    'buckets that it reaches.'
   )
 
 
@@ -220,18 +222,18 @@ def _worth(
   resolution = seen[seen['measure'] == 'resolution']
   if resolution.empty:
     return
-  yield document.Heading('What a token of distance is worth to a logit', 3)
+  yield document.Heading('How much a logit changes per token of distance', 3)
   yield document.Text(
-    'By how much a logit changes from one distance to the next with the '
-    'content held fixed: means over layers, heads, admitted seeds and '
-    f'distances of a bin, as measured at {evidence.study.target:,} tokens. The '
-    'larger, the more position has to say there; what it says may be what '
-    'order needs, or a preference for what is near.'
+    'How much a logit changes from one distance to the next with fixed '
+    'content: means over layers, heads, admitted seeds and the distances of a '
+    f'bin, measured at {evidence.study.target:,} tokens. The larger the '
+    'change, the stronger the effect of position at that distance; this may '
+    'be the order that a task needs, or a preference for near tokens.'
   )
   for number, regime in enumerate(evidence.study.regimes):
     png = mechanisms.worth(evidence, regime, resolution)
     if png is not None:
-      caption = f'The change of a logit for a token of distance; {regime}.'
+      caption = f'The change of a logit per token of distance; {regime}.'
       yield document.Picture(f'memo_worth_{number}.png', caption, png)
 
 
@@ -262,10 +264,10 @@ def _heads(
     yield document.Text(
       'Means over layers, heads and admitted seeds: of the trained model at '
       f'the trained length → of the cell at {evidence.study.target:,} tokens. '
-      'Entropy, first token and rank are those of queries that answer; the '
-      'rest is of queries all over the sequence. Uniform attention has entropy '
-      '/ ln n of 1. A right key that is found stands at rank 0, and at a half '
-      'if nothing is known of it.'
+      'Entropy, first token and rank are measured at queries that predict an '
+      'answer, the rest at queries all over the sequence. Uniform attention '
+      'has an entropy / ln n of 1. The relative rank of the right key is 0 if '
+      'it is found, and 0.5 on average if the head ignores it.'
     )
     head = ('regime', 'option', 'schedule', *_MEASURES.values())
     yield document.Table(head, tuple(rows))

@@ -31,7 +31,7 @@ def text(compared: pd.DataFrame) -> str:
     lines.append(f'  {ties} of {len(group)} pairs are ties')
   lines.append(
     '[interval], p: paired t tests over seeds, Holm’s correction over all '
-    'pairs and lengths of a task, 5 %'
+    'pairs and lengths of a question (a task at a trained length), 5 %'
   )
   return '\n'.join(lines)
 
@@ -70,9 +70,9 @@ def outlook(question: str, runs: int, lengths: int, seeds: int) -> str:
 
   >>> print(outlook('Ordering()', 4, 3, 3))
   Ordering(): 18 comparisons (4 runs at 3 lengths)
-    3 seeds are likely to show a difference of 13.9 standard deviations over
-    seeds: 69 points where seeds differ by 5. Of 5, 8 and 12 seeds: 3.7, 2.0
-    and 1.4.
+    3 seeds are likely to detect a difference of 13.9 standard deviations over
+    seeds, or 69 points if the standard deviation is 5 points. With 5, 8 and
+    12 seeds, it is 3.7, 2.0 and 1.4 standard deviations.
   """
   number = math.comb(runs, 2) * lengths
   if not number:
@@ -82,18 +82,20 @@ def outlook(question: str, runs: int, lengths: int, seeds: int) -> str:
   effects = _and([f'{contrasts.detectable(n, number):.1f}' for n in more])
   if seeds < 2:
     sentences = (
-      'One seed shows nothing, as it has no interval. In standard deviations '
-      f'over seeds, {others} are likely to show a difference of {effects}.'
+      'One seed cannot show a difference, as it has no interval. '
+      f'{others} are likely to detect a difference of {effects} standard '
+      'deviations over seeds.'
     )
   else:
     least = contrasts.detectable(seeds, number)
     sentences = (
-      f'{seeds} seeds are likely to show a difference of {least:.1f} standard '
-      f'deviations over seeds: {5 * least:.0f} points where seeds differ by 5'
+      f'{seeds} seeds are likely to detect a difference of {least:.1f} '
+      f'standard deviations over seeds, or {5 * least:.0f} points if the '
+      'standard deviation is 5 points'
     )
-    sentences += ', more than there are.' if 5 * least > 100 else '.'
+    sentences += ' (more than is possible).' if 5 * least > 100 else '.'
     if more:
-      sentences += f' Of {others}: {effects}.'
+      sentences += f' With {others}, it is {effects} standard deviations.'
   head = (
     f'{question}: {_count(number, "comparison")} ({_count(runs, "run")} at '
     f'{_count(lengths, "length")})'

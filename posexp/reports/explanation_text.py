@@ -92,8 +92,8 @@ def _scaling(rotation: explanations.Rotation) -> list[str]:
   blocks = [_wrap(constraint)]
   if rotation.equalities:
     same = _wrap(
-      "The same as the unscaled rotation at other angles? max |R'(n) x - "
-      'R(r_k n) x| over normal x, float32, with pair k at r_k n:'
+      'Is it the unscaled rotation at other angles? Largest '
+      "|R'(n) x - R(r_k n) x| over normal x, float32, with pair k at r_k n:"
     )
     rows = [('n', "r_k = theta'_k / theta_k", f'all 1/{factor:.4g}', 'all 1')]
     for check in rotation.equalities:
@@ -138,7 +138,9 @@ def _score(explanation: explanations.Explanation) -> str:
     legend.append('q.k: mean of two equal tokens, 1 at distance 0')
   if explanation.similarity_T is not None:
     columns['p_i.p_j'] = explanation.similarity_T[n]
-    legend.append('p_i.p_j: of what is added to two inputs, 1 at distance 0')
+    legend.append(
+      'p_i.p_j: of the vectors added to two inputs, 1 at distance 0'
+    )
   if explanation.bias_HxT is not None:
     for head in _some(len(explanation.bias_HxT), HEADS):
       columns[f'bias {head}'] = explanation.bias_HxT[head, n]
@@ -173,8 +175,8 @@ def _resolution(explanation: explanations.Explanation) -> str:
     f'({"; ".join(legend)})'
   )
   note = _wrap(
-    'Read: order is read from these changes. The smaller they are, the easier '
-    'two neighbours are taken for one another; a row of zeros is a tie.'
+    'A model reads order from these changes. The smaller they are, the easier '
+    'it confuses two neighbours; a row of zeros cannot tell them apart.'
   )
   return f'{title}\n{_columns("n", n, columns)}\n{note}'
 

@@ -21,9 +21,9 @@ ACTIONS = {
   'YaRN': 'keep the bias and scale RoPE by YaRN',
 }
 ERRORS = {
-  rules.ORDER: 'it is one of order',
-  rules.RETRIEVAL: 'it is one of retrieval',
-  rules.BOTH_KINDS: 'whether it is of order or of retrieval cannot be told',
+  rules.ORDER: 'order errors',
+  rules.RETRIEVAL: 'retrieval errors',
+  rules.BOTH_KINDS: 'order and retrieval errors, neither claimed to be more',
   rules.NEITHER: 'its kind cannot be claimed',
 }
 CAUSES = {
@@ -109,9 +109,8 @@ def _in_common(evidence: Evidence, cases: Sequence[Case]) -> str:
   if fix == errors == changes:
     return f'{fix[0].upper()}{fix[1:]}{everywhere}.'
   return (
-    f'First fix: {fix}{everywhere}.{_gain(evidence, cases)} The regression: '
-    f'{errors}{everywhere}.{_by_task(cases)} What did it: '
-    f'{changes}{everywhere}.'
+    f'First fix: {fix}{everywhere}.{_gain(evidence, cases)} Regression: '
+    f'{errors}{everywhere}.{_by_task(cases)} Cause: {changes}{everywhere}.'
   )
 
 
@@ -137,8 +136,8 @@ def _counted(evidence: Evidence, cases: Sequence[Case]) -> str:
     )
   return (
     f'Of {len(cases)} cases of base, variant and schedule {len(judged)} are '
-    f'judged. First fix: {fix}. The regression: '
-    f'{_times(map(kind, judged))}.{_by_task(judged)} What did it: '
+    f'judged. First fix: {fix}. Regression: '
+    f'{_times(map(kind, judged))}.{_by_task(judged)} Cause: '
     f'{_times(map(cause, judged))}.'
   )
 
@@ -212,16 +211,17 @@ def kind(case: Case) -> str:
   if regression.branch in OPEN:
     return OPEN[regression.branch]
   errors = regression.errors[0]
-  if errors.order.above and errors.retrieval.above:
-    return ERRORS[errors.branch].replace('one', 'mainly one')
-  return ERRORS[errors.branch]
+  text = ERRORS[errors.branch]
+  both = errors.order.above and errors.retrieval.above
+  if both and errors.branch in (rules.ORDER, rules.RETRIEVAL):
+    return f'mainly {text}'
+  return text
 
 
 def _by_task(cases: Sequence[Case]) -> str:
-  """Return of what kind it is task by task, where that can be claimed.
+  """Return the kind of the regression in each task where it can be claimed.
 
-  A mean over tasks is of the kind that most of them are: those that ask for
-  order are named.
+  The kind of the mean is that of most tasks, which hides the others.
   """
   parts = []
   for branch in (rules.ORDER, rules.RETRIEVAL):
@@ -237,12 +237,12 @@ def _by_task(cases: Sequence[Case]) -> str:
       for task, n in counts.most_common()
     ]
     if tasks:
-      parts.append(f'of {branch} in {listed(tasks, "and")}')
-  return f' Task by task: {", and ".join(parts)}.' if parts else ''
+      parts.append(f'{branch} in {listed(tasks, "and")}')
+  return f' By task: {", and ".join(parts)}.' if parts else ''
 
 
 def cause(case: Case) -> str:
-  """Return which of the two changes did it."""
+  """Return which of the two changes caused the regression."""
   assert case.attribution is not None
   return (CAUSES | OPEN)[case.attribution.branch]
 
@@ -264,7 +264,7 @@ def recommended(case: Case) -> str:
 
 
 def _go_on(case: Case) -> str:
-  """Return which one to go on with where none passes, and what it lacks."""
+  """Return the best candidate where none passes, and what it lacks."""
   none = 'none, as no candidate passes all criteria'
   if not case.preferred:
     over = 'over the root as it is'
@@ -280,8 +280,8 @@ def _go_on(case: Case) -> str:
   )
   if named(judged, criteria.FAIL):
     return (
-      f'{none}; the one to go on with is {scheduled(case, option)}, which '
-      f'passes all but {lacks}'
+      f'{none}; the best to pursue is {scheduled(case, option)}, which passes '
+      f'all but {lacks}'
     )
   return (
     f'{scheduled(case, option)}, on condition: no candidate is shown to pass '

@@ -1,9 +1,9 @@
 """The rules by which records become a verdict.
 
-Every number is a mean over admitted seeds: those with which the root, the
-trained model as it is, reached the gate in every task at the trained length.
-Comparisons are paired: the same seed, the same regime and, at a length, the
-same examples.
+Every number is a mean over admitted seeds: those for which the root, the
+trained model without any change, passed the gate in every task at the trained
+length. Comparisons are paired: they use the same seed, the same regime and, at
+each length, the same examples.
 Intervals are Student's t over seeds. Where several comparisons form a family,
 each has confidence 1 - 0.05/m for m comparisons, so that all hold at once in
 95 % of experiments. With fewer than 2 admitted seeds nothing is claimed.
@@ -12,56 +12,58 @@ Shares of several tasks are averaged with equal weights.
 * A regression is claimed if the token accuracy of the deployed model at the
   target lies below that of the root at the trained length: the interval of
   the difference excludes 0.
-* Its kind is by the rise of order errors and of retrieval errors, and by the
-  difference of the two rises (with the loss of accuracy a family of 4; task by
-  task they are one family, of 3 times as many as there are tasks). It is of
-  order if order errors rise, and rise more; of retrieval likewise; none if
-  neither rise can be claimed; else the two cannot be told apart.
-* What did it is by the four models of the 2 x 2 at the target. The effect of
-  the bias is deployed less base scaling alone; the effect of base scaling is
-  deployed less bias alone; the interaction is what is left (a family of 3).
-  A change is named if its effect on token accuracy is claimed to be below 0.
+* Its kind follows from the rise of order errors, the rise of retrieval errors
+  and the difference between the two (with the loss of accuracy, a family of 4;
+  by task, one family of 3 comparisons per task). The kind is order if order
+  errors rise, and rise more than retrieval errors; retrieval likewise; none if
+  no rise can be claimed; otherwise the two cannot be distinguished.
+* Its cause follows from the four models of the 2 x 2 at the target. The effect
+  of the bias is the deployed model minus base scaling alone; the effect of base
+  scaling is the deployed model minus the bias alone; the interaction is the
+  rest (a family of 3). A change is named as a cause if its effect on token
+  accuracy is claimed to be below 0.
 * The best first fix is the option with the largest mean gain in token accuracy
   over the deployed model at the target. It is claimed if the interval of its
   gain lies above 0 and its paired difference to every other option lies above
   0. If neither a gain nor a loss is claimed, no difference can be claimed; if
-  losses are and no gain is, there is no fix. Otherwise those that cannot be
-  told apart from the leader are tied with it.
-* A tie is broken, among options whose gain is claimed if there are any, by
-  short range, then stability, then latency, then the fewest parts. That is a
+  losses are claimed and no gain is, there is no fix. Otherwise the options that
+  cannot be distinguished from the leader are tied with it.
+* A tie is broken, among the options whose gain is claimed if there are any, by
+  short range, then stability, then latency, then the fewest parts. This is a
   preference and not a finding.
 * Short range is kept if the token accuracy at the trained length is at most
-  0.02 below the root's, on all answers and on those that are found at most an
-  eighth of that length back (each with the same weight, as some tasks have few
-  or none): the whole 95 % interval of each difference lies above -0.02. It is
-  lost if a whole interval lies below, else undecided.
+  0.02 below the root's, both on all answers and on those whose distance is at
+  most an eighth of that length (each answer with the same weight, as some tasks
+  have few or none): the whole 95 % interval of each difference lies above
+  -0.02. It is lost if a whole interval lies below, and otherwise undecided.
 * An option is stable to the target if attention collapsed in no admitted seed
-  at any length up to it (when that is so is said by rules of its own, below),
-  and more than half of its token accuracy at the trained length is left at the
-  target: the interval of the difference to that half. It is not if attention
-  did, or if the interval lies below, else undecided.
+  at any length up to the target (by the rules of collapse below), and more than
+  half of its token accuracy at the trained length is left at the target: the
+  interval of the difference to that half lies above 0. It is not stable if
+  attention collapsed or the interval lies below 0, and otherwise undecided.
 * Latency is unchanged if decoding and prefill, at the longest measured length,
   are each the root's program or take at most 1.05 times as long: the whole
-  interval of the ratio. It is the root's program if it was compiled to the same
-  instructions on arrays of the same shapes, where only floating constants, as
-  the frequencies of a rotation, differ; timings then differ by noise alone. It
-  has changed if a whole interval lies above, else undecided.
-* Look-ups fail if what is learned and looked up for a token grows from the
-  trained length to the target.
-* A choice is made among the candidates that pass all four criteria, each as
-  adapted where it was adapted and zero-shot otherwise. The one with the
-  largest mean token accuracy at the target is recommended if its gain over the
-  root as it is, and its difference to every other that passes, lie above 0. A
-  tie is broken by the fewest parts, then by the mean: a preference. The root
-  adapted without any change is a candidate too, so that what adaptation does by
-  itself is not credited to a scheme.
-* Where none passes all four, one is named to go on with: of those whose gain
-  over the root adapted without any change (the root as it is, where that was
-  not run) is claimed, the one that fails the fewest criteria, then passes
-  the most, as some may be undecided or not measured, then loses least at short
-  range (the mean loss of all answers or of near ones, whichever is judged the
+  interval of the ratio lies below that. A program is the root's if it was
+  compiled to the same instructions on arrays of the same shapes, and only
+  floating constants differ, such as the frequencies of a rotation; timings then
+  differ only by noise. Latency has changed if a whole interval lies above, and
+  is otherwise undecided.
+* Look-ups fail if the number of learned values that are looked up for a token
+  grows from the trained length to the target.
+* A choice is made among the candidates that pass all four criteria, adapted if
+  they were adapted and zero-shot otherwise. The candidate with the largest mean
+  token accuracy at the target is recommended if its gain over the unchanged
+  root, and its difference to every other passing candidate, lie above 0. A tie
+  is broken by the fewest parts, then by the mean, and called a preference. The
+  root that is adapted without any other change is a candidate, too, so that the
+  effect of adaptation is not credited to a scheme.
+* If no candidate passes all four criteria, the best to pursue is named. It is
+  chosen among those whose gain over the adapted root (over the unchanged root,
+  if that was not run) is claimed: the one that fails the fewest criteria, then
+  passes the most (some may be undecided or not measured), then loses least at
+  short range (the mean loss on all answers or on near ones, whichever is judged
   worse), then has the largest mean. It is recommended on condition if it fails
-  none, as then no failure is shown; else none is recommended.
+  no criterion, as then no failure is shown; otherwise none is recommended.
 """
 
 import dataclasses

@@ -208,8 +208,8 @@ class Rows(schemes.Scheme):
 @pytest.mark.parametrize(
   ('scheme', 'sentence'),
   [
-    (schemes.NoPE(), 'only the causal mask tells of order'),
-    (schemes.Learned(), 'learned and start without order'),
+    (schemes.NoPE(), 'only the causal mask carries order'),
+    (schemes.Learned(), 'initial values have no order'),
     (schemes.T5(), "filled with ALiBi's bias"),
     (schemes.RoPE(Still()), 'Distance changes no score'),
     (Clock(), 'shown for one random content'),

@@ -96,7 +96,7 @@ def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   assert [b.text for b in blocks if isinstance(b, document.Heading)] == [
     'What rotations encode, and what scaling does to them',
     'What each bias does to neighbouring distances',
-    'What a token of distance is worth to a logit',
+    'How much a logit changes per token of distance',
     'What the heads do',
   ]
   # Again: nothing is computed twice, and the memo is the same but for dates.

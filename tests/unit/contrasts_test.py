@@ -173,5 +173,7 @@ def test_one_seed_compares_nothing():
   found = beyond(results)
   assert found['n'].tolist() == [1] and not found['claimed'].any()
   assert found[['p', 'low', 'high', 'detectable']].isna().all(axis=None)
-  assert 'One seed shows nothing' in contrasts_text.outlook('X()', 2, 1, 1)
+  assert 'One seed cannot show a difference' in contrasts_text.outlook(
+    'X()', 2, 1, 1
+  )
   assert contrasts_text.outlook('X()', 1, 3, 4).endswith('nothing to compare')

@@ -54,27 +54,31 @@ BAD = {name: (0.3, 0.1) for name in plan.OPTIONS if name != plan.SCALED}
       {},
       [
         'First fix: remove the bias and',
-        'it is mainly one of order',
-        'did it: the bias',
+        'Regression: mainly order errors',
+        'Cause: the bias',
       ],
     ),
     (
       dict.fromkeys(plan.OPTIONS, (0.0005, 0.0005)),
       {'noise': 1e-4},
-      ['First fix: no difference can be claimed', 'regression: none can be'],
+      ['First fix: no difference can be claimed', 'Regression: none can be'],
     ),
     (
       {plan.DEPLOYED: (0.3, 0.0005)},
       {'noise': 0.0},
       [
         'a preference and not a finding',
-        'regression: it is one of order. Task by task: of order in',
+        'Regression: order errors. By task: order in',
       ],
     ),
     (
       {plan.DEPLOYED: (0.1, 0.4)},
       {'noise': 0.02},
-      ['a preference and not a finding', 'one of retrieval', 'did it: both'],
+      [
+        'a preference and not a finding',
+        'mainly retrieval errors',
+        'Cause: both',
+      ],
     ),
     (BAD, {'short': {plan.DEPLOYED: 0.1}}, ['deployed model itself fails']),
     (BAD, {'unlearned': made.SEEDS}, ['open, as fewer', 'not admitted |']),
@@ -147,8 +151,8 @@ def test_where_all_fail_the_one_to_go_on_with_is_not_recommended():
   errors = {'root': POOR, 'NTK': POOR, 'YaRN': GOOD, 'ALiBi': POOR}
   errors['NTK + ALiBi'] = POOR
   assert (
-    'Recommendation: none, as no candidate passes all criteria; the one to go '
-    'on with is YaRN (zero-shot), which passes all but short range kept: fail.'
+    'Recommendation: none, as no candidate passes all criteria; the best to '
+    'pursue is YaRN (zero-shot), which passes all but short range kept: fail.'
   ) in text_of(made.evidence(study, errors, short=lost))
   errors['YaRN'] = POOR
   assert (
