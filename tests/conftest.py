@@ -23,9 +23,14 @@ CACHE = pathlib.Path(__file__).parents[1] / '.pytest_cache'
 QUICK = 'POSEXP_OPTIMISED' not in os.environ
 START = time.monotonic()
 SECONDS = float(os.environ.get('POSEXP_SECONDS', 'inf'))
-# Of compiling a small program more than half is MLIR, which this flag leaves to
-# the older emitters. Programs run slower by it, so no user has it.
-NO_MLIR = '--xla_cpu_use_fusion_emitters=false'
+# What makes compiling faster and programs slower, so that no user has it.
+FLAGS = (
+  # Of compiling a small program more than half is MLIR; the older emitters have
+  # none.
+  '--xla_cpu_use_fusion_emitters=false',
+  # A small program is not worth cutting into parts that threads compile.
+  '--xla_cpu_parallel_codegen_split_count=1',
+)
 
 # Warnings are errors, but for those that no change of ours can silence.
 THIRD_PARTY = (
@@ -46,9 +51,9 @@ def set_environment() -> None:
   os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
   if QUICK:
     os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
-    flags = os.environ.get('XLA_FLAGS', '')
-    if NO_MLIR not in flags and xla_knows(NO_MLIR):
-      os.environ['XLA_FLAGS'] = f'{flags} {NO_MLIR}'.strip()
+    given = os.environ.get('XLA_FLAGS', '')
+    known = [f for f in FLAGS if f not in given and xla_knows(f)]
+    os.environ['XLA_FLAGS'] = ' '.join([given, *known]).strip()
 
 
 def xla_knows(flag: str) -> bool:

@@ -79,8 +79,9 @@ def file(
 
 def devices(number: int) -> dict[str, str]:
   """The variables of a process that has so many."""
+  flag = f'--xla_force_host_platform_device_count={number}'
   return {
-    'XLA_FLAGS': f'--xla_force_host_platform_device_count={number}',
+    'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {flag}',
     'JAX_NUM_CPU_DEVICES': str(number),
   }
 
