@@ -46,7 +46,7 @@ def test_a_memo_is_written_from_records(work, capsys):
     'The order of options may transfer.',
     'No run is adapted.',
     'posexp run experiments/regression.py',
-    '615 seconds in all',
+    '615 seconds in total',
     'Device: cpu.',
     'posexp 0.1.0, jax 0.7.2',
     *(cell.digest for cell in study.cells),
