@@ -129,7 +129,7 @@ def _section(kind: type, call: str, facts: Mapping[str, str]) -> str:
 
 
 def scheme_table() -> str:
-  """Return a table with a row a scheme or law, under its family."""
+  """Return a table with a row for each scheme or law, under its family."""
   learned = 'learned, at width {} with {} heads'.format(*catalogue.DIMS)
   head = ('scheme', 'paper', 'acts on', 'golden from', learned)
   rows: list[Iterable[str]] = []
@@ -151,7 +151,7 @@ def scheme_table() -> str:
 
 
 def task_table() -> str:
-  """Return a table with a row a task."""
+  """Return a table with a row for each task."""
   rows = [
     (
       _link(type(task).__name__),

@@ -63,7 +63,7 @@ def difference(values: pd.Series, base: pd.Series, m: int = 1) -> Difference:
   family hold at once in 95 % of experiments (Bonferroni).
 
   Args:
-    values: one number a seed.
+    values: one number per seed.
     base: what it is compared with.
     m: how many comparisons the family has.
 

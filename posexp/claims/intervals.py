@@ -109,7 +109,7 @@ def interval(
   show every seed beside the interval.
 
   Args:
-    values: one number a seed. A NaN is not dropped in silence: all is NaN.
+    values: one number per seed. If one is NaN, the result is NaN.
     confidence: the share of such intervals that cover the true mean.
     within: ends that the quantity cannot pass, such as `SHARE`; the interval
       is cut there, and then no longer symmetric.
@@ -192,7 +192,7 @@ def middle(
   98 % of simulated samples where 95 were asked (in its unit test).
 
   Args:
-    values: one number a seed. A NaN is not dropped in silence: all is NaN.
+    values: one number per seed. If one is NaN, the result is NaN.
     confidence: the share of such intervals that cover the true middle.
     within: ends that the quantity cannot pass, such as `SHARE`.
 
@@ -253,7 +253,7 @@ def median(values: Iterable[float], confidence: float = 0.95) -> Median:
   one side, and covers the true median at least as often as it says.
 
   Args:
-    values: one number a round. A NaN is not dropped in silence: all is NaN.
+    values: one number per round. If one is NaN, the result is NaN.
     confidence: the share of such intervals that cover the true median.
 
   Returns:

@@ -51,7 +51,7 @@ def load(workdir: str | os.PathLike) -> pd.DataFrame:
 
 
 def table(body: dict[str, Any]) -> pd.DataFrame:
-  """Return a row a quantity, length and scheme of a measurement.
+  """Return a row for each quantity, length and scheme of a measurement.
 
   Columns: measured (when), baseline, scheme, quantity ('train', 'prefill' or
   'decode'), length, seconds (of a call, median over rounds), ratio (to the

@@ -83,7 +83,7 @@ def report(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
   """Return what a record says of attention at a length: coverage and heads.
 
-  First a row a kind of coverage: `unseen` is the share of the features in use
+  First a row for each kind of coverage: `unseen` is the share of used features
   that training never used, and `mass`, seed by seed, the share of attention
   that falls on them: means over layers, heads, some sequences and queries.
 

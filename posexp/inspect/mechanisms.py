@@ -134,7 +134,7 @@ def _apart(period_K: np.ndarray) -> float:
 
 
 def _pairs(study: plan.Study, ways: Mapping[str, np.ndarray]) -> document.Table:
-  """Return a row a pair: period, turns, and by how much it is stretched."""
+  """Return a row for each pair: its period, turns and stretch factors."""
   plain_K = ways[UNSCALED]
   scaled = [name for name in ways if name != UNSCALED]
   lengths = study.trained_length, study.target

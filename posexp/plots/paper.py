@@ -34,7 +34,7 @@ class Plate(NamedTuple):
   Attributes:
     name: of its files.
     figure: at the size that it is read at, text of 7 points.
-    table: its numbers as text, a row a line of the figure.
+    table: its numbers as text, a row for each line of the figure.
     caption: what it shows, in sentences.
     source: lines that say from which records it is.
   """
@@ -155,7 +155,7 @@ class Question(NamedTuple):
   Attributes:
     results: a table as `records.load` gives it.
     admitted: the rows of admitted seeds.
-    summary: means over them with intervals, a row a run and length.
+    summary: means over them with intervals, a row for each run and length.
     looks: of the admitted runs, the topmost line first.
     names: what each run is called, by digest.
     trained: the trained length.

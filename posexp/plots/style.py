@@ -89,7 +89,7 @@ def ranked(
 
   Args:
     results: a table as `records.load` gives it.
-    cells: a row a run and length, with the column.
+    cells: a row for each run and length, with the column.
     column: whose value at a run's longest length decides.
   """
   admitted = cells[cells['n_admitted'] > 0].dropna(subset=[column])

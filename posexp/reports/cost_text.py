@@ -134,7 +134,7 @@ def _table(
   rows: pd.DataFrame,
   show: Callable[[pd.Series], str],
 ) -> str:
-  """Return heads above a row a scheme, '-' where nothing was measured."""
+  """Return heads and a row for each scheme; '-' if nothing was measured."""
   cells: dict[str, dict[tuple[str, int], str]] = {}
   columns = dict.fromkeys(zip(rows['quantity'], rows['length']))
   for _, row in rows.iterrows():

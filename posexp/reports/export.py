@@ -105,7 +105,7 @@ def _packed(table: pd.DataFrame, to: str) -> bytes:
 
 
 def runs(exported: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-  """Return a row a record: what was asked for, what it took, under what.
+  """Return a row for each record: what was asked for, what it took, under what.
 
   Columns: digest, name, task, scheme, parent, parent_digest ('' if none),
   trained_length, tokens, gate, seeds (how many), admitted (how many of them

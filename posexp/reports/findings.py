@@ -28,7 +28,7 @@ class Findings(NamedTuple):
     progress: sentences of what is not finished.
     results: as `records.load` gives them, evaluations of the same weights
       joined.
-    cells: a row a run and length.
+    cells: a row for each run and length.
     pairs: as `contrasts.pairs` gives them.
     configs: what is needed to trust, and to repeat, the numbers of each run.
     coverage: text, '' where there is none.

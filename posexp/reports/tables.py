@@ -84,7 +84,7 @@ def _block(
 def _rows(
   group: pd.DataFrame, lengths: pd.Index, show: Callable[[pd.Series], str]
 ) -> Iterator[tuple[str, ...]]:
-  """Yield a row a run: its label, and a cell a length or why there is none."""
+  """Yield each run's label, with a cell per length or why there is none."""
   for _, run in group.groupby('digest', sort=False):
     if run['n_admitted'].max() == 0:
       yield run['label'].iloc[0], intervals.not_admitted(run)

@@ -26,7 +26,7 @@ Record = Mapping[str, Any]
 def load(
   workdir: str | os.PathLike, digests: Iterable[str] | None = None
 ) -> pd.DataFrame:
-  """Return what each head does: a row a run, length, seed, head and measure.
+  """Return statistics of heads by run, length, seed, head and measure.
 
   Columns: digest, name, length, seed, layer, head, measure (see
   `posexp.evaluation.attention_statistics`: finite, entropy, first, beyond,

@@ -249,7 +249,7 @@ def read_all(
 def load(
   workdir: str | os.PathLike, digests: Iterable[str] | None = None
 ) -> pd.DataFrame:
-  """Return the results under a work directory, a row a run, seed and length.
+  """Return the results under a work directory by run, seed and length.
 
   Columns: digest, name, task, scheme, parent (the scheme it was trained with,
   '' if none), parent_digest, trained_length, length, ratio (length over

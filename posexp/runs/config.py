@@ -204,7 +204,7 @@ class Run(component.Component):
   task. Everything is checked here, before any compute.
 
   Attributes:
-    task: what is asked of the model.
+    task: the task that the model is trained on.
     scheme: what position does to attention.
     model: the shape of the model.
     train: how it is trained; with a parent, how it is adapted, 0 steps for

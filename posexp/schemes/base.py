@@ -60,7 +60,7 @@ class Head:
 
 @dataclasses.dataclass(frozen=True)
 class Scheme(component.Component):
-  """What position does in the four places where attention meets it.
+  """How position enters attention, in four places.
 
   Every hook here is the identity, so this base class is NoPE, the unit of the
   algebra. A scheme of your own is a frozen dataclass that overrides a hook; it

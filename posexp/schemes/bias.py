@@ -119,7 +119,7 @@ class KERPLE(base.Scheme):
 
 @dataclasses.dataclass(frozen=True)
 class Sandwich(base.Scheme):
-  """Add the product of two sinusoids to each logit: what distance says in them.
+  """Add the product of two sinusoidal embeddings to each logit.
 
     z_ij + p_i . p_j / r_h,  r_h = 8h/H,  h = 1..H
     p_i . p_j = sum over k = 0..d/2-1 of cos((i - j) 10000^(-2k/d))

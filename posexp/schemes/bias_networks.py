@@ -13,7 +13,7 @@ from posexp.schemes import base, bias, trained_length
 
 @dataclasses.dataclass(frozen=True)
 class FIRE(base.Scheme):
-  """Add what a network makes of the distance, as a share of the query's place.
+  """Add a network's output for the distance relative to the query's position.
 
     z_ij + f_h(psi(i - j) / psi(max(L, i)))
     psi(x) = ln(|c| x + 1),  L = |m| threshold
@@ -74,7 +74,7 @@ class FIRE(base.Scheme):
 
 @dataclasses.dataclass(frozen=True)
 class DynamicBias(base.Scheme):
-  """Add what a network makes of the distance to each logit.
+  """Add a network's output for the distance to each logit.
 
     z_ij + f_h(x),  n = i - j
     x = ln(1 + n) / ln(1 + unit)  if `log`, else  n / unit

@@ -1,4 +1,4 @@
-"""Biases that are learned tables: a row a distance, or a bucket of them."""
+"""Biases from learned tables: one row per distance or bucket of distances."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from posexp.schemes import base, bias, trained_length
 
 @dataclasses.dataclass(frozen=True)
 class T5(base.Scheme):
-  """Add a learned bias for the bucket that the distance falls into.
+  """Add a learned bias for the bucket of the distance.
 
     z_ij + B[bucket(i - j), h]
 

@@ -13,7 +13,7 @@ OPEN = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class Forgetting(base.Scheme):
-  """Let each token decide how much of what came before is forgotten (FoX).
+  """Let each token decide how much of the past is forgotten (FoX).
 
     z_ij + sum over l = j+1..i of ln f_l,  f_l = sigmoid(w_h . x_l + b_h)
 

@@ -12,7 +12,7 @@ from posexp.schemes import trained_length
 
 @dataclasses.dataclass(frozen=True)
 class PoPE(base_lib.Scheme):
-  """Turn each component of queries and keys, as a magnitude, by its position.
+  """Rotate each component of queries and keys, as a magnitude, by position.
 
     z_ij = sum over c of |q_c| |k_c| cos((i - j) theta_c - delta_c) / sqrt(E)
     |x| = softplus(x),  theta_c = b^(-c/E),  c = 0..E-1

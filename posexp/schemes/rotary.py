@@ -141,7 +141,7 @@ class RoPE(base_lib.Scheme):
 
 @dataclasses.dataclass(frozen=True)
 class xPos(base_lib.Scheme):
-  """Rotate pairs, and let each fade with the distance: xPos.
+  """Rotate pairs, and let each decay with the distance: xPos.
 
     q_i -> rotate(q_i) z_k^((i - c) / B),  k_j -> rotate(k_j) z_k^(-(j - c) / B)
     z_k = (2k/d + 0.4) / 1.4,  k = 0..d/2-1

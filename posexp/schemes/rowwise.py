@@ -11,7 +11,7 @@ from posexp.schemes import base
 
 @dataclasses.dataclass(frozen=True)
 class CoPE(base.Scheme):
-  """Measure distance by what the query asks for: only that is counted.
+  """Measure distance by counting only the tokens that the query selects.
 
     z_ij + q_i . e[p_ij] / sqrt(E)
     p_ij = sum over l = j..i of sigmoid(z_il), at most P - 1
@@ -75,7 +75,7 @@ class CoPE(base.Scheme):
 
 @dataclasses.dataclass(frozen=True)
 class StickBreaking(base.Scheme):
-  """Give the nearest key its share, the next one its share of what is left.
+  """Give the nearest key its share, the next key its share of the rest.
 
     A_ij = sigmoid(z_ij) * product over j < l < i of (1 - sigmoid(z_il))
 

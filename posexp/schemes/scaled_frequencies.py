@@ -91,7 +91,7 @@ class Llama3(frequencies.Law):
 
 @dataclasses.dataclass(frozen=True)
 class YaRN(frequencies.Law):
-  """Scale as NTK-by-parts does, and put a temperature on the logits.
+  """Scale as NTK-by-parts does, and apply a temperature to the logits.
 
     theta'_k = (1 - g_k) theta_k / s + g_k theta_k
     q_i m, k_j m,  m = 0.1 ln s + 1 (1 for s <= 1)
@@ -194,7 +194,7 @@ class YaRN(frequencies.Law):
 
 @dataclasses.dataclass(frozen=True)
 class LongRoPE(frequencies.Law):
-  """Slow each pair by a factor of its own from a list: LongRoPE.
+  """Slow each pair by its own factor from a list: LongRoPE.
 
     theta_k / lambda_k, one list of lambda up to L, one beyond
     q_i m, k_j m,  m = sqrt(1 + ln s / ln L) (1 for s <= 1)

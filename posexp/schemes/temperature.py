@@ -11,7 +11,7 @@ from posexp.schemes import base, trained_length
 
 @dataclasses.dataclass(frozen=True)
 class LogLength(base.Scheme):
-  """Sharpen attention by the logarithm of how many keys a query sees.
+  """Sharpen attention by the logarithm of the number of visible keys.
 
     q_i max(1, ln n / ln L),  n = i + 1
     q_i a_h ln n  if `learned`, one a_h a head and layer (SSMax)

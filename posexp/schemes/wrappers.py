@@ -20,7 +20,7 @@ def _inner(name: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(base.Scheme):
-  """A scheme at other positions; everything else is the inner scheme's.
+  """A scheme at other positions; all else is delegated to the inner scheme.
 
   A subclass says in `remap` which positions the inner scheme sees, and in
   `check` up to which one.

@@ -17,7 +17,7 @@ _BASE = 10
 
 @dataclasses.dataclass(frozen=True)
 class Addition(layout.Repetition):
-  """Say the sum of two numbers of n digits each, digit by digit.
+  """Output the sum of two n-digit numbers, digit by digit.
 
   ```
   [PAD] [PAD] a_1 ... a_n PLUS b_1 ... b_n EQUALS c_0 c_1 ... c_n [EOS]

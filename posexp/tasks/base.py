@@ -12,7 +12,7 @@ from posexp import component
 
 
 class Batch(NamedTuple):
-  """A batch of sequences with what is asked of a model in them.
+  """A batch of sequences with the targets that a model has to predict.
 
   Every array is aligned with `tokens`: an entry at [b, t] speaks of the token
   at [b, t], which is to be predicted from tokens[b, :t] alone.

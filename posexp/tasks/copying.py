@@ -131,7 +131,7 @@ class _Repeat(OfSource):
 
 @dataclasses.dataclass(frozen=True)
 class Copy(_Repeat):
-  """Say a source of n tokens again.
+  """Repeat a source of n tokens.
 
   ```
   [PAD] x_1 ... x_n SEP x_1 ... x_n [EOS]
@@ -180,7 +180,7 @@ class Copy(_Repeat):
 
 @dataclasses.dataclass(frozen=True)
 class Reverse(_Repeat):
-  """Say a source of n tokens backwards.
+  """Repeat a source of n tokens in reverse order.
 
   ```
   [PAD] x_1 ... x_n SEP x_n ... x_1 [EOS]

@@ -46,7 +46,7 @@ class _Modulo(tally.Tally):
 
 @dataclasses.dataclass(frozen=True)
 class Count(_Modulo):
-  """How often does this symbol come, modulo `modulus`?
+  """How often does this symbol occur, modulo `modulus`?
 
   ```
   body of N = length - 1 - 2 * queries slots, SEP, (symbol answer) * queries
@@ -101,7 +101,7 @@ class Count(_Modulo):
 
 @dataclasses.dataclass(frozen=True)
 class Parity(_Modulo):
-  """Does this symbol come an even number of times, or an odd one?
+  """Does this symbol occur an even or an odd number of times?
 
   ```
   body of N = length - 1 - 2 * queries slots, SEP, (symbol answer) * queries
@@ -147,7 +147,7 @@ class Parity(_Modulo):
 
 @dataclasses.dataclass(frozen=True)
 class Majority(tally.Tally):
-  """Which of two symbols comes more often?
+  """Which of two symbols occurs more often?
 
   ```
   body of N = length - 1 - 3 * queries slots, SEP, (a b answer) * queries

@@ -16,7 +16,7 @@ WRITE, IGNORE, READ = range(2, 5)  # 0 and 1 are the bits
 
 @dataclasses.dataclass(frozen=True)
 class FlipFlop(draw.PerExample):
-  """Say the bit that was written last. (Flip-flop language modelling.)
+  """Recall the bit that was written last. (Flip-flop language modelling.)
 
   ```
   WRITE b  (WRITE b | IGNORE b | READ b) * (length / 2 - 2)  READ b

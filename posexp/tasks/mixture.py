@@ -14,7 +14,7 @@ from posexp.tasks import base, draw
 
 @dataclasses.dataclass(frozen=True)
 class Mixture(base.Task):
-  """Each sequence is of one of several tasks.
+  """Several tasks, one of which is drawn for each sequence.
 
   Token ids are made disjoint: those of the second task follow those of the
   first, and so on. The vocabulary is their sum, whatever the weights, so that a

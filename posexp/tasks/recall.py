@@ -112,7 +112,7 @@ class Recall(store.Store):
 
 @dataclasses.dataclass(frozen=True)
 class Needle(store.Store):
-  """Which value stood in this needle? A few needles in much hay.
+  """Which value was in this needle? A few needles in much hay.
 
   ```
   body of N = length - 1 - 3 * queries tokens, SEP, (MARK key value) * queries

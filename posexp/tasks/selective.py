@@ -16,7 +16,7 @@ _SPECIAL = 3
 
 @dataclasses.dataclass(frozen=True)
 class SelectiveCopy(layout.Repetition):
-  """Say the tokens again that stand among blanks, in order.
+  """Repeat the data tokens among blanks, in order.
 
   ```
   body of N = length - 1 - count - eos tokens, SEP, x_1 ... x_count [EOS]

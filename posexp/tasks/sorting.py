@@ -13,7 +13,7 @@ from posexp.tasks import answerers, base, copying, draw
 
 @dataclasses.dataclass(frozen=True)
 class Sort(copying.OfSource):
-  """Say n distinct values again, from the least to the greatest.
+  """Repeat n distinct values in ascending order.
 
   ```
   [PAD] x_1 ... x_n SEP sorted(x) [EOS]

@@ -13,7 +13,7 @@ from posexp.tasks import base, draw
 
 @dataclasses.dataclass(frozen=True)
 class Start(base.Task):
-  """The problem of another task, begun somewhere later in the sequence.
+  """Another task, starting later in the sequence.
 
   ```
   PAD * s, the sequence of `task` with length - high tokens, PAD * (high - s)

@@ -17,7 +17,7 @@ _SPECIAL = 3
 
 @dataclasses.dataclass(frozen=True)
 class RepeatToken(draw.PerExample):
-  """Say one token as often as it came, and stop.
+  """Repeat one token as often as it occurred, then stop.
 
   ```
   PAD ... x^n SEP x^n STOP PAD ...

@@ -14,7 +14,7 @@ SET = 1
 
 @dataclasses.dataclass(frozen=True)
 class VariableTracking(store.Store):
-  """What is the value of this variable, which was set from another one?
+  """What is the value of this variable, which was set from another?
 
   ```
   body of N = length - 1 - 3 * queries tokens, SEP, (SET x value) * queries

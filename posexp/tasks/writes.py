@@ -118,7 +118,7 @@ class FirstWins(_Twin):
 
 @dataclasses.dataclass(frozen=True)
 class LastWins(_Twin):
-  """Which value has this key now? (The twin of FirstWins.)
+  """Which value does this key have now? (The twin of FirstWins.)
 
   ```
   body of N = length - 1 - 2 * queries tokens, SEP, (key value) * queries
