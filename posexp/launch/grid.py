@@ -161,7 +161,7 @@ def no_match(pattern: str, names: Iterable[str]) -> component.UserError:
   """Return what is raised where nothing matches."""
   there = '; '.join(dict.fromkeys(names))
   return component.UserError(
-    f'--only={pattern!r} matches no run (there are: {there})'
+    f'--only={pattern!r} matches no run (runs: {there})'
   )
 
 

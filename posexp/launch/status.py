@@ -185,7 +185,7 @@ def text(workdir: str | os.PathLike, now: float | None = None) -> str:
 
 def _text(workdir: str | os.PathLike, found: list[State], now: float) -> str:
   if not found:
-    return f'nothing was asked for in {workdir} yet'
+    return f'no grid was launched in {workdir} yet'
   counts = Counter(state.kind for state in found)
   told = ', '.join(f'{counts[k]:,} {k}' for k in KINDS if counts[k])
   lines = [f'{told} of {len(found):,} runs']
@@ -203,7 +203,7 @@ def _line(state: State, now: float) -> str:
   """Return what is told of one run."""
   said = state.said
   if state.kind == STOPPED:
-    return f'stopped  {state.name}: goes on with the next launch'
+    return f'stopped  {state.name}: resumes with the next launch'
   if state.kind == FAILED:
     return (
       f'failed   {state.name} [{state.digest}]\n         {said["sentence"]}'

@@ -115,7 +115,7 @@ def test_one_command_evaluates_what_is_missing(workdir, capsys):
       ('{workdir}', '--lengths=12,48'),
       'Learned(rows=24) at 48 tokens: Learned has 24 rows but a length of 48',
     ),
-    (('{workdir}', '--lengths=48', '--only=T5'), "='T5' matches no run (there"),
+    (('{workdir}', '--lengths=48', '--only=T5'), "='T5' matches no run (runs"),
     (
       ('{workdir}', '--lengths=48', '--seeds=7'),
       'has the seeds 7: give --seeds=3,5, or none',

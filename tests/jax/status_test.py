@@ -41,7 +41,7 @@ def test_every_kind_is_told(workdir):
   assert lines[1] == ('running   50% after 1 min 30 s by a-host:7  the run w')
   assert lines[2] == f'failed   the run x [{BAD}]'
   assert lines[3].strip() == 'out of luck'
-  assert lines[4] == 'stopped  the run y: goes on with the next launch'
+  assert lines[4] == 'stopped  the run y: resumes with the next launch'
   # Half of one of 30 s, a whole one, and one that is twice as large.
   assert lines[5].startswith('about 1 min 45 s left by 1 process, as long as')
 
@@ -77,7 +77,7 @@ def test_what_an_earlier_grid_left_undone_is_not_waited_for(workdir):
 
 
 def test_nothing_is_known_before_a_run_has_finished(tmp_path):
-  assert 'nothing was asked for' in status.text(tmp_path)
+  assert 'no grid was launched' in status.text(tmp_path)
   status.plan(tmp_path, [(IDLE, 'a run', 1e9)])
   assert status.text(tmp_path).splitlines() == [
     '1 waiting of 1 runs',
