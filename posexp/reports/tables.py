@@ -176,7 +176,7 @@ def coverage(table: pd.DataFrame) -> str:
   return '\n'.join(
     (
       text_table.table(rows),
-      'unseen: share of phases, distances, buckets or rows not seen in training',
+      'unseen: share of phases, distances, buckets or rows unseen in training',
       'mass: share of attention that falls on them',
     )
   )
