@@ -15,7 +15,7 @@ from posexp import schemes
 from posexp.launch import grid, locks, scheduler, signals
 from posexp.models import compile_counter, memory, mesh
 from posexp.results import progress, records
-from posexp.runs import stacking
+from posexp.runs import config, stacking
 from posexp.training import capacity, loop, train_step
 from tests import crash, small
 
@@ -25,9 +25,12 @@ pytestmark = pytest.mark.optimised
 def rates(*values, **changes):
   """Runs of one seed that differ in numbers of their training alone."""
   more = {'steps': 30, 'checkpoint_every': 10, **changes}
+  # What is side by side is training: one length is one program less of each.
+  evaluate = config.Evaluate(lengths=(12,), examples=16)
   return [
     small.run(
       train=small.train_config(learning_rate=rate, decay=10 * rate, **more),
+      evaluate=evaluate,
       seeds=(n,),
     )
     for n, rate in enumerate(values)
