@@ -17,7 +17,7 @@ number that does not exist is a dash.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 MISSING = '–'
 
@@ -134,3 +134,12 @@ def ends(
   if not (math.isfinite(low) and math.isfinite(high)):
     return ''
   return f' [{show(low)}, {show(high)}]'
+
+
+def listed(words: Sequence[str], last: str) -> str:
+  """Return words as a list.
+
+  >>> listed(['a', 'b', 'c'], 'or')
+  'a, b or c'
+  """
+  return f' {last} '.join(', '.join(words).rsplit(', ', 1)) or 'none'

@@ -13,10 +13,12 @@ from posexp.results import files
 NAME = 'failure.json'
 
 
-# Where code lies that is not the user's own.
+# Where code lies that is not the user's own; compiled packages have a place of
+# their own on some systems.
+_LIBRARIES = 'stdlib', 'purelib', 'platlib'
 _NOT_OF_USER = (
   pathlib.Path(__file__).parents[1],
-  *(pathlib.Path(sysconfig.get_path(name)) for name in ('stdlib', 'purelib')),
+  *(pathlib.Path(sysconfig.get_path(name)) for name in _LIBRARIES),
 )
 
 

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -78,8 +78,10 @@ def outlook(question: str, runs: int, lengths: int, seeds: int) -> str:
   if not number:
     return f'{question}: one run, so nothing to compare'
   more = [n for n in MORE_SEEDS if n > seeds][:3]
-  others = f'{_and([str(n) for n in more])} seeds'
-  effects = _and([f'{contrasts.detectable(n, number):.1f}' for n in more])
+  others = f'{format.listed([str(n) for n in more], "and")} seeds'
+  effects = format.listed(
+    [f'{contrasts.detectable(n, number):.1f}' for n in more], 'and'
+  )
   if seeds < 2:
     sentences = (
       'One seed cannot show a difference, as it has no interval. '
@@ -102,10 +104,6 @@ def outlook(question: str, runs: int, lengths: int, seeds: int) -> str:
   )
   body = textwrap.fill(sentences, 74)
   return f'{head}\n{textwrap.indent(body, "  ")}'
-
-
-def _and(words: Sequence[str]) -> str:
-  return ' and '.join(', '.join(words).rsplit(', ', 1))
 
 
 def _count(number: int, noun: str) -> str:

@@ -198,7 +198,7 @@ def _tied(case: Case) -> str:
     return ''
   return (
     f'{case.lead.option}, which has the largest mean, cannot be told apart '
-    f'from {listed(rivals, "or")}'
+    f'from {format_lib.listed(rivals, "or")}'
   )
 
 
@@ -237,7 +237,7 @@ def _by_task(cases: Sequence[Case]) -> str:
       for task, n in counts.most_common()
     ]
     if tasks:
-      parts.append(f'{branch} in {listed(tasks, "and")}')
+      parts.append(f'{branch} in {format_lib.listed(tasks, "and")}')
   return f' By task: {", and ".join(parts)}.' if parts else ''
 
 
@@ -409,7 +409,9 @@ def order_errors(case: Case) -> str:
 
 def preferred(study: plan.Study, case: Case) -> str:
   """Return what a tie is broken to."""
-  return listed([study.shown(option) for option in case.preferred], 'or')
+  return format_lib.listed(
+    [study.shown(option) for option in case.preferred], 'or'
+  )
 
 
 def leads(
@@ -420,12 +422,3 @@ def leads(
     f'{study.shown(option)} by {points(gap)}'
     for option, gap in advantages.items()
   )
-
-
-def listed(words: Sequence[str], last: str) -> str:
-  """Return words as a list.
-
-  >>> listed(['a', 'b', 'c'], 'or')
-  'a, b or c'
-  """
-  return f' {last} '.join(', '.join(words).rsplit(', ', 1)) or 'none'
