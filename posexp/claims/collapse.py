@@ -48,15 +48,15 @@ RESTING, MORE = 0.5, 0.3
 # to chance than to the top.
 TOP, MIDDLE = 0.1, 0.3
 
-KINDS = ('not finite', 'diffuse', 'sink', 'lost')
-
+# What each kind looks at; the second is for tasks that do not say from where
+# they are answered.
 _MEASURES = {
-  'diffuse': 'asked_entropy',
-  'sink': 'asked_first',
-  'lost': 'rank_share',
+  'not finite': ('finite',),
+  'diffuse': ('asked_entropy', 'entropy'),
+  'sink': ('asked_first', 'first'),
+  'lost': ('rank_share',),
 }
-# Of tasks that do not say from where they are answered.
-_INSTEAD = {'asked_entropy': 'entropy', 'asked_first': 'first'}
+# Of the kinds that compare a head with itself.
 _WORDS = {
   'diffuse': 'normalised entropy',
   'sink': 'mass on the first token',
@@ -85,6 +85,18 @@ class Count:
   before: float
   after: float
 
+  @property
+  def compared(self) -> bool:
+    """Whether the kind compares heads with themselves, and there are some."""
+    return self.heads > 0 and self.kind in _WORDS
+
+  def __str__(self) -> str:
+    share = f'{self.kind}: {self.hit} of {self.heads} heads'
+    if self.kind not in _WORDS:
+      return share
+    change = f'{self.before:.2f} -> {self.after:.2f}'
+    return f'{share}, {_WORDS[self.kind]} {change}'
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -107,8 +119,8 @@ class Verdict:
   def why(self) -> str:
     """What collapsed, or how far from it the model is, with numbers."""
     if self.collapsed:
-      return '; '.join(_sentence(c) for c in self.counts if c.collapsed)
-    compared = '; '.join(_sentence(c) for c in self.counts if _compared(c))
+      return '; '.join(str(c) for c in self.counts if c.collapsed)
+    compared = '; '.join(str(c) for c in self.counts if c.compared)
     return f'not collapsed ({compared or "no head to compare"})'
 
 
@@ -158,14 +170,12 @@ def text(verdicts: Sequence[Verdict]) -> str:
       f'{len(collapsed)} of {number} seeds collapsed at length {length}: '
       f'{each}.'
     )
-  counts = [c for v in verdicts for c in v.counts if _compared(c)]
   nearest = []
-  for kind in _WORDS:
-    of_kind = [count for count in counts if count.kind == kind]
-    if of_kind:
-      worst = max(of_kind, key=lambda count: count.hit / count.heads)
-      nearest.append(_sentence(worst))
-  most = f' (at most {"; ".join(nearest)})' if nearest else ''
+  for of_kind in zip(*(verdict.counts for verdict in verdicts)):
+    compared = [count for count in of_kind if count.compared]
+    if compared:
+      nearest.append(max(compared, key=lambda count: count.hit / count.heads))
+  most = f' (at most {"; ".join(map(str, nearest))})' if nearest else ''
   return f'None of {number} seeds collapsed at length {length}{most}.'
 
 
@@ -181,35 +191,29 @@ def _only(table: pd.DataFrame, column: str) -> Any:
 
 
 def _counts(table: pd.DataFrame) -> tuple[Count, ...]:
+  """Return a count a kind, of the heads of one seed."""
   wide = table.pivot(
     index=['layer', 'head'], columns='measure', values=['value', 'baseline']
   )
 
-  def heads(column: str, measure: str) -> np.ndarray:
-    if (column, measure) not in wide:
-      measure = _INSTEAD.get(measure, measure)
-    if (column, measure) not in wide:
-      return np.full(len(wide), np.nan)
-    return wide[column, measure].to_numpy(np.float64)
+  def heads(at: str, measures: Sequence[str]) -> np.ndarray:
+    """Return the first of some measures that there is, by head."""
+    for measure in measures:
+      if (at, measure) in wide:
+        return wide[at, measure].to_numpy(np.float64)
+    return np.full(len(wide), np.nan)
 
-  counts = [_not_finite(heads('baseline', 'finite'), heads('value', 'finite'))]
-  for kind, measure in _MEASURES.items():
-    counts.append(
-      _count(kind, heads('baseline', measure), heads('value', measure))
-    )
-  return tuple(counts)
-
-
-def _not_finite(before: np.ndarray, after: np.ndarray) -> Count:
-  """Count heads; one is enough, as what it touches is not finite either."""
-  hit = int((after < 1).sum())
-  means = float(before.mean()), float(after.mean())
-  return Count('not finite', hit > 0, hit, len(after), *means)
+  return tuple(
+    _count(kind, heads('baseline', measures), heads('value', measures))
+    for kind, measures in _MEASURES.items()
+  )
 
 
 def _count(kind: str, before: np.ndarray, after: np.ndarray) -> Count:
   # Comparisons with NaN, where nothing was measured, are false.
-  if kind == 'diffuse':
+  if kind == 'not finite':
+    matter, hit = np.full(len(before), True), after < 1
+  elif kind == 'diffuse':
     matter = before <= FOCUSED
     hit = after - before >= CLOSED * (1 - before)
   elif kind == 'sink':
@@ -221,20 +225,9 @@ def _count(kind: str, before: np.ndarray, after: np.ndarray) -> Count:
   heads, number = int(matter.sum()), int((hit & matter).sum())
   if not heads:
     return Count(kind, False, 0, 0, float('nan'), float('nan'))
-  collapsed = number > SHARE * heads
+  # One is enough of what is not finite, as what it touches is not either.
+  collapsed = number > (0 if kind == 'not finite' else SHARE * heads)
   if kind == 'lost':
     collapsed &= bool(hit[np.nanargmin(before)])
   means = float(before[matter].mean()), float(after[matter].mean())
   return Count(kind, bool(collapsed), number, heads, *means)
-
-
-def _compared(count: Count) -> bool:
-  return count.heads > 0 and count.kind in _WORDS
-
-
-def _sentence(count: Count) -> str:
-  share = f'{count.kind}: {count.hit} of {count.heads} heads'
-  if count.kind == 'not finite':
-    return share
-  words = _WORDS[count.kind]
-  return f'{share}, {words} {count.before:.2f} -> {count.after:.2f}'

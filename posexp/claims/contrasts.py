@@ -112,17 +112,13 @@ def holm(p: Sequence[float], alpha: float = ALPHA) -> Holm:
   values = np.asarray(p, np.float64)
   m = values.size
   order = np.argsort(values, kind='stable')  # NaN last.
-  steps = m - np.arange(m)
-  adjusted, level = np.full(m, np.nan), np.full(m, alpha)
-  ascending = values[order] * steps
-  adjusted[order] = np.minimum(np.maximum.accumulate(ascending), 1.0)
-  passed = np.logical_and.accumulate(values[order] <= alpha / steps)
+  steps, ascending = m - np.arange(m), values[order]
+  passed = np.logical_and.accumulate(ascending <= alpha / steps)
+  adjusted = np.minimum(np.maximum.accumulate(ascending * steps), 1.0)
   # Whatever comes after the first that fails is held to that one's level.
-  stopped = int(passed.sum())
-  level[order] = alpha / np.maximum(steps, m - min(stopped, max(m - 1, 0)))
-  claimed = np.zeros(m, bool)
-  claimed[order] = passed
-  return Holm(adjusted, claimed, level)
+  level = alpha / np.maximum(steps, m - min(passed.sum(), m - 1))
+  place = np.argsort(order)
+  return Holm(adjusted[place], passed[place], level[place])
 
 
 def pairs(
@@ -152,7 +148,7 @@ def pairs(
   intervals.check_confidence(1 - alpha)
   names = intervals.labels(results)
   admitted = results[results['admitted'].astype(bool)]
-  frames = []
+  frames = [pd.DataFrame(columns=list(COLUMNS)).astype({'claimed': bool})]
   for (task, trained), group in admitted.groupby(QUESTION, sort=False):
     rows = list(_tests(group, measure))
     corrected = holm([row['p'] for row in rows], alpha)
@@ -160,24 +156,16 @@ def pairs(
       row |= {'task': task, 'trained_length': trained}
       row |= {'label': names[row['one']], 'against': names[row['other']]}
       row |= {'holm': adjusted, 'claimed': bool(claimed)}
-      row |= _sensitivity(row, len(rows), alpha, level)
+      n, error = row['n'], row['error']
+      half = error * special.stdtrit(n - 1, 1 - level / 2)
+      ends = row['effect'] - half, row['effect'] + half
       if measure != 'nats':  # No two shares differ by more than all.
-        row |= {end: np.clip(row[end], -1, 1) for end in ('low', 'high')}
+        ends = np.clip(ends, -1, 1)
+      row['low'], row['high'] = map(float, ends)
+      sd = error * math.sqrt(n)
+      row['detectable'] = detectable(n, len(rows), alpha=alpha) * sd
     frames.append(pd.DataFrame(rows, columns=list(COLUMNS)))
-  empty = pd.DataFrame(columns=list(COLUMNS)).astype({'claimed': bool})
-  return pd.concat(frames, ignore_index=True) if frames else empty
-
-
-def _sensitivity(
-  row: dict[str, Any], family: int, alpha: float, level: float
-) -> dict[str, float]:
-  """Return the interval of a test at its level, and what it could detect."""
-  n, effect, half, least = row['n'], row['effect'], math.nan, math.nan
-  if n > 1:
-    half = row['error'] * float(special.stdtrit(n - 1, 1 - level / 2))
-    sd = row['error'] * math.sqrt(n)
-    least = detectable(n, family, alpha=alpha) * sd
-  return {'low': effect - half, 'high': effect + half, 'detectable': least}
+  return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
 def _tests(group: pd.DataFrame, measure: str) -> Iterable[dict[str, Any]]:
@@ -189,9 +177,8 @@ def _tests(group: pd.DataFrame, measure: str) -> Iterable[dict[str, Any]]:
     listed = dict.fromkeys(map(str, cell['digest']))
     for one, other in itertools.combinations(listed, 2):
       d_N = values[one] - values[other]
-      d_N = d_N[~np.isnan(d_N)]
-      row = {'length': length, 'one': one, 'other': other, 'n': d_N.size}
-      yield row | _test(d_N, finest)
+      test = _test(d_N[~np.isnan(d_N)], finest)
+      yield {'length': length, 'one': one, 'other': other, **test}
 
 
 def _test(d_N: np.ndarray, finest: float) -> dict[str, float]:
@@ -199,11 +186,11 @@ def _test(d_N: np.ndarray, finest: float) -> dict[str, float]:
   n = d_N.size
   effect = float(d_N.mean()) if n else math.nan
   if n < 2:
-    return {'effect': effect, 'error': math.nan, 'p': math.nan}
+    return {'n': n, 'effect': effect, 'error': math.nan, 'p': math.nan}
   error = max(float(d_N.std(ddof=1)), finest) / math.sqrt(n)
   t = abs(effect) / error if error else (math.inf if effect else 0.0)
   p = 2 * float(special.stdtr(n - 1, -t))
-  return {'effect': effect, 'error': error, 'p': p}
+  return {'n': n, 'effect': effect, 'error': error, 'p': p}
 
 
 def ranks(compared: pd.DataFrame) -> pd.DataFrame:
@@ -216,24 +203,16 @@ def ranks(compared: pd.DataFrame) -> pd.DataFrame:
     One row a (task, trained_length, length, digest): rank, 1 for every run
     that none is shown to beat; tied, how many others cannot be told from it.
   """
-  rows = []
   keys = [*QUESTION, 'length']
+  rows = []
   for key, cell in compared.groupby(keys, sort=False):
     claimed = cell['claimed'].to_numpy(bool)
-    better = cell['effect'].to_numpy() > 0  # The first of the two.
-    sides = cell['one'].to_numpy(), cell['other'].to_numpy()
-    beaten = [*sides[1][claimed & better], *sides[0][claimed & ~better]]
-    lost = collections.Counter(beaten)
-    ties = collections.Counter([*sides[0][~claimed], *sides[1][~claimed]])
-    rows += [
-      {
-        **dict(zip(keys, key)),
-        'digest': digest,
-        'rank': 1 + lost[digest],
-        'tied': ties[digest],
-      }
-      for digest in dict.fromkeys([*sides[0], *sides[1]])
-    ]
+    one, other = cell['one'].to_numpy(), cell['other'].to_numpy()
+    worse = np.where(cell['effect'] > 0, other, one)
+    beaten = collections.Counter(worse[claimed])
+    ties = collections.Counter([*one[~claimed], *other[~claimed]])
+    for digest in dict.fromkeys([*one, *other]):
+      rows.append((*key, digest, 1 + beaten[digest], ties[digest]))
   return pd.DataFrame(rows, columns=[*keys, 'digest', 'rank', 'tied'])
 
 
@@ -273,7 +252,6 @@ def detectable(
     missed = special.nctdtr(n - 1, effect * math.sqrt(n), edge)
     return float(missed) - (1 - power)
 
-  # Above the edge by far more than the t distribution is wide.
   high = edge / math.sqrt(n)
   while short(high) > 0:
     high *= 2

@@ -9,8 +9,9 @@ and a mean hides which. So beside the mean there are the inter-quartile mean of
 the seeds and how many of them succeeded.
 """
 
+import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,13 +38,14 @@ FEWEST = 5
 # How much is cut off at either end for an inter-quartile mean.
 QUARTER = 0.25
 
+_ENDS = ('', '_low', '_high')
 # Of the table that `summarize` gives, in this order; each measure is followed
 # by the ends of its interval.
 COLUMNS = (
   *('digest', 'label', 'name', 'scheme', 'parent', 'task', 'trained_length'),
   *('length', 'ratio', 'n_seeds', 'n_admitted', 'chance', 'gate', 'bag'),
   *('recent', 'in_distribution'),
-  *(f'{m}{end}' for m in MEASURES for end in ('', '_low', '_high')),
+  *(f'{m}{end}' for m in MEASURES for end in _ENDS),
 )
 # Of the table that `cells` gives.
 CELLS = (
@@ -58,7 +60,7 @@ _OF_RUN = ('parent', 'parent_digest', 'steps', 'reevaluation')
 
 
 class Interval(NamedTuple):
-  """A mean, the ends of its confidence interval and the values behind it."""
+  """A mean, the ends of its confidence interval and how many values it has."""
 
   mean: float
   low: float
@@ -73,15 +75,6 @@ class Share(NamedTuple):
   low: float
   high: float
   successes: int
-  n: int
-
-
-class Middle(NamedTuple):
-  """An inter-quartile mean, the ends of its interval, how many values."""
-
-  iqm: float
-  low: float
-  high: float
   n: int
 
 
@@ -105,8 +98,7 @@ def interval(
     mean ± t_{(1 + confidence) / 2, n - 1} · s / √n,
 
   s² the variance over seeds with n - 1 below: for values that are about
-  normal. Bimodal outcomes (some seeds extrapolate, some do not) are not, so
-  show every seed beside the interval.
+  normal. Bimodal outcomes are not, so show every seed beside the interval.
 
   Args:
     values: one number per seed. If one is NaN, the result is NaN.
@@ -145,8 +137,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Share:
     (k + z²/2) / (n + z²) ± z / (n + z²) · √(k (n - k) / n + z²/4),
 
   z the normal quantile of (1 + confidence) / 2. Its coverage is the nominal
-  one on average over probabilities; for one probability and few trials it can
-  be some points off, as that of every interval for counts.
+  one on average over probabilities, and some points off for a single one.
 
   Args:
     successes: k, how many succeeded.
@@ -178,7 +169,7 @@ def middle(
   confidence: float = 0.95,
   *,
   within: tuple[float, float] | None = None,
-) -> Middle:
+) -> Interval:
   """Return the inter-quartile mean, its interval by an expanded bootstrap.
 
   The mean of what is left after a quarter of the values, rounded down, was cut
@@ -207,39 +198,31 @@ def middle(
   >>> print(f'{iqm:.2f} [{low:.2f}, {high:.2f}] from {n}')
   0.90 [0.28, 1.00] from 6
   >>> middle([0.1, 0.75, 1.0, 1.0])
-  Middle(iqm=0.875, low=nan, high=nan, n=4)
+  Interval(mean=0.875, low=nan, high=nan, n=4)
   """
-  array = np.asarray(list(values), np.float64)
-  return middles(array[None], confidence, within=within)[0]
-
-
-def middles(
-  values_CxN: np.ndarray,
-  confidence: float = 0.95,
-  *,
-  within: tuple[float, float] | None = None,
-) -> list[Middle]:
-  """Return `middle` of several cells of as many values each."""
   check_confidence(confidence)
-  n = values_CxN.shape[1]
+  array = np.asarray(list(values), np.float64)
+  n = array.size
+  iqm = float(_iqm(array)) if n else math.nan
   if n < FEWEST:
-    center_C = _iqm(values_CxN) if n else np.full(len(values_CxN), math.nan)
-    return [Middle(float(c), math.nan, math.nan, n) for c in center_C]
-  index_RxN = np.random.default_rng(SEED).integers(0, n, (RESAMPLES, n))
+    return Interval(iqm, math.nan, math.nan, n)
   reach = math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 + confidence) / 2)
   tail = float(special.ndtr(-reach))
-  results = []
-  for values_N in values_CxN:
-    ends = np.quantile(_iqm(values_N[index_RxN]), [tail, 1 - tail])
-    if within is not None:
-      ends = np.clip(ends, *within)
-    low, high = map(float, ends)
-    results.append(Middle(float(_iqm(values_N)), low, high, n))
-  return results
+  ends = np.quantile(_iqm(array[_resampled(n, RESAMPLES)]), [tail, 1 - tail])
+  if within is not None:
+    ends = np.clip(ends, *within)
+  low, high = map(float, ends)
+  return Interval(iqm, low, high, n)
 
 
 def _iqm(values: np.ndarray) -> np.ndarray:
   return stats.trim_mean(values, QUARTER, axis=-1)
+
+
+@functools.lru_cache(maxsize=4)
+def _resampled(n: int, resamples: int) -> np.ndarray:
+  """Return the indices of the bootstrap, the same for all of one size."""
+  return np.random.default_rng(SEED).integers(0, n, (resamples, n))
 
 
 def median(values: Iterable[float], confidence: float = 0.95) -> Median:
@@ -248,9 +231,9 @@ def median(values: Iterable[float], confidence: float = 0.95) -> Median:
     [x_(k), x_(n + 1 - k)],  k the largest with P(Binomial(n, 1/2) < k) <=
     (1 - confidence) / 2,
 
-  x_(k) the k-th of the sorted values. It holds for independent values of
-  whatever distribution, such as ratios of timings, whose outliers are all on
-  one side, and covers the true median at least as often as it says.
+  x_(k) the k-th of the sorted values. It holds for independent values of any
+  distribution, such as ratios of timings, whose outliers are all on one side,
+  and covers the true median at least as often as it says.
 
   Args:
     values: one number per round. If one is NaN, the result is NaN.
@@ -268,14 +251,12 @@ def median(values: Iterable[float], confidence: float = 0.95) -> Median:
   check_confidence(confidence)
   array = np.sort(np.asarray(list(values), np.float64))
   n = array.size
-  middle = float(np.median(array)) if n else math.nan
-  # How many values may be left out at either end.
-  ends = np.arange(n)
-  fitting = ends[special.bdtr(ends, n, 0.5) <= (1 - confidence) / 2]
-  if math.isnan(middle) or not fitting.size:
-    return Median(middle, math.nan, math.nan, n)
-  k = int(fitting[-1])
-  return Median(middle, float(array[k]), float(array[n - 1 - k]), n)
+  center = float(np.median(array)) if n else math.nan
+  fitting = special.bdtr(np.arange(n), n, 0.5) <= (1 - confidence) / 2
+  k = int(fitting.sum())
+  if math.isnan(center) or not k:
+    return Median(center, math.nan, math.nan, n)
+  return Median(center, float(array[k - 1]), float(array[n - k]), n)
 
 
 def check_confidence(confidence: float) -> None:
@@ -293,9 +274,6 @@ def joined(results: pd.DataFrame) -> pd.DataFrame:
   parent's, and so do those of several zero-shot evaluations that have a name
   in common, as those in the same windows. Of a length that was evaluated more
   than once, the rows with the most targets stay.
-
-  Args:
-    results: a table as `records.load` gives it.
   """
   runs = results.drop_duplicates('digest').set_index('digest')
   first: dict[Any, Any] = {}
@@ -340,17 +318,20 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
   """
   names = labels(results)
   columns = {str(name): results[name].to_numpy() for name in results}
-  trained_N = columns['length'] == columns['trained_length']
+  places = _cells(results)
   rows = []
-  for run, cell, admitted in _cells(columns):
-    row = _row(columns, COLUMNS, cell, admitted)
-    trained = columns['token'][run[trained_N[run]]]
-    row['in_distribution'] = trained.mean() if trained.size else math.nan
-    row['label'] = names[row['digest']]
-    for measure, ends in MEASURES.items():
-      mean = interval(columns[measure][admitted], within=ends)
-      row[measure] = mean.mean
-      row[f'{measure}_low'], row[f'{measure}_high'] = mean.low, mean.high
+  for (digest, _), cell in places.items():
+    admitted = cell[columns['admitted'][cell].astype(bool)]
+    row = {name: columns[name][cell[0]] for name in COLUMNS if name in columns}
+    row |= {'n_seeds': len(cell), 'n_admitted': len(admitted)}
+    trained = places.get((digest, row['trained_length']))
+    row['in_distribution'] = (
+      math.nan if trained is None else columns['token'][trained].mean()
+    )
+    row['label'] = names[digest]
+    for measure, within in MEASURES.items():
+      mean = interval(columns[measure][admitted], within=within)
+      row |= {f'{measure}{end}': value for end, value in zip(_ENDS, mean)}
     rows.append(row)
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -367,67 +348,37 @@ def cells(results: pd.DataFrame, measure: str = 'token') -> pd.DataFrame:
       'retrieval' or 'nats'.
 
   Returns:
-    One row a (digest, length) with `CELLS`, runs in the order of their first
-    row and lengths ascending. Numbers are over admitted seeds, NaN where there
-    are none.
+    The rows of `summarize` with `CELLS`; numbers are over admitted seeds, NaN
+    where there are none.
   """
   if measure not in MEASURES:
     raise component.UserError(
       f'measure must be one of {", ".join(MEASURES)}, got {measure!r}'
     )
-  within = MEASURES[measure]
-  names = labels(results)
-  columns = {str(name): results[name].to_numpy() for name in results}
-  rows: list[dict[str, Any]] = []
-  values: list[np.ndarray] = []
-  for _, cell, admitted in _cells(columns):
-    row = _row(columns, CELLS, cell, admitted)
-    row['label'] = names[row['digest']]
-    successes = int((columns['token'][admitted] >= row['gate']).sum())
-    share = wilson(successes, len(admitted))
-    row['successes'], row['success'] = successes, share.share
-    row['success_low'], row['success_high'] = share.low, share.high
-    values.append(columns[measure][admitted].astype(np.float64))
-    mean = interval(values[-1], within=within)
-    row['mean'], row['mean_low'], row['mean_high'] = mean[:3]
-    rows.append(row)
-  # Resampled together, all that have as many seeds.
-  for n in {len(each) for each in values}:
-    places = [place for place, each in enumerate(values) if len(each) == n]
-    stacked = np.array([values[p] for p in places]).reshape(len(places), n)
-    for place, found in zip(places, middles(stacked, within=within)):
-      row = rows[place]
-      row['iqm'], row['iqm_low'], row['iqm_high'] = found[:3]
-  return pd.DataFrame(rows, columns=list(CELLS))
+  table = summarize(results)
+  table = table.rename(columns={f'{measure}{e}': f'mean{e}' for e in _ENDS})
+  admitted_N = results['admitted'].to_numpy(bool)
+  value_N, token_N = results[measure].to_numpy(), results['token'].to_numpy()
+  rows = []
+  for cell, gate in zip(_cells(results).values(), table['gate']):
+    admitted = cell[admitted_N[cell]]
+    iqm = middle(value_N[admitted], within=MEASURES[measure])
+    successes = int((token_N[admitted] >= gate).sum())
+    rows.append((*iqm[:3], *wilson(successes, len(admitted))[:4]))
+  names = [f'{name}{end}' for name in ('iqm', 'success') for end in _ENDS]
+  beside = pd.DataFrame(rows, columns=[*names, 'successes'])
+  return table.join(beside)[list(CELLS)]
 
 
-def _cells(
-  columns: dict[str, np.ndarray],
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-  """Yield the rows of a run, those at one length, and the admitted of these.
+def _cells(results: pd.DataFrame) -> dict[tuple[str, int], np.ndarray]:
+  """Return the places of the rows of each run and length, in that order.
 
   Arrays of places, as a table for each would take ten times as long.
   """
-  admitted_N = columns['admitted'].astype(bool)
-  code_N, digests = pd.factorize(columns['digest'])
-  order = np.argsort(code_N, kind='stable')
-  ends = np.cumsum(np.bincount(code_N, minlength=len(digests)))
-  for run in np.split(order, ends[:-1]) if len(digests) else ():
-    length_R = columns['length'][run]
-    for length in np.unique(length_R):
-      cell = run[length_R == length]
-      yield run, cell, cell[admitted_N[cell]]
-
-
-def _row(
-  columns: dict[str, np.ndarray],
-  names: Iterable[str],
-  cell: np.ndarray,
-  admitted: np.ndarray,
-) -> dict[str, Any]:
-  """Return what all rows of a run at a length have in common."""
-  row = {name: columns[name][cell[0]] for name in names if name in columns}
-  return row | {'n_seeds': len(cell), 'n_admitted': len(admitted)}
+  places: Any = results.groupby(['digest', 'length']).indices
+  order = {digest: n for n, digest in enumerate(results['digest'].unique())}
+  ordered = sorted(places, key=lambda cell: (order[cell[0]], cell[1]))
+  return {cell: places[cell] for cell in ordered}
 
 
 def not_admitted(run: pd.DataFrame) -> str:

@@ -37,6 +37,9 @@ class Judged(NamedTuple):
   numbers: Mapping[str, float]
 
 
+_UNKNOWN = Judged(NOT_MEASURED, {})
+
+
 class Criteria(NamedTuple):
   """All criteria of one option, by the names of `NAMES`."""
 
@@ -83,8 +86,15 @@ def _short(
   evidence: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
 ) -> Judged:
   """Return the worse of all answers at the trained length and near ones."""
-  near, every = (_kept(evidence, cell, root, c) for c in ('short', 'token'))
-  return _worse(near, every)
+  kept = []
+  for column in ('short', 'token'):
+    option, base = (
+      compare.by_seed(rows(evidence, c), column, evidence.study.trained_length)
+      for c in (cell, root)
+    )
+    lost = contrasts.difference(option, base)
+    kept.append(Judged(short(lost), lost._asdict()) if lost.n else _UNKNOWN)
+  return _worse(*kept)
 
 
 def _worse(one: Judged, other: Judged) -> Judged:
@@ -94,20 +104,6 @@ def _worse(one: Judged, other: Judged) -> Judged:
     return (order.index(judged.branch), judged.numbers.get('mean', 0.0))
 
   return min(one, other, key=key)
-
-
-def _kept(
-  evidence: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell, column: str
-) -> Judged:
-  length = evidence.study.trained_length
-  option, base = (
-    compare.by_seed(rows(evidence, each), column, length)
-    for each in (cell, root)
-  )
-  lost = contrasts.difference(option, base)
-  if not lost.n:
-    return Judged(NOT_MEASURED, {})
-  return Judged(short(lost), lost._asdict())
 
 
 def stable(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
@@ -125,7 +121,7 @@ def _left(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
   )
   more = contrasts.difference(far, LEFT * near)
   if not more.n:
-    return Judged(NOT_MEASURED, {})
+    return _UNKNOWN
   left = {'left': far.mean() / near.mean()}
   if more.above:
     return Judged(PASS, left)
@@ -142,7 +138,7 @@ def collapse(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
     return Judged(FAIL, numbers)
   at_target = table.loc[table['length'] == evidence.study.target, 'seed']
   if not seeds or set(at_target) < seeds:
-    return Judged(NOT_MEASURED, {})
+    return _UNKNOWN
   return Judged(PASS, numbers)
 
 
@@ -189,7 +185,7 @@ def latency(low: float, high: float) -> str:
 def _lookups(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
   pair = evidence.study.lookups.get(cell.label)
   if pair is None:
-    return Judged(NOT_MEASURED, {})
+    return _UNKNOWN
   numbers = dict(zip(('trained', 'target'), pair))
   return Judged(FAIL if pair[1] > pair[0] else PASS, numbers)
 
@@ -197,6 +193,6 @@ def _lookups(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
 def rows(evidence: evidence_lib.Evidence, cell: plan.Cell) -> pd.DataFrame:
   """Return the rows of one cell; a run may stand in several of them."""
   table = evidence.cells
-  for name in ('regime', 'variant', 'option', 'schedule'):
-    table = table[table[name] == getattr(cell, name)]
+  for name, value in zip(plan.PLACE, cell.place):
+    table = table[table[name] == value]
   return table

@@ -22,9 +22,8 @@ from posexp.studies import plan
 # Targets whose answer lies at most this share of the trained length back.
 SHORT = 1 / 8
 
-_PLACE = ('regime', 'variant', 'option', 'schedule')
 _TYPES = {
-  **dict.fromkeys((*_PLACE, 'digest'), 'str'),
+  **dict.fromkeys((*plan.PLACE, 'digest'), 'str'),
   'seed': 'int64',
   'task': 'str',
   'length': 'int64',
@@ -124,9 +123,8 @@ def collapse(heads: pd.DataFrame) -> pd.DataFrame:
       continue
     for verdict in collapse_lib.verdict(table):
       # Where no head can be compared, that none collapsed says nothing.
-      if verdict.collapsed or any(
-        count.heads for count in verdict.counts if count.kind != 'not finite'
-      ):
+      compared = any(count.compared for count in verdict.counts)
+      if verdict.collapsed or compared:
         rows.append({name: getattr(verdict, name) for name in _COLLAPSE})
   return pd.DataFrame(rows, columns=list(_COLLAPSE)).astype(_COLLAPSE)
 
@@ -154,8 +152,9 @@ def _table(
   counts = {'near': grouped['short'].count(), 'targets': grouped.size()}
   means = means.assign(**counts).reset_index()
   means['task'] = [study.tasks[n] for n in means['task']]
-  place = {name: getattr(cell, name) for name in (*_PLACE, 'digest')}
-  return means.assign(**place, admitted=False)[list(COLUMNS)].astype(_TYPES)
+  place = dict(zip(plan.PLACE, cell.place))
+  means = means.assign(digest=cell.digest, admitted=False, **place)
+  return means[list(COLUMNS)].astype(_TYPES)
 
 
 def admitted(study: plan.Study, table: pd.DataFrame) -> pd.Series:

@@ -21,6 +21,8 @@ FILES = {
   'regression': 'experiments/study_regression.py',
   'choice': 'experiments/study_choice.py',
 }
+# The fields of a cell that say what it stands for.
+PLACE = ('regime', 'variant', 'option', 'schedule')
 VARIANTS = ('', 'A', 'B')
 SCHEDULES = ('trained', 'zero-shot', 'adapted')
 
@@ -40,7 +42,7 @@ SHOWN = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(component.Component):
   """One run of a study, and what it stands for.
 
   Attributes:
@@ -56,17 +58,20 @@ class Cell:
     UserError: for an unknown variant or schedule.
   """
 
-  digest: str
-  regime: str
-  option: str
-  schedule: str
-  variant: str = ''
+  digest: str = component.field(kind=str)
+  regime: str = component.field(kind=str)
+  option: str = component.field(kind=str)
+  schedule: str = component.field(kind=str, one_of=SCHEDULES)
+  variant: str = component.field('', kind=str, one_of=VARIANTS)
 
   def __post_init__(self):
-    for name in ('digest', 'regime', 'option', 'schedule'):
-      _require_text(self, name)
-    component.require(self, 'variant', kind=str, one_of=VARIANTS)
-    component.require(self, 'schedule', one_of=SCHEDULES)
+    super().__post_init__()
+    _require_words(self, 'digest', 'regime', 'option')
+
+  @property
+  def place(self) -> tuple[str, ...]:
+    """Return what it stands for, in the order of `PLACE`."""
+    return tuple(getattr(self, name) for name in PLACE)
 
   @property
   def label(self) -> str:
@@ -75,7 +80,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(component.Component):
   """A question, and the runs that answer it.
 
   Attributes:
@@ -100,39 +105,27 @@ class Study:
       is there twice, or an option that the kind does not have.
   """
 
-  kind: str
-  size: str
-  question: str
-  trained_length: int
-  target: int
-  tasks: tuple[str, ...]
-  cells: tuple[Cell, ...]
-  command: str
-  adaptation: str
-  transfers: tuple[str, ...] = ()
-  untested: tuple[str, ...] = ()
-  gate: float = 0.99
+  kind: str = component.field(kind=str, one_of=tuple(FILES))
+  size: str = component.field(kind=str)
+  question: str = component.field(kind=str)
+  trained_length: int = component.field(kind=int, at_least=2)
+  target: int = component.field(
+    kind=int, above='trained_length', remedy='a study is of a longer context'
+  )
+  tasks: tuple[str, ...] = component.field(kind=str, each=True)
+  cells: tuple[Cell, ...] = component.field(kind=Cell, each=True)
+  command: str = component.field(kind=str)
+  adaptation: str = component.field(kind=str)
+  transfers: tuple[str, ...] = component.field((), kind=str, each=True)
+  untested: tuple[str, ...] = component.field((), kind=str, each=True)
+  gate: float = component.field(0.99, above=0, at_most=1, remedy='0.99 is 99 %')
   lookups: Mapping[str, tuple[float, float]] = dataclasses.field(
     default_factory=dict
   )
 
   def __post_init__(self):
-    for name in ('kind', 'size', 'question', 'command'):
-      _require_text(self, name)
-    component.require(self, 'kind', one_of=tuple(FILES))
-    component.require(self, 'adaptation', kind=str)
-    for name in ('tasks', 'transfers', 'untested'):
-      component.require(self, name, kind=str, each=True)
-    component.require(self, 'cells', kind=Cell, each=True)
-    component.require(self, 'trained_length', kind=int, at_least=2)
-    component.require(
-      self,
-      'target',
-      kind=int,
-      above='trained_length',
-      remedy='a study is of a longer context',
-    )
-    component.require(self, 'gate', above=0, at_most=1, remedy='0.99 is 99 %')
+    super().__post_init__()
+    _require_words(self, 'size', 'question', 'command')
     if not self.tasks or not self.cells:
       raise component.UserError(
         f'tasks and cells of Study must not be empty, got {len(self.tasks)} '
@@ -151,13 +144,12 @@ class Study:
           f"variant of a cell of a choice must be '', got {cell.variant!r}: "
           'name the candidate by its option'
         )
-      place = (cell.regime, cell.variant, cell.option, cell.schedule)
-      if place in seen:
+      if cell.place in seen:
         raise component.UserError(
-          f'two cells of Study stand for {place}, {seen[place]} and '
+          f'two cells of Study stand for {cell.place}, {seen[cell.place]} and '
           f'{cell.digest}: keep one'
         )
-      seen[place] = cell.digest
+      seen[cell.place] = cell.digest
 
   def _check_lookups(self):
     pairs = {option: tuple(pair) for option, pair in self.lookups.items()}
@@ -261,9 +253,10 @@ def read(workdir: str | os.PathLike) -> Study:
     ) from None
 
 
-def _require_text(owner: Any, name: str) -> None:
-  component.require(owner, name, kind=str)
-  if not getattr(owner, name):
-    raise component.UserError(
-      f"{name} of {type(owner).__name__} must be text, got '': write some words"
-    )
+def _require_words(owner: Any, *names: str) -> None:
+  for name in names:
+    if not getattr(owner, name):
+      kind = type(owner).__name__
+      raise component.UserError(
+        f"{name} of {kind} must be text, got '': write some words"
+      )

@@ -120,44 +120,26 @@ def regression(
   """Return whether accuracy was lost between the two, and to which errors."""
   if root is None or deployed is None:
     return Regression(compare.MISSING)
-
-  def rise(column: str, task: str | None, m: int) -> contrasts.Difference:
-    after = compare.by_seed(deployed, column, study.target, task)
-    before = compare.by_seed(root, column, study.trained_length, task)
-    return contrasts.difference(after, before, m)
-
-  change = rise('token', None, 4)
+  ends = (deployed, study.target), (root, study.trained_length)
+  after, before = (compare.by_seed(rows, 'token', n) for rows, n in ends)
+  change = contrasts.difference(after, before, 4)
   if change.n < 2:
     return Regression(compare.NOT_ADMITTED, change)
   errors = []
   for task in (None, *study.tasks):
     m = 3 * len(study.tasks) if task else 4
-    order, retrieval = rise('order', task, m), rise('retrieval', task, m)
-    excess = _excess(root, deployed, study, task, m)
-    branch = kind(order, retrieval, excess)
-    errors.append(Errors(task or MEAN, branch, order, retrieval, excess))
-  branch = REGRESSION if change.below else NO_REGRESSION
-  return Regression(branch, change, tuple(errors))
-
-
-def _excess(
-  root: pd.DataFrame,
-  deployed: pd.DataFrame,
-  study: plan.Study,
-  task: str | None,
-  m: int,
-) -> contrasts.Difference:
-  """Return by how much more order errors rose than retrieval errors."""
-
-  def gap(rows: pd.DataFrame, length: int) -> pd.Series:
     order, retrieval = (
-      compare.by_seed(rows, column, length, task)
+      [compare.by_seed(rows, column, n, task) for rows, n in ends]
       for column in ('order', 'retrieval')
     )
-    return order - retrieval
-
-  after, before = gap(deployed, study.target), gap(root, study.trained_length)
-  return contrasts.difference(after, before, m)
+    excess = [each - other for each, other in zip(order, retrieval)]
+    rises = [
+      contrasts.difference(after, before, m)
+      for after, before in (order, retrieval, excess)
+    ]
+    errors.append(Errors(task or MEAN, kind(*rises), *rises))
+  branch = REGRESSION if change.below else NO_REGRESSION
+  return Regression(branch, change, tuple(errors))
 
 
 def kind(
@@ -180,22 +162,23 @@ def attribution(rows: dict[str, pd.DataFrame], length: int) -> Attribution:
 
   Without the root the interaction is left out; without another, all is.
   """
-  names = (plan.SCALED, plan.BIASED, plan.DEPLOYED)
-  if not set(names) <= set(rows):
+  if not {plan.SCALED, plan.BIASED, plan.DEPLOYED} <= set(rows):
     return Attribution(compare.MISSING)
   token, order = (
     {name: compare.by_seed(rows[name], c, length) for name in rows}
     for c in ('token', 'order')
   )
-  scaled, biased, both = (token[name] for name in names)
-  bias = contrasts.difference(both, scaled, 3)
-  base = contrasts.difference(both, biased, 3)
+
+  def effect(share: dict[str, pd.Series], without: str) -> contrasts.Difference:
+    return contrasts.difference(share[plan.DEPLOYED], share[without], 3)
+
+  bias, base = effect(token, plan.SCALED), effect(token, plan.BIASED)
   if min(bias.n, base.n) < 2:
     return Attribution(compare.NOT_ADMITTED)
   interaction = None
   if plan.ROOT in token:
-    left = scaled + biased - token[plan.ROOT]
-    interaction = contrasts.difference(both, left.dropna(), 3)
+    left = token[plan.SCALED] + token[plan.BIASED] - token[plan.ROOT]
+    interaction = contrasts.difference(token[plan.DEPLOYED], left.dropna(), 3)
   branches = {
     (True, False): BIAS,
     (False, True): BASE,
@@ -207,12 +190,8 @@ def attribution(rows: dict[str, pd.DataFrame], length: int) -> Attribution:
     bias,
     base,
     interaction,
-    order_bias=contrasts.difference(
-      order[plan.DEPLOYED], order[plan.SCALED], 3
-    ),
-    order_base=contrasts.difference(
-      order[plan.DEPLOYED], order[plan.BIASED], 3
-    ),
+    order_bias=effect(order, plan.SCALED),
+    order_base=effect(order, plan.BIASED),
   )
 
 

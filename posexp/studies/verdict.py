@@ -48,31 +48,66 @@ class Case:
 
 def verdicts(evidence: evidence_lib.Evidence) -> list[Case]:
   """Return one case a group of the study, in the order of `Study.groups`."""
-  judge = _regression if evidence.study.kind == 'regression' else _choice
-  return [judge(evidence, group) for group in evidence.study.groups()]
+  return [_case(evidence, group) for group in evidence.study.groups()]
 
 
-def _regression(evidence: evidence_lib.Evidence, group: Group) -> Case:
-  """Judge a regression: whether, of what kind, from what, and what to do."""
+def _case(evidence: evidence_lib.Evidence, group: Group) -> Case:
+  """Judge the fixes of a regression, or the candidates of a choice."""
   study, cells = evidence.study, members(evidence, group)
+  is_choice = study.kind == 'choice'
   rows = {name: criteria.rows(evidence, cell) for name, cell in cells.items()}
-  token = _at_target(rows, study)
-  fixes = [name for name in plan.FIXES if name in cells]
+  token, order = (
+    {
+      name: compare.by_seed(table, column, study.target)
+      for name, table in rows.items()
+    }
+    for column in ('token', 'order')
+  )
+  base = plan.ROOT if is_choice else plan.DEPLOYED
+  known = cells if is_choice else plan.FIXES
+  options = [name for name in known if name in cells and name != base]
   # Without the root no seed is known to count.
-  base = token.get(plan.DEPLOYED) if plan.ROOT in token else None
-  lead = compare.lead({name: token[name] for name in fixes}, base)
-  judged = _judged(evidence, cells)
-  return Case(
+  base_token = token.get(base) if plan.ROOT in cells else None
+  lead = compare.lead({name: token[name] for name in options}, base_token)
+  gains, branch, judged = lead.gains, lead.branch, _judged(evidence, cells)
+  preferred = rules.prefer(lead, judged, study.kind)
+  if is_choice and branch not in (compare.MISSING, compare.NOT_ADMITTED):
+    passing = {n: token[n] for n in options if judged[n].passes}
+    if passing:
+      lead = compare.lead(passing, base_token, len(options))
+      branch = lead.branch
+      preferred = rules.prefer(lead, judged, study.kind)
+    else:
+      # What leads is shown, and not recommended.
+      branch, preferred = rules.NO_CANDIDATE, rules.nearest(token, judged)
+    preferred = _best(preferred, token)[:1]
+  chosen = lead.option
+  if branch == rules.NO_CANDIDATE and preferred:
+    chosen = preferred[0]
+  others = [name for name in options if chosen and name != chosen]
+  case = Case(
     group=group,
-    branch=lead.branch,
+    branch=branch,
     lead=lead,
     judged=judged,
-    preferred=rules.prefer(lead, judged, study.kind),
-    order=_order(rows, plan.DEPLOYED, fixes, study),
+    preferred=preferred,
+    order={
+      name: contrasts.difference(order[base], order[name], len(options))
+      for name in options
+      if base in order
+    },
     schedules={name: cell.schedule for name, cell in cells.items()},
     digests={name: cell.digest for name, cell in cells.items()},
-    gains=lead.gains,
-    alternatives={name: lead.over[name] for name in _best(lead.over, token, 2)},
+    gains=gains,
+    alternatives={
+      name: contrasts.difference(token[chosen], token[name], len(options) - 1)
+      for name in _best(others, token)[:2]
+    },
+  )
+  if is_choice:
+    return case
+  return dataclasses.replace(
+    case,
     regression=rules.regression(
       rows.get(plan.ROOT), rows.get(plan.DEPLOYED), study
     ),
@@ -80,47 +115,20 @@ def _regression(evidence: evidence_lib.Evidence, group: Group) -> Case:
   )
 
 
-def _choice(evidence: evidence_lib.Evidence, group: Group) -> Case:
-  """Judge a choice: the leader of those that pass, two best alternatives."""
-  study, cells = evidence.study, members(evidence, group)
-  rows = {name: criteria.rows(evidence, cell) for name, cell in cells.items()}
-  token, judged = _at_target(rows, study), _judged(evidence, cells)
-  base = token.get(plan.ROOT)
-  names = [name for name in cells if name != plan.ROOT]
-  every = compare.lead({name: token[name] for name in names}, base)
-  passing = [name for name, verdict in judged.items() if verdict.passes]
-  lead = compare.lead({name: token[name] for name in passing}, base, len(names))
-  branch = lead.branch
-  if every.branch in (compare.MISSING, compare.NOT_ADMITTED):
-    lead, branch = every, every.branch
-  elif not passing:
-    # What leads is shown, and not recommended.
-    lead, branch = every, rules.NO_CANDIDATE
-  preferred: tuple[str, ...] = ()
-  if branch == compare.TIE:
-    preferred = rules.prefer(lead, judged, study.kind)
-  elif branch == rules.NO_CANDIDATE:
-    preferred = rules.nearest(token, judged)
-  chosen = lead.option
-  if branch == rules.NO_CANDIDATE and preferred:
-    chosen = preferred[0]
-  others = {
-    name: contrasts.difference(token[chosen], token[name], len(names) - 1)
-    for name in names
-    if chosen and name != chosen
-  }
-  return Case(
-    group=group,
-    branch=branch,
-    lead=lead,
-    judged=judged,
-    preferred=_best(preferred, token, 1),
-    order=_order(rows, plan.ROOT, names, study),
-    schedules={name: cell.schedule for name, cell in cells.items()},
-    digests={name: cell.digest for name, cell in cells.items()},
-    gains=every.gains,
-    alternatives={name: others[name] for name in _best(others, token, 2)},
-  )
+def _judged(
+  evidence: evidence_lib.Evidence, cells: dict[str, plan.Cell]
+) -> dict[str, criteria.Criteria]:
+  """Return the criteria of every option, if there is a root to compare with."""
+  root = cells.get(plan.ROOT)
+  if root is None:
+    return {}
+  options = [name for name in cells if name != plan.ROOT]
+  return {name: criteria.judge(evidence, cells[name], root) for name in options}
+
+
+def _best(names: Iterable[str], token: dict[str, pd.Series]) -> tuple[str, ...]:
+  """Return options with the largest means first."""
+  return tuple(sorted(names, key=lambda name: -token[name].mean()))
 
 
 def members(
@@ -152,57 +160,9 @@ def square(
   cells = members(evidence, group)
   if schedule == 'adapted':
     cells.pop(plan.ROOT, None)
+    place = regime, '', plan.ROOT, schedule
     for cell in evidence.study.cells:
-      place = cell.regime, cell.option, cell.schedule
-      if (
-        place == (regime, plan.ROOT, schedule) and cell not in evidence.missing
-      ):
+      if cell.place == place and cell not in evidence.missing:
         cells[plan.ROOT] = cell
   names = (plan.ROOT, plan.SCALED, plan.BIASED, plan.DEPLOYED)
   return {n: criteria.rows(evidence, cells[n]) for n in names if n in cells}
-
-
-def _at_target(
-  rows: dict[str, pd.DataFrame], study: plan.Study
-) -> dict[str, pd.Series]:
-  return {
-    name: compare.by_seed(table, 'token', study.target)
-    for name, table in rows.items()
-  }
-
-
-def _judged(
-  evidence: evidence_lib.Evidence, cells: dict[str, plan.Cell]
-) -> dict[str, criteria.Criteria]:
-  """Return the criteria of every option, if there is a root to compare with."""
-  root = cells.get(plan.ROOT)
-  if root is None:
-    return {}
-  options = [name for name in cells if name != plan.ROOT]
-  return {name: criteria.judge(evidence, cells[name], root) for name in options}
-
-
-def _order(
-  rows: dict[str, pd.DataFrame],
-  base: str,
-  options: list[str],
-  study: plan.Study,
-) -> dict[str, contrasts.Difference]:
-  """Return by how much each option lowers order errors at the target."""
-  if base not in rows:
-    return {}
-  errors = {
-    name: compare.by_seed(rows[name], 'order', study.target)
-    for name in (base, *options)
-  }
-  return {
-    name: contrasts.difference(errors[base], errors[name], len(options))
-    for name in options
-  }
-
-
-def _best(
-  names: Iterable[str], token: dict[str, pd.Series], most: int
-) -> tuple[str, ...]:
-  """Return the options with the largest means."""
-  return tuple(sorted(names, key=lambda name: -token[name].mean())[:most])
