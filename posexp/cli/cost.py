@@ -14,9 +14,8 @@ def measure(arguments: argparse.Namespace) -> int:
   table, a figure and a record.
   """
   from posexp import schemes
-  from posexp.claims import timings
   from posexp.cost import measure as measure_lib
-  from posexp.plots import costs
+  from posexp.plots import figures, paper
   from posexp.reports import cost_text
   from posexp.results import cost_records
 
@@ -37,7 +36,8 @@ def measure(arguments: argparse.Namespace) -> int:
   body = cost_records.read(path)
   print(cost_text.text(body))
   if body['groups']:
-    for drawn in costs.overview(timings.table(body), workdir):
+    plate = figures.cost(body)
+    for drawn in paper.save(plate.figure, workdir, 'measure'):
       print(f'figure: {drawn}')
   print(f'record: {path}')
   return exit_codes.INTERRUPTED if body['interrupted'] else exit_codes.DONE

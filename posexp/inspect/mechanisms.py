@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from posexp import schemes
-from posexp.plots import mechanisms
+from posexp.plots import study_figures
 from posexp.reports import document
 from posexp.studies import evidence as evidence_lib
 from posexp.studies import plan
@@ -96,7 +96,7 @@ def _rotations(evidence: evidence_lib.Evidence) -> Iterator[document.Block]:
     'memo_periods.png',
     'The period of each pair of a head, before and after scaling. A pair whose '
     'period exceeds the trained length has seen only part of the circle.',
-    mechanisms.periods(study, by_regime),
+    study_figures.periods(study, by_regime),
   )
 
 
@@ -231,7 +231,7 @@ def _worth(
     'be the order that a task needs, or a preference for near tokens.'
   )
   for number, regime in enumerate(evidence.study.regimes):
-    png = mechanisms.worth(evidence, regime, resolution)
+    png = study_figures.worth(evidence, regime, resolution)
     if png is not None:
       caption = f'The change of a logit per token of distance; {regime}.'
       yield document.Picture(f'memo_worth_{number}.png', caption, png)

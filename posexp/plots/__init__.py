@@ -14,15 +14,19 @@ They are short functions on top of `plots.style` (how a run looks),
 curves), of which figures of your own can be made too.
 """
 
-from posexp.plots.costs import cost
-from posexp.plots.curves import accuracy, errors, success
 from posexp.plots.explanation import explained
 from posexp.plots.export import write
-from posexp.plots.heads import attention
+from posexp.plots.figures import (
+  accuracy,
+  attention,
+  by_stratum,
+  cost,
+  errors,
+  retrofits,
+  success,
+)
 from posexp.plots.heatmap import grid
 from posexp.plots.paper import Plate, questions
-from posexp.plots.psychometric import by_stratum
-from posexp.plots.retrofits import retrofits
 from posexp.results.by_stratum import errors as strata
 
 __all__ = [

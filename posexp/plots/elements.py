@@ -1,6 +1,6 @@
-"""What figures are made of: the length axis, its marks, and curves."""
+"""What figures are made of: axes of lengths and of shares, and their marks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -8,11 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import axes, ticker
 
-from posexp.claims import intervals
 from posexp.plots import layout, style
-
-# Of a column's name: its mean, and the ends of its interval.
-ENDS = ('', '_low', '_high')
 
 
 class Names(ticker.Formatter):
@@ -85,8 +81,13 @@ def mark(panel: axes.Axes, lengths: Mapping[int, str]) -> None:
     panel.set_title(title, loc='left', pad=12)  # Above the names.
 
 
-def mark_heights(panel: axes.Axes, lengths: Mapping[int, str]) -> None:
-  """Draw a grey line at each length of a y axis, with its name at its end."""
+def period_axes(
+  panel: axes.Axes, label: str, lengths: Mapping[int, str]
+) -> None:
+  """Make the axes of periods by pair of dimensions, some lengths marked."""
+  panel.set_yscale('log')
+  panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+  panel.set_xlabel(label)
   for length, name in lengths.items():
     panel.axhline(length, color=style.GREY, lw=0.8, zorder=1)
     panel.text(
@@ -115,36 +116,6 @@ def share_axes(panels: Sequence[axes.Axes], label: str) -> None:
   layout.ylabel(panels, label)
 
 
-def by_length(
-  panels: Sequence[axes.Axes],
-  columns: Sequence[str],
-  label: str,
-  cells: pd.DataFrame,
-  results: pd.DataFrame,
-  looks: style.Looks,
-) -> None:
-  """Draw shares by sequence length, a column of cells in each panel.
-
-  Args:
-    panels: a panel a column.
-    columns: of shares, with their ends _low and _high.
-    label: of the y axis.
-    cells: rows a run and length.
-    results: a table as `records.load` gives it, of these runs; admitted seeds
-      are points where it has the column.
-    looks: of the runs to draw.
-  """
-  trained = results['trained_length'].iloc[0]
-  # What cells call the mean is token accuracy.
-  seeds = results[results['admitted'].astype(bool)]
-  seeds = seeds.assign(mean=seeds['token'])
-  for panel, column in zip(panels, columns):
-    length_axis(panel, results['length'], trained)
-    points = seeds if column in seeds else None
-    curves(panel, cells, column, looks, seeds=points)
-  share_axes(panels, label)
-
-
 def chance(panel: axes.Axes, results: pd.DataFrame) -> None:
   """Draw what guessing scores by length, dotted and named, if it is known."""
   at = results.drop_duplicates('length').sort_values('length')
@@ -158,109 +129,19 @@ def chance(panel: axes.Axes, results: pd.DataFrame) -> None:
     panel.set_ylim(max(-0.02, low), 1.02)
 
 
-def accuracy(
-  panel: axes.Axes,
-  cells: pd.DataFrame,
-  results: pd.DataFrame,
-  looks: style.Looks,
+def stack(
+  bars: Callable[..., Any], shares: pd.DataFrame, kinds: style.Kinds
 ) -> None:
-  """Draw accuracy by length as `by_length` does, and chance."""
-  label = 'accuracy (% of targets)'
-  by_length([panel], ['token'], label, cells, results, looks)
-  chance(panel, results)
-
-
-def curves(
-  panel: axes.Axes,
-  cells: pd.DataFrame,
-  column: str,
-  looks: style.Looks,
-  *,
-  x: str = 'length',
-  by: str = 'digest',
-  seeds: pd.DataFrame | None = None,
-  step: float = 0.06,
-) -> None:
-  """Draw a line for each run with intervals, and its seeds as points.
-
-  Runs stand side by side at each place, so that they can be told apart. The
-  parts of a run have the ids `mean:`, `interval:` and `seeds:` with its name.
+  """Draw what became of the targets: a stacked bar for each row of shares.
 
   Args:
-    panel: the panel, with its scales set.
-    cells: rows a run and place, with the column and its ends _low and _high.
-    column: what is shown.
-    looks: of the runs to draw, from left to right.
-    x: the column of places.
-    by: the column that names the run.
-    seeds: rows a run, place and seed; none are drawn without.
-    step: between two runs, in octaves of a logarithmic axis, or in its units;
-      less where there is no room.
+    bars: `bar` or `barh` of a panel.
+    shares: with a column for each kind.
+    kinds: what is drawn, from the first on.
   """
-  logarithmic = panel.get_xscale() == 'log'
-  places = np.unique(cells[x].to_numpy(np.float64))
-  gaps = np.diff(np.log2(places) if logarithmic else places)
-  step = min([step, *(0.5 * gaps / max(1, len(looks)))])
-  low, high = f'{column}_low', f'{column}_high'
-  runs = _by_run(cells.sort_values(x), by, [x, column, low, high])
-  points = {} if seeds is None else _by_run(seeds, by, [x, column])
-  for number, (run, look) in enumerate(looks.items()):
-    if run not in runs:
-      continue
-    shift = step * (number - (len(looks) - 1) / 2)
-    factor, term = (2**shift, 0.0) if logarithmic else (1.0, shift)
-    across, heights, lows, highs = runs[run]
-    across = across * factor + term
-    known = np.isfinite(lows) & np.isfinite(highs)
-    panel.vlines(
-      across[known],
-      lows[known],
-      highs[known],
-      look.color,
-      lw=2.4,
-      alpha=0.35,
-      gid=f'interval:{run}',
-    )
-    if run in points:
-      of_seeds, heights_of_seeds = points[run]
-      dots = look._replace(marker='o', linestyle='none')._asdict()
-      dots |= {'markersize': 2, 'gid': f'seeds:{run}', 'zorder': 4}
-      panel.plot(of_seeds * factor + term, heights_of_seeds, **dots)
-    line = {**look._asdict(), 'gid': f'mean:{run}', 'zorder': 3}
-    panel.plot(across, heights, **line)
-
-
-def _by_run(
-  rows: pd.DataFrame, by: str, columns: Sequence[str]
-) -> dict[Any, list[np.ndarray]]:
-  """Return columns of each run's rows; tables for each run take far longer."""
-  numbers = [rows[column].to_numpy(np.float64) for column in columns]
-  return {
-    run: [column[places] for column in numbers]
-    for run, places in rows.groupby(by).indices.items()
-  }
-
-
-def means(
-  table: pd.DataFrame,
-  by: list[str],
-  columns: Sequence[str],
-  within: tuple[float, float] | None = None,
-) -> pd.DataFrame:
-  """Return means over seeds with their intervals, for `curves`.
-
-  Args:
-    table: rows of seeds.
-    by: columns that tell cells apart.
-    columns: what is averaged.
-    within: ends that it cannot pass.
-  """
-  rows = []
-  for key, cell in table.groupby(by, sort=False):
-    row = dict(zip(by, key))
-    for column in columns:
-      mean = intervals.interval(cell[column], within=within)
-      row |= {f'{column}{end}': value for end, value in zip(ENDS, mean)}
-    rows.append(row)
-  ends = [f'{column}{end}' for column in columns for end in ENDS]
-  return pd.DataFrame(rows, columns=[*by, *ends])
+  start = np.zeros(len(shares))
+  for column, label, color, hatch in kinds:
+    share = shares[column].to_numpy(np.float64)
+    look = {'color': color, 'hatch': hatch, 'edgecolor': 'white', 'lw': 0.4}
+    bars(np.arange(len(shares)), share, 0.78, start, label=label, **look)
+    start = start + np.nan_to_num(share)

@@ -7,13 +7,12 @@ state; the same table gives the same bytes.
 import os
 import pathlib
 
-import numpy as np
 import pandas as pd
-from matplotlib import axes, figure, lines, patches
+from matplotlib import axes, figure, lines
 
 from posexp import component
 from posexp.claims import intervals
-from posexp.plots import elements, layout, paper, style
+from posexp.plots import curves, elements, layout, paper, style
 from posexp.plots.style import Look, Looks, looks
 
 __all__ = ['Look', 'Looks', 'bars', 'draw', 'looks', 'overview']
@@ -88,15 +87,23 @@ def _curves(
 ) -> None:
   """Draw accuracy by length with a legend that names excluded runs too."""
   layout.title(part, style.wrap(paper.in_words(results), 70, 1))
-  admitted = {digest: run['n_admitted'].max() for digest, run in runs.items()}
-  shown = {d: all_looks[d] for d, number in admitted.items() if number}
+  counts = {digest: run['n_admitted'].max() for digest, run in runs.items()}
+  shown = {d: all_looks[d] for d, number in counts.items() if number}
   panel = part.subplots()
-  elements.accuracy(panel, pd.concat(runs), results, shown)
+  trained = results['trained_length'].iloc[0]
+  elements.length_axis(panel, results['length'], trained)
+  admitted = results[results['admitted'].astype(bool)]
+  means, seeds = (
+    curves.tidy(rows, {'token': ''}) for rows in (pd.concat(runs), admitted)
+  )
+  curves.Curves(means, shown, {}, seeds).panel(panel)
+  elements.share_axes([panel], 'accuracy (% of targets)')
+  elements.chance(panel, results)
   for key, digest in zip(keys, runs):
     key.set_visible(digest in shown)
   legend = panel.legend(
     handles=keys,
-    title=SHOWN[min(2, max(admitted.values()))],
+    title=SHOWN[min(2, max(counts.values()))],
     alignment='left',
     loc='upper left',
     bbox_to_anchor=(1.01, 1.02),
@@ -122,10 +129,7 @@ def _bars(part: figure.SubFigure, runs: Runs) -> None:
     bars(panel, run, letters)
   layout.ylabel(panels, '% of targets')
   part.legend(
-    handles=[
-      patches.Patch(facecolor=c, hatch=h, edgecolor='white', lw=0, label=name)
-      for _, name, c, h in style.KINDS
-    ],
+    handles=style.kinds(),
     loc='outside upper right',
     ncols=3,
   )
@@ -151,11 +155,4 @@ def bars(panel: axes.Axes, run: pd.DataFrame, letters: int = 30) -> None:
     middle = (sum(panel.get_xlim()) / 2, 0.5)
     panel.text(*middle, why, ha='center', va='center', color=style.GREY)
     return
-  bottom = np.zeros(len(run))
-  for column, label, color, hatch in style.KINDS:
-    share = run[column].to_numpy()
-    panel.bar(
-      x, share, 0.78, bottom, color=color, hatch=hatch, edgecolor='white',
-      lw=0.4, label=label,
-    )  # fmt: skip
-    bottom = bottom + share
+  elements.stack(panel.bar, run, style.KINDS)

@@ -4,11 +4,11 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import axes, figure, lines, ticker
+from matplotlib import axes, figure, lines
 
 from posexp import component
 from posexp.plots import elements, layout, paper, style
@@ -127,19 +127,9 @@ def _pairs(panel: axes.Axes, explanation: Explanation) -> None:
     label = style.wrap(rotation.name, 24, 1) if many else label
     look['color'] = style.COLORS[place]
     panel.plot(pair_K, after_K, **look, label=label)
-  period_axes(panel, 'pair k', _lengths(explanation))
+  elements.period_axes(panel, 'pair k', _lengths(explanation))
   panel.set_ylabel('period (tokens)')
   _finish(panel, 'Rotary pairs')
-
-
-def period_axes(
-  panel: axes.Axes, label: str, lengths: Mapping[int, str]
-) -> None:
-  """Make the axes of periods by pair of dimensions, some lengths marked."""
-  panel.set_yscale('log')
-  panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-  panel.set_xlabel(label)
-  elements.mark_heights(panel, lengths)
 
 
 def _score(panel: axes.Axes, explanation: Explanation) -> None:

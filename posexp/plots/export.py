@@ -11,14 +11,10 @@ import pandas as pd
 from posexp import component
 from posexp.claims import intervals
 from posexp.plots import (
-  costs,
-  curves,
   explanation,
-  heads,
+  figures,
   heatmap,
   paper,
-  psychometric,
-  retrofits,
   style,
 )
 from posexp.results import (
@@ -64,8 +60,8 @@ def write(
   notes: dict[str, None] = {}  # In their order, each once.
   workdir = pathlib.Path(workdir)
   parts = [*_of_runs(workdir), ('', _of_commands(workdir))]
-  for ending, figures in parts:
-    for make in figures:
+  for ending, plates in parts:
+    for make in plates:
       if isinstance(make, str):
         notes[make] = None
         continue
@@ -104,7 +100,7 @@ def _of_runs(workdir: pathlib.Path) -> Iterator[tuple[str, Iterable[Part]]]:
       number = f'-{place + 1}' if len(parts) > 1 else ''
       yield f'{ending}{number}', _of_part(workdir, part, diagnostics)
     if question['parent_digest'].isin(question['digest']).any():
-      yield ending, [functools.partial(retrofits.retrofits, question)]
+      yield ending, [functools.partial(figures.retrofits, question)]
   if len(names) > 1:
     yield '', [functools.partial(heatmap.grid, results)]
 
@@ -124,7 +120,7 @@ def _of_part(
   part: pd.DataFrame,
   diagnostics: Callable[[], pd.DataFrame],
 ) -> Iterator[Part]:
-  for draw in (curves.accuracy, curves.success, curves.errors):
+  for draw in (figures.accuracy, figures.success, figures.errors):
     yield functools.partial(draw, part)
   try:
     tables = by_stratum.errors(workdir, part)
@@ -132,8 +128,8 @@ def _of_part(
     yield str(error)
     tables = {}
   for stratum, table in tables.items():
-    yield functools.partial(psychometric.by_stratum, part, table, stratum)
-  yield lambda: heads.attention(part, diagnostics())
+    yield functools.partial(figures.by_stratum, part, table, stratum)
+  yield lambda: figures.attention(part, diagnostics())
 
 
 def _explained(path: pathlib.Path) -> paper.Plate:
@@ -152,7 +148,7 @@ def _of_commands(workdir: pathlib.Path) -> Iterator[Part]:
     )
   measured = [body for body in cost_records.read_all(workdir) if body['groups']]
   if measured:
-    yield functools.partial(costs.cost, measured[-1])
+    yield functools.partial(figures.cost, measured[-1])
   else:
     yield (
       'no costs: leave them there with posexp measure SCHEME '

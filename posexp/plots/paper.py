@@ -4,17 +4,17 @@ import io
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import pandas as pd
+from matplotlib import axes
 from matplotlib import figure as figure_lib
-from matplotlib import lines
 
 from posexp import component
 from posexp.claims import format as format_lib
 from posexp.claims import intervals
-from posexp.plots import style
+from posexp.plots import curves, elements, style
 
 # What a text may hold that LaTeX's usual fonts and pandas do not write.
 _SIGNS = {
@@ -168,10 +168,20 @@ class Question(NamedTuple):
   names: dict[str, str]
   trained: int
 
-  @property
-  def keys(self) -> list[lines.Line2D]:
-    """The handles of the legend."""
-    return style.keys(self.looks, self.names)
+  def curves(self, columns: Mapping[str, str]) -> curves.Curves:
+    """Return columns of the summary by length, each with its panel's title."""
+    means = curves.tidy(self.summary, columns)
+    known = {c: title for c, title in columns.items() if c in self.admitted}
+    seeds = curves.tidy(self.admitted, known) if known else None
+    return curves.Curves(means, self.looks, self.names, seeds)
+
+  def length_axis(self, panel: axes.Axes) -> None:
+    """Make a panel's axis of lengths, the trained one marked."""
+    elements.length_axis(panel, self.results['length'], self.trained)
+
+  def length(self, tokens: int) -> str:
+    """Return a length in words, as a multiple of the trained one too."""
+    return f'{tokens:,} tokens ({tokens / self.trained:.3g}×)'
 
   def only(self, digests: Iterable[str]) -> 'Question':
     """Return it with the looks of some runs."""

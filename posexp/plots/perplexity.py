@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib import axes, figure, ticker
 
 from posexp.claims import intervals
-from posexp.plots import elements, layout, paper, style
+from posexp.plots import curves, elements, layout, paper, style
 from posexp.results import by_stratum
 
 
@@ -47,49 +47,48 @@ def draw(results: pd.DataFrame, places: pd.DataFrame) -> figure.Figure:
   """
   longest, trained = results['length'].max(), results['trained_length'].iloc[0]
   admitted = results[results['admitted'].astype(bool)]
-  seeds = admitted[['digest', 'seed']].drop_duplicates()
-  places = places[places['length'] == longest].merge(seeds)
+  known = admitted[['digest', 'seed']].drop_duplicates()
+  places = places[places['length'] == longest].merge(known)
   # The middle of a bin, on the axis that is shown.
   places = places.assign(place=np.sqrt(places['first'] * places['last']))
-  by_digest = style.looks(results)
-  known = set(seeds['digest'])
-  looks = {d: look for d, look in by_digest.items() if d in known}
-  keys = style.keys(by_digest, paper.entries(intervals.summarize(results)))
-  for handle, digest in zip(keys, by_digest):
-    handle.set_visible(digest in looks)
-  drawn, (left, right) = layout.panels(
-    ['by place in the longest sequences', 'all targets, by length'],
-    keys,
-    height=2.75,
-    sharey=True,
+  titles = 'by place in the longest sequences', 'all targets, by length'
+  seeds = pd.concat(
+    (
+      curves.tidy(places, {'nats': titles[0]}, x='place'),
+      curves.tidy(admitted, {'nats': titles[1]}),
+    )
   )
+  # Intervals are computed in nats.
+  means = curves.means(seeds)
+  means[curves.VALUES] = np.exp(means[curves.VALUES])
+  seeds = seeds.assign(value=np.exp(seeds['value']))
+  names = paper.entries(intervals.summarize(results))
+  lines = curves.Curves(means, style.looks(results), names, seeds)
+
+  def axis(panel: axes.Axes) -> None:
+    if panel.get_title(loc='left') == titles[0]:
+      elements.token_axis(panel, f'tokens before the target, of {longest:,}')
+      panel.set_xlim(2**-0.3, longest * 2**0.3)
+      elements.mark(panel, {trained: f'trained at {trained:,} tokens'})
+    else:
+      elements.length_axis(panel, results['length'], trained)
+    panel.set_yscale('log')
+    panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5, 7)))
+    panel.yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
+    panel.yaxis.set_minor_locator(ticker.NullLocator())
+
+  drawn, panels = lines.draw(axis, height=2.75, sharey=True)
   layout.title(drawn, style.wrap(paper.in_words(results), 70, 1))
-  elements.token_axis(left, f'tokens before the target, of {longest:,}')
-  _curves(left, places, looks, 'place')
-  elements.mark(left, {trained: f'trained at {trained:,} tokens'})
-  elements.length_axis(right, results['length'], trained)
-  _curves(right, admitted, looks, 'length')
-  left.set_ylabel('perplexity')
+  layout.ylabel(panels, 'perplexity')
+  (legend,) = drawn.legends
+  learned = set(known['digest'])
+  for key, digest in zip(legend.legend_handles, lines.looks):
+    if key is not None and digest not in learned:
+      key.set_visible(False)
   many = results['seed'].nunique()
-  drawn.legends[0].set_title(
+  legend.set_title(
     f'geometric means and 95% t intervals over {many} seeds'
     if many > 1
     else '1 seed'
   )
   return drawn
-
-
-def _curves(
-  panel: axes.Axes, seeds: pd.DataFrame, looks: style.Looks, x: str
-) -> None:
-  """Draw exp of mean nats, whose intervals are computed in nats."""
-  panel.set_yscale('log')
-  panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5, 7)))
-  panel.yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
-  panel.yaxis.set_minor_locator(ticker.NullLocator())
-  panel.grid(axis='y')
-  cells = elements.means(seeds, ['digest', x], ['nats'])
-  ends = ['nats', 'nats_low', 'nats_high']
-  cells[ends] = np.exp(cells[ends])
-  seeds = seeds.assign(nats=np.exp(seeds['nats']))
-  elements.curves(panel, cells, 'nats', looks, x=x, seeds=seeds)

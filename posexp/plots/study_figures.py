@@ -1,13 +1,13 @@
 """The figures of a memo, from the tables of a study; PNG bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib import axes, figure, lines, patches
+from matplotlib import axes, figure
 
 from posexp.claims import intervals
-from posexp.plots import elements, layout, paper, style
+from posexp.plots import curves, elements, layout, paper, style
 from posexp.studies import compare, criteria, plan, verdict
 from posexp.studies import evidence as evidence_lib
 
@@ -77,37 +77,22 @@ def draw(evidence: evidence_lib.Evidence, regime: str) -> dict[str, bytes]:
   return {name: paper.png(figure) for name, figure in drawn.items()}
 
 
-def looks(study: plan.Study) -> style.Looks:
-  """Return how each option is drawn, everywhere alike; the root in grey."""
+def _curves(
+  study: plan.Study,
+  seeds: pd.DataFrame,
+  within: tuple[float, float] | None = None,
+) -> curves.Curves:
+  """Return curves of options, alike in all figures; the root in grey."""
   known = plan.OPTIONS if study.kind == 'regression' else ()
   options = [*known, *(cell.option for cell in study.cells)]
-  return style.numbered(options, reference=plan.ROOT)
-
-
-def keys(study: plan.Study, shown: style.Looks) -> list[lines.Line2D]:
-  """Return the handles of a legend of options."""
-  return style.keys(shown, {option: study.shown(option) for option in shown})
-
-
-@style.styled
-def accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
-  """Return token accuracy by length of every option, every seed a point."""
-  options = {option for _, rows in shown for option in rows}
-  of_study = {o: look for o, look in looks(study).items() if o in options}
-  titles = [title for title, _ in shown]
-  drawn, panels = layout.panels(titles, keys(study, of_study), sharey=True)
-  for panel, (_, rows) in zip(panels, shown):
-    seeds = _seeds(rows, ['token'])
-    means = elements.means(
-      seeds, ['option', 'length'], ['token'], intervals.SHARE
-    )
-    here = {option: of_study[option] for option in rows}
-    elements.length_axis(
-      panel, [study.trained_length, *seeds['length']], study.trained_length
-    )
-    elements.curves(panel, means, 'token', here, by='option', seeds=seeds)
-  elements.share_axes(panels, 'accuracy (% of targets)')
-  return drawn
+  here = set(seeds['run'])
+  looks = {
+    option: look
+    for option, look in style.numbered(options, reference=plan.ROOT).items()
+    if option in here
+  }
+  names = {option: study.shown(option) for option in looks}
+  return curves.Curves(curves.means(seeds, within), looks, names, seeds)
 
 
 def _seeds(
@@ -124,40 +109,55 @@ def _seeds(
 
 
 @style.styled
+def accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
+  """Return token accuracy by length of every option, every seed a point."""
+  trained = study.trained_length
+  seeds = pd.concat(
+    curves.tidy(_seeds(rows, ['token']), {'token': title}, run='option')
+    for title, rows in shown
+  )
+  drawn, panels = _curves(study, seeds, intervals.SHARE).draw(
+    lambda panel: elements.length_axis(panel, seeds['x'], trained),
+    sharey=True,
+  )
+  elements.share_axes(panels, 'accuracy (% of targets)')
+  return drawn
+
+
+@style.styled
 def errors(study: plan.Study, shown: Panels) -> figure.Figure:
   """Return order and retrieval errors at the target."""
-  handles = [
-    patches.Patch(facecolor=c, hatch=h, edgecolor='white', lw=0, label=name)
-    for _, name, c, h in style.KINDS[1:]
-  ]
   most = max(len(rows) for _, rows in shown)
-  titles = [title for title, _ in shown]
-  height = 0.6 + max(1.2, 0.3 * most)
-  drawn, panels = layout.panels(titles, handles, height=height, sharex=True)
+  drawn, panels = layout.panels(
+    [title for title, _ in shown],
+    style.kinds(style.KINDS[1:]),
+    height=0.6 + max(1.2, 0.3 * most),
+    sharex=True,
+  )
   for panel, (_, rows) in zip(panels, shown):
     _bars(panel, rows, study)
   return drawn
 
 
 def _bars(panel: axes.Axes, rows: Rows, study: plan.Study) -> None:
-  kinds = [kind[0] for kind in style.KINDS[1:]]
-  seeds = _seeds(rows, kinds, [study.target])
-  means = elements.means(seeds, ['option'], kinds, intervals.SHARE)
-  means = means.set_index('option').reindex(list(rows))
-  place = np.arange(len(rows))
+  kinds = {kind: kind for kind, *_ in style.KINDS[1:]}
+  seeds = _seeds(rows, list(kinds), [study.target])
+  cells = curves.means(curves.tidy(seeds, kinds, run='option'), intervals.SHARE)
+  means, lows, highs = (
+    cells.pivot(index='run', columns='panel', values=value).reindex(
+      index=list(rows), columns=list(kinds)
+    )
+    for value in curves.VALUES
+  )
+  elements.stack(panel.barh, means, style.KINDS[1:])
+  # Intervals of neighbours are drawn one above the other.
   left = np.zeros(len(rows))
-  for column, _, color, hatch in style.KINDS[1:]:
-    share = means[column].to_numpy(np.float64)
-    panel.barh(
-      place, share, 0.7, left, color=color, hatch=hatch, edgecolor='white',
-      lw=0.4,
-    )  # fmt: skip
-    low, high = (left + means[f'{column}{end}'] for end in elements.ENDS[1:])
-    # A NaN end, of one seed, draws nothing.
-    aside = 0.12 if column == 'order' else -0.12
-    panel.hlines(place + aside, low, high, 'black', lw=0.8)
-    left = left + np.nan_to_num(share)
-  panel.set_yticks(place, [style.wrap(study.shown(o), 18) for o in rows])
+  for kind, aside in zip(kinds, (0.12, -0.12)):
+    ends = left + lows[kind], left + highs[kind]
+    panel.hlines(np.arange(len(rows)) + aside, *ends, 'black', lw=0.8)
+    left = left + np.nan_to_num(means[kind])
+  names = [style.wrap(study.shown(option), 18) for option in rows]
+  panel.set_yticks(range(len(rows)), names)
   panel.invert_yaxis()
   elements.percent(panel.xaxis)
   panel.set_xlabel(f'errors at {study.target:,} tokens (% of targets)')
@@ -167,30 +167,102 @@ def _bars(panel: axes.Axes, rows: Rows, study: plan.Study) -> None:
 def square(evidence: evidence_lib.Evidence, regime: str) -> figure.Figure:
   """Return the 2 x 2 of base scaling and bias at the target."""
   target = evidence.study.target
-  groups = [g for g in evidence.study.groups() if g[0] == regime]
-  options = {
+  places = {
     plan.ROOT: ('base as trained', 0),
     plan.BIASED: ('base as trained', 1),
     plan.SCALED: ('base scaled', 0),
     plan.DEPLOYED: ('base scaled', 1),
   }
-  bases = style.numbered(base for base, _ in options.values())
-  trained = bases['base as trained']
-  bases['base as trained'] = trained._replace(linestyle='--')
-  drawn, panels = layout.panels(
-    [label(group) for group in groups],
-    style.keys(bases, dict(zip(bases, bases))),
-    sharey=True,
-  )
-  for panel, group in zip(panels, groups):
-    seeds = _seeds(verdict.square(evidence, group), ['token'], [target])
-    places = [options[option] for option in seeds['option']]
-    seeds[['base', 'bias']] = pd.DataFrame(places, index=seeds.index)
-    means = elements.means(seeds, ['base', 'bias'], ['token'], intervals.SHARE)
-    elements.curves(
-      panel, means, 'token', bases, x='bias', by='base', seeds=seeds
-    )
+  parts = []
+  for group in evidence.study.groups():
+    if group[0] == regime:
+      rows = _seeds(verdict.square(evidence, group), ['token'], [target])
+      base, bias = zip(*rows['option'].map(places))
+      rows = rows.assign(base=base, bias=bias)
+      titles = {'token': label(group)}
+      parts.append(curves.tidy(rows, titles, x='bias', run='base'))
+  seeds = pd.concat(parts)
+  looks = style.numbered(base for base, _ in places.values())
+  trained = looks['base as trained']
+  looks['base as trained'] = trained._replace(linestyle='--')
+  names = dict(zip(looks, looks))
+
+  def axis(panel: axes.Axes) -> None:
     panel.set_xlim(-0.4, 1.4)
     panel.set_xticks([0, 1], ['without the bias', 'with the bias'])
+
+  means = curves.means(seeds, intervals.SHARE)
+  lines = curves.Curves(means, looks, names, seeds)
+  drawn, panels = lines.draw(axis, sharey=True)
   elements.share_axes(panels, f'accuracy at {target:,} tokens (% of targets)')
   return drawn
+
+
+@style.styled
+def periods(
+  study: plan.Study, by_regime: Mapping[str, Mapping[str, np.ndarray]]
+) -> bytes:
+  """Draw the period of each pair, before and after scaling, as PNG.
+
+  Args:
+    study: for its lengths.
+    by_regime: a panel a regime: periods in tokens by how they are scaled; what
+      comes first is not.
+  """
+  rows = [
+    (regime, name, k, period, np.nan, np.nan)
+    for regime, ways in by_regime.items()
+    for name, period_K in ways.items()
+    for k, period in enumerate(period_K)
+  ]
+  means = pd.DataFrame(rows, columns=['panel', 'run', 'x', *curves.VALUES])
+  names = dict.fromkeys(means['run'])
+  looks = style.numbered(names, reference=next(iter(names)))
+  lengths = {
+    study.trained_length: f'trained: {study.trained_length:,}',
+    study.target: f'target: {study.target:,}',
+  }
+  lines = curves.Curves(means, looks, dict(zip(names, names)))
+  drawn, panels = lines.draw(
+    lambda panel: elements.period_axes(panel, 'pair of dimensions', lengths),
+    step=0,
+    sharey=True,
+  )
+  layout.ylabel(panels, 'period (tokens)')
+  return paper.png(drawn)
+
+
+@style.styled
+def worth(
+  evidence: evidence_lib.Evidence, regime: str, heads: pd.DataFrame
+) -> bytes | None:
+  """Draw what a token of distance is worth to a logit, by distance, as PNG.
+
+  Args:
+    evidence: the tables of a study.
+    regime: whose cells.
+    heads: 'resolution' at the target: digest, distance, value, with a row a
+      seed, layer and head.
+  """
+  parts = []
+  for title, rows in panels(evidence, regime):
+    for option, cells in rows.items():
+      of_option = heads[heads['digest'].isin(cells['digest'])]
+      by_seed = of_option.groupby(['distance', 'seed'])['value'].mean()
+      seeds = by_seed.reset_index().assign(option=option)
+      titles = {'value': title}
+      parts.append(curves.tidy(seeds, titles, x='distance', run='option'))
+  seeds = pd.concat(parts)
+  if seeds.empty:
+    return None
+  trained = evidence.study.trained_length
+
+  def axis(panel: axes.Axes) -> None:
+    elements.token_axis(panel, 'distance (tokens)')
+    panel.set_xlim(seeds['x'].min() / 2**0.3, seeds['x'].max() * 2**0.3)
+    panel.set_yscale('log')
+    elements.mark(panel, {trained: f'trained at {trained:,} tokens'})
+
+  drawn, made = _curves(evidence.study, seeds).draw(axis, sharey=True)
+  layout.ylabel(made, 'change of a logit (nats a token)')
+  return paper.png(drawn)

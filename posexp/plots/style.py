@@ -2,13 +2,13 @@
 
 import pathlib
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import colors, lines
+from matplotlib import colors, lines, patches
 
 from posexp.claims import intervals
 
@@ -37,7 +37,8 @@ DASHES = ((0, (4, 1.5)), (0, (2, 0.9)), (0, (5, 1.2, 1.2, 1.2)))
 
 # What became of a target: a column of results, its name, colour and hatch.
 # Light, dark and hatched: they differ in grey as well.
-KINDS = (
+Kinds = Sequence[tuple[str, str, str, str]]
+KINDS: Kinds = (
   ('token', 'correct', '#E3E3E3', ''),
   ('order', 'order error', '#882255', ''),
   ('retrieval', 'retrieval error', '#44AA99', '/////'),
@@ -128,6 +129,14 @@ def keys(
     label = '\n'.join(parts)
     handles.append(lines.Line2D([], [], **look._asdict(), label=label))
   return handles
+
+
+def kinds(shown: Kinds = KINDS) -> list[patches.Patch]:
+  """Return the handles of a legend of what became of the targets."""
+  return [
+    patches.Patch(facecolor=c, hatch=h, edgecolor='white', lw=0, label=name)
+    for _, name, c, h in shown
+  ]
 
 
 def blend(color: Any, other: Any, share: float) -> tuple[float, float, float]:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from posexp.claims import contrasts, intervals
 from posexp.claims import format as format_lib
-from posexp.plots import report
 from posexp.reports import contrasts_text, tables
 from posexp.results import records
 
@@ -71,9 +70,13 @@ def load(workdir: str | os.PathLike, progress: str = '') -> Findings:
   pairs = contrasts.pairs(joined)
   cells = pd.DataFrame(columns=list(intervals.CELLS))
   if len(joined):
-    cells = report.with_errors(intervals.cells(joined), joined)
-    ranks = contrasts.ranks(pairs)[['digest', 'length', 'rank', 'tied']]
-    cells = cells.merge(ranks, on=['digest', 'length'], how='left')
+    place = ['digest', 'length']
+    summary = intervals.summarize(joined)
+    cells = intervals.cells(joined)
+    more = [name for name in summary if name not in cells]
+    cells = cells.merge(summary[[*place, *more]], on=place, validate='1:1')
+    ranks = contrasts.ranks(pairs)[[*place, 'rank', 'tied']]
+    cells = cells.merge(ranks, on=place, how='left')
   return Findings(
     name=directory.resolve().name,
     progress=tuple(line for line in progress.splitlines() if line.strip()),

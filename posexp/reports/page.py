@@ -12,7 +12,7 @@ import pandas as pd
 
 from posexp.claims import format as format_lib
 from posexp.claims import intervals
-from posexp.plots import experiment, report, swatch
+from posexp.plots import report, style
 from posexp.reports import findings as findings_lib
 from posexp.reports import templates
 from posexp.results import files
@@ -52,15 +52,12 @@ def compose(
   tell: Callable[[float], None] = lambda _: None,
 ) -> str:
   """Return the page as HTML; the same findings give the same text."""
-  looks = experiment.looks(findings.results) if len(findings.results) else {}
-  light, dark = report.themes(looks.values())
+  looks = style.looks(findings.results) if len(findings.results) else {}
   script = templates.read('script.js')
   digest = hashlib.sha256(script.encode()).digest()
   questions = _questions(findings, looks, tell)
   return templates.template('page.html').render(
     findings=findings,
-    light=light,
-    dark=dark,
     script=script,
     hash=base64.b64encode(digest).decode(),
     questions=questions,
@@ -76,7 +73,7 @@ def compose(
 
 def _questions(
   findings: findings_lib.Findings,
-  looks: experiment.Looks,
+  looks: style.Looks,
   tell: Callable[[float], None],
 ) -> dict[tuple[str, int], dict[str, Any]]:
   """Return of each question its names, its figures and what can be claimed."""
@@ -92,7 +89,7 @@ def _questions(
       'short': short,
       'claims': findings_lib.claims(findings, task, trained),
       'figures': {
-        m.title: report.svg(m, cells, rows, looks, f'figure{number}-{m.key}')
+        m.title: report.draw(m, cells, rows, looks, f'{number}-{m.column}')
         for m in measures
       },
     }
@@ -101,18 +98,21 @@ def _questions(
 
 
 def _schemes(
-  findings: findings_lib.Findings, looks: experiment.Looks
+  findings: findings_lib.Findings, looks: style.Looks
 ) -> list[dict[str, str]]:
   """Return every kind of run by its label, with a swatch and its digests."""
   runs = findings.cells.drop_duplicates('digest')
-  return [
-    {
-      'label': str(label),
-      'runs': ' '.join(group['digest']),
-      'swatch': swatch.svg(looks[group['digest'].iloc[0]]),
-    }
-    for label, group in runs.groupby('label', sort=False)
-  ]
+  schemes = []
+  for label, group in runs.groupby('label', sort=False):
+    digest = group['digest'].iloc[0]
+    schemes.append(
+      {
+        'label': str(label),
+        'runs': ' '.join(group['digest']),
+        'swatch': report.swatch(looks[digest], f'swatch-{digest}'),
+      }
+    )
+  return schemes
 
 
 def _of_questions(

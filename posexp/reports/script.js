@@ -3,6 +3,20 @@ const all = (selector, on = document) => [...on.querySelectorAll(selector)];
 const form = document.getElementById('filters');
 const tip = document.getElementById('tip');
 
+// Gives the marks of a figure what they show, and their groups the run.
+function name(picture) {
+  const marks = JSON.parse(picture.dataset.marks);
+  for (const [part, shown] of Object.entries(marks)) {
+    const group = document.getElementById(`${picture.dataset.name}:${part}`);
+    const [kind, run] = part.split(':');
+    group.classList.add(kind);
+    group.dataset.run = run;
+    // A line is a path too, and has a use of its marker at each place.
+    const tag = kind === 'interval' ? 'path:not([id])' : 'use';
+    all(tag, group).forEach((mark, n) => { mark.dataset.at = shown[n]; });
+  }
+}
+
 // Hides what is of a run, a question or a length that is not chosen.
 function filter() {
   const chosen = (name) => new Set(
@@ -52,7 +66,7 @@ function tell(mark, x, y) {
   const row = `#results [data-run="${group.dataset.run}"] th`;
   const at = mark.dataset.at.split('|');
   const where = `${document.querySelector(row).textContent} at ${at[0]} tokens`;
-  tip.textContent = group.classList.contains('seed')
+  tip.textContent = group.classList.contains('seeds')
     ? `${where}, seed ${at[1]}: ${at[2]} %`
     : `${where}, mean of its seeds: ${at[1]} %` +
       (at[2] ? ` [${at[2]}, ${at[3]}]` : '');
@@ -100,9 +114,9 @@ if (form) {
     document.addEventListener(kind, (event) =>
       tell(event.target.closest?.('[data-at]'), event.clientX, event.clientY));
   }
-  for (const svg of all('figure svg')) {
-    svg.setAttribute('tabindex', '0');
-    svg.addEventListener('keydown', walk);
-    svg.addEventListener('blur', () => tell(null));
+  for (const picture of all('[data-marks]')) {
+    name(picture);
+    picture.addEventListener('keydown', walk);
+    picture.addEventListener('blur', () => tell(null));
   }
 }

@@ -159,7 +159,7 @@ def test_pointing_and_keys_tell_the_run_and_the_seed(grid, browser):
   workdir, digests = grid
   visit(browser, workdir / 'report.html')
   digest = digests['Ordering()', 'RoPE()']
-  group = f'figure .seed[data-run="{digest}"]'
+  group = f'figure .seeds[data-run="{digest}"]'
   mark = browser.find_element('css selector', f'{group} [data-at^="32|3|"]')
   js(browser, 'arguments[0].scrollIntoView({block: "center"})', mark)
   action_chains.ActionChains(browser).move_to_element(mark).perform()
@@ -168,7 +168,7 @@ def test_pointing_and_keys_tell_the_run_and_the_seed(grid, browser):
   at = table[(table['length'] == 32) & (table['seed'] == 3)]
   accuracy = 100 * at['token'].iloc[0]
   assert told == f'RoPE() at 32 tokens, seed 3: {accuracy:.1f} %'
-  svg = browser.find_element('css selector', 'figure svg')
+  svg = browser.find_element('css selector', 'figure [role=img]')
   svg.send_keys('\ue014')  # Right.
   first = browser.find_element('id', 'tip').text
   svg.send_keys('\ue014')
@@ -186,7 +186,7 @@ def test_every_figure_has_words_and_every_field_a_name(grid, browser):
   )
   silent = js(
     browser,
-    'return [...document.querySelectorAll("figure svg")].filter('
+    'return [...document.querySelectorAll("figure [role=img]")].filter('
     's => !s.getAttribute("aria-label")).length',
   )
   assert (unnamed, silent) == (0, 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from posexp.claims import timings
-from posexp.plots import costs, style
+from posexp.plots import figures, style
 from posexp.reports import cost_text
 from posexp.results import cost_records, records
 from tests.unit import figures_test
@@ -144,11 +144,11 @@ def test_a_table_of_nothing_says_why():
 
 @pytest.fixture(scope='module')
 def drawn():
-  return costs.draw(table_of(SOME))
+  return drawn_of(SOME)
 
 
-def table_of(ratios):
-  return timings.table(made_up(ratios) | {'measured': ''})
+def drawn_of(ratios):
+  return figures.cost(made_up(ratios) | {'measured': ''}).figure
 
 
 def test_the_figure_shows_the_ratios_of_the_table(drawn):
@@ -171,7 +171,7 @@ def test_the_figure_shows_the_ratios_of_the_table(drawn):
       assert np.abs(away).max() < 0.2
     assert panel.get_xlabel() == 'tokens' and panel.get_yscale() == 'log'
     assert panel.get_xticks().tolist() == [2048, 8192]
-  near = costs.draw(table_of({'RoPE()': 1.0, 'NoPE()': 0.75}))
+  near = drawn_of({'RoPE()': 1.0, 'NoPE()': 0.75})
   assert {panel.get_yscale() for panel in near.axes} == {'linear'}
 
 
@@ -179,7 +179,7 @@ def test_the_figure_shows_the_ratios_of_the_table(drawn):
 def test_no_two_texts_of_the_figure_overlap(number):
   names = ['RoPE()'] + [f'Mine(place=$1, n={n})' for n in range(number)]
   names[-1] += f' + {names[-1]}' * (number % 6)
-  drawn = costs.draw(table_of(dict(zip(names, range(1, 99)))))
+  drawn = drawn_of(dict(zip(names, range(1, 99))))
   figures_test.assert_apart(drawn)
   for panel in drawn.axes:
     left, right = panel.get_xlim()
@@ -190,4 +190,4 @@ def test_no_two_texts_of_the_figure_overlap(number):
 
 def test_a_figure_of_nothing_is_a_sentence():
   with pytest.raises(ValueError, match='no costs to draw'):
-    costs.draw(timings.table({}))
+    figures.cost({})

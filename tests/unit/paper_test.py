@@ -158,8 +158,10 @@ def test_attention_is_of_the_longest_length_and_a_mean_over_heads(
   seeds = np.sort(results['seed'].unique())
   wanted = [0.1 * n + 0.01 + 0.02 * seeds.mean() + 1e-4 * far for n in (0, 1)]
   np.testing.assert_allclose(drawn, wanted)
-  text = plates['attention'].table.loc['RoPE(), layer 1', 'entropy / ln n']
-  assert text == f'0.20 → {wanted[0]:.2f}'
+  table = plates['attention'].table['layer 1']
+  assert table['RoPE(), entropy / ln n'].startswith(f'{wanted[0]:.2f} [')
+  in_training = table['RoPE() in training, entropy / ln n']
+  assert in_training == '0.20 [0.20, 0.20]'
 
 
 def test_strata_are_counted_as_by_hand(tmp_path):

@@ -1,15 +1,21 @@
 """The page of a report: what it says."""
 
+import json
 import re
 import shutil
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from posexp.cli import main
 from posexp.launch import exit_codes
+from posexp.plots.report import MEASURES
 from posexp.reports import findings, page
 from tests import report_made
 from tests.report_made import LENGTHS, report
+
+SVG = '{http://www.w3.org/2000/svg}'
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +59,7 @@ def test_claims_and_ties_are_those_of_the_comparisons(grid):
 def test_a_run_that_did_not_learn_has_no_number_anywhere(grid):
   text = (grid[0] / 'report.html').read_text()
   digest = grid[1]['Ordering()', 'NoPE()']
-  assert f'class="line" data-run="{digest}"' not in text
+  assert f':mean:{digest}"' not in text
   assert 'not admitted: 0 of 5 seeds reached 99% in distribution' in text
   rows = re.findall(rf'<tr data-run="{digest}".*?</tr>', text)
   assert len(rows) == len(LENGTHS)
@@ -83,3 +89,30 @@ def test_what_cannot_be_written_is_a_sentence(grid, capsys):
   said = capsys.readouterr().err.splitlines()[-1]
   assert said.startswith('posexp: cannot write /dev/null')
   assert said.endswith('give another place with --output')
+
+
+def test_every_mark_of_a_figure_has_its_numbers(grid):
+  """As many marks are drawn as the page has texts for them, in their order."""
+  text = (grid[0] / 'report.html').read_text()
+  pattern = r"data-name=\"(.*?)\" data-marks='(.*?)'>(<svg.*?</svg>)"
+  figures = re.findall(pattern, text, re.DOTALL)
+  assert len(figures) == 2 * len(MEASURES)
+  for name, marks, svg in figures:
+    root = ElementTree.fromstring(svg)
+    by_part = json.loads(marks)
+    assert {part.split(':')[0] for part in by_part} >= {'mean', 'interval'}
+    groups = {g.get('id'): g for g in root.iter(f'{SVG}g')}
+    for part, shown in by_part.items():
+      group = groups[f'{name}:{part}']
+      drawn = list(group.iter(f'{SVG}use'))
+      if part.startswith('interval:'):
+        drawn = [m for m in group.iter(f'{SVG}path') if 'id' not in m.attrib]
+      assert len(drawn) == len(shown)
+      if part.startswith('mean:'):
+        assert [text.split('|')[0] for text in shown] == list(map(str, LENGTHS))
+        # A mark stands where its number is, -2 % at the bottom, 102 % on top.
+        shares = [float(text.split('|')[1]) for text in shown]
+        heights = [float(mark.get('y')) for mark in drawn]
+        low, high = 72 * 2.7 * (1 - 0.22), 72 * 2.7 * (1 - 0.22 - 0.68)
+        wanted = np.interp(shares, [-2, 102], [low, high])
+        np.testing.assert_allclose(heights, wanted, rtol=0, atol=0.1)
