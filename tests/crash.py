@@ -50,8 +50,9 @@ def grid():
 ONLY = '--only=*: RoPE()*'
 # All that a finished grid leaves, relative to its work directory.
 KNOWN = re.compile(
-  r'log\.txt|grids/\w{16}\.json|runs/\w{16}/(config|record|details)\.json|'
-  r'runs/\w{16}/outcomes\.npz|runs/\w{16}/checkpoints/step_\d{8}/.*'
+  r'log\.txt|grids/(newest|\w{16}\.json)|runs/\w{16}/(config|record)\.json|'
+  r'runs/\w{16}/(details-\w{16}\.json|outcomes-\w{16}\.npz)|'
+  r'runs/\w{16}/checkpoints/step_\d{8}/.*'
 )
 
 
@@ -151,7 +152,7 @@ def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     if a is None or b is None:
       said.append(f'{digest} has not finished')
       continue
-    for key in a.keys() - {'seconds', 'checksum'}:
+    for key in a.keys() - {'seconds', 'finished', 'checksum'}:
       if a[key] != b[key]:
         said.append(f'{key} of {a["name"]}')
     if not records.outcomes(one, digest).equals(
@@ -171,12 +172,12 @@ def strays(workdir: pathlib.Path) -> list[str]:
 def twice(workdir: pathlib.Path) -> list[str]:
   """Runs that were computed again although they had finished, by the log.
 
-  Whoever finishes a run second finds its record there, and fails.
+  Whoever finishes a run second finds its record there, and says so.
   """
   log = (workdir / 'log.txt').read_text()
   runs = Counter(record['name'] for record in records.read_all(workdir))
   done = Counter(re.findall(r'  done    (.*): \d\.\d+ to', log))
-  late = re.findall(r'  (?:again|failed)   ?(.*): .*is there already', log)
+  late = re.findall(r'  twice   (.*): another process', log)
   more = (name for name, times in done.items() if times > runs[name])
   return [*more, *late]
 

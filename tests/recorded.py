@@ -1,5 +1,7 @@
 """A finished run, recorded by hand."""
 
+import json
+
 import numpy as np
 
 from posexp.results import records
@@ -54,6 +56,11 @@ def outcomes():
 
 def write(workdir, **changes):
   return records.write(workdir, record(**changes), outcomes())
+
+
+def part(path, name):
+  """Return the file of a part, such as 'outcomes', that a record names."""
+  return path.with_name(json.loads(path.read_text())[name])
 
 
 def cut(path):

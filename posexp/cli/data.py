@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from posexp import component
 from posexp.cli import flags
-from posexp.launch import exit_codes
+from posexp.launch import disk, exit_codes
 
 ACTIONS = 'build', 'verify', 'list'
 
@@ -38,7 +38,8 @@ def data(arguments: argparse.Namespace) -> int:
   work = _build if action == 'build' else _verify
   with progress.Progress(len(sets), pathlib.Path(os.devnull)) as bar:
     try:
-      text, damaged = work(sets, directory, bar)
+      with disk.room(directory):
+        text, damaged = work(sets, directory, bar)
     except KeyboardInterrupt:
       bar.note('interrupted: the same command goes on with what is missing')
       return exit_codes.INTERRUPTED

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from posexp import component
+from posexp.results import files
 
 # Help is as wide wherever it is printed, since the documentation shows it.
 WIDTH = 80
@@ -149,6 +150,14 @@ def number(kind: type, least: float | None = None) -> Callable[[str], Any]:
   return read
 
 
+def path(text: str) -> str:
+  """Read the path of a directory or a file, see `files.local`."""
+  try:
+    return files.local(text)
+  except component.UserError as error:
+    raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def words(text: str) -> tuple[str, ...]:
   """Read a comma-separated list.
 
@@ -167,7 +176,9 @@ def _unindented(docstring: str) -> str:
 
 # What several commands take.
 FILE = argument('FILE', 'an experiment file: Python with grid() or study()')
-WORKDIR = argument('WORKDIR', 'a work directory that `posexp run` wrote')
+WORKDIR = argument(
+  'WORKDIR', 'a work directory that `posexp run` wrote', type=path
+)
 ONLY = argument(
   '--only',
   'only runs whose name contains TEXT or matches it as a glob',
@@ -187,6 +198,7 @@ DATA_DIR = argument(
   'directory of frozen evaluation sets (default: $POSEXP_DATA, or '
   '~/.cache/posexp/data)',
   metavar='DIR',
+  type=path,
 )
 HEADS = argument(
   '--heads',
@@ -274,14 +286,20 @@ EXECUTION = (
 def output(default: str, metavar: str = 'DIR') -> Argument:
   """Declare where a command writes to."""
   return argument(
-    '--output', f'where to write (default: {default})', metavar=metavar
+    '--output',
+    f'where to write (default: {default})',
+    metavar=metavar,
+    type=path,
   )
 
 
 def workdir(default: str) -> Argument:
   """Declare the flag for a work directory, where the default is known."""
   return argument(
-    '--workdir', f'where records go (default: {default})', metavar='DIR'
+    '--workdir',
+    f'where records go (default: {default})',
+    metavar='DIR',
+    type=path,
   )
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from posexp import component, tasks
 from posexp.data import examples, published
+from posexp.results import files
 
 DATASET, VERSION = 'posexp_frozen', '1.0.0'
 _SET = re.compile(r'\w+_[0-9a-f]{8}_\d+')
@@ -39,7 +40,7 @@ class DamagedSet(component.UserError):
 def directory() -> pathlib.Path:
   """Return where frozen sets lie: $POSEXP_DATA, or under the user's cache."""
   if path := os.environ.get('POSEXP_DATA'):
-    return pathlib.Path(path).expanduser()
+    return pathlib.Path(files.local(path))
   cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
   return pathlib.Path(cache).expanduser() / 'posexp' / 'data'
 
@@ -129,8 +130,8 @@ def state(eval_set: examples.Set, root: pathlib.Path) -> str:
 
 def size(eval_set: examples.Set, root: pathlib.Path) -> int:
   """Return the bytes on disk."""
-  files = place(eval_set, root).glob('*')
-  return sum(file.stat().st_size for file in files if file.is_file())
+  paths = place(eval_set, root).glob('*')
+  return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def build(

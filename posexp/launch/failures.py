@@ -3,7 +3,6 @@
 import json
 import pathlib
 import sysconfig
-import time
 import traceback
 import types
 from typing import Any
@@ -58,8 +57,7 @@ def first_line(error: BaseException) -> str:
 def write(directory: pathlib.Path, **values: Any) -> pathlib.Path:
   """Record that a run failed: plain values by name, `sentence` among them."""
   path = directory / NAME
-  body = {**values, 'when': time.time()}
-  files.put(path, json.dumps(body, indent=1).encode(), over=True)
+  files.put(path, json.dumps(values, indent=1).encode(), over=True)
   return path
 
 

@@ -150,9 +150,21 @@ def keep(
   tell: progress.Progress,
   computed: Computed,
 ) -> None:
-  """Write the record of a run that was computed."""
+  """Write the record of a run that was computed.
+
+  Another process may have written it before this one, where a file system lost
+  a claim; then that record stands.
+
+  Raises:
+    DamagedRecord: if it cannot be read.
+  """
   record, outcomes = computed
-  records.write(workdir, record, outcomes)
+  try:
+    records.write(workdir, record, outcomes)
+  except files.AlreadyThere:
+    tell.note(f'twice   {run.name}: another process has finished it before')
+    records.read(workdir, run.digest)
+    return
   # The trained length, but for a task that does not exist there.
   nearest = min(run.lengths, key=lambda n: abs(n - run.trained_length))
   right = [r['token'] for r in record['results'] if r['length'] == nearest]
@@ -210,7 +222,7 @@ def prepare(run: config.Run, workdir: pathlib.Path) -> str:
   """
   directory = records.run_directory(workdir, run.digest)
   if multihost.leads():
-    directory.mkdir(parents=True, exist_ok=True)
+    files.make_directory(directory)
     tidy(directory)
     body = json.dumps(run.to_dict(), indent=1).encode()
     files.put(directory / CONFIG, body, over=True)

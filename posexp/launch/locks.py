@@ -3,7 +3,8 @@
 A claim is an exclusive lock on runs/<digest>/claim. The kernel, or the server
 of a shared file system, gives it back the moment its owner dies, so that no
 claim goes stale and none is broken by a clock. What is written in the file is
-for `posexp status` and for counting attempts; nobody trusts it for more.
+for `posexp status` and for counting attempts; nobody trusts it for more. A lock
+that a file system lost costs a computation, and no record.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from posexp import component
+from posexp.results import files
 
 NAME = 'claim'
 
@@ -31,6 +33,7 @@ class Claim:
   def __init__(self, path: pathlib.Path, descriptor: int):
     self.path, self._descriptor = path, descriptor
     self.before = _content(descriptor)
+    self._begun = time.monotonic()
     self._body: dict[str, Any] = {}
 
   def say(self, **state: Any) -> None:
@@ -38,10 +41,10 @@ class Claim:
     self._body = {
       'host': socket.gethostname(),
       'pid': os.getpid(),
-      'since': time.time(),
       **self._body,
+      # By the clock of this host: another's may be hours ahead.
+      'seconds': time.monotonic() - self._begun,
       **state,
-      'said': time.time(),
     }
     text = json.dumps(self._body).encode()
     with contextlib.suppress(OSError):  # A full disk stops no run by itself.
@@ -49,8 +52,9 @@ class Claim:
       os.ftruncate(self._descriptor, len(text))
 
   def release(self) -> None:
-    """Remove the claim; while it is held, so that no other's is removed."""
-    self.path.unlink(missing_ok=True)
+    """Remove the claim while it is held, unless it is another's by now."""
+    if _same(self._descriptor, self.path):
+      self.path.unlink(missing_ok=True)
     os.close(self._descriptor)
 
 
@@ -59,7 +63,7 @@ def claimed(directory: pathlib.Path) -> Iterator[Claim | None]:
   """Hold the claim of a run's directory; None if another process has it.
 
   Raises:
-    UserError: if the file system has no locks.
+    UserError: if the file system has no locks, or nothing may be written.
   """
   claim = _take(directory)
   try:
@@ -70,11 +74,17 @@ def claimed(directory: pathlib.Path) -> Iterator[Claim | None]:
 
 
 def _take(directory: pathlib.Path) -> Claim | None:
-  directory.mkdir(parents=True, exist_ok=True)
   path = directory / NAME
   while True:
-    # Whoever may write to the directory may take over from anyone.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+      files.make_directory(directory)
+      # Whoever may write to the directory may take over from anyone.
+      descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError as error:
+      raise component.UserError(
+        f'cannot write to {directory} ({error.strerror}): make it writable, or '
+        'give another --workdir'
+      ) from None
     claim = None
     try:
       if not _locked(descriptor, path, fcntl.LOCK_EX):

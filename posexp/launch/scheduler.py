@@ -232,6 +232,9 @@ class _Scheduler:
       except Exception as error:
         # As if it had not been tried: what it did is counted when it is done.
         self.tell.skip(begun - self.tell.done)
+        if self._finished(run):  # By a process that had the claim, too.
+          self._skip(run)
+          return None
         if _foreseen(error):
           return self._give_up(run, _sentence(error), attempt)
         if attempt > self.launch.retries:

@@ -20,6 +20,8 @@ KINDS = DONE, RUNNING, FAILED, STOPPED, WAITING
 # Kinds of runs that are still to be computed.
 LEFT = {RUNNING, STOPPED, WAITING}
 FORMAT = 1
+# The file that names the plan that was launched last.
+NEWEST = 'newest'
 # So many finished runs, of all sizes, say how long runs take.
 SAMPLE = 50
 # Lines of a kind that are printed.
@@ -48,7 +50,7 @@ class State(NamedTuple):
 def plan(
   workdir: pathlib.Path, runs: Iterable[tuple[str, str, float]]
 ) -> pathlib.Path:
-  """Write down what a grid consists of, unless it is there already.
+  """Write down what a grid consists of, and that it is the newest.
 
   Args:
     workdir: where its records go.
@@ -57,11 +59,11 @@ def plan(
   text = json.dumps({'format': FORMAT, 'runs': list(runs)}).encode()
   name = hashlib.sha256(text).hexdigest()[:16]
   path = workdir / 'grids' / f'{name}.json'
-  if path.exists():
-    path.touch()  # The newest plan is the one that counts.
-  else:
-    path.parent.mkdir(parents=True, exist_ok=True)
+  files.make_directory(path.parent)
+  if not path.exists():
     files.put(path, text, over=True)
+  # Named, as times of files may be of hosts whose clocks differ.
+  files.put(path.with_name(NEWEST), name.encode(), over=True)
   return path
 
 
@@ -101,26 +103,24 @@ def states(workdir: str | os.PathLike) -> list[State]:
     UserError: if there is no such directory.
   """
   path = pathlib.Path(workdir)
-  if not path.is_dir():
-    raise component.UserError(
-      f'no work directory {workdir}: give the one that `posexp run` writes to'
-    )
-  newest, *older = _plans(path) or [[]]
-  wanted = {digest for digest, _, _ in newest}
-  # Of earlier grids, and of a version that wrote no plans.
-  others = [run for plan in older for run in plan]
-  others += [(p.name, p.name, 0.0) for p in sorted((path / 'runs').glob('*'))]
-  known = {run[0]: run for run in reversed(others)}
-  known |= {run[0]: run for run in newest}
-  every = [_state(path, *run) for run in known.values()]
+  # Of a version that wrote no plans, of earlier grids, and of the newest.
+  known = {digest: (digest, 0.0) for digest in records.list_runs(path)}
+  wanted: set[str] = set()
+  for grid in _plans(path):
+    wanted = {digest for digest, _, _ in grid}
+    known |= {digest: (name, effort) for digest, name, effort in grid}
+  every = [_state(path, digest, *rest) for digest, rest in known.items()]
   return [s for s in every if s.digest in wanted or s.kind in (DONE, RUNNING)]
 
 
 def _plans(workdir: pathlib.Path) -> list[list[tuple[str, str, float]]]:
-  """Return the runs of each grid that was launched, the newest first."""
-  paths = sorted(
-    (workdir / 'grids').glob('*.json'), key=lambda p: -p.stat().st_mtime_ns
-  )
+  """Return the runs of each grid that was launched, the newest last."""
+  directory = workdir / 'grids'
+  try:
+    newest = (directory / NEWEST).read_text('utf-8')
+  except FileNotFoundError:
+    newest = ''
+  paths = sorted(directory.glob('*.json'), key=lambda p: (p.stem == newest, p))
   return [[tuple(run) for run in _plan(path)['runs']] for path in paths]
 
 
@@ -178,12 +178,12 @@ def _seconds(workdir: str | os.PathLike, digest: str) -> float:
   return float(record['seconds']['total']) if record else 0.0
 
 
-def text(workdir: str | os.PathLike, now: float | None = None) -> str:
+def text(workdir: str | os.PathLike) -> str:
   """Return what `posexp status` prints: counts, who computes what, failures."""
-  return _text(workdir, states(workdir), time.time() if now is None else now)
+  return _text(workdir, states(workdir))
 
 
-def _text(workdir: str | os.PathLike, found: list[State], now: float) -> str:
+def _text(workdir: str | os.PathLike, found: list[State]) -> str:
   if not found:
     return f'no grid was launched in {workdir} yet'
   counts = Counter(state.kind for state in found)
@@ -191,7 +191,7 @@ def _text(workdir: str | os.PathLike, found: list[State], now: float) -> str:
   lines = [f'{told} of {len(found):,} runs']
   for kind in (RUNNING, FAILED, STOPPED):
     some = [state for state in found if state.kind == kind]
-    lines += [_line(state, now) for state in some[:MOST]]
+    lines += [_line(state) for state in some[:MOST]]
     if len(some) > MOST:
       lines.append(f'         and {len(some) - MOST} more')
   if counts.keys() & LEFT:
@@ -199,7 +199,7 @@ def _text(workdir: str | os.PathLike, found: list[State], now: float) -> str:
   return '\n'.join(lines)
 
 
-def _line(state: State, now: float) -> str:
+def _line(state: State) -> str:
   """Return what is told of one run."""
   said = state.said
   if state.kind == STOPPED:
@@ -210,7 +210,7 @@ def _line(state: State, now: float) -> str:
     )
   return (
     f'running  {said.get("share", 0.0):4.0%} after '
-    f'{progress.duration(now - said.get("since", now)):>9} '
+    f'{progress.duration(said.get("seconds", 0.0)):>9} '
     f'by {said.get("host", "?")}:{said.get("pid", "?")}  {state.name}'
   )
 
@@ -220,7 +220,7 @@ def followed(workdir: str | os.PathLike, every: float = 2.0) -> Iterator[str]:
   last = ''
   while True:
     found = states(workdir)
-    new = _text(workdir, found, time.time())
+    new = _text(workdir, found)
     if new != last:
       yield new
     last = new

@@ -1,7 +1,8 @@
 """What `posexp measure` leaves behind, and how to read it; no JAX.
 
-A work directory holds one file a measurement, measured/<when>.json, with the
-question, the versions, the device, and every round's timings.
+A work directory holds one file a measurement, measured/<number>.json, with the
+question, the versions, the device, and every round's timings. Numbers tell
+which is newer, as the clocks of two hosts would not.
 """
 
 import datetime
@@ -27,17 +28,21 @@ QUANTITIES = {
 
 
 def write(workdir: str | os.PathLike, body: dict[str, Any]) -> pathlib.Path:
-  """Write a measurement under the moment at which it ended."""
-  # So fine that two written one after the other have a file each.
-  now = datetime.datetime.now().isoformat(timespec='microseconds')
+  """Write a measurement under the next number, with the time of this host."""
+  now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
   body = {'format': FORMAT, 'measured': now, **body}
   # Through JSON once, so that the checksum is of what will be read.
   body = json.loads(json.dumps(body, allow_nan=False))
   text = json.dumps({**body, 'checksum': _checksum(body)}, indent=1)
-  path = _directory(workdir) / f'{now.replace(":", "")}.json'
-  path.parent.mkdir(parents=True, exist_ok=True)
-  files.put(path, text.encode(), over=False)
-  return path
+  files.make_directory(_directory(workdir))
+  while True:
+    number = 1 + max(map(_number, _paths(workdir)), default=0)
+    path = _directory(workdir) / f'{number:06}.json'
+    try:
+      files.put(path, text.encode(), over=False)
+      return path
+    except files.AlreadyThere:  # Of another process, just now.
+      continue
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
@@ -75,7 +80,7 @@ def read_all(workdir: str | os.PathLike) -> list[dict[str, Any]]:
       'to'
     )
   measurements = []
-  for path in sorted(_directory(workdir).glob('*.json')):
+  for path in sorted(_paths(workdir), key=_number):
     try:
       measurements.append(read(path))
     except records.DamagedRecord as error:
@@ -105,6 +110,15 @@ def rounds(workdir: str | os.PathLike) -> pd.DataFrame:
 
 def _checksum(body: dict[str, Any]) -> str:
   return records.checksum(json.dumps(body, sort_keys=True).encode())
+
+
+def _paths(workdir: str | os.PathLike) -> list[pathlib.Path]:
+  return sorted(_directory(workdir).glob('*.json'))
+
+
+def _number(path: pathlib.Path) -> int:
+  """Return the number of a measurement; 0 of one that has none."""
+  return int(path.stem) if path.stem.isdecimal() else 0
 
 
 def _directory(workdir: str | os.PathLike) -> pathlib.Path:

@@ -3,12 +3,17 @@
 A work directory holds one directory a run, named by the digest of its whole
 configuration:
 
-  runs/<digest>/record.json    config, versions, timings and results
-  runs/<digest>/details.json   losses, and what was seen of attention
-  runs/<digest>/outcomes.npz   what became of every target, with its strata
-  runs/<digest>/checkpoints/   orbax
+  runs/<digest>/record.json           config, versions, timings and results
+  runs/<digest>/details-<sum>.json    losses, and what was seen of attention
+  runs/<digest>/outcomes-<sum>.npz    what became of every target
+  runs/<digest>/checkpoints/          orbax
+
+A record names its other two files, and these are named by the checksum of what
+is in them. So two processes that finish the same run spoil nothing: the record
+of the first stays, with its own files.
 """
 
+import datetime
 import hashlib
 import io
 import json
@@ -27,7 +32,7 @@ import pandas as pd
 from posexp import component
 from posexp.results import files
 
-FORMAT = 3
+FORMAT = 4
 
 # The token accuracy at the trained length at which a seed has learned its task,
 # unless the task says otherwise.
@@ -36,7 +41,7 @@ GATE = 0.99
 # What most of a record would be and few read.
 DETAILED = ('losses', 'coverage', 'diagnostics')
 OUTCOMES, DETAILS = 'outcomes', 'details'
-_FILES = {OUTCOMES: 'outcomes.npz', DETAILS: 'details.json'}
+_ENDINGS = {OUTCOMES: 'npz', DETAILS: 'json'}
 
 # What stands in a record between its values and their checksum.
 _SEAL = b',\n "checksum": "'
@@ -131,25 +136,47 @@ def write(
     workdir: as given to `posexp run`.
     record: plain values; a number that is not finite becomes null.
     outcomes: the arrays of every target.
+
+  Raises:
+    AlreadyThere: if the run has a record; that one and its parts stay as they
+      are.
   """
   record = json.loads(json.dumps(_finite(record)))
   _table([record])
   directory = run_directory(workdir, record['digest'])
   path = directory / 'record.json'
   if path.exists():
-    raise files.there_already(path)
+    raise files.AlreadyThere(f'{path} is there already')
   packed = io.BytesIO()
   np.savez_compressed(packed, **outcomes)  # type: ignore[arg-type]
-  body = {'format': FORMAT, **record}
+  now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+  body = {'format': FORMAT, 'finished': now, **record}
   details = {name: body.pop(name) for name in DETAILED if name in body}
   parts = {OUTCOMES: packed.getvalue(), DETAILS: _text(details).encode()}
-  body |= {name: checksum(content) for name, content in parts.items()}
-  directory.mkdir(parents=True, exist_ok=True)
+  files.make_directory(directory)
   for name, content in parts.items():
-    files.put(directory / _FILES[name], content, over=True)
+    body[name] = _part_name(name, content)
+    files.put(directory / body[name], content, over=True)
   values = _text(body).removesuffix('\n}').encode()
-  files.put(path, _sealed(values), over=False)
+  try:
+    files.put(path, _sealed(values), over=False)
+  except files.AlreadyThere:
+    _remove_strays(directory, read(workdir, record['digest']) or body)
+    raise
+  _remove_strays(directory, body)
   return path
+
+
+def _remove_strays(directory: pathlib.Path, body: Mapping[str, Any]) -> None:
+  """Remove the parts that a run's record does not name.
+
+  They are those of a process that came second, or of one that died before it
+  wrote its record.
+  """
+  for name, ending in _ENDINGS.items():
+    for path in directory.glob(f'{name}-*.{ending}'):
+      if path.name != body[name]:
+        path.unlink(missing_ok=True)
 
 
 def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
@@ -190,6 +217,28 @@ def read(workdir: str | os.PathLike, digest: str) -> dict[str, Any] | None:
   return record
 
 
+def list_runs(workdir: str | os.PathLike) -> list[str]:
+  """Return the digests of a work directory's runs, finished or not, in order.
+
+  Raises:
+    UserError: if there is no such directory, or it may not be read.
+  """
+  try:
+    if not os.path.isdir(workdir):
+      raise component.UserError(
+        f'no work directory {workdir}: give the one that `posexp run` wrote to'
+      )
+    os.listdir(workdir)  # Whether that is allowed.
+    return sorted(os.listdir(pathlib.Path(workdir) / 'runs'))
+  except FileNotFoundError:
+    return []
+  except OSError as error:
+    raise component.UserError(
+      f'cannot read the work directory {workdir} ({error.strerror}): make it '
+      'readable, or give another'
+    ) from None
+
+
 def finished(workdir: str | os.PathLike, digest: str) -> bool:
   """Return whether a run has a record, good or not."""
   return (run_directory(workdir, digest) / 'record.json').exists()
@@ -223,15 +272,8 @@ def read_all(
   Raises:
     UserError: if there is no such directory.
   """
-  directory = pathlib.Path(workdir)
-  if not directory.is_dir():
-    raise component.UserError(
-      f'no work directory {workdir}: give the one that `posexp run` wrote to'
-    )
-  if digests is None:
-    wanted = sorted(path.name for path in (directory / 'runs').glob('*'))
-  else:
-    wanted = list(dict.fromkeys(digests))
+  known = list_runs(workdir)
+  wanted = known if digests is None else dict.fromkeys(digests)
   records = []
   for digest in wanted:
     try:
@@ -416,17 +458,21 @@ def _part(
   Raises:
     DamagedRecord: naming the file, if it is missing or another one.
   """
-  path = run_directory(workdir, record['digest']) / _FILES[name]
+  path = run_directory(workdir, record['digest']) / record[name]
   try:
     content = path.read_bytes()
   except OSError as error:
     raise DamagedRecord(f'{name} {path} cannot be read ({error})') from None
-  if checksum(content) != record[name]:
+  if record[name] != _part_name(name, content):
     raise DamagedRecord(
       f'{name} {path} are not those that were written: move the directory '
       'away to run that configuration again'
     )
   return content
+
+
+def _part_name(name: str, content: bytes) -> str:
+  return f'{name}-{checksum(content)}.{_ENDINGS[name]}'
 
 
 def _text(body: dict[str, Any]) -> str:

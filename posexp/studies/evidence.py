@@ -91,7 +91,7 @@ def load(workdir: str | os.PathLike, study: plan.Study) -> Evidence:
       warnings.warn(str(error), stacklevel=2)
       missing.append(cell)
       continue
-    runs[cell.digest] = _run(workdir, record)
+    runs[cell.digest] = _run(record)
   table = pd.concat([empty(_TYPES), *frames], ignore_index=True)
   table['admitted'] = admitted(study, table)
   heads = attention_records.load(workdir, runs)
@@ -173,10 +173,8 @@ def admitted(study: plan.Study, table: pd.DataFrame) -> pd.Series:
   return pd.Series(keys.isin(learned.index), table.index)
 
 
-def _run(workdir: str | os.PathLike, record: dict[str, Any]) -> dict[str, Any]:
+def _run(record: dict[str, Any]) -> dict[str, Any]:
   """Return what the memo says of a run beside its results."""
-  path = records.run_directory(workdir, record['digest']) / 'record.json'
-  written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
   return {
     'name': record['name'],
     'scheme': record['scheme'],
@@ -192,7 +190,7 @@ def _run(workdir: str | os.PathLike, record: dict[str, Any]) -> dict[str, Any]:
     'seconds': record.get('seconds', {}).get('total'),
     'device': (record.get('device') or {}).get('kind'),
     'versions': record.get('versions', {}),
-    'written': written,
+    'written': datetime.datetime.fromisoformat(record['finished']),
   }
 
 
@@ -218,8 +216,8 @@ def _latency(
     timed = measured[
       measured['scheme'].isin(texts.get(cell.label, set()))
       & measured['baseline'].isin(roots)
-    ].sort_values(['length', 'measured'])
-    # At the longest length, by the newest measurement.
+    ].sort_values('length', kind='stable')
+    # At the longest length, by the newest measurement, which comes last.
     for _, row in timed.groupby('quantity').tail(1).iterrows():
       rows.append({'digest': cell.digest, **row[list(_LATENCY)[1:]]})
   table = pd.DataFrame(rows, columns=list(_LATENCY)).astype(_LATENCY)

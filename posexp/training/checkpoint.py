@@ -1,18 +1,29 @@
-"""Checkpoints of a run: written whole or not at all, by orbax."""
+"""Checkpoints of a run: written whole or not at all, by orbax.
 
+Orbax's CheckpointManager is not used: it refuses a step below the newest one,
+it keeps the highest steps, which may be the unreadable ones, and all hosts must
+restore together, where here each reads for itself.
+"""
+
+import contextlib
+import itertools
 import logging
 import pathlib
 import re
 import shutil
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-# Orbax logs every array that it writes.
-logging.getLogger('absl').setLevel(logging.WARNING)
+from posexp.results import files
+
+# What orbax and the libraries below it take literally in a path.
+_PLAIN = re.compile(r'[\w./ +=,@-]+')
 
 
 class Checkpoints:
@@ -48,20 +59,28 @@ class Checkpoints:
     return sorted(steps, reverse=True)
 
   def save(self, step: int, tree: Any) -> None:
-    """Write a checkpoint, then remove all but it and the one before.
+    """Write a checkpoint, then remove all before it but the last.
 
-    Each process writes its part of arrays that several have.
+    Each process writes its part of arrays that several have. Later steps, which
+    were passed over, stay where they are until the run reaches them.
     """
-    path = self._path(step)
     first = jax.process_index() == 0
-    if first and path.exists():  # Passed over; it must not block the run.
-      path.rename(path.with_name(f'{path.name}.unreadable'))
-    self.directory.mkdir(parents=True, exist_ok=True)
+    files.make_directory(self.directory)
+    if first:
+      _move_aside(self._path(step))
     ocp.multihost.sync_global_processes('posexp-save')
-    with ocp.StandardCheckpointer() as checkpointer:
-      checkpointer.save(path, {'tree': tree, 'digest': self._mark()})
-    for old in self.steps()[2:] if first else ():
-      shutil.rmtree(self._path(old), ignore_errors=True)
+    with (
+      _plain(self.directory) as directory,
+      _raised_only(),
+      ocp.StandardCheckpointer() as checkpointer,
+    ):
+      body = {'tree': tree, 'digest': self._mark()}
+      checkpointer.save(directory / self._name(step), body)
+    if first:
+      files.sync(self.directory)
+      before = [other for other in self.steps() if other < step]
+      for old in before[1:]:
+        shutil.rmtree(self._path(old), ignore_errors=True)
 
   def latest(self, like: Any) -> tuple[int, Any] | None:
     """Read the newest readable checkpoint.
@@ -87,10 +106,13 @@ class Checkpoints:
         primary_host=process, active_processes={process}
       )
     try:
-      with ocp.StandardCheckpointer(**options) as checkpointer:
-        saved = checkpointer.restore(
-          path, {'tree': like, 'digest': self._mark()}
-        )
+      with (
+        _plain(self.directory) as directory,
+        _raised_only(),
+        ocp.StandardCheckpointer(**options) as checkpointer,
+      ):
+        body = {'tree': like, 'digest': self._mark()}
+        saved = checkpointer.restore(directory / self._name(step), body)
     # Whatever orbax and its storage raise on a damaged file means the same.
     except Exception as error:
       self.report(
@@ -112,4 +134,58 @@ class Checkpoints:
     return np.frombuffer(self.digest.encode(), np.uint8)
 
   def _path(self, step: int) -> pathlib.Path:
-    return self.directory / f'step_{step:08d}'
+    return self.directory / self._name(step)
+
+  @staticmethod
+  def _name(step: int) -> str:
+    return f'step_{step:08d}'
+
+
+def _move_aside(path: pathlib.Path) -> None:
+  """Move a checkpoint that was passed over to a name of its own."""
+  for number in itertools.count(1):
+    other = path.with_name(f'{path.name}.unreadable-{number}')
+    if not path.exists():
+      return
+    if not other.exists():
+      path.rename(other)
+
+
+@contextlib.contextmanager
+def _plain(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Give another path to a directory whose own has odd characters.
+
+  Orbax takes `[1]` for a pattern, and a backslash for more than a letter.
+  """
+  if _PLAIN.fullmatch(str(directory)):
+    yield directory
+    return
+  with tempfile.TemporaryDirectory(prefix='posexp-') as folder:
+    alias = pathlib.Path(folder) / 'checkpoints'
+    alias.symlink_to(directory, target_is_directory=True)
+    yield alias
+
+
+@contextlib.contextmanager
+def _raised_only() -> Iterator[None]:
+  """Keep what orbax raises from being printed as well.
+
+  Its threads log the traceback of an error each. Tensorstore prints another one
+  for each array whose writing ends after the first has failed, perhaps after
+  the save itself: so that what is shown of errors is restored after a success
+  alone.
+  """
+  logger, shown = logging.getLogger('absl'), sys.excepthook
+
+  def show(kind: type, error: BaseException, trace: Any) -> None:
+    if str(error) != 'Event loop is closed':
+      shown(kind, error, trace)
+
+  level = logger.level
+  logger.setLevel(logging.CRITICAL)
+  sys.excepthook = show
+  try:
+    yield
+    sys.excepthook = shown
+  finally:
+    logger.setLevel(level)

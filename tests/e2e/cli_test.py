@@ -1,5 +1,7 @@
 """The command line, as a person meets it."""
 
+import concurrent.futures
+import errno
 import os
 import pathlib
 import subprocess
@@ -9,10 +11,12 @@ import jax
 import pytest
 
 from posexp import version
-from posexp.cli import main
+from posexp.cli import flags, main
 from posexp.cost import flop_count
+from posexp.data import frozen
 from posexp.launch import exit_codes, scheduler
 from posexp.models import mesh
+from tests import recorded
 
 TINY = """
 from tests import small
@@ -192,6 +196,12 @@ def test_a_dry_run_writes_nothing(file, tmp_path, capsys):
     (['run', '{file}', '--only=zzz'], 'matches no run'),
     (['run', '{file}', '--wrokdir=x'], 'takes no --wrokdir (did you mean --w'),
     (['run', '{file}', '--workdir=/dev/null/x'], 'cannot write to the work'),
+    (
+      ['run', '{file}', '--workdir=gs://bucket/x'],
+      "--workdir 'gs://bucket/x' is no path: mount it as a directory",
+    ),
+    (['show', 's3://bucket/x'], "WORKDIR 's3://bucket/x' is no path: mount"),
+    (['data', 'build', '--data_dir=gs://b'], "--data_dir 'gs://b' is no path"),
     (['show', '/no/such/dir'], '/no/such/dir'),
     (['schemes', 'RoPE', 'T5'], '`posexp schemes` does not take T5'),
     (['schemes', 'yarnn'], "no scheme or law is called 'yarnn' (did you mean "),
@@ -208,6 +218,64 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
   captured = capsys.readouterr()
   assert sentence in captured.err
   assert captured.err.count('\n') == 1 and captured.out == ''
+
+
+def test_the_home_directory_is_that_of_the_user(tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert call('new', str(tmp_path / 'q.py')) == 0
+  assert call('run', str(tmp_path / 'q.py'), '--workdir=~/q', '--dry_run') == 0
+  recorded.write(tmp_path / 'w')
+  assert call('show', '~/w') == 0
+  assert 'RoPE()' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('error', 'code', 'sentence'),
+  [
+    (
+      OSError(errno.ENOSPC, 'No space left on device', '/w/x'),
+      exit_codes.FULL,
+      'no space left (',
+    ),
+    (
+      RuntimeError('write() failed: No space left on device; writing /d'),
+      exit_codes.FULL,
+      'no space left (write() failed',
+    ),
+    (
+      PermissionError(errno.EACCES, 'Permission denied', '/w/x'),
+      exit_codes.BAD_INPUT,
+      'no access to /w/x (Permission denied): make it readable',
+    ),
+  ],
+)
+def test_what_the_system_refuses_is_one_sentence(
+  monkeypatch, capsys, error, code, sentence
+):
+  refused = concurrent.futures.Future()
+  refused.set_exception(error)  # So that no code of a user raises it.
+  command = flags.Command(refused.result)
+  monkeypatch.setitem(main.COMMANDS, 'show', command)
+  assert call('show') == code
+  told = capsys.readouterr().err
+  assert told.startswith(f'posexp: {sentence}') and told.count('\n') == 1
+
+
+def test_a_data_directory_without_room_is_one_sentence(
+  file, tmp_path, monkeypatch, capsys
+):
+  def write(*_):
+    raise RuntimeError('write() failed: No space left on device')
+
+  monkeypatch.setattr(frozen, 'write', write)
+  data_dir = tmp_path / 'd'
+  code = call('data', 'build', file, f'--data_dir={data_dir}')
+  assert code == exit_codes.FULL
+  told = capsys.readouterr().err
+  assert told == (
+    f'posexp: no space left for {data_dir}: what is finished is kept; make '
+    'room, and the same command goes on from there\n'
+  )
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from posexp.results import records
 from posexp.studies import evidence, plan, verdict
 from tests import study_made as made
 from tests import study_recorded as recorded
+from tests.recorded import part
 
 # Markup, links, a table's bar and mathematics, where a name is expected.
 HOSTILE = (
@@ -181,7 +182,8 @@ def test_a_collapse_that_nothing_shows_is_not_measured(
 def test_a_damaged_run_is_missing(tmp_path):
   study, _ = recorded.write(tmp_path)
   cell = study.cells[1]
-  path = records.run_directory(tmp_path, cell.digest) / 'outcomes.npz'
+  record = records.run_directory(tmp_path, cell.digest) / 'record.json'
+  path = part(record, 'outcomes')
   path.write_bytes(path.read_bytes()[:-1])
   with pytest.warns(UserWarning, match='are not those that were written'):
     found = evidence.load(tmp_path, study)

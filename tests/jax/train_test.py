@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -183,7 +184,46 @@ def test_a_damaged_checkpoint_is_named_left_and_passed_over(tmp_path, damage):
   mine.save(20, {'x': tree['x'] + 1})
   assert mine.steps() == [20, 10]
   assert mine.latest(tree)[1]['x'][0] == 1
-  assert (tmp_path / 'step_00000020.unreadable').is_dir()
+  assert (tmp_path / 'step_00000020.unreadable-1').is_dir()
+
+
+def test_what_was_just_saved_stays_and_each_unreadable_one_has_a_name(tmp_path):
+  """Two later steps cannot be read, and the run begins again below them."""
+  tree, told = {'x': np.arange(4, dtype=np.float32)}, []
+  store = checkpoint.Checkpoints(tmp_path, digest='ab' * 8, report=told.append)
+  for step in (1000, 1500):
+    (tmp_path / f'step_{step:08d}').mkdir()
+  assert store.latest(tree) is None and len(told) == 2
+  store.save(500, tree)
+  assert store.steps() == [1500, 1000, 500]
+  assert store.latest(tree)[0] == 500
+  store.save(1000, tree)
+  assert store.steps() == [1500, 1000, 500]
+  # The one of this run is damaged, too.
+  shutil.rmtree(tmp_path / 'step_00001000')
+  (tmp_path / 'step_00001000').mkdir()
+  store.save(1000, tree)
+  aside = {path.name for path in tmp_path.glob('*unreadable*')}
+  assert aside == {f'step_00001000.unreadable-{n}' for n in (1, 2)}
+  store.save(1500, tree)
+  assert store.steps() == [1500, 1000]
+  assert store.latest(tree)[0] == 1500
+
+
+@pytest.mark.parametrize(
+  'name', ['lr[1]', 'a\\b', 'a*b?', 'gs:', 'ü 😀\n', '\udcff', '~']
+)
+def test_any_path_that_the_system_allows_keeps_weights(tmp_path, name):
+  tree, told = {'x': np.arange(64, dtype=np.float32)}, []
+  directory = tmp_path / name / 'checkpoints'
+  # Its name is what `a*b?` would match.
+  (tmp_path / 'a_b_').mkdir()
+  store = checkpoint.Checkpoints(directory, digest='ab' * 8, report=told.append)
+  store.save(10, tree)
+  step, back = store.latest(jax.tree.map(np.zeros_like, tree))
+  assert step == 10 and not told
+  np.testing.assert_array_equal(back['x'], tree['x'])
+  assert [path.name for path in directory.iterdir()] == ['step_00000010']
 
 
 def test_bad_configurations_are_sentences():

@@ -67,7 +67,8 @@ def test_what_is_said_is_replaced_whole(tmp_path):
     said, alive = locks.state(tmp_path)
     assert alive
     assert (said['label'], said['share']) == ('short', 0.25)
-    assert said['pid'] == os.getpid() and said['since'] <= said['said']
+    # Seconds, and no time of day, which another host would have to share.
+    assert said['pid'] == os.getpid() and 0 <= said['seconds'] < 3600
   assert locks.state(tmp_path) is None
 
 
@@ -106,3 +107,11 @@ def test_half_a_word_is_no_word(tmp_path):
   assert locks.state(tmp_path) == ({}, False)
   with locks.claimed(tmp_path) as claim:
     assert claim.before == {}
+
+
+def test_releasing_a_lost_claim_leaves_that_of_another(tmp_path):
+  with locks.claimed(tmp_path) as claim:
+    (tmp_path / locks.NAME).unlink()
+    (tmp_path / locks.NAME).write_text('{"name": "of another"}')
+    claim.say(share=0.5)
+  assert locks.state(tmp_path) == ({'name': 'of another'}, False)

@@ -1,20 +1,26 @@
 """A record is whole, its run's own and unchanged, or it is not read."""
 
+import contextlib
 import copy
+import errno
 import functools
 import json
+import multiprocessing
 import os
 import pathlib
+import stat
 
 import numpy as np
 import pytest
 
+from posexp import component
 from posexp.results import files, records
 from tests.recorded import (
   A,
   B,
   cut,
   outcomes,
+  part,
   record,
   write,
 )
@@ -29,7 +35,7 @@ def test_what_is_written_is_read(tmp_path):
   assert {k: read[k] for k in made} == made == before
   assert read['format'] == records.FORMAT
   names = {p.name for p in path.parent.iterdir()}
-  assert names == {'details.json', 'outcomes.npz', 'record.json'}
+  assert names == {read['details'], read['outcomes'], 'record.json'}
   # What few read is not in what all read.
   brief = records.read(tmp_path, A)
   assert set(read) - set(brief) == {'losses'}
@@ -54,19 +60,159 @@ def test_a_run_that_has_not_finished_is_none(tmp_path):
 def test_a_record_is_never_written_over(tmp_path):
   path = write(tmp_path)
   before = [p.read_bytes() for p in sorted(path.parent.iterdir())]
-  with pytest.raises(FileExistsError, match='immutable'):
+  with pytest.raises(files.AlreadyThere, match=str(path)):
     write(tmp_path, name='another')
   assert [p.read_bytes() for p in sorted(path.parent.iterdir())] == before
 
 
-def test_of_two_writers_at_once_one_fails(tmp_path, monkeypatch):
-  """The file appears after the look and before the move."""
-  path = write(tmp_path)
-  before = path.read_bytes()
-  monkeypatch.setattr(pathlib.Path, 'exists', lambda self: False)
-  with pytest.raises(FileExistsError, match='immutable'):
-    write(tmp_path, name='another')
-  assert path.read_bytes() == before
+def of_writer(number):
+  """What one of two processes has to write of the same run."""
+  arrays = outcomes()
+  arrays['8/nats'] = arrays['8/nats'] + number
+  return record(losses=[[float(number)]], name=f'writer {number}'), arrays
+
+
+def is_of_writer(workdir, number, digest=A):
+  """Whether a run's record and all its parts are those of one process."""
+  made, arrays = of_writer(number)
+  read = records.whole(workdir, digest)
+  table = records.outcomes(workdir, digest)
+  nats = table.loc[table['length'] == 8, 'nats'].to_numpy()
+  assert len(list((workdir / 'runs' / digest).iterdir())) == 3
+  return (
+    read['name'] == made['name']
+    and read['losses'] == made['losses']
+    and (nats == arrays['8/nats'].ravel()).all()
+  )
+
+
+@pytest.mark.parametrize('written', [0, 1, 2])
+def test_of_two_who_finish_at_once_the_first_record_stays_whole(
+  tmp_path, monkeypatch, written
+):
+  """The second finishes after the first has written so many of three files."""
+  put, before = files.put, []
+
+  def put_in_between(path, content, *, over):
+    if len(before) == written:
+      monkeypatch.setattr(files, 'put', put)
+      records.write(tmp_path, *of_writer(2))
+    before.append(path)
+    put(path, content, over=over)
+
+  monkeypatch.setattr(files, 'put', put_in_between)
+  with pytest.raises(files.AlreadyThere, match=r'record\.json'):
+    records.write(tmp_path, *of_writer(1))
+  assert is_of_writer(tmp_path, 2)
+
+
+def finish_all(workdir, number, digests, barrier):
+  made, arrays = of_writer(number)
+  for digest in digests:
+    barrier.wait()
+    with contextlib.suppress(files.AlreadyThere):
+      records.write(workdir, made | {'digest': digest}, arrays)
+
+
+@pytest.mark.slow
+def test_two_processes_that_finish_200_runs_at_once_damage_none(tmp_path):
+  digests = [f'{number:016x}' for number in range(200)]
+  context = multiprocessing.get_context('spawn')
+  barrier = context.Barrier(2)
+  processes = [
+    context.Process(
+      target=finish_all, args=(tmp_path, number, digests, barrier)
+    )
+    for number in (1, 2)
+  ]
+  for process in processes:
+    process.start()
+  for process in processes:
+    process.join()
+  assert [process.exitcode for process in processes] == [0, 0]
+  for digest in digests:
+    assert is_of_writer(tmp_path, 1, digest) != is_of_writer(
+      tmp_path, 2, digest
+    )
+
+
+def test_what_a_dead_process_left_is_removed_with_the_next_record(
+  tmp_path, monkeypatch
+):
+  put = files.put
+
+  def die(path, content, *, over):
+    if not over:
+      raise KeyboardInterrupt
+    put(path, content, over=over)
+
+  monkeypatch.setattr(files, 'put', die)
+  with pytest.raises(KeyboardInterrupt):
+    records.write(tmp_path, *of_writer(1))
+  assert len(list((tmp_path / 'runs' / A).iterdir())) == 2
+  monkeypatch.undo()
+  records.write(tmp_path, *of_writer(2))
+  assert is_of_writer(tmp_path, 2)
+
+
+def test_names_are_flushed_before_the_record_that_relies_on_them(
+  tmp_path, monkeypatch
+):
+  """The order of moves and of flushes of the directories that they change."""
+  done, replace, link = [], pathlib.Path.replace, os.link
+  monkeypatch.setattr(
+    files, 'sync', lambda path: done.append(('sync', path.name))
+  )
+
+  def note_replace(self, path):
+    done.append(('move', path.name.partition('-')[0]))
+    return replace(self, path)
+
+  def note_link(source, path):
+    done.append(('move', path.name))
+    link(source, path)
+
+  monkeypatch.setattr(pathlib.Path, 'replace', note_replace)
+  monkeypatch.setattr(os, 'link', note_link)
+  write(tmp_path)
+  assert done == [
+    ('sync', 'runs'),
+    ('sync', tmp_path.name),
+    ('move', 'outcomes'),
+    ('sync', A),
+    ('move', 'details'),
+    ('sync', A),
+    ('move', 'record.json'),
+    ('sync', A),
+  ]
+
+
+def test_a_directory_that_cannot_be_flushed_stops_nothing(
+  tmp_path, monkeypatch
+):
+  fsync = os.fsync
+
+  def no_directories(descriptor):
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+      raise OSError(errno.EINVAL, 'Invalid argument')
+    fsync(descriptor)
+
+  monkeypatch.setattr(os, 'fsync', no_directories)
+  write(tmp_path)
+  assert records.read(tmp_path, A) is not None
+
+
+def test_a_work_directory_that_may_not_be_read_is_a_sentence(
+  tmp_path, monkeypatch
+):
+  write(tmp_path)
+
+  def refuse(path):
+    raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+
+  monkeypatch.setattr(os, 'listdir', refuse)
+  with pytest.raises(component.UserError, match=r'cannot read .*Permission de'):
+    records.load(tmp_path)
 
 
 def test_without_links_a_record_is_moved_once(tmp_path, monkeypatch):
@@ -76,7 +222,7 @@ def test_without_links_a_record_is_moved_once(tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'link', link)
   path = write(tmp_path)
   assert records.read(tmp_path, A)['name'] == 'Ordering: RoPE()'
-  with pytest.raises(FileExistsError, match='immutable'):
+  with pytest.raises(files.AlreadyThere, match=str(path)):
     files.put(path, b'', over=False)
 
 
@@ -113,7 +259,7 @@ def test_numbers_that_are_not_finite_are_null(tmp_path):
   def refuse(name):
     raise AssertionError(f'{name} is not JSON')
 
-  details = path.with_name('details.json').read_text()
+  details = part(path, 'details').read_text()
   read = json.loads(details, parse_constant=refuse)
   assert read == {'losses': [[None, None]]}
   json.loads(path.read_text(), parse_constant=refuse)
@@ -185,7 +331,7 @@ DAMAGE = {
   'changed': (change, 'was changed after it was written'),
   **{
     f'format {form}': (functools.partial(another, form=form), f'format {form}')
-    for form in (1, 2, records.FORMAT + 1)
+    for form in (1, 2, 3, records.FORMAT + 1)
   },
 }
 
@@ -225,7 +371,7 @@ def another_loss(path):
 
 @pytest.mark.parametrize('harm', [cut, pathlib.Path.unlink, another_loss])
 def test_damaged_details_are_named(tmp_path, harm):
-  path = write(tmp_path).with_name('details.json')
+  path = part(write(tmp_path), 'details')
   harm(path)
   with pytest.raises(records.DamagedRecord, match=str(path)):
     records.whole(tmp_path, A)
@@ -238,7 +384,7 @@ def swap(path):
 
 @pytest.mark.parametrize('harm', [cut, pathlib.Path.unlink, swap])
 def test_damaged_outcomes_are_named(tmp_path, harm):
-  path = write(tmp_path).with_name('outcomes.npz')
+  path = part(write(tmp_path), 'outcomes')
   harm(path)
   with pytest.raises(records.DamagedRecord, match=str(path)):
     records.outcomes(tmp_path, A)

@@ -1,5 +1,6 @@
 """TensorBoard's event files, one a run and seed, without TensorFlow."""
 
+import datetime
 import importlib
 import io
 import pathlib
@@ -9,7 +10,7 @@ from typing import Any
 
 from posexp import component
 from posexp.reports.trackers import base, series
-from posexp.results import files, records
+from posexp.results import files
 
 # TensorBoard looks for `tfevents`. The name is always the same, so that what is
 # written again is there once.
@@ -52,8 +53,7 @@ class Tracker(base.Tracker):
 
   def send(self, record: Mapping[str, Any]) -> None:
     digest = record['digest']
-    run = records.run_directory(self._workdir, digest)
-    when = (run / 'record.json').stat().st_mtime
+    when = datetime.datetime.fromisoformat(record['finished']).timestamp()
     for seed, curves in series.curves(record).items():
       path = self._path(record['name'], digest, seed)
       path.parent.mkdir(parents=True, exist_ok=True)
