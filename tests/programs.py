@@ -1,5 +1,7 @@
 """JAX as it runs in the process of the tests: strictly, on two devices."""
 
+import functools
+
 import jax
 import pytest
 
@@ -14,16 +16,28 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 
 
+# What keeps programs by what they compute.
+KEPT = (
+  (train_step, '_programs'),
+  (diagnostics, '_program'),
+  (job, '_evaluators'),
+  (capacity, 'fitting'),
+)
+
+
 @pytest.fixture
 def own_programs():
   """Give a test that patches what is in programs, or counts them, its own.
 
-  All others share theirs: to trace a small run again takes longer than to do
-  it.
+  All others share theirs, before and after: to trace a small run again takes
+  longer than to do it.
   """
-  _forget()
-  yield
-  _forget()
+  with pytest.MonkeyPatch.context() as patch:
+    for module, name in KEPT:
+      kept = getattr(module, name)
+      anew = functools.lru_cache(**kept.cache_parameters())(kept.__wrapped__)
+      patch.setattr(module, name, anew)
+    yield
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +45,3 @@ def patched(request: pytest.FixtureRequest):
   """Give whoever patches programs of his own, unasked."""
   if 'monkeypatch' in request.fixturenames:
     request.getfixturevalue('own_programs')
-
-
-def _forget() -> None:
-  for kept in (
-    train_step._programs,
-    diagnostics._program,
-    job._evaluators,
-    capacity.fitting,
-  ):
-    kept.cache_clear()
