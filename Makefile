@@ -25,7 +25,7 @@ check: lint  ## lint, unit tests, and for 45 s what a change touches
 test: lint  ## lint, doctests, tests
 	$(PYTEST) tests/unit
 	$(PYTEST) tests/jax posexp
-	$(PYTEST) tests/e2e
+	$(PYTEST) -n 4 tests/e2e
 	POSEXP_OPTIMISED=1 $(PYTEST) --dist loadfile -m 'optimised and not slow' tests/jax
 
 # Besides: all constants of a scheme, in programs as users have them.

@@ -95,8 +95,8 @@ def run_flops(run: config.Run) -> float:
   """Count a whole run: all steps, all lengths, all seeds."""
   if run.digest not in _known:
     flops = run.train.steps * train_flops(run)
-    for length in run.lengths:
-      flops += evaluate_flops(run, length) + diagnose_flops(run, length)
+    flops += sum(evaluate_flops(run, length) for length in run.lengths)
+    flops += sum(diagnose_flops(run, length) for length in run.diagnosed)
     _known[run.digest] = flops * len(run.seeds)
   return _known[run.digest]
 

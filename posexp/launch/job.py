@@ -312,10 +312,11 @@ def _evaluate(
     arrays[f'{length}/example'] = outcomes.example_T
     for name, values in outcomes.strata.items():
       arrays[f'{length}/strata/{name}'] = values
-    coverage, heads = diagnostics.report(run, params, length, devices)
-    attention['coverage'] += coverage
-    attention['diagnostics'].append(heads)
-    tell.advance(flop_count.diagnose_flops(run, length) * seeds, label)
+    if length in run.diagnosed:
+      coverage, heads = diagnostics.report(run, params, length, devices)
+      attention['coverage'] += coverage
+      attention['diagnostics'].append(heads)
+      tell.advance(flop_count.diagnose_flops(run, length) * seeds, label)
   return results, arrays, attention
 
 

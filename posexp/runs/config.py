@@ -16,6 +16,7 @@ REVISION = 2
 ACTIVATIONS = ('relu', 'gelu', 'relu2', 'swiglu')
 COMPUTE = ('float32', 'bfloat16')
 TRAINED = ('all', 'position')
+DIAGNOSED = ('ends', 'all', 'none')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,6 +169,8 @@ class Evaluate(component.Component):
     window: tokens that the model sees at once, as a sliding window that moves
       by half of itself, so that a target past the first window is predicted
       from at least half a window. None is all tokens before it.
+    diagnose: at which lengths attention is looked at: 'ends', the trained
+      length and the longest; 'all'; or 'none'. A look is a program of its own.
   """
 
   lengths: tuple[int, ...] = component.field(
@@ -176,6 +179,7 @@ class Evaluate(component.Component):
   examples: int = component.field(512, at_least=1)
   tokens: int = component.field(0, at_least=0)
   window: int | None = component.field(None, at_least=2)
+  diagnose: str = component.field('ends', one_of=DIAGNOSED)
 
   def __post_init__(self):
     super().__post_init__()
@@ -302,6 +306,16 @@ class Run(component.Component):
     if self._evaluates() or (parent and self.task != parent.task):
       return self.evaluate.lengths
     return tuple(sorted({self.trained_length, *self.evaluate.lengths}))
+
+  @property
+  def diagnosed(self) -> tuple[int, ...]:
+    """The lengths at which attention is looked at, see `Evaluate`."""
+    ends = {self.trained_length, max(self.lengths)}
+    return {
+      'all': self.lengths,
+      'ends': tuple(sorted(ends.intersection(self.lengths))),
+      'none': (),
+    }[self.evaluate.diagnose]
 
   @property
   def root(self) -> 'Run':

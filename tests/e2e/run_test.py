@@ -340,9 +340,14 @@ def test_a_run_that_fails_at_its_end_is_counted_once(tmp_path, monkeypatch):
 
 
 def test_another_arm_is_evaluated_where_it_is_asked_for(tmp_path):
-  run = small.run(evaluate=config.Evaluate(lengths=(12,), examples=16))
+  run = small.run(
+    evaluate=config.Evaluate(lengths=(12,), examples=16, diagnose='none')
+  )
   twin = tasks.Presence(symbols=16, queries=1, filler=4)
-  arm = run.on(twin, evaluate=config.Evaluate(lengths=(16, 24), examples=16))
+  arm = run.on(
+    twin,
+    evaluate=config.Evaluate(lengths=(16, 24), examples=16, diagnose='none'),
+  )
   assert small.execute(tmp_path, run, arm) == {}
   table = records.load(tmp_path, [arm.digest])
   assert table['length'].tolist() == [16, 16, 24, 24]

@@ -27,7 +27,7 @@ from tests import small
 
 ROOT = small.run(
   train=small.train_config(steps=6, warmup=2),
-  evaluate=config.Evaluate(lengths=(12,), examples=16),
+  evaluate=config.Evaluate(lengths=(12,), examples=16, diagnose='none'),
 )
 SHORT = small.train_config(steps=4, warmup=1, length=20, checkpoint_every=2)
 BOTH = schemes.RoPE(schemes.NTK(2)) + schemes.T5(buckets=4, max_distance=8)

@@ -18,6 +18,19 @@ from posexp.schemes import coverage
 from tests import cases, small
 
 DIMS = schemes.Dims(width=64, heads=4, head_width=16)
+LOOKED_AT = config.Evaluate(lengths=(12, 24), examples=16)
+
+
+@pytest.mark.parametrize(
+  'diagnose, lengths',
+  [('ends', (12, 24)), ('all', (12, 18, 24)), ('none', ())],
+)
+def test_attention_is_looked_at_where_it_is_asked_for(diagnose, lengths):
+  asked = config.Evaluate(lengths=(24, 18), diagnose=diagnose)
+  run = small.run(evaluate=asked)
+  assert run.diagnosed == lengths
+  # A retrofit too is compared with its root at the trained length.
+  assert run.retrofit(schemes.ALiBi()).diagnosed == lengths
 
 
 def shares(scheme, length, trained=None, train_length=16, dims=DIMS):
@@ -159,9 +172,9 @@ def test_mass_weighs_what_is_new():
 
 
 def test_coverage_is_in_every_record(tmp_path):
-  run = small.run(scheme=schemes.ALiBi())
+  run = small.run(scheme=schemes.ALiBi(), evaluate=LOOKED_AT)
   retrofit = run.retrofit(schemes.T5(8, max_distance=12))
-  plain = small.run(scheme=schemes.NoPE())
+  plain = small.run(scheme=schemes.NoPE(), evaluate=LOOKED_AT)
   assert not small.execute(tmp_path, run, retrofit, plain)
   table = records.coverage(tmp_path).set_index(['digest', 'length', 'seed'])
   assert set(table.index.get_level_values('digest')) == {
@@ -180,7 +193,8 @@ def test_the_command_prints_a_scheme_or_a_work_directory(tmp_path, capsys):
   assert main.main(['posexp', *words, '--train_length=32', '--target=64']) == 0
   rows = [line.split() for line in capsys.readouterr().out.splitlines()]
   assert ['buckets', *['100.0%'] * 3] in rows
-  assert not small.execute(tmp_path, small.run(scheme=schemes.ALiBi()))
+  run = small.run(scheme=schemes.ALiBi(), evaluate=LOOKED_AT)
+  assert not small.execute(tmp_path, run)
   assert main.main(['posexp', 'coverage', str(tmp_path)]) == 0
   rows = [line.split() for line in capsys.readouterr().out.splitlines()]
   assert any(row[-4:-1] == ['24', 'distances', '50.0%'] for row in rows)

@@ -32,7 +32,7 @@ def ruled(rule, **changes):
   """The small run, trained at the lengths of a rule."""
   return small.run(
     train=small.train_config(length=rule.high, lengths=rule, **changes),
-    evaluate=config.Evaluate(lengths=(rule.high,)),
+    evaluate=config.Evaluate(lengths=(rule.high,), diagnose='none'),
   )
 
 

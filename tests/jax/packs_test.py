@@ -26,7 +26,7 @@ def rates(*values, **changes):
   """Runs of one seed that differ in numbers of their training alone."""
   more = {'steps': 30, 'checkpoint_every': 10, **changes}
   # What is side by side is training: one length is one program less of each.
-  evaluate = config.Evaluate(lengths=(12,), examples=16)
+  evaluate = config.Evaluate(lengths=(12,), examples=16, diagnose='none')
   return [
     small.run(
       train=small.train_config(learning_rate=rate, decay=10 * rate, **more),
