@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import json
 import shutil
 import signal
@@ -102,11 +103,12 @@ def test_side_by_side_gives_the_bits_of_alone(three, alone, tmp_path):
 
 @pytest.mark.usefixtures('own_programs')
 def test_runs_of_one_stem_are_compiled_once_though_alone(three, tmp_path):
+  look = config.Evaluate(lengths=(12, 24), examples=16)
+  roots = [dataclasses.replace(run, evaluate=look) for run in three[:3]]
   before = collections.Counter(compile_counter.counted)
-  assert computed(tmp_path, three[:3], 1) == {}
+  assert computed(tmp_path, roots, 1) == {}
   more = compile_counter.counted - before
-  lengths = len(three[0].lengths)
-  assert more == {'training': 1, 'evaluation': lengths, 'diagnosis': lengths}
+  assert more == {'training': 1, 'evaluation': 2, 'diagnosis': 2}
 
 
 class Asking(progress.Progress):
