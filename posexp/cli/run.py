@@ -79,6 +79,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def _run_study(planned, arguments: argparse.Namespace, executor) -> int:
   """Carry out the study of an experiment file, to its memo."""
   from posexp.launch import grid, multihost, study_runs
+  from posexp.studies import plan
 
   for flag in ('set', 'seeds'):
     if getattr(arguments, flag):
@@ -95,7 +96,7 @@ def _run_study(planned, arguments: argparse.Namespace, executor) -> int:
 
     def begin() -> None:
       flags.writable(workdir)
-      study_runs.begin(planned, workdir)
+      plan.write(workdir, planned.study)
 
     multihost.agree(begin, 'the study')
   code = _execute(grid.plan(runs), workdir, executor, arguments)

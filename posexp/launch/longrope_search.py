@@ -144,9 +144,9 @@ def longrope_of(
   Args:
     workdir: as given to `posexp run`.
     run: the run, configured as it was when it was trained.
-    length: as in `longrope`.
-    evaluations: as in `longrope`.
-    **options: of `longrope`: examples, seed, attention_factor.
+    length: as in `longrope`, as all that follow.
+    evaluations: how many candidates are evaluated.
+    **options: examples, seed, attention_factor.
 
   Raises:
     UserError: as `longrope`, or if the run has not finished there.
@@ -203,34 +203,31 @@ def evolve(
     value = value if math.isfinite(value) else math.inf
     seen.add(factors_K.tobytes())
     candidates.append((value, factors_K))
+    candidates.sort(key=lambda candidate: candidate[0])
     return value
 
-  def best(number: int) -> list[np.ndarray]:
-    ordered = sorted(candidates, key=lambda candidate: candidate[0])
-    return [factors_K for _, factors_K in ordered[:number]]
-
-  def breed(parents: list[np.ndarray], children: int, crossed: int) -> None:
+  def breed(parents: int, children: int, crossed: int) -> None:
+    best = [factors_K for _, factors_K in candidates[:parents]]
     for n in range(min(children, evaluations - len(candidates))):
       for _ in range(TRIES):
-        child_K = _child(rng, parents, most, crossed=n % 2 < crossed)
+        child_K = _child(rng, best, most, crossed=n % 2 < crossed)
         if child_K.tobytes() not in seen:
           break
       evaluate(child_K)
-    best_loss = min(value for value, _ in candidates)
-    history.append((len(candidates), best_loss))
+    history.append((len(candidates), candidates[0][0]))
     if tell is not None:
-      tell(len(candidates), best_loss)
+      tell(*history[-1])
 
   losses = {name: evaluate(factors_K) for name, factors_K in starts.items()}
-  breed(best(len(losses)), POPULATION - len(losses), crossed=0)
-  if not math.isfinite(history[0][1]):
+  breed(len(losses), POPULATION - len(losses), crossed=0)
+  if not math.isfinite(candidates[0][0]):
     raise component.UserError(
       f'none of the first {len(candidates)} candidates has a finite loss: the '
       'weights have diverged, so search with the seeds that have not'
     )
   while len(candidates) < evaluations:
-    breed(best(PARENTS), CHILDREN, crossed=1)
-  return best(1)[0], tuple(history), losses
+    breed(PARENTS, CHILDREN, crossed=1)
+  return candidates[0][1], tuple(history), losses
 
 
 def _child(
@@ -240,7 +237,7 @@ def _child(
   *,
   crossed: bool,
 ) -> np.ndarray:
-  """Two parents crossed, or one mutated, on the grid and in order."""
+  """Return two parents crossed, or one mutated, on the grid and in order."""
   first, second = rng.choice(len(parents), 2, replace=False)
   first_K, second_K = parents[first], parents[second]
   pairs = first_K.size

@@ -7,13 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from posexp import component, schemes, tasks
+from posexp import component, schemes
 from posexp.evaluation import evaluate
-from posexp.models import memory, mesh, transformer
+from posexp.models import mesh, transformer
 from posexp.runs import config
-from posexp.training import train_step
 
 # The root of the keys of the examples that factors are chosen on; those that
 # they are judged on come from `evaluate.FOLD`.
@@ -24,16 +23,11 @@ class Objective:
   """The loss of a trained run at a length as a function of the factors.
 
   The mean over the run's seeds of the mean cross-entropy of the targets, in
-  nats, on examples that no evaluation uses. All factors share one program.
-
-  Args:
-    run: a run whose scheme is an unscaled RoPE, alone or in a sum.
-    params: its trained parameters, with the seeds as first axis.
-    length: tokens in a sequence, more than the run was trained with.
-    examples: how many sequences.
-    attention_factor: of the law.
+  nats, on examples that no evaluation uses. All factors share one program. The
+  arguments are those of `longrope_search.longrope`.
 
   Attributes:
+    run: the run.
     factor: s, the length over the trained length.
   """
 
@@ -52,17 +46,26 @@ class Objective:
     self._attention_factor = attention_factor
     scheme = run.evaluated_scheme(length)
     (self._rope,) = (p for p in scheme.parts if type(p) is schemes.RoPE)
-    pairs = self._rope.inverse_frequencies(run.model.head_width).size
+    pairs = self._angles(schemes.Law()).size
     law = self.law(np.ones(pairs))
     free = with_rope(
       scheme,
       lambda rope: _Free(dataclasses.replace(rope, frequencies=law), pairs),
     )
     free.check(run.model.dims, length - 1 + run.model.bos)
-    devices = mesh.mesh(len(run.seeds), examples)
-    self._params = mesh.pad_seeds(params, devices, len(run.seeds))
-    self._batch = evaluate.examples(run.task, length, examples, FOLD)
-    self._program = _program(run, scheme, free, length, devices)
+    self._schemes = scheme, free
+    self._on = mesh.mesh(len(run.seeds), examples)
+    self._params = mesh.pad_seeds(params, self._on, len(run.seeds))
+    net = transformer.Transformer(run.model, free, run.task.vocabulary)
+    self._program = evaluate.predictor(net, self._on, length, len(run.seeds))
+    batch = evaluate.examples(run.task, length, examples, FOLD)
+    number_B = np.arange(examples, dtype=np.uint32)
+    by_data = NamedSharding(self._on, PartitionSpec(mesh.DATA))
+    place_T = evaluate.asked(run, length)
+    given = mesh.put((np.asarray(batch.tokens_BxL), number_B), by_data)
+    self._given = (*given, place_T)
+    places = slice(1, None) if place_T is None else place_T
+    self._target_BxT = np.asarray(batch.targets_BxL)[:, places]
 
   @property
   def compilations(self) -> int:
@@ -91,15 +94,38 @@ class Objective:
 
   def __call__(self, factors_K: np.ndarray) -> float:
     # Divided in float64 and then rounded, as the law itself does.
-    theta_K = self._angles(schemes.Law()) / factors_K
-    means_S = self._program(
-      self._params, np.asarray(theta_K, np.float32), self._batch
+    theta_K = np.float32(self._angles(schemes.Law()) / factors_K)
+    seeds = mesh.rounds(self._on, len(self.run.seeds))
+    theta_SxK = mesh.put(
+      np.tile(theta_K, (seeds, 1)), mesh.over_seeds(self._on)
     )
-    return float(np.mean(train_step.busy(self.run, means_S), dtype=np.float64))
+    params = self._with_angles(theta_SxK)
+    _, nats_SxBxT = mesh.fetch(self._program(params, *self._given))
+    nats_SxT = nats_SxBxT[: len(self.run.seeds), self._target_BxT]
+    return float(np.mean(nats_SxT, dtype=np.float64))
 
   def _angles(self, law: schemes.Law) -> np.ndarray:
     rope = dataclasses.replace(self._rope, frequencies=law)
     return rope.inverse_frequencies(self.run.model.head_width)
+
+  def _with_angles(self, theta_SxK: jax.Array) -> Any:
+    """Return the parameters with angles in the place of the rotation's."""
+    scheme, free = self._schemes
+
+    def put(layer: schemes.Params) -> schemes.Params:
+      terms = scheme.flatten(layer.get(transformer.POSITION, {}))
+      terms = tuple(
+        {'theta_K': theta_SxK} if isinstance(atom, _Free) else term
+        for atom, term in zip(free.atoms, terms)
+      )
+      return {**layer, transformer.POSITION: free.unflatten(terms)}
+
+    if self.run.model.share_position:
+      return put(self._params)
+    return {
+      name: put(layer) if name.startswith('block_') else layer
+      for name, layer in self._params.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,76 +187,3 @@ def with_rope(
   )
   # A sum stays one, as its terms' parameters are kept by name.
   return schemes.Sum(terms) if isinstance(scheme, schemes.Sum) else terms[0]
-
-
-def _with_angles(
-  params: Any,
-  theta_K: jax.Array,
-  scheme: schemes.Scheme,
-  free: schemes.Scheme,
-  shared: bool,
-) -> Any:
-  """Return the parameters under a scheme as those of `free`, with angles."""
-  is_free = [isinstance(atom, _Free) for atom in free.atoms]
-
-  def put(layer: schemes.Params) -> schemes.Params:
-    terms = scheme.flatten(layer.get(transformer.POSITION, {}))
-    terms = tuple(
-      {'theta_K': theta_K} if here else term
-      for here, term in zip(is_free, terms)
-    )
-    return {**layer, transformer.POSITION: free.unflatten(terms)}
-
-  if shared:
-    return put(params)
-  return {
-    name: put(layer) if name.startswith('block_') else layer
-    for name, layer in params.items()
-  }
-
-
-def _program(
-  run: config.Run,
-  scheme: schemes.Scheme,
-  free: schemes.Scheme,
-  length: int,
-  devices: jax.sharding.Mesh,
-) -> Callable[..., jax.Array]:
-  """Return the program from parameters, angles and examples to S losses."""
-  net = transformer.Transformer(run.model, free, run.task.vocabulary)
-  asked = run.task.asked(length)
-  rows = memory.at_once(
-    net, length, len(asked or range(length)), devices, len(run.seeds)
-  )
-
-  def seed_loss(params, theta_K, batch: tasks.Batch):
-    shared = run.model.share_position
-    params = _with_angles(params, theta_K, scheme, free, shared)
-
-    def example_loss(example):
-      single = jax.tree.map(lambda x: x[None], example)
-      return train_step.loss(net, params, single, asked)
-
-    total_B, count_B = jax.lax.map(example_loss, batch, batch_size=rows)
-    return jnp.sum(total_B), jnp.sum(count_B)
-
-  def all_seeds(params, theta_K, batch):
-    total_S, count_S = mesh.each_seed(
-      lambda p: seed_loss(p, theta_K, batch), devices, len(run.seeds), params
-    )
-    total_S, count_S = jax.lax.psum((total_S, count_S), mesh.DATA)
-    return total_S / jnp.maximum(count_S, 1.0)
-
-  return jax.jit(
-    jax.shard_map(
-      all_seeds,
-      mesh=devices,
-      in_specs=(
-        PartitionSpec(mesh.SEED),
-        PartitionSpec(),
-        PartitionSpec(mesh.DATA),
-      ),
-      out_specs=PartitionSpec(mesh.SEED),
-      check_vma=False,
-    )
-  )

@@ -1,5 +1,6 @@
 """Studies: a plan of runs with what each stands for, carried out to a memo."""
 
+import itertools
 import json
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -25,14 +26,8 @@ ROUNDS = 101
 RATE = 1e14
 
 
-class Part(NamedTuple):
-  """A run and what it stands for in a study, see `plan.Cell`."""
-
-  run: config.Run
-  regime: str
-  option: str
-  schedule: str
-  variant: str = ''
+# A run and what it stands for in a study.
+Part = tuple[config.Run, plan.Cell]
 
 
 def retrofits(
@@ -49,16 +44,24 @@ def retrofits(
   `inert` is the scheme without what is learned and starts at 0: zero-shot it
   gives the same answers, so that its run stands for both.
   """
-  labels = {'regime': regime, 'option': option, 'variant': variant}
+
+  def part(run: config.Run, schedule: str, option: str = option) -> Part:
+    return run, plan.Cell(
+      digest=run.digest,
+      regime=regime,
+      option=option,
+      schedule=schedule,
+      variant=variant,
+    )
+
   at_first = scheme if inert is None else inert
   if scheme == root.scheme:
-    yield Part(root, regime, plan.ROOT, 'trained')
+    yield part(root, 'trained', plan.ROOT)
+  elif at_first == root.scheme:
+    yield part(root, 'zero-shot')
   else:
-    same = at_first == root.scheme
-    run = root if same else root.retrofit(at_first)
-    yield Part(run, schedule='zero-shot', **labels)
-  adapted = root.retrofit(scheme, train=size.adapt)
-  yield Part(adapted, schedule='adapted', **labels)
+    yield part(root.retrofit(at_first), 'zero-shot')
+  yield part(root.retrofit(scheme, train=size.adapt), 'adapted')
 
 
 class Planned(NamedTuple):
@@ -77,13 +80,15 @@ def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
     of: how large it is.
     fields: of `plan.Study`, but those that follow from the others.
   """
-  parts = tuple(parts)
+  runs, cells = zip(*parts)
   adapt = of.adapt
-  cells = [plan.Cell(digest=part.run.digest, **_labels(part)) for part in parts]
-  by_label = {cell.label: part for cell, part in zip(cells, parts)}
+  by_label = {cell.label: run for run, cell in zip(runs, cells)}
   study = plan.Study(
-    cells=tuple(cells),
-    lookups={n: _lookups_at_ends(part.run, of) for n, part in by_label.items()},
+    cells=cells,
+    lookups={
+      label: (_lookups_of(run, of.trained), _lookups_of(run, of.target))
+      for label, run in by_label.items()
+    },
     trained_length=of.trained,
     target=of.target,
     tasks=study_sizes.TASKS,
@@ -99,13 +104,13 @@ def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
   # The base changes no program, so one regime is timed for all; a bias that is
   # not there before an adaptation is timed as it is after it.
   timed = dict.fromkeys(
-    part.run.scheme
-    for part in parts
-    if (part.regime, part.schedule) == (parts[0].regime, 'adapted')
+    run.scheme
+    for run, cell in zip(runs, cells)
+    if (cell.regime, cell.schedule) == (cells[0].regime, 'adapted')
   )
   question = measure.Question(
     compared=tuple(timed),
-    baseline=parts[0].run.scheme,
+    baseline=runs[0].scheme,
     lengths=(of.timed,),
     quantities=('prefill', 'decode'),
     layers=of.model.layers,
@@ -114,22 +119,11 @@ def planned(parts: Iterable[Part], of: Size, **fields: Any) -> Planned:
     rounds=ROUNDS,
     minutes=of.minutes,
   )
-  return Planned(study, tuple(part.run for part in parts), question)
+  return Planned(study, runs, question)
 
 
-def _labels(part: Part) -> dict[str, str]:
-  labels = part._asdict()
-  labels.pop('run')
-  return labels
-
-
-def _lookups_at_ends(run: config.Run, size: Size) -> tuple[int, int]:
-  """`lookups` at the trained length and at the target."""
-  short, long = size.trained, size.target
-  return (
-    lookups(run.evaluated_scheme(short), run.model, short),
-    lookups(run.evaluated_scheme(long), run.model, long),
-  )
+def _lookups_of(run: config.Run, length: int) -> int:
+  return lookups(run.evaluated_scheme(length), run.model, length)
 
 
 def lookups(scheme: schemes.Scheme, shape: config.Model, length: int) -> int:
@@ -161,27 +155,18 @@ def _gathered(jaxpr: Any, learned: set[Any]) -> int:
   total, learned = 0, set(learned)
   for eqn in jaxpr.eqns:
     # A literal has no hash.
-    inputs = [v for v in eqn.invars if not hasattr(v, 'val') and v in learned]
-    if not inputs:
+    known = [not hasattr(v, 'val') and v in learned for v in eqn.invars]
+    if not any(known):
       continue
     inner = list(memory.programs(eqn))
     for program in inner:
-      pairs = zip(program.invars, eqn.invars)
-      own = {p for p, v in pairs if not hasattr(v, 'val') and v in learned}
-      total += _gathered(program, own)
-    if not inner and eqn.primitive.name == 'gather' and eqn.invars[0] in inputs:
+      total += _gathered(
+        program, set(itertools.compress(program.invars, known))
+      )
+    if not inner and eqn.primitive.name == 'gather' and known[0]:
       total += sum(v.aval.size for v in eqn.outvars)
     learned.update(eqn.outvars)
   return total
-
-
-def begin(planned: Planned, workdir: pathlib.Path) -> None:
-  """Write down what the work directory is for.
-
-  Raises:
-    UserError: if it holds another study, or another size.
-  """
-  plan.write(workdir, planned.study)
 
 
 def outlook(planned: Planned) -> str:

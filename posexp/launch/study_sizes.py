@@ -1,6 +1,6 @@
 """The sizes of studies: models, tasks and adaptation, small and full."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from posexp import schemes, tasks
 from posexp.runs import config, length_schedule
@@ -134,15 +134,7 @@ def learned_bias(size: Size) -> schemes.T5:
 
 
 def small(
-  *,
-  factor: int,
-  stands_for: int,
-  steps: int,
-  adapt: int,
-  seeds: tuple[int, ...],
-  transfers: tuple[str, ...],
-  exponent: float = 0.0,
-  tokens: int = 2**16,
+  *, factor: int, steps: int, adapt: int, exponent: float = 0.0, **fields: Any
 ) -> Size:
   """Return a size for two cores: 32 tokens, stretched by a factor.
 
@@ -151,78 +143,74 @@ def small(
 
   Args:
     factor: by how much.
-    stands_for: the trained length of the model that it stands for.
     steps: of the roots' training.
     adapt: steps of an adaptation.
-    seeds: of every run.
-    transfers: what carries over to full size.
     exponent: of an adaptation's lengths, see `length_schedule.PowerLaw`.
-    tokens: evaluated at each length.
+    **fields: of `Size`: stands_for, seeds, and others in the place of these.
   """
-  trained, target = 32, 32 * factor
-  return Size(
-    task=SMALL,
-    model=config.Model(layers=4, heads=2, feedforward=128),
-    train=config.Train(
-      length=trained,
-      steps=steps,
-      batch=64,
-      learning_rate=2e-3,
-      checkpoint_every=1000,
-    ),
-    adapt=config.Train(
-      length=target,
-      lengths=length_schedule.PowerLaw(trained, target, exponent, rungs=2),
-      steps=adapt,
-      batch=2048 // target,
-      learning_rate=2e-3,
-      warmup=adapt // 10,
-    ),
-    stands_for=stands_for,
-    factor=factor,
-    seeds=seeds,
-    tokens=tokens,
-    timed=8192,
-    minutes=3.0,
-    transfers=transfers,
+  train = config.Train(
+    length=32, steps=steps, batch=64, learning_rate=2e-3, checkpoint_every=1000
   )
+  defaults: dict[str, Any] = {
+    'task': SMALL,
+    'model': config.Model(layers=4, heads=2, feedforward=128),
+    'train': train,
+    'adapt': _adaptation(32, factor, adapt, exponent, 2**11, 2e-3),
+    'tokens': 2**16,
+    'timed': 8192,
+    'minutes': 3.0,
+  }
+  return Size(factor=factor, **defaults | fields)
 
 
 def full(
   *,
   factor: int,
   trained: int,
-  seeds: tuple[int, ...],
   adapt: int = 400,
   exponent: float = 0.0,
+  **fields: Any,
 ) -> Size:
   """Return a size for accelerators; the arguments are those of `small`."""
-  target = trained * factor
-  return Size(
-    task=suite(
-      symbols=trained // 8,
-      queries=trained // 64,
-      clauses=trained // 128,
-      pairs=trained // 64,
-      names=trained // 16,
-      count=trained // 32,
-    ),
-    model=config.Model(layers=8, width=512, heads=8, compute='bfloat16'),
-    train=config.Train(
-      length=trained, steps=50000, batch=32, learning_rate=1e-3, warmup=1000
-    ),
-    adapt=config.Train(
-      length=target,
-      lengths=length_schedule.PowerLaw(trained, target, exponent, rungs=2),
-      steps=adapt,
-      batch=2**17 // target,
-      learning_rate=3e-4,
-      warmup=adapt // 10,
-    ),
-    stands_for=trained,
-    factor=factor,
-    seeds=seeds,
-    tokens=2**22,
-    timed=target,
-    minutes=20.0,
+  task = suite(
+    symbols=trained // 8,
+    queries=trained // 64,
+    clauses=trained // 128,
+    pairs=trained // 64,
+    names=trained // 16,
+    count=trained // 32,
+  )
+  train = config.Train(
+    length=trained, steps=50000, batch=32, learning_rate=1e-3, warmup=1000
+  )
+  defaults: dict[str, Any] = {
+    'task': task,
+    'model': config.Model(layers=8, width=512, heads=8, compute='bfloat16'),
+    'train': train,
+    'adapt': _adaptation(trained, factor, adapt, exponent, 2**17, 3e-4),
+    'stands_for': trained,
+    'tokens': 2**22,
+    'timed': factor * trained,
+    'minutes': 20.0,
+  }
+  return Size(factor=factor, **defaults | fields)
+
+
+def _adaptation(
+  trained: int,
+  factor: int,
+  steps: int,
+  exponent: float,
+  tokens: int,
+  learning_rate: float,
+) -> config.Train:
+  """Return steps of so many tokens, at the trained length and the target."""
+  target = factor * trained
+  return config.Train(
+    length=target,
+    lengths=length_schedule.PowerLaw(trained, target, exponent, rungs=2),
+    steps=steps,
+    batch=tokens // target,
+    learning_rate=learning_rate,
+    warmup=steps // 10,
   )

@@ -212,6 +212,6 @@ def test_the_plan_in_the_work_directory_is_plain(file, tmp_path):
   from posexp.launch import grid
 
   planned = grid.load(file).planned
-  study_runs.begin(planned, tmp_path)
+  plan.write(tmp_path, planned.study)
   body = json.loads((tmp_path / 'study.json').read_text())
   assert not re.search('/|object at', json.dumps(body))
