@@ -3,19 +3,21 @@
 import itertools
 import os
 import pathlib
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from posexp.claims import collapse
 from posexp.claims import format as format_lib
 from posexp.plots import study_figures
-from posexp.reports import document, memo_tables, memo_text
+from posexp.reports import document, memo_facts, memo_tables, templates
 from posexp.results import files
 from posexp.studies import compare, criteria, plan, rules, verdict
 from posexp.studies import evidence as evidence_lib
 
-# Whose names and docstrings the template uses.
+# Whose names and docstrings the templates use.
 MODULES = (collapse, compare, criteria, plan, rules)
+NAMES = {module.__name__.split('.')[-1]: module for module in MODULES}
 
 
 def write(workdir: str | os.PathLike) -> list[pathlib.Path]:
@@ -39,7 +41,34 @@ def answer(
 ) -> str:
   """Return the answer in one paragraph, as the memo gives it."""
   cases = verdict.verdicts(evidence) if cases is None else cases
-  return memo_text.answer(evidence, cases)
+  return _sentences(evidence).answer(cases)
+
+
+def _sentences(evidence: evidence_lib.Evidence) -> types.SimpleNamespace:
+  """Return the macros of `memo_sentences.jinja` as functions to plain text."""
+  filters = 'differing each gaining grouped lacks leading tasks times'
+  template = templates.template(
+    'memo_sentences.jinja',
+    memo_facts.plain,
+    autoescape=False,
+    **{name: getattr(memo_facts, name) for name in filters.split()},
+    points=memo_facts.points,
+  )
+  module = template.make_module(
+    {
+      'study': evidence.study,
+      'format': format_lib,
+      'label': study_figures.label,
+      **NAMES,
+    }
+  )
+  return types.SimpleNamespace(
+    **{
+      name: memo_facts.spoken(value) if callable(value) else value
+      for name, value in vars(module).items()
+      if not name.startswith('_')
+    }
+  )
 
 
 def publish(
@@ -89,9 +118,10 @@ def markdown(
     figures=figures or {},
     **_about_runs(evidence),
     format=format_lib,
-    text=memo_text,
+    text=_sentences(evidence),
+    facts=memo_facts,
     tables=memo_tables,
-    **{m.__name__.split('.')[-1]: m for m in MODULES},
+    **NAMES,
   )
 
 

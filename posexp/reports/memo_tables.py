@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from posexp.claims import format as format_lib
 from posexp.claims import intervals
-from posexp.reports import document, memo_text
+from posexp.reports import document, memo_facts
 from posexp.studies import compare, criteria, plan
 from posexp.studies.evidence import QUANTITIES, Evidence
 from posexp.studies.verdict import Case
@@ -94,8 +94,8 @@ def options(evidence: Evidence, case: Case) -> document.Table:
       (
         evidence.study.shown(option),
         case.schedules[option],
-        memo_text.points(gain) if gain else NONE,
-        *map(_judged, judged, (memo_text.lost, _stable, _latency, _lookups)),
+        memo_facts.points(gain) if gain else NONE,
+        *map(_judged, judged, (memo_facts.lost, _stable, _latency, _lookups)),
         case.digests[option],
       )
     )

@@ -8,18 +8,23 @@ import jinja2
 
 
 def template(
-  name: str, finalize: Callable[[Any], Any] | None = None, **filters: Any
+  name: str,
+  finalize: Callable[[Any], Any] | None = None,
+  *,
+  autoescape: bool = True,
+  **filters: Any,
 ) -> jinja2.Template:
-  """Return a template whose values are text and never markup.
+  """Return a template whose values are text.
 
   Args:
     name: of the file in this package.
     finalize: what is done to each value; by default it is escaped as HTML.
+    autoescape: whether what comes of it is markup, and is escaped no more.
     **filters: what the template can do to values, by name.
   """
   environment = jinja2.Environment(
     loader=jinja2.FunctionLoader(read),
-    autoescape=True,
+    autoescape=autoescape,
     finalize=finalize,
     trim_blocks=True,
     lstrip_blocks=True,
