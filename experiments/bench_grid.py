@@ -30,7 +30,7 @@ def runs(number: int) -> tuple[posexp.Run, ...]:
     task=tasks.Ordering(symbols=16, queries=1, filler=4),
     scheme=schemes.RoPE(),
     model=posexp.Model(layers=1, width=16, heads=2),
-    train=posexp.Train(length=12, steps=30, batch=8),
+    train=posexp.Train(length=12, steps=30, batch=8, warmup=3),
     evaluate=posexp.Evaluate(lengths=(12, 16, 20, 24), examples=64),
     seeds=(0, 1, 2),
   )

@@ -1,17 +1,19 @@
 """Frozen dataclasses that are their own config: to a dictionary and back."""
 
+import contextlib
 import dataclasses
 import difflib
-import hashlib
+import functools
 import importlib
-import inspect
 import math
 import numbers
 import operator
-import sys
 import types
 import typing
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+from posexp import user_code
 
 
 class UserError(ValueError):
@@ -32,10 +34,11 @@ class Check:
   conditions on numbers.
 
   Attributes:
-    kind: the type: exactly an int or a bool, or an instance of a class.
+    kind: the type, where it is narrower than the annotation: exactly a number
+      and no rule, or an instance of a class.
     each: whether the field is a tuple, and the rest is asked of every item.
     one_of: the names to choose from.
-    finite: whether infinity and NaN are refused.
+    finite: whether infinity is refused; NaN always is.
     even: whether odd numbers are refused.
     at_least: the smallest number, or the name of the field or property that
       holds it; so for the other bounds.
@@ -48,7 +51,7 @@ class Check:
   kind: type | None = None
   each: bool = False
   one_of: tuple[str, ...] = ()
-  finite: bool = False
+  finite: bool = True
   even: bool = False
   at_least: float | str | None = None
   at_most: float | str | None = None
@@ -72,9 +75,7 @@ class Check:
     if not self.each:
       self._verify_one(owner, label, value)
       return
-    if isinstance(value, str) or not isinstance(value, typing.Iterable):
-      raise self._error(label, 'a tuple', repr(value))
-    items = tuple(value)
+    items = _items(label, value, self.remedy)
     object.__setattr__(owner, name, items)
     for item in items:
       self._verify_one(owner, label, item)
@@ -88,33 +89,25 @@ class Check:
       self._verify_number(owner, label, value)
 
   def _verify_kind(self, label: str, value: Any, kind: type) -> None:
-    if kind is bool and type(value) is not bool:
-      raise UserError(
-        f'{label} must be True or False, got {value!r}: write one of the two'
-      )
-    if kind is int and type(value) is not int:
-      raise UserError(
-        f'{label} must be an int, got {value!r} ({type(value).__name__}): '
-        'write a whole number, so that the config can be saved and compared'
-      )
-    if not isinstance(value, kind):
+    if kind in (bool, int, float):
+      _as_one(label, value, kind, self.remedy)
+    elif not isinstance(value, kind):
       raise self._error(label, f'of type {kind.__name__}', repr(value))
 
   def _verify_number(self, owner: Any, label: str, value: Any) -> None:
     demands = self._demands(owner)
-    if not demands:
-      return
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if demands and not number:
       raise self._error(label, 'a number', repr(value))
+    if number and self.finite and not math.isfinite(value):
+      demands.insert(0, ('finite', lambda *_: False, None))
     if not all(compare(value, bound) for _, compare, bound in demands):
       wanted = ' and '.join(words for words, _, _ in demands)
-      raise self._error(label, wanted, str(value))
+      raise self._error(label, wanted, written(value))
 
   def _demands(self, owner: Any) -> list[tuple[str, Any, Any]]:
     """Return the conditions on a number: in words, a predicate, its bound."""
     demands: list[tuple[str, Any, Any]] = []
-    if self.finite:
-      demands.append(('finite', lambda value, _: math.isfinite(value), None))
     if self.even:
       demands.append(('even', lambda value, _: value % 2 == 0, None))
     for words, compare, bound in (
@@ -137,11 +130,14 @@ class Check:
     return UserError(f'{label} must be {wanted}, got {value}{remedy}')
 
 
-def field(default: Any = dataclasses.MISSING, **conditions: Any) -> Any:
+def field(
+  default: Any = dataclasses.MISSING, *, later: bool = False, **conditions: Any
+) -> Any:
   """Declare a field of a component, with conditions on its value.
 
   A field whose default is None may be None. A subclass that declares the
-  field again, for another default, keeps the conditions.
+  field again, for another default, keeps the conditions. What kind of value a
+  field holds is said by its annotation, which needs no condition.
 
   >>> @dataclasses.dataclass(frozen=True)
   ... class Uniform(Component):
@@ -154,10 +150,12 @@ def field(default: Any = dataclasses.MISSING, **conditions: Any) -> Any:
 
   Args:
     default: the value where none is given; without it the field is required.
+    later: whether the field came when there were already sets of examples,
+      whose keys depend on the fields of a task: at its default it changes none.
     **conditions: the attributes of a `Check`.
   """
-  check = Check(**conditions)
-  return dataclasses.field(default=default, metadata={'check': check})
+  metadata = {'check': Check(**conditions), 'later': later}
+  return dataclasses.field(default=default, metadata=metadata)
 
 
 def require(owner: Any, name: str, **conditions: Any) -> None:
@@ -186,16 +184,25 @@ class Component:
   True
   """
 
+  # Whether it is a rule that becomes a number, and whether the fields for
+  # numbers may hold such rules.
+  is_rule: ClassVar[bool] = False
+  takes_rules: ClassVar[bool] = False
+
   def __post_init__(self) -> None:
-    """Verify every field that was declared with `field`.
+    """Make every field of its annotated kind, and verify its conditions.
 
     A class with further conditions calls this before it asks for them.
+
+    Raises:
+      UserError: for a value that is not of the kind, or fails a condition.
     """
     checks: list[tuple[str, Check]] = []
     for declared in dataclasses.fields(self):  # type: ignore[arg-type]
+      value = self._settled(declared)
+      object.__setattr__(self, declared.name, value)
       check = _check_of(type(self), declared.name)
-      optional = declared.default is None
-      if check and not (optional and getattr(self, declared.name) is None):
+      if check and not (declared.default is None and value is None):
         checks.append((declared.name, check))
     # A bound is computed from fields that have been verified.
     for name, check in sorted(checks, key=lambda item: item[1].depends):
@@ -203,12 +210,50 @@ class Component:
 
   def to_dict(self) -> dict[str, Any]:
     """Return the component as JSON values, its class under 'type'."""
+    return self._values('to_dict', _in_record)
+
+  def identity(self) -> dict[str, Any]:
+    """Return what tells it apart: `to_dict` without fields at their default.
+
+    A field that is added later, with a default, leaves it as it is.
+    """
+    return self._values('identity', _in_identity)
+
+  def origin(self) -> str:
+    """Return what it rests on besides its fields, '' if that is posexp alone.
+
+    For a class of a user the digest of its code.
+    """
+    own = not user_code.is_ours(type(self))
+    return user_code.digest(type(self)) if own else ''
+
+  def _values(self, method: str, kept: Callable[..., bool]) -> dict[str, Any]:
     values: dict[str, Any] = {'type': type_name(type(self))}
-    for field in dataclasses.fields(self):  # type: ignore[arg-type]
-      values[field.name] = _plain(getattr(self, field.name))
-    if not is_ours(type(self)):
-      values['source'] = _source_digest(type(self))
+    for declared in dataclasses.fields(self):  # type: ignore[arg-type]
+      value = self._settled(declared)
+      label = f'{declared.name} of {type(self).__name__}'
+      plain = _plain(label, value, method)
+      # A default may be other data on another machine.
+      if kept(declared, value) or _has_origin(plain):
+        values[declared.name] = plain
+    if origin := self.origin():
+      values['source'] = origin
     return values
+
+  def _settled(self, declared: dataclasses.Field) -> Any:
+    """Return the value of a field as its annotation says."""
+    value, kind = getattr(self, declared.name), type(self)
+    if value is None and declared.default is None:
+      return None
+    check = _check_of(kind, declared.name)
+    label = f'{declared.name} of {kind.__name__}'
+    hint = _hints(kind).get(declared.name, Any)  # type: ignore[arg-type]
+    rule = isinstance(value, Component) and value.is_rule
+    if rule and self.takes_rules and {int, float} & {*_options(hint)}:
+      return value
+    if check and check.kind and not check.each:
+      hint = check.kind
+    return as_kind(label, value, hint, check.remedy if check else '')
 
   def __str__(self) -> str:
     """Return the component as one would write it, defaults left out."""
@@ -268,14 +313,9 @@ def written(value: Any) -> str:
 
 def type_name(kind: type) -> str:
   """Return the name that stands for a class: short for those of posexp."""
-  if is_ours(kind):
+  if user_code.is_ours(kind):
     return kind.__qualname__
   return f'{kind.__module__}.{kind.__qualname__}'
-
-
-def is_ours(kind: type) -> bool:
-  """Return whether a class is part of this package and not of a user's."""
-  return kind.__module__.split('.')[0] == 'posexp'
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
@@ -336,6 +376,134 @@ def restore(hint: Any, value: Any) -> Any:
   return value
 
 
+def as_kind(label: str, value: Any, hint: Any, remedy: str = '') -> Any:
+  """Return a value as an annotation says, so that equal values are one value.
+
+  Numbers of NumPy and JAX become Python's, an integer in a field of floats a
+  float, and a list or an array a tuple.
+
+  >>> as_kind('rate', 2, float), as_kind('seeds', range(2), tuple[int, ...])
+  (2.0, (0, 1))
+  >>> as_kind('batch', 64.0, int)
+  Traceback (most recent call last):
+  ...
+  posexp.UserError: batch must be an int, got 64.0 (float): write 64
+
+  Args:
+    label: what the value is, for the sentence.
+    value: what was given.
+    hint: the annotation; kinds that are not known here are not asked for.
+    remedy: what the user can do, as the end of the sentence.
+
+  Raises:
+    UserError: if the value is not of the kind.
+  """
+  if getattr(value, 'shape', None) == () and hasattr(value, 'item'):
+    value = value.item()
+  kinds = _options(hint)
+  refused: list[UserError] = []
+  for kind in kinds:
+    try:
+      return _as_one(label, value, kind, remedy)
+    except UserError as error:
+      refused.append(error)
+  raise refused[0]
+
+
+def _options(hint: Any) -> list[Any]:
+  """Return the kinds of an annotation; an int is also a float."""
+  union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+  kinds = [*typing.get_args(hint)] if union else [hint]
+  return [kind for kind in kinds if kind is not int or float not in kinds]
+
+
+def _as_one(label: str, value: Any, kind: Any, remedy: str) -> Any:
+  """Return a value as one kind, see `as_kind`."""
+  ending = remedy and f': {remedy}'
+  origin = typing.get_origin(kind)
+  if origin in (tuple, list) or kind in (tuple, list):
+    return _as_tuple(label, value, kind, remedy)
+  if kind is bool and type(value) is not bool:
+    raise UserError(
+      f'{label} must be True or False, got {value!r}: write one of the two'
+    )
+  if kind is int:
+    return _as_int(label, value)
+  if kind is float:
+    return _as_float(label, value, ending)
+  if kind is str and not isinstance(value, str):
+    raise UserError(f'{label} must be text, got {value!r}{ending}')
+  if isinstance(kind, type) and issubclass(kind, Component | types.NoneType):
+    return _as_component(label, value, kind, ending)
+  return _as_tuple(label, value, tuple, '') if type(value) is list else value
+
+
+def _as_int(label: str, value: Any) -> int:
+  if not isinstance(value, bool):
+    with contextlib.suppress(TypeError):
+      return operator.index(value)
+  whole = isinstance(value, float) and value.is_integer()
+  wanted = f'{value:.0f}' if whole else 'a whole number'
+  raise UserError(
+    f'{label} must be an int, got {value!r} ({type(value).__name__}): write '
+    f'{wanted}'
+  )
+
+
+def _as_float(label: str, value: Any, ending: str) -> float:
+  if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    raise UserError(f'{label} must be a number, got {value!r}{ending}')
+  try:
+    number = float(value) + 0.0  # There is one zero.
+  except OverflowError:
+    number = math.inf
+  if math.isnan(number):
+    raise UserError(f'{label} must be finite, got nan{ending}')
+  return number
+
+
+def _as_component(label: str, value: Any, kind: type, ending: str) -> Any:
+  if isinstance(value, kind):
+    return value
+  if isinstance(value, type) and issubclass(value, kind):
+    ending = f': write {value.__name__}() with its fields, not the class'
+  elif isinstance(value, str):
+    ending = f'{ending or ": write it"} without quotation marks'
+  shown = 'None' if kind is types.NoneType else f'of type {kind.__name__}'
+  raise UserError(f'{label} must be {shown}, got {value!r}{ending}')
+
+
+def _as_tuple(label: str, value: Any, kind: Any, remedy: str) -> tuple:
+  items, kinds = _items(label, value, remedy), typing.get_args(kind)
+  if kinds[1:] and kinds[1] is not Ellipsis:
+    if len(items) != len(kinds):
+      raise UserError(
+        f'{label} must have {len(kinds)} items, got {value!r}: give each one'
+      )
+  else:
+    kinds = (kinds[0] if kinds else Any,) * len(items)
+  return tuple(as_kind(label, x, k, remedy) for x, k in zip(items, kinds))
+
+
+def _items(label: str, value: Any, remedy: str) -> tuple:
+  """Return a value as a tuple; a set has no order, and text is one value."""
+  if isinstance(value, str | bytes | dict | set | frozenset) or not isinstance(
+    value, typing.Iterable
+  ):
+    ending = remedy and f': {remedy}'
+    raise UserError(f'{label} must be a tuple, got {value!r}{ending}')
+  return tuple(value)
+
+
+@functools.lru_cache(maxsize=512)
+def _hints(kind: type) -> dict[str, Any]:
+  """Return the annotations of a class, none where a name in one is unknown."""
+  try:
+    return typing.get_type_hints(kind)
+  except (NameError, AttributeError, TypeError, SyntaxError):
+    return {}
+
+
 def _check_of(kind: type, name: str) -> Check | None:
   """Return the check of a field from the nearest class that gives one."""
   for parent in kind.__mro__:
@@ -352,12 +520,38 @@ def _component_class(hint: Any) -> type[Component]:
   return Component
 
 
-def _plain(value: Any) -> Any:
+def _in_record(declared: dataclasses.Field, value: Any) -> bool:
+  later = declared.metadata.get('later', False)
+  return not later or _in_identity(declared, value)
+
+
+def _in_identity(declared: dataclasses.Field, value: Any) -> bool:
+  if declared.default_factory is not dataclasses.MISSING:
+    return value != declared.default_factory()
+  return declared.default is dataclasses.MISSING or value != declared.default
+
+
+def _plain(label: str, value: Any, method: str) -> Any:
+  """Return a value as JSON has it, a component by one of its methods."""
   if isinstance(value, Component):
-    return value.to_dict()
+    return getattr(value, method)()
   if isinstance(value, list | tuple):
-    return [_plain(v) for v in value]
+    return [_plain(label, item, method) for item in value]
+  if isinstance(value, dict):
+    return {str(k): _plain(label, item, method) for k, item in value.items()}
+  if value is not None and not isinstance(value, bool | int | float | str):
+    raise UserError(
+      f'{label} cannot be saved, got {value!r} ({type(value).__name__}): use '
+      'numbers, text, tuples of them and components, so that a run has a digest'
+    )
   return value
+
+
+def _has_origin(plain: Any) -> bool:
+  """Return whether a component in JSON values rests on more than fields."""
+  if isinstance(plain, dict):
+    return 'source' in plain or any(map(_has_origin, plain.values()))
+  return isinstance(plain, list) and any(map(_has_origin, plain))
 
 
 def _subclasses(kind: type) -> list[type]:
@@ -366,13 +560,3 @@ def _subclasses(kind: type) -> list[type]:
   for child in children:
     kinds += _subclasses(child)
   return kinds
-
-
-def _source_digest(kind: type) -> str:
-  """Return what tells two versions of a user's class apart in a digest."""
-  module = sys.modules.get(kind.__module__, types.ModuleType('none'))
-  try:
-    text = inspect.getsource(kind)
-  except (OSError, TypeError):
-    text = repr(module)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -32,12 +32,9 @@ class Sourced(component.Component, abc.ABC):
   def source(self) -> str:
     """The version, if there is one, and the digest of what is read."""
 
-  def to_dict(self) -> dict[str, Any]:
-    """Return the component as JSON values, what was read under 'source'."""
-    values = super().to_dict()
-    code = values.get('source')  # The digest of a user's own class.
-    values['source'] = f'{code} {self.source}' if code else self.source
-    return values
+  def origin(self) -> str:
+    """Return the digest of a user's own class, if it is, and what is read."""
+    return f'{super().origin()} {self.source}'.lstrip()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -177,48 +177,61 @@ def change(
     UserError: for an unknown field (naming the nearest), or a
       value of another type than the field's.
   """
-  runs = tuple(runs)
+  settings: dict[str, str] = {}
   for assignment in assignments:
     path, equals, text = assignment.partition('=')
     if not equals:
       raise component.UserError(
         f'--set={assignment!r} must be FIELD=VALUE, e.g. train.steps=500'
       )
-    runs = tuple(_changed(run, path.strip(), text.strip()) for run in runs)
-  return plan(runs)
+    settings[path.strip()] = text.strip()
+  return plan(_changed(run, settings) for run in runs)
 
 
-def _changed(run: config.Run, path: str, text: str) -> config.Run:
-  parent = run.parent and _changed(run.parent, path, text)
-  names = path.split('.')
-  skip = parent is not None and path == 'train.steps'
-  fields = {} if skip else _fields(run, names, text, path)
-  return dataclasses.replace(run, parent=parent, **fields)
+def _changed(run: config.Run, settings: dict[str, str]) -> config.Run:
+  """Return the run with all fields set at once, as one may need another."""
+  parent = run.parent and _changed(run.parent, settings)
+  if parent is not None:
+    settings = {k: v for k, v in settings.items() if k != 'train.steps'}
+  paths = {tuple(path.split('.')): text for path, text in settings.items()}
+  return dataclasses.replace(run, parent=parent, **_fields(run, paths, ''))
 
 
 def _fields(
-  owner: Any, names: list[str], text: str, path: str
+  owner: Any, settings: dict[tuple[str, ...], str], above: str
 ) -> dict[str, Any]:
-  """Return the one field to replace in `owner`, rebuilt from the inside out."""
-  name, *rest = names
-  known = [f.name for f in dataclasses.fields(owner)]
-  if name not in known or name == 'parent':
-    offered = [k for k in known if k != 'parent']
-    raise component.UserError(
-      f'--set: {type(owner).__name__} has no field {name!r} to set (in '
-      f'{path}){component.nearest(name, offered)}'
-    )
-  value = getattr(owner, name)
-  if rest:
-    if not dataclasses.is_dataclass(value):
+  """Return the fields to replace in `owner`, rebuilt from the inside out.
+
+  Args:
+    owner: a component.
+    settings: from the path of a field within it to the text of its value.
+    above: the path of the owner itself.
+  """
+  known = [f.name for f in dataclasses.fields(owner) if f.name != 'parent']
+  inner: dict[str, dict[tuple[str, ...], str]] = {}
+  fields: dict[str, Any] = {}
+  for (name, *rest), text in settings.items():
+    path = '.'.join([*above.split(), name, *rest])
+    if name not in known:
+      raise component.UserError(
+        f'--set: {type(owner).__name__} has no field {name!r} to set (in '
+        f'{path}){component.nearest(name, known)}'
+      )
+    if rest and not dataclasses.is_dataclass(getattr(owner, name)):
       raise component.UserError(
         f'--set: {name!r} in {path} is a plain value with no field '
         f'{rest[0]!r}: set {name} itself'
       )
-    inner = _fields(value, rest, text, path)
-    return {name: dataclasses.replace(value, **inner)}  # type: ignore[type-var]
-  hint = typing.get_type_hints(type(owner))[name]
-  return {name: _parse(text, hint, path)}
+    if rest:
+      inner.setdefault(name, {})[tuple(rest)] = text
+    else:
+      hint = typing.get_type_hints(type(owner))[name]
+      fields[name] = _parse(text, hint, path)
+  for name, of_part in inner.items():
+    part = fields.get(name, getattr(owner, name))
+    changed = _fields(part, of_part, f'{above} {name}')
+    fields[name] = dataclasses.replace(part, **changed)
+  return fields
 
 
 def _parse(text: str, hint: Any, path: str) -> Any:
@@ -226,24 +239,9 @@ def _parse(text: str, hint: Any, path: str) -> Any:
     value = ast.literal_eval(text)
   except (ValueError, SyntaxError):
     value = text
-  args = typing.get_args(hint)
-  if typing.get_origin(hint) is tuple:
-    item = args[0]
-    values = value if isinstance(value, tuple | list) else (value,)
-    return tuple(_typed(v, (item,), text, path) for v in values)
-  return _typed(value, args or (hint,), text, path)
-
-
-def _typed(value: Any, kinds: tuple[Any, ...], text: str, path: str) -> Any:
-  if float in kinds and type(value) is int:
-    return float(value)
-  if type(value) in kinds:
-    return value
-  names = ' or '.join(getattr(k, '__name__', str(k)) for k in kinds)
-  raise component.UserError(
-    f'--set: {path} must be of type {names}, got {text!r} '
-    f'({type(value).__name__})'
-  )
+  if typing.get_origin(hint) is tuple and not isinstance(value, tuple | list):
+    value = (value,)
+  return component.as_kind(f'--set: {path}', value, hint)
 
 
 def check(

@@ -10,8 +10,12 @@ from posexp import component, schemes, tasks
 from posexp.attention import dispatch
 from posexp.runs import diff, length_schedule
 
-# Part of every digest: raise it when the same config gives other numbers.
-REVISION = 2
+# Part of every digest: raise it when the same config gives other numbers, as
+# with another default, since fields at their default are no part of a digest.
+REVISION = 3
+
+# The largest seed of a key, and the largest index of a token.
+SEED, INDEX = 2**32 - 1, 2**31 - 1
 
 ACTIVATIONS = ('relu', 'gelu', 'relu2', 'swiglu')
 COMPUTE = ('float32', 'bfloat16')
@@ -91,7 +95,7 @@ class Train(component.Component):
     steps: optimizer steps; 0 evaluates a parent's weights as they are.
     batch: sequences in a step, for each seed.
     learning_rate: the peak.
-    warmup: steps of linear warm-up.
+    warmup: steps of linear warm-up, fewer than `steps`.
     decay: weight decay, on matrices only.
     beta2: AdamW's second moment rate.
     clip: the largest global norm of a gradient.
@@ -106,8 +110,8 @@ class Train(component.Component):
       linearly to their full strength; 0 adds them at once.
   """
 
-  length: int = component.field(64, at_least=2)
-  steps: int = component.field(2000, at_least=0)
+  length: int = component.field(64, at_least=2, at_most=INDEX)
+  steps: int = component.field(2000, at_least=0, at_most=INDEX)
   batch: int = component.field(64, at_least=1)
   learning_rate: float = component.field(1e-3, above=0)
   warmup: int = component.field(100, at_least=0)
@@ -126,6 +130,12 @@ class Train(component.Component):
 
   def __post_init__(self):
     super().__post_init__()
+    if 0 < self.steps <= self.warmup:
+      raise component.UserError(
+        f'warmup of Train must be below steps={self.steps}, got '
+        f'{self.warmup}, so that the rate reaches its peak and decays: use '
+        f'warmup={self.steps // 10}'
+      )
     if self.rungs[-1] != self.length:
       raise component.UserError(
         f'length of Train must be the longest of {self.lengths}, got '
@@ -174,7 +184,7 @@ class Evaluate(component.Component):
   """
 
   lengths: tuple[int, ...] = component.field(
-    (64, 128, 256), each=True, at_least=2
+    (64, 128, 256), each=True, at_least=2, at_most=INDEX
   )
   examples: int = component.field(512, at_least=1)
   tokens: int = component.field(0, at_least=0)
@@ -228,7 +238,9 @@ class Run(component.Component):
   model: Model = Model()
   train: Train = Train()
   evaluate: Evaluate = Evaluate()
-  seeds: tuple[int, ...] = component.field((0, 1, 2), each=True, at_least=0)
+  seeds: tuple[int, ...] = component.field(
+    (0, 1, 2), each=True, at_least=0, at_most=SEED, remedy='it has 32 bits'
+  )
   parent: 'Run | None' = None
 
   def __post_init__(self):
@@ -402,7 +414,8 @@ class Run(component.Component):
   @functools.cached_property
   def digest(self) -> str:
     """Sixteen hexadecimal digits that stand for the whole configuration."""
-    return digest(self.to_dict())
+    text = json.dumps([REVISION, self.identity()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
   def retrofit(self, scheme: schemes.Scheme, **changed: Any) -> 'Run':
     """Return a run of these trained weights under another scheme.
@@ -412,7 +425,7 @@ class Run(component.Component):
 
     >>> from posexp import schemes, tasks
     >>> run = Run(task=tasks.Ordering(filler=8), scheme=schemes.RoPE())
-    >>> short = dataclasses.replace(run.train, steps=100, length=128)
+    >>> short = Train(steps=100, warmup=10, length=128)
     >>> print(run.retrofit(schemes.RoPE(schemes.NTK(4)), train=short).name)
     Ordering: RoPE() -> RoPE(NTK(4)) [100 steps at 128]
     """
@@ -435,9 +448,3 @@ class Run(component.Component):
     start. It is evaluated at the lengths of `evaluate` and at no other.
     """
     return self.retrofit(self.scheme, task=task, **changed)
-
-
-def digest(config: dict[str, Any]) -> str:
-  """Return the digest of a configuration given as plain values."""
-  text = json.dumps([REVISION, config], sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]

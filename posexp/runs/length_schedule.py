@@ -42,7 +42,7 @@ class Rule(component.Component, abc.ABC):
       ('high', 'low', 'it is the longest length'),
       ('rungs', 2, 'use low=high for a single length'),
     ):
-      component.require(self, name, kind=int, at_least=least, remedy=remedy)
+      component.require(self, name, at_least=least, remedy=remedy)
 
   @property
   def values(self) -> tuple[int, ...]:
@@ -115,7 +115,7 @@ class PowerLaw(_Drawn):
   low: int
   high: int
   exponent: float = component.field(
-    1.0, finite=True, remedy='use low=high for a single length'
+    1.0, remedy='use low=high for a single length'
   )
   rungs: int = 4
 
@@ -143,7 +143,7 @@ class Ramp(Rule):
   low: int
   high: int
   steps: int = component.field(
-    kind=int, at_least=1, remedy='without a ramp the length is fixed'
+    at_least=1, remedy='without a ramp the length is fixed'
   )
   rungs: int = 4
 

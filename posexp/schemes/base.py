@@ -95,6 +95,7 @@ class Scheme(component.Component):
   widens: ClassVar[bool] = False
   factor_only: ClassVar[bool] = False
   decodes: ClassVar[bool] = True
+  takes_rules: ClassVar[bool] = True
 
   def __init_subclass__(cls, **kwargs):
     super().__init_subclass__(**kwargs)

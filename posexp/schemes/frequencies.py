@@ -31,6 +31,8 @@ class Law(component.Component):
   array([1.  , 0.01])
   """
 
+  takes_rules = True
+
   def inverse_frequencies(self, *, base: float, width: int) -> np.ndarray:
     """Return the angle per position of each pair, radians; width / 2 values."""
     theta_K = base ** (-np.arange(0, width, 2, dtype=np.float64) / width)

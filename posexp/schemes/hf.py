@@ -174,7 +174,7 @@ def to_hf(
     UserError: where Hugging Face has no type for the law, or no such pairs.
 
   >>> to_hf(rotary.RoPE(laws.Linear(4)))
-  {'rope_type': 'linear', 'rope_theta': 10000.0, 'factor': 4}
+  {'rope_type': 'linear', 'rope_theta': 10000.0, 'factor': 4.0}
   """
   law = rope.frequencies
   types = {kind: name for name, (kind, _) in reversed(TYPES.items())}

@@ -43,7 +43,7 @@ class NTKByParts(frequencies.Law):
   train_length: trained_length.Whole = trained_length.positive()
   alpha: trained_length.Number = trained_length.positive(1.0)
   beta: trained_length.Number = component.field(
-    32.0, finite=True, above=0, at_least='alpha', remedy=ORDER
+    32.0, above=0, at_least='alpha', remedy=ORDER
   )
 
   def scale(self, theta_K, *, base, width):
@@ -81,7 +81,7 @@ class Llama3(frequencies.Law):
   train_length: trained_length.Whole = trained_length.positive()
   low: trained_length.Number = trained_length.positive(1.0)
   high: trained_length.Number = component.field(
-    4.0, finite=True, above=0, at_least='low', remedy=ORDER
+    4.0, above=0, at_least='low', remedy=ORDER
   )
 
   def scale(self, theta_K, *, base, width):
@@ -136,7 +136,7 @@ class YaRN(frequencies.Law):
   factor: float = trained_length.positive()
   train_length: trained_length.Whole = trained_length.positive()
   beta_fast: trained_length.Number = component.field(
-    32.0, finite=True, above=0, at_least='beta_slow', remedy=ORDER
+    32.0, above=0, at_least='beta_slow', remedy=ORDER
   )
   beta_slow: trained_length.Number = trained_length.positive(1.0)
   ramp: str = component.field('index', one_of=('index', 'rotations'))
@@ -224,8 +224,8 @@ class LongRoPE(frequencies.Law):
   array([1.    , 0.0025])
   """
 
-  short: tuple[float, ...] = component.field(each=True, finite=True, above=0)
-  long: tuple[float, ...] = component.field(each=True, finite=True, above=0)
+  short: tuple[float, ...] = component.field(each=True, above=0)
+  long: tuple[float, ...] = component.field(each=True, above=0)
   train_length: trained_length.Whole = component.field(at_least=2)
   factor: float = trained_length.positive()
   attention_factor: float | None = trained_length.positive(None)

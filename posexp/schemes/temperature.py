@@ -40,7 +40,7 @@ class LogLength(base.Scheme):
   relative = False
   factor_only = True
   train_length: int | trained_length.Relative = component.field(
-    trained_length.Share(1.0), finite=True, at_least=2
+    trained_length.Share(1.0), at_least=2
   )
   learned: bool = False
 

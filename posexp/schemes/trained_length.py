@@ -20,6 +20,8 @@ C = TypeVar('C', bound=component.Component)
 class Relative(component.Component):
   """A rule for a number that depends on the trained length."""
 
+  is_rule = True
+
   def at(self, train_length: int) -> float:
     """Return the number at a trained length, in tokens."""
     raise NotImplementedError
@@ -75,7 +77,7 @@ class Share(Relative):
   """
 
   of: float = component.field(
-    1.0, finite=True, above=0, remedy='1.0 is the trained length itself'
+    1.0, above=0, remedy='1.0 is the trained length itself'
   )
 
   def at(self, train_length):
@@ -97,7 +99,7 @@ Whole = int | Relative
 
 def positive(default: Any = dataclasses.MISSING) -> Any:
   """Declare a field of a component for a finite number above 0, or a rule."""
-  return component.field(default, finite=True, above=0, remedy='raise it')
+  return component.field(default, above=0, remedy='raise it')
 
 
 def number(owner: component.Component, name: str) -> float:

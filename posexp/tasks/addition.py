@@ -69,8 +69,8 @@ class Addition(layout.Repetition):
 
   EOS: ClassVar[int] = EOS
 
-  reverse: bool = component.field(False, kind=bool)
-  eos: bool = component.field(True, kind=bool)
+  reverse: bool = False
+  eos: bool = True
 
   @property
   def vocabulary(self) -> int:

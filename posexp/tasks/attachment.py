@@ -72,18 +72,16 @@ class Attachment(layout.Questions):
 
   symbols: int = component.field(
     64,
-    kind=int,
     at_least='heads',
     remedy='each clause has two heads, all distinct; raise symbols or lower '
     'queries or distractors',
   )
-  queries: int = component.field(4, kind=int, at_least=1)
+  queries: int = component.field(4, at_least=1)
   distractors: int = component.field(
-    4, kind=int, at_least=0, remedy='use 0 to ask about every clause'
+    4, at_least=0, remedy='use 0 to ask about every clause'
   )
   filler: int = component.field(
     8,
-    kind=int,
     at_least=1,
     remedy='filler is what longer bodies are made of',
   )

@@ -55,10 +55,10 @@ class _Repeat(OfSource):
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
   symbols: int = component.field(
-    64, kind=int, at_least=2, remedy='with one symbol every answer is right'
+    64, at_least=2, remedy='with one symbol every answer is right'
   )
-  distinct: bool = component.field(True, kind=bool)
-  eos: bool = component.field(True, kind=bool)
+  distinct: bool = True
+  eos: bool = True
 
   def check(self, length: int) -> None:
     count = self.answers(length)

@@ -88,7 +88,7 @@ class Count(_Modulo):
   """
 
   modulus: int = component.field(
-    4, kind=int, at_least=2, remedy='with one answer nothing is asked'
+    4, at_least=2, remedy='with one answer nothing is asked'
   )
 
   @property

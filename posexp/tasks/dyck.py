@@ -66,17 +66,16 @@ class Dyck(layout.Repetition):
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
   kinds: int = component.field(
-    4, kind=int, at_least=2, remedy='with one kind every answer is the same'
+    4, at_least=2, remedy='with one kind every answer is the same'
   )
   depth: int = component.field(
     8,
-    kind=int,
     above='unclosed',
     remedy='other brackets must fit into the innermost that stays open; raise '
     'depth or lower unclosed',
   )
   unclosed: int = component.field(
-    4, kind=int, at_least=1, remedy='leave a bracket to close'
+    4, at_least=1, remedy='leave a bracket to close'
   )
 
   @property

@@ -23,15 +23,12 @@ class _Twin(layout.Questions):
 
   symbols: int = component.field(
     64,
-    kind=int,
     at_least='events_asked',
     remedy='each query asks about two distinct events; raise symbols or lower '
     'queries',
   )
-  queries: int = component.field(8, kind=int, at_least=1)
-  filler: int = component.field(
-    0, kind=int, at_least=0, remedy='use 0 for a dense body'
-  )
+  queries: int = component.field(8, at_least=1)
+  filler: int = component.field(0, at_least=0, remedy='use 0 for a dense body')
 
   @property
   def events_asked(self) -> int:

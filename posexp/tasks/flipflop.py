@@ -63,7 +63,7 @@ class FlipFlop(draw.PerExample):
     at_most=1,
     remedy='it is a probability; 0.8 is the usual one',
   )
-  every: bool = component.field(True, kind=bool)
+  every: bool = True
 
   def __post_init__(self) -> None:
     super().__post_init__()

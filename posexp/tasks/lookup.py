@@ -17,9 +17,9 @@ class ByPlace(layout.Questions):
   """All that the look-ups have in common: a body of items drawn freely."""
 
   symbols: int = component.field(
-    32, kind=int, at_least=2, remedy='with one symbol every answer is right'
+    32, at_least=2, remedy='with one symbol every answer is right'
   )
-  queries: int = component.field(4, kind=int, at_least=1)
+  queries: int = component.field(4, at_least=1)
 
   @property
   @abc.abstractmethod
@@ -98,12 +98,10 @@ class IndexLookup(ByPlace):
   width: ClassVar[int] = 2
 
   queries: int = 8
-  low: int = component.field(
-    0, kind=int, at_least=0, remedy='the first index is 0'
-  )
-  high: int = component.field(32, kind=int)
+  low: int = component.field(0, at_least=0, remedy='the first index is 0')
+  high: int = 32
   most: int = component.field(
-    64, kind=int, at_least='high', remedy='each index below high needs a token'
+    64, at_least='high', remedy='each index below high needs a token'
   )
 
   def __post_init__(self) -> None:
@@ -111,7 +109,6 @@ class IndexLookup(ByPlace):
     component.require(
       self,
       'high',
-      kind=int,
       at_least=self.low + self.queries,
       remedy=f'{self.queries} queries ask for distinct indices from {self.low} '
       'on; raise high, or lower queries or low',
@@ -154,12 +151,11 @@ class _Beside(ByPlace):
   offsets: tuple[int, ...] = component.field(
     (1, 2, 3, 4),
     each=True,
-    kind=int,
     at_least=1,
     remedy='the anchor itself is at 0; write (1, 2, 3), or (2,) for one',
   )
   most: int = component.field(
-    16, kind=int, at_least=1, remedy='it is the largest offset that is'
+    16, at_least=1, remedy='it is the largest offset that is'
   )
 
   def __post_init__(self) -> None:

@@ -55,7 +55,6 @@ class Mixture(base.Task):
   weights: tuple[float, ...] | None = component.field(
     None,
     each=True,
-    finite=True,
     at_least=0,
     remedy='use 0 for a task that is never drawn',
   )
@@ -71,12 +70,14 @@ class Mixture(base.Task):
     if len(self.weights) != len(self.tasks):
       raise component.UserError(
         f'weights of Mixture must be a number for each of its '
-        f'{len(self.tasks)} tasks, got {self.weights}: use 0 for a task that '
+        f'{len(self.tasks)} tasks, got '
+        f'{component.written(self.weights)}: use 0 for a task that '
         'is never drawn'
       )
     if not any(self.weights):
       raise component.UserError(
-        f'weights of Mixture are all 0, got {self.weights}: give a task that '
+        f'weights of Mixture are all 0, got '
+        f'{component.written(self.weights)}: give a task that '
         'is drawn a weight above 0'
       )
     # Equal weights are one config, whose examples have one key.

@@ -74,13 +74,12 @@ class Recall(store.Store):
 
   keys: int = component.field(
     32,
-    kind=int,
     at_least='pairs',
     remedy='the keys of a sequence are distinct; raise keys or have fewer '
     'pairs',
   )
   pairs: int = component.field(
-    8, kind=int, at_least='queries', remedy='no pair is asked about twice'
+    8, at_least='queries', remedy='no pair is asked about twice'
   )
   gaps: str = component.field('uniform', one_of=('uniform', 'power'))
   alpha: float = component.field(
@@ -159,13 +158,12 @@ class Needle(store.Store):
   queries: int = 2
   keys: int = component.field(
     32,
-    kind=int,
     at_least='needles',
     remedy='the keys of a sequence are distinct; raise keys or have fewer '
     'needles',
   )
   needles: int = component.field(
-    6, kind=int, at_least='queries', remedy='no needle is asked about twice'
+    6, at_least='queries', remedy='no needle is asked about twice'
   )
 
   @property

@@ -58,12 +58,12 @@ class SelectiveCopy(layout.Repetition):
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
   symbols: int = component.field(
-    16, kind=int, at_least=2, remedy='with one symbol every answer is right'
+    16, at_least=2, remedy='with one symbol every answer is right'
   )
   count: int = component.field(
-    8, kind=int, at_least=1, remedy='there must be a token to copy'
+    8, at_least=1, remedy='there must be a token to copy'
   )
-  eos: bool = component.field(True, kind=bool)
+  eos: bool = True
 
   @property
   def vocabulary(self) -> int:

@@ -51,9 +51,9 @@ class Sort(copying.OfSource):
   capability: ClassVar[str] = 'CO'
 
   symbols: int = component.field(
-    512, kind=int, at_least=2, remedy='with one value every order is right'
+    512, at_least=2, remedy='with one value every order is right'
   )
-  eos: bool = component.field(True, kind=bool)
+  eos: bool = True
 
   def check(self, length: int) -> None:
     count = self.answers(length)

@@ -48,10 +48,10 @@ class Start(base.Task):
     kind=base.Task, remedy='write Start(Copy(), low=0, high=16)'
   )
   low: int = component.field(
-    0, kind=int, at_least=0, remedy='a sequence starts at token 0'
+    0, at_least=0, remedy='a sequence starts at token 0'
   )
   high: int = component.field(
-    0, kind=int, at_least='low', remedy='use low=high for a start that is fixed'
+    0, at_least='low', remedy='use low=high for a start that is fixed'
   )
 
   def __post_init__(self) -> None:

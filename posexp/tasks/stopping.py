@@ -54,7 +54,7 @@ class RepeatToken(draw.PerExample):
   defended: ClassVar[frozenset[str]] = frozenset({'recent'})
 
   symbols: int = component.field(
-    16, kind=int, at_least=1, remedy='one token is enough to count'
+    16, at_least=1, remedy='one token is enough to count'
   )
 
   @property

@@ -27,13 +27,12 @@ class Store(layout.Questions):
   # What to have fewer of when a sequence is too short.
   fact: ClassVar[str] = ''
 
-  queries: int = component.field(4, kind=int, at_least=1)
+  queries: int = component.field(4, at_least=1)
   values: int = component.field(
-    32, kind=int, at_least=2, remedy='with one value every answer is right'
+    32, at_least=2, remedy='with one value every answer is right'
   )
   filler: int = component.field(
     16,
-    kind=int,
     at_least=1,
     remedy='what stands between the facts must be drawn',
   )

@@ -21,12 +21,11 @@ class Tally(layout.Questions):
 
   symbols: int = component.field(
     16,
-    kind=int,
     above='symbols_asked',
     remedy='the symbols that queries ask about are distinct, and the rest of '
     'the body needs another; raise symbols or lower queries',
   )
-  queries: int = component.field(4, kind=int, at_least=1)
+  queries: int = component.field(4, at_least=1)
 
   @property
   def symbols_asked(self) -> int:

@@ -73,21 +73,19 @@ class VariableTracking(store.Store):
   queries: int = 2
   variables: int = component.field(
     32,
-    kind=int,
     at_least='statements',
     remedy='a variable is set once; raise variables or have fewer chains or '
     'hops',
   )
   chains: int = component.field(
-    4, kind=int, at_least='queries', remedy='no chain is asked about twice'
+    4, at_least='queries', remedy='no chain is asked about twice'
   )
   hops: int = component.field(
     2,
-    kind=int,
     at_least=1,
     remedy='without a hop nothing is tracked: use Recall',
   )
-  mixed: bool = component.field(False, kind=bool)
+  mixed: bool = False
 
   @property
   def names(self) -> int:

@@ -22,7 +22,6 @@ class _Twin(store.Store):
 
   keys: int = component.field(
     32,
-    kind=int,
     at_least='queries',
     remedy='no key is asked about twice; raise keys or have fewer queries',
   )

@@ -74,7 +74,13 @@ def test_a_starter_experiment_runs_as_it_is(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   assert call('new', 'my_question.py') == 0
   assert 'posexp run my_question.py --dry_run' in capsys.readouterr().out
-  few = ['train.steps=3', 'train.batch=4', 'evaluate.examples=4', 'seeds=0']
+  few = [
+    'train.steps=3',
+    'train.warmup=1',
+    'train.batch=4',
+    'evaluate.examples=4',
+    'seeds=0',
+  ]
   assert call('run', 'my_question.py', *(f'--set={text}' for text in few)) == 0
   assert 'SquareRoot() -> NoPE()' in capsys.readouterr().out
   before = pathlib.Path('my_question.py').read_text()

@@ -47,18 +47,28 @@ def test_a_change_inside_task_scheme_and_seeds():
   assert swiglu.model.activation == 'swiglu'
 
 
+@pytest.mark.parametrize('order', [1, -1])
+def test_fields_that_need_each_other_are_set_in_any_order(order):
+  settings = ['model.width=30', 'model.heads=5', 'train.steps=4']
+  settings = [*settings, 'train.warmup=2'][::order]
+  (changed,) = grid.change([small.run()], settings)
+  assert (changed.model.width, changed.model.heads) == (30, 5)
+  assert (changed.train.steps, changed.train.warmup) == (4, 2)
+
+
 @pytest.mark.parametrize(
   ('assignment', 'sentence'),
   [
     ('train.stops=3', "Train has no field 'stops'.*did you mean steps"),
     ('trian.steps=3', "Run has no field 'trian'.*did you mean train"),
-    ('train.steps=many', "train.steps must be of type int, got 'many'"),
-    ('train.steps=2.5', "train.steps must be of type int, got '2.5'"),
-    ('model.tied=1', "model.tied must be of type bool, got '1'"),
+    ('train.steps=many', "train.steps must be an int, got 'many'"),
+    ('train.steps=2.5', 'train.steps must be an int, got 2.5'),
+    ('model.tied=1', 'model.tied must be True or False, got 1'),
     ('seeds.first=1', "'seeds' in seeds.first is a plain value"),
     ('parent.train.steps=1', "no field 'parent' to set"),
     ('train.steps', 'must be FIELD=VALUE'),
-    ('train.steps=-1', 'must be at least 0, got -1'),
+    ('train.steps=-1', 'must be at least 0'),
+    ('train.steps=5', 'must be below steps=5, got 5, .*: use warmup=0'),
   ],
 )
 def test_bad_changes_are_sentences(assignment, sentence):
@@ -152,7 +162,7 @@ def grid():
     task=Last(),
     scheme=Recent(strength=0.25) + schemes.RoPE(),
     model=posexp.Model(layers=1, width=16, heads=2),
-    train=posexp.Train(length=8, steps=5, batch=4),
+    train=posexp.Train(length=8, steps=5, batch=4, warmup=1),
     evaluate=posexp.Evaluate(lengths=(8, 16), examples=4),
     seeds=(0,),
   )

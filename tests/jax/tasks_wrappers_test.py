@@ -168,7 +168,7 @@ BAD_FIELDS = [
   (
     tasks.Mixture,
     {'tasks': (_ORDER, _ORDER), 'weights': (1, -0.5)},
-    r'weights must be finite and at least 0, got -0\.5: use 0',
+    r'weights must be at least 0, got -0\.5: use 0',
   ),
   (
     tasks.Mixture,

@@ -75,7 +75,7 @@ def test_a_step_follows_the_mean_gradient_however_it_is_split(
 ):
   monkeypatch.setattr(optimizer, 'optimiser', lambda *_: optax.sgd(1.0))
   monkeypatch.setattr(mesh, 'on_cpu', lambda _: cpu)
-  run = small.run(seeds=seeds, train=small.train_config(steps=1))
+  run = small.run(seeds=seeds, train=small.train_config(steps=1, warmup=0))
   assert mesh.mesh(len(seeds), 8).devices.shape == seed_and_data
   state, losses = trained(run)
 

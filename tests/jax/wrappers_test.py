@@ -106,7 +106,7 @@ def losses(scheme, times=1):
 
   As often as asked, by one program.
   """
-  still = small.train_config(steps=5, learning_rate=1e-30)
+  still = small.train_config(steps=5, warmup=0, learning_rate=1e-30)
   task = Fixed(symbols=16, queries=1, filler=4)
   run = small.run(scheme=scheme, task=task, train=still)
   on = mesh.mesh(len(run.seeds), run.train.batch)
@@ -169,8 +169,8 @@ def test_evaluation_draws_for_each_example():
     (lambda: schemes.Shift(schemes.RoPE(), -1), 'at least 0, got -1'),
     (lambda: schemes.matched(6), 'at least 7, got 6'),
     (lambda: schemes.matched(4096).at(6), 'at least 7, got 6'),
-    (lambda: schemes.share(0.0), 'above 0, got 0.0'),
-    (lambda: schemes.share(math.nan), 'above 0, got nan'),
+    (lambda: schemes.share(0.0), 'above 0, got 0: 1.0 is'),
+    (lambda: schemes.share(math.nan), 'must be finite, got nan'),
   ],
 )
 def test_bad_values_are_sentences(make, sentence):
