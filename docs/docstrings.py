@@ -12,8 +12,10 @@ import griffe
 # back, where it would take the words before a colon for a type.
 _SECTION = re.compile(r'(Args|Attributes|Raises):$', re.M)
 _GIVEN = re.compile(r'(Returns|Yields):\n +')
-# What a docstring of a scheme says of itself, a line each or more.
-_LABEL = re.compile(r'^(Source|Use|Fails|Golden): ', re.M)
+# What a docstring of a scheme or task says of itself, a line each or more.
+_LABEL = re.compile(
+  r'^(Source|Use|Fails|Golden|Answerers|Foils \(C = \d\)|Strata): ', re.M
+)
 _ARXIV = re.compile(r'arXiv (\d{4}\.\d{5})')
 _GOLDEN = re.compile(r'^Golden: .*(\n.*)*', re.M)
 # The sections themselves, for pages that griffe does not write.

@@ -51,10 +51,11 @@ numbers to compare with, where there is some; *(authors)* is code of those who
 proposed the scheme.
 """
 
-TASKS = f"""\
+TASKS = """\
 # Tasks
 
-{WRITTEN}
+*Written by `make docs` from the docstrings and `docs/task_designs.txt`; edit
+those.*
 
 A sequence has `length` tokens in all. *Isolates*: C content retrieval, R
 relative offset, A absolute index, O order, K counting, S state. A wrong answer
@@ -63,7 +64,8 @@ found (a retrieval error). *Strata* are kept with every target, so that a curve
 by distance is a group-by. *Answerers* cannot order and are scored on the same
 examples: `random` has not seen the body, `bag` knows which tokens it holds and
 not where, `recent` says what is nearest. Those that a task is *defended
-against* do no better than chance, or than `bag`. -1 is none.
+against* do no better than chance, or than `bag`. An example shows the tokens
+and, for each target, its place, the answer, the foils and the strata.
 """
 
 COMMANDS = """\
@@ -90,7 +92,13 @@ def family_page(family: str) -> str:
   entries = [e for e in catalogue.entries() if e.family == family]
   names = ' · '.join(_link(entry.name) for entry in entries)
   sections = [
-    _section(entry.kind, _formatted(entry), entry.facts()) for entry in entries
+    _section(
+      entry.kind,
+      catalogue.docstring(entry.kind),
+      _formatted(entry),
+      entry.facts(),
+    )
+    for entry in entries
   ]
   return '\n\n'.join([f'# {family}\n\n{FAMILY}\n{names}', *sections]) + '\n'
 
@@ -105,19 +113,35 @@ def _formatted(entry: catalogue.Entry) -> str:
 
 def task_page() -> str:
   """Return the page of all tasks."""
-  sections = []
+  sections, designs = [], _designs()
   for task in _tasks():
     facts = listing.task_facts(task)
     facts['isolates'] = f'{task.capability}: {facts["isolates"]}'
-    sections.append(_section(type(task), str(task), facts))
+    kind = type(task)
+    section = _section(kind, catalogue.task_docstring(kind), str(task), facts)
+    sections += [section, *designs.pop(kind.__name__, ())]
+  assert not designs, f'no task is called {set(designs)}'
   return '\n\n'.join([f'{TASKS}\n{task_table()}', *sections]) + '\n'
 
 
-def _section(kind: type, call: str, facts: Mapping[str, str]) -> str:
+def _designs() -> dict[str, list[str]]:
+  """Return by task how it is built: once for tasks that share it."""
+  text = (ROOT / 'docs/task_designs.txt').read_text('utf-8')
+  designs = {}
+  for section in text.split('\n## ')[1:]:
+    names, _, design = section.partition('\n\n')
+    first, *others = names.split(', ')
+    designs[first] = [design.strip()]
+    for name in others:
+      designs[name] = [f'How it is built: see {_link(first)}.']
+  return designs
+
+
+def _section(
+  kind: type, docstring: str, call: str, facts: Mapping[str, str]
+) -> str:
   """Return all about a scheme or task: call, facts and docstring."""
-  summary, _, rest = docstrings.page(catalogue.docstring(kind)).partition(
-    '\n\n'
-  )
+  summary, _, rest = docstrings.page(docstring).partition('\n\n')
   blocks = [
     f'## {kind.__name__}',
     f'```python\n{call}\n```',

@@ -7,6 +7,7 @@ code does not.
 import dataclasses
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
@@ -116,6 +117,51 @@ def entries() -> tuple[Entry, ...]:
 def docstring(kind: type) -> str:
   """Return the docstring of a class, without its indentation."""
   return inspect.getdoc(kind) or ''
+
+
+# What a task says of itself, and its fields.
+_LABELS = re.compile(
+  r'^(Answerers|Foils \(C = \d\)|Strata): (.*?)(?=\n(?:Foils|Strata)|\n\n|\Z)',
+  re.M | re.S,
+)
+_FIELDS = re.compile(r'^  (\w+): (?:.*)(?:\n    .*)*', re.M)
+
+
+def task_docstring(kind: type) -> str:
+  """Return the docstring of a task with what its base classes say.
+
+  Answerers and foils are those that the nearest class names, strata those of
+  all classes, and each field is told of by the nearest class that does.
+  """
+  docs = [
+    inspect.cleandoc(vars(parent)['__doc__'])
+    for parent in kind.__mro__
+    if vars(parent).get('__doc__') and parent is not object
+  ]
+  text, _, example = docs[0].partition('\n\n>>> ')
+  prose = _LABELS.sub('', text.partition('\n\nArgs:\n')[0]).strip()
+  labels: dict[str, list[str]] = {}
+  fields: dict[str, str] = {}
+  for doc in docs:
+    for label, words in _LABELS.findall(doc):
+      labels.setdefault(label.partition(' ')[0], [label]).append(words)
+    for field in _FIELDS.finditer(doc.partition('\n\nArgs:\n')[2]):
+      fields.setdefault(field[1], field[0])
+  lines = []
+  for name in ('Answerers', 'Foils', 'Strata'):
+    if name in labels:
+      label, *words = labels[name]
+      words = words if name == 'Strata' else words[:1]
+      joined = '; '.join(part.removesuffix('.') for part in words)
+      lines.append(textwrap.fill(f'{label}: {joined}.', 80))
+  blocks = [prose, '\n'.join(lines)]
+  listed = [
+    fields[field.name]
+    for field in dataclasses.fields(kind)
+    if field.name in fields
+  ]
+  blocks.append('\n'.join(['Args:', *listed]))
+  return '\n\n'.join([*filter(None, blocks), f'>>> {example}'])
 
 
 def summary(kind: type) -> str:

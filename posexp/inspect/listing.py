@@ -50,14 +50,13 @@ def page(name: str) -> str:
   facts = {'family': entry.family, **entry.facts()}
   if entry.scheme is not entry.example:
     facts = {'written': str(entry.scheme), **facts}
-  return _page(entry.call, facts, entry.kind)
+  return _page(entry.call, facts, catalogue.docstring(entry.kind))
 
 
-def _page(call: str, facts: Mapping[str, str], kind: type) -> str:
+def _page(call: str, facts: Mapping[str, str], docstring: str) -> str:
   width = max(map(len, facts)) + 2
   rows = [_wrap(f'{k:{width}}{v}', ' ' * width) for k, v in facts.items()]
-  blocks = [_wrap(call, '    '), '\n'.join(rows), catalogue.docstring(kind)]
-  return '\n\n'.join(blocks)
+  return '\n\n'.join([_wrap(call, '    '), '\n'.join(rows), docstring])
 
 
 def _wrap(text: str, indent: str) -> str:
@@ -125,7 +124,8 @@ def task_length(task: tasks.Task) -> int:
 def task_page(name: str) -> str:
   """Return all about one task, for a terminal of 80 columns."""
   task = find_task(name)
-  return _page(str(task), task_facts(task), type(task))
+  docstring = catalogue.task_docstring(type(task))
+  return _page(str(task), task_facts(task), docstring)
 
 
 def find_task(name: str) -> tasks.Task:

@@ -7,6 +7,8 @@ from posexp.tasks.base import Task as Task
 from posexp.tasks.base import with_evidence as with_evidence
 from posexp.tasks.copying import Copy as Copy
 from posexp.tasks.copying import Reverse as Reverse
+from posexp.tasks.copying import SelectiveCopy as SelectiveCopy
+from posexp.tasks.copying import Sort as Sort
 from posexp.tasks.counting import Count as Count
 from posexp.tasks.counting import Majority as Majority
 from posexp.tasks.counting import Parity as Parity
@@ -20,8 +22,6 @@ from posexp.tasks.lookup import LookupRight as LookupRight
 from posexp.tasks.mixture import Mixture as Mixture
 from posexp.tasks.recall import Needle as Needle
 from posexp.tasks.recall import Recall as Recall
-from posexp.tasks.selective import SelectiveCopy as SelectiveCopy
-from posexp.tasks.sorting import Sort as Sort
 from posexp.tasks.start import Start as Start
 from posexp.tasks.stopping import RepeatToken as RepeatToken
 from posexp.tasks.tracking import VariableTracking as VariableTracking

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import answerers, base, draw, layout
+from posexp.tasks import base, draw, layout
 
 PAD, PLUS, EQUALS, EOS = range(4)
 _DIGIT = 4  # the token of the digit 0
@@ -19,9 +19,7 @@ _BASE = 10
 class Addition(layout.Repetition):
   """Output the sum of two n-digit numbers, digit by digit.
 
-  ```
-  [PAD] [PAD] a_1 ... a_n PLUS b_1 ... b_n EQUALS c_0 c_1 ... c_n [EOS]
-  ```
+    [PAD] [PAD] a_1 ... a_n PLUS b_1 ... b_n EQUALS c_0 c_1 ... c_n [EOS]
 
   Ids are 0 PAD, 1 PLUS, 2 EQUALS, 3 EOS, then the digits 0 to 9. Numbers keep
   their leading zeros and c has one digit more than a and b, so that the
@@ -34,34 +32,24 @@ class Addition(layout.Repetition):
   test of aligned relative position; the carry is a state that is handed on. All
   digits of a and b are uniform and independent.
 
-  Foils (C = 2): the digits of the columns answered before and next.
-
-  Strata: `index`, the place in the answer from 0, EOS included; `place`, the
-  significance of the digit, 0 for the ones; `carry`, how many columns away the
-  carry that reaches it was made, 0 if none does; `distance` from the answer
-  back to the digit of a in its column, -1 for the digit of c that has none.
-
   Answerers: 'random' is the best that has not seen a and b; 'bag' adds two
   digits taken blindly and casts out nines for the last digit of all; 'recent'
   says the last digit of b.
+  Foils (C = 2): the digits of the columns answered before and next.
+  Strata: `place`, the significance of the digit, 0 for the ones; `carry`, how
+  many columns away the carry that reaches it was made, 0 if none does;
+  `distance` from the answer back to the digit of a in its column, -1 for the
+  digit of c that has none.
 
   Args:
     reverse: whether numbers are written from the least significant digit on.
-    eos: whether an EOS closes the answer; it is scored apart.
 
-  >>> import jax
-  >>> task = Addition()
-  >>> batch = task.sample(jax.random.key(1), length=13, batch=1)
-  >>> batch.tokens_BxL[0].tolist()  # 062 + 519 = 0581, the digit 0 being 4.
-  [4, 10, 6, 1, 9, 5, 13, 2, 4, 9, 12, 5, 3]
-  >>> batch.foils_BxLxC[0, -5:].tolist()
-  [[-1, 9], [4, 12], [9, 5], [12, -1], [-1, -1]]
-  >>> batch.strata['place'][0, -5:].tolist()
-  [3, 2, 1, 0, -1]
-  >>> batch.strata['carry'][0, -5:].tolist()
-  [0, 0, 1, 0, -1]
-  >>> batch.strata['distance'][0, -5:].tolist()
-  [-1, 9, 9, 9, -1]
+  >>> print(Addition().example(length=13, seed=1))  # 062 + 519 = 0581
+  4 10 6 1 9 5 13 2 4 9 12 5 3
+  8: 4, foils [9], carry 0, index 0, place 3
+  9: 9, foils [4, 12], carry 0, distance 9, index 1, place 2
+  10: 12, foils [9, 5], carry 1, distance 9, index 2, place 1
+  11: 5, foils [12], carry 0, distance 9, index 3, place 0
   """
 
   capability: ClassVar[str] = 'RS'
@@ -136,18 +124,17 @@ class Addition(layout.Repetition):
       {name: written(value_C) for name, value_C in strata.items()},
     )
 
-  def guesses(self, rng, tokens_BxL, asked_BxL):
-    start = int(np.argmax(asked_BxL[0]))
-    digit_BxL = tokens_BxL - _DIGIT
-    body_Bx2N = digit_BxL[:, :start][:, tokens_BxL[0, :start] >= _DIGIT]
-    answer_BxC = digit_BxL[asked_BxL].reshape(len(tokens_BxL), -1)
+  def _guesses(self, rng, tokens_BxL, answer_BxN):
+    start = self.asked(tokens_BxL.shape[1])[0]
+    digits = tokens_BxL[0, :start] >= _DIGIT
+    body_Bx2N = tokens_BxL[:, :start][:, digits] - _DIGIT
+    answer_BxC = answer_BxN - _DIGIT
     guesses = {
       'random': _blind(rng, answer_BxC, self.reverse),
       'bag': _unplaced(rng, body_Bx2N, answer_BxC, self.reverse),
-      'recent': np.repeat(body_Bx2N[:, -1:], answer_BxC.shape[1], axis=1),
+      'recent': np.broadcast_to(body_Bx2N[:, -1:], answer_BxC.shape),
     }
-    guesses = {name: _DIGIT + said_BxC for name, said_BxC in guesses.items()}
-    return answerers.placed(asked_BxL, guesses)
+    return {name: _DIGIT + said_BxC for name, said_BxC in guesses.items()}
 
 
 class _Sum(NamedTuple):

@@ -1,8 +1,26 @@
 """What simple answerers say, for `Task.guesses`: NumPy, on the host."""
 
+import abc
 from collections.abc import Mapping
 
 import numpy as np
+
+
+class Listed(abc.ABC):
+  """A task whose sequences all have equally many answers, N of them."""
+
+  def guesses(self, rng, tokens_BxL, asked_BxL):
+    answer_BxN = tokens_BxL[asked_BxL].reshape(len(tokens_BxL), -1)
+    return placed(asked_BxL, self._guesses(rng, tokens_BxL, answer_BxN))
+
+  @abc.abstractmethod
+  def _guesses(
+    self,
+    rng: np.random.Generator,
+    tokens_BxL: np.ndarray,
+    answer_BxN: np.ndarray,
+  ) -> dict[str, np.ndarray]:
+    """Return what answerers would say, B x N by name."""
 
 
 def named(tokens_BxL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -18,27 +36,26 @@ def coin(
 
 
 def remaining(
-  rng: np.random.Generator, answer_BxN: np.ndarray, choices: int
+  rng: np.random.Generator, answer_BxN: np.ndarray, *others: np.ndarray
 ) -> np.ndarray:
   """Draw a token among those not said yet, for each place of the answers.
 
   Args:
     rng: where to draw from.
-    answer_BxN: the true answers, in order, and after them what else could
-      have been an answer.
-    choices: how many of the N are answers.
+    answer_BxN: the true answers, in order.
+    *others: B x any number, what else could have been an answer.
 
   Returns:
-    B x choices: at place i one of answer[i:], all equally likely.
+    B x N: at place i one of answer[i:] and the others, all equally likely.
 
   >>> rng = np.random.default_rng(0)
-  >>> remaining(rng, np.array([[7, 8, 9]]), 3)[0, -1]
+  >>> remaining(rng, np.array([[7, 8, 9]]))[0, -1]
   np.int64(9)
   """
-  batch, width = answer_BxN.shape
-  first_N = np.arange(choices)
-  pick_BxN = rng.integers(first_N, width, (batch, choices))
-  return np.take_along_axis(answer_BxN, pick_BxN, axis=1)
+  every_BxX = np.concatenate((answer_BxN, *others), axis=1)
+  first_N = np.arange(answer_BxN.shape[1])
+  pick_BxN = rng.integers(first_N, every_BxX.shape[1], answer_BxN.shape)
+  return np.take_along_axis(every_BxX, pick_BxN, axis=1)
 
 
 def unsaid(answer_BxN: np.ndarray, low: int, high: int) -> np.ndarray:
@@ -53,6 +70,19 @@ def unsaid(answer_BxN: np.ndarray, low: int, high: int) -> np.ndarray:
   return low + np.nonzero(free_BxS)[1].reshape(batch, high - low - count)
 
 
+def unasked(token_BxP: np.ndarray, answer_BxQ: np.ndarray) -> np.ndarray:
+  """Return what is left of a bag of tokens without the answers.
+
+  >>> unasked(np.array([[7, 5, 9, 7]]), np.array([[7, 9]])).tolist()
+  [[5, 7]]
+  """
+  size = max(token_BxP.max(), answer_BxQ.max()) + 1
+  left_BxV = counts(token_BxP, size) - counts(answer_BxQ, size)
+  token_BxV = np.broadcast_to(np.arange(size), left_BxV.shape)
+  left = np.repeat(token_BxV.ravel(), left_BxV.ravel())
+  return left.reshape(len(token_BxP), -1)
+
+
 def counts(tokens_BxN: np.ndarray, vocabulary: int) -> np.ndarray:
   """Return how often each id is in each row, B x vocabulary.
 
@@ -62,6 +92,21 @@ def counts(tokens_BxN: np.ndarray, vocabulary: int) -> np.ndarray:
   count_BxV = np.zeros((len(tokens_BxN), vocabulary), np.int32)
   np.add.at(count_BxV, (np.arange(len(tokens_BxN))[:, None], tokens_BxN), 1)
   return count_BxV
+
+
+def beside(
+  token_BxN: np.ndarray, beside_BxN: np.ndarray, asked_BxQ: np.ndarray
+) -> np.ndarray:
+  """Return what stands beside each token that is asked about, 0 if it is none.
+
+  >>> tokens = np.array([[5, 3]])
+  >>> beside(tokens, np.array([[7, 8]]), np.array([[3, 1]])).tolist()
+  [[8, 0]]
+  """
+  size = max(token_BxN.max(), asked_BxQ.max()) + 1
+  beside_BxV = np.zeros((len(token_BxN), size), np.int32)
+  np.put_along_axis(beside_BxV, token_BxN, beside_BxN, axis=1)
+  return np.take_along_axis(beside_BxV, asked_BxQ, axis=1)
 
 
 def placed(
@@ -78,16 +123,3 @@ def placed(
     placed[name] = np.full(asked_BxL.shape, -1, np.int32)
     placed[name][asked_BxL] = np.ravel(answer_X)
   return placed
-
-
-def unasked(token_BxP: np.ndarray, answer_BxQ: np.ndarray) -> np.ndarray:
-  """Return what is left of a bag of tokens without the answers.
-
-  >>> unasked(np.array([[7, 5, 9, 7]]), np.array([[7, 9]])).tolist()
-  [[5, 7]]
-  """
-  size = max(token_BxP.max(), answer_BxQ.max()) + 1
-  left_BxV = counts(token_BxP, size) - counts(answer_BxQ, size)
-  token_BxV = np.broadcast_to(np.arange(size), left_BxV.shape)
-  left = np.repeat(token_BxV.ravel(), left_BxV.ravel())
-  return left.reshape(len(token_BxP), -1)

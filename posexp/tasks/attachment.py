@@ -19,12 +19,10 @@ _UNITS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Attachment(layout.Questions):
+class Attachment(answerers.Listed, layout.Questions):
   """Which head is this modifier of: the nearest, or the one before it?
 
-  ```
-  body of N = length - 1 - 2 * queries slots, SEP, (modifier head) * queries
-  ```
+    body of N = length - 1 - 2 * queries slots, SEP, (modifier head) * queries
 
   The body holds queries + distractors clauses, one after another. A clause
   within a clause has two heads, the outer and the inner, and then a marker
@@ -36,39 +34,28 @@ class Attachment(layout.Questions):
   and `filler` filler tokens. No head or modifier comes twice in a body; clauses
   that are not asked about have the same form.
 
-  What is balanced: the marker is a fair coin, independent of all else, so the
-  nearest head is right half of the time at any distance. All places of the
-  heads and markers are equally likely, whatever the marker, so the outer head
-  is further away than the inner one: read a curve by `gap` apart for each value
-  of `near`. The clauses that are asked about, and their order, are random.
-
   Answerers: 'bag' says any head of the body that is still due; 'recent' the
   head nearest before the modifier, right half of the time.
-
   Foils (C = 1): the other head of the clause.
-
   Strata: `gap` from the right head to its modifier; `distance` from the answer
-  back to the right head; `near`, 1 if that is the nearest; `query`, the number
-  of the question.
+  back to the right head; `near`, 1 if that is the nearest. Read a curve by
+  `gap` apart for each value of `near`, as the outer head is further away.
 
   Args:
     symbols: the number of heads, and of modifiers, to choose from.
-    queries: questions per sequence, each about a clause of its own.
     distractors: clauses that are not asked about.
     filler: the number of filler tokens to choose from.
 
-  >>> import jax
   >>> task = Attachment(symbols=4, queries=1, distractors=1, filler=2)
-  >>> batch = task.sample(jax.random.key(0), length=15, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [12, 3, 5, 1, 10, 4, 11, 12, 6, 12, 1, 8, 0, 8, 4]
-  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
-  {'distance': 9, 'gap': 6, 'near': 0, 'query': 0}
+  >>> print(task.example(length=15))
+  12 3 5 1 10 4 11 12 6 12 1 8 0 8 4
+  14: 4, foils [6], distance 9, gap 6, near 0, query 0
   """
 
   capability: ClassVar[str] = 'RO'
-
-  width: ClassVar[int] = 2
+  less: ClassVar[str] = (
+    'fewer queries or distractors: each is a clause of 4 tokens'
+  )
 
   symbols: int = component.field(
     64,
@@ -99,48 +86,34 @@ class Attachment(layout.Questions):
   def vocabulary(self) -> int:
     return _SPECIAL + 2 * self.symbols + self.filler
 
-  def check(self, length: int) -> None:
-    component.at_least(
-      'length',
-      length,
-      1 + self.width * self.queries + _TOKENS * self._clauses,
-      f'{self._clauses} clauses take {_TOKENS} tokens each and {self.queries} '
-      f'queries {self.width}; use longer sequences, fewer queries or fewer '
-      'distractors',
-    )
+  @property
+  def room(self) -> int:
+    return _TOKENS * self._clauses
 
   def chance(self, length: int) -> float:
     """Return the accuracy of a guess among the heads not said yet.
 
     It is the mean of 1 / (symbols - i) over the questions i.
     """
-    del length
     return float(np.mean(1 / (self.symbols - np.arange(self.queries))))
 
-  def guesses(self, rng, tokens_BxL, asked_BxL):
+  def _guesses(self, rng, tokens_BxL, answer_BxN):
     low, high = _SPECIAL, _SPECIAL + self.symbols
-    body_BxN = tokens_BxL[:, : self.body(tokens_BxL.shape[1])]
-    answer_BxQ = tokens_BxL[asked_BxL].reshape(-1, self.queries)
-    unsaid_BxU = answerers.unsaid(answer_BxQ, low, high)
+    length = tokens_BxL.shape[1]
+    body_BxN = tokens_BxL[:, : self.body(length)]
     is_head_BxN = (body_BxN >= low) & (body_BxN < high)
-    head_BxH = body_BxN[is_head_BxN].reshape(-1, 2 * self._clauses)
-    other_BxO = answerers.unasked(head_BxH, answer_BxQ)
+    head_BxH = body_BxN[is_head_BxN].reshape(-1, self.heads)
     index_N = np.arange(body_BxN.shape[1])
     before_BxN = np.maximum.accumulate(np.where(is_head_BxN, index_N, 0), 1)
     nearest_BxN = np.take_along_axis(body_BxN, before_BxN, axis=1)
-    nearest_BxV = np.zeros((len(body_BxN), self.vocabulary), np.int32)
-    np.put_along_axis(nearest_BxV, body_BxN, nearest_BxN, axis=1)
-    modifier_BxQ = np.roll(tokens_BxL, 1, axis=1)[asked_BxL].reshape(
-      answer_BxQ.shape
-    )
-    guesses = {
-      name: answerers.remaining(
-        rng, np.concatenate((answer_BxQ, rest_BxX), axis=1), self.queries
-      )
-      for name, rest_BxX in (('random', unsaid_BxU), ('bag', other_BxO))
+    modifier_BxQ = tokens_BxL[:, np.array(self.asked(length)) - 1]
+    unsaid_BxU = answerers.unsaid(answer_BxN, low, high)
+    other_BxO = answerers.unasked(head_BxH, answer_BxN)
+    return {
+      'random': answerers.remaining(rng, answer_BxN, unsaid_BxU),
+      'bag': answerers.remaining(rng, answer_BxN, other_BxO),
+      'recent': answerers.beside(body_BxN, nearest_BxN, modifier_BxQ),
     }
-    guesses['recent'] = np.take_along_axis(nearest_BxV, modifier_BxQ, axis=1)
-    return answerers.placed(asked_BxL, guesses)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     slots = self.body(length)

@@ -117,8 +117,8 @@ class Task(component.Component, abc.ABC):
     * 'recent' says what is nearest: the candidate that stands last before the
       question, or closest to what is asked about.
 
-    A task gives those that mean something for it, named in its docstring; they
-    may use the true answers before a target, as a model does.
+    A task gives those that mean something for it; they may use the true answers
+    before a target, as a model does.
 
     Args:
       rng: where the answerers draw from.
@@ -130,6 +130,24 @@ class Task(component.Component, abc.ABC):
 
   def check(self, length: int) -> None:
     """Raise a `UserError`, in one sentence, if the length cannot be had."""
+
+  def example(self, *, length: int, seed: int = 0) -> str:
+    """Return one sequence as text, and a line for each target.
+
+    A line has the place of the target, the answer, its foils and the strata
+    that it has. An end of sequence is left out.
+    """
+    draw = jax.jit(lambda key: self.sample(key, length=length, batch=1))
+    batch = jax.tree.map(lambda x: np.asarray(x)[0], draw(jax.random.key(seed)))
+    lines = [' '.join(map(str, batch.tokens_BxL))]
+    for t in np.flatnonzero(batch.targets_BxL & ~batch.ends_BxL):
+      foils = [foil for foil in batch.foils_BxLxC[t].tolist() if foil >= 0]
+      facts = [f'{t}: {batch.tokens_BxL[t]}', f'foils {foils}']
+      for name, value_L in batch.strata.items():
+        if value_L[t] >= 0:
+          facts.append(f'{name} {value_L[t]}')
+      lines.append(', '.join(facts))
+    return '\n'.join(lines)
 
 
 def with_evidence(task: Task, batch: Batch) -> Batch:

@@ -18,9 +18,7 @@ _SPECIAL = 2
 class Dyck(layout.Repetition):
   """Close the brackets that a text of nested brackets has left open.
 
-  ```
-  [PAD] body of N slots, SEP, closing bracket * unclosed
-  ```
+    [PAD] body of N slots, SEP, closing bracket * unclosed
 
   The body is B_0 ( B_1 ( ... ( B_u, where each B_i is a balanced text, often
   an empty one, and the u = `unclosed` brackets between them are never closed
@@ -29,37 +27,25 @@ class Dyck(layout.Repetition):
   would otherwise be odd by one bracket.
 
   Distances grow with the length while the depth does not: no more than `depth`
-  brackets are ever open at once. Where the u brackets stand is uniform over all
-  ways to split the pairs of the body into u + 1 balanced texts; kinds are
-  uniform and independent. A balanced text is a random walk that comes back to
-  its start, folded between 0 and the depth that is left.
-
-  Foils (C = 2): the brackets due one answer ago and next, which stand above
-  and below the right one on the stack.
-
-  Strata: `index`, the place in the answer from 0; `depth`, how many brackets
-  are open before it; `distance` from the answer back to its opening bracket,
-  the longer the lower the depth.
+  brackets are ever open at once.
 
   Answerers: 'bag' counts which kinds are still open and says any of those;
   'recent' says the kind of the opening bracket that stands last in the body,
   closed or not, then that of the one before it, and so on.
+  Foils (C = 2): the brackets due one answer ago and next, which stand above
+  and below the right one on the stack.
+  Strata: `depth`, how many brackets are open before it; `distance` from the
+  answer back to its opening bracket, the longer the lower the depth.
 
   Args:
     kinds: the kinds of brackets.
     depth: how many brackets may be open at once.
     unclosed: how many brackets the body leaves open, less than `depth`.
 
-  >>> import jax
-  >>> task = Dyck(kinds=2, unclosed=2)
-  >>> sample = jax.jit(task.sample, static_argnames=('length', 'batch'))
-  >>> batch = sample(jax.random.key(2), length=17, batch=1)
-  >>> ''.join('_:([)]'[t] for t in batch.tokens_BxL[0].tolist())
-  '[()]([][][[()]:])'
-  >>> batch.foils_BxLxC[0, -2:].tolist()
-  [[-1, 4], [5, -1]]
-  >>> {k: v[0, -2:].tolist() for k, v in batch.strata.items()}
-  {'depth': [2, 1], 'distance': [6, 12], 'index': [0, 1]}
+  >>> print(Dyck(kinds=2, unclosed=2).example(length=17, seed=2))
+  3 2 4 5 2 3 5 3 5 3 3 2 4 5 1 5 4
+  15: 5, foils [4], depth 2, distance 6, index 0
+  16: 4, foils [5], depth 1, distance 12, index 1
   """
 
   capability: ClassVar[str] = 'CS'
@@ -92,12 +78,10 @@ class Dyck(layout.Repetition):
     )
 
   def answers(self, length: int) -> int:
-    del length
     return self.unclosed
 
   def chance(self, length: int) -> float:
     """Return the accuracy of a guess among the kinds."""
-    del length
     return 1 / self.kinds
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
@@ -113,21 +97,19 @@ class Dyck(layout.Repetition):
     answer_U = _SPECIAL + self.kinds + text.kind_U[::-1]
     return self.repeat((pad, text.body_N, layout.filled(SEP)), answer_U, strata)
 
-  def guesses(self, rng, tokens_BxL, asked_BxL):
-    answer_BxU = tokens_BxL[asked_BxL].reshape(-1, self.unclosed)
+  def _guesses(self, rng, tokens_BxL, answer_BxN):
     body_BxN = tokens_BxL[:, : tokens_BxL.shape[1] - self.unclosed - 1]
     opens_BxN = (body_BxN >= _SPECIAL) & (body_BxN < _SPECIAL + self.kinds)
     # The places of the opening brackets, the last of them first.
     last_BxN = np.argsort(~opens_BxN[:, ::-1], axis=1, kind='stable')
     last_BxU = body_BxN.shape[1] - 1 - last_BxN[:, : self.unclosed]
-    guesses = {
+    return {
       'random': rng.integers(
-        self.vocabulary - self.kinds, self.vocabulary, answer_BxU.shape
+        self.vocabulary - self.kinds, self.vocabulary, answer_BxN.shape
       ),
-      'bag': answerers.remaining(rng, answer_BxU, self.unclosed),
+      'bag': answerers.remaining(rng, answer_BxN),
       'recent': np.take_along_axis(body_BxN, last_BxU, axis=1) + self.kinds,
     }
-    return answerers.placed(asked_BxL, guesses)
 
 
 class _Text(NamedTuple):

@@ -15,11 +15,25 @@ SEP, ASK, YES, NO = range(4)
 _SPECIAL = 4
 
 
+class _Story(NamedTuple):
+  body_N: jax.Array
+  earlier_Q: jax.Array  # slots
+  later_Q: jax.Array
+  absent_Q: jax.Array  # event tokens that are not in the body
+  coin_2xQ: jax.Array  # each twin's own
+
+
 @dataclasses.dataclass(frozen=True)
 class _Twin(layout.Questions):
-  """All that the twins have in common: fields, lengths and the body."""
+  """All that the twins have in common: fields, lengths and the body.
+
+  Args:
+    symbols: the number of event tokens.
+    filler: the number of filler tokens; 0 makes the body dense.
+  """
 
   width: ClassVar[int] = 3
+  less: ClassVar[str] = 'fewer queries: each needs 4 slots to draw freely'
 
   symbols: int = component.field(
     64,
@@ -36,6 +50,10 @@ class _Twin(layout.Questions):
     return 2 * self.queries
 
   @property
+  def room(self) -> int:
+    return pairs.ROOM * self.queries
+
+  @property
   def _absent(self) -> int:
     """The number of events that a sequence needs besides those in the body."""
     return 0
@@ -49,13 +67,7 @@ class _Twin(layout.Questions):
     return self.events_asked if self.filler else body
 
   def check(self, length: int) -> None:
-    component.at_least(
-      'length',
-      length,
-      1 + (self.width + pairs.ROOM) * self.queries,
-      f'{self.queries} queries take {self.width} tokens and {pairs.ROOM} slots '
-      'of the body each; use longer sequences or fewer queries',
-    )
+    super().check(length)
     needed = self._events(self.body(length)) + self._absent
     if needed > self.symbols:
       also = f' and the {self._absent} absent ones' if self._absent else ''
@@ -70,14 +82,37 @@ class _Twin(layout.Questions):
     """Return one half: one of two answers."""
     return 0.5
 
+  def _story(self, key: jax.Array, length: int) -> _Story:
+    """Draw the body and its pairs, which the twins have in common."""
+    slots, queries = self.body(length), self.queries
+    used = self._events(slots)
+    pair_W, event_S, filler_N, own_2Q = draw.words(
+      key,
+      queries * pairs.WORDS,
+      self.symbols,
+      slots if self.filler else 0,
+      2 * queries,
+    )
+    earlier_Q, later_Q = pairs.draw_pairs(
+      pair_W.reshape(queries, pairs.WORDS), slots=slots
+    )
+    event_S = _SPECIAL + draw.shuffled(event_S)
+    if self.filler:
+      body_N = draw.integers(filler_N, _SPECIAL + self.symbols, self.vocabulary)
+      body_N = body_N.at[earlier_Q].set(event_S[:queries])
+      body_N = body_N.at[later_Q].set(event_S[queries:used])
+    else:
+      body_N = event_S[:used]
+    absent_Q = event_S[used : used + queries]
+    coin_2xQ = draw.coins(own_2Q.reshape(2, queries))
+    return _Story(body_N, earlier_Q, later_Q, absent_Q, coin_2xQ)
+
 
 @dataclasses.dataclass(frozen=True)
 class Ordering(_Twin):
   """Which of two events came first?
 
-  ```
-  body of N = length - 1 - 3 * queries slots, SEP, (a b answer) * queries
-  ```
+    body of N = length - 1 - 3 * queries slots, SEP, (a b answer) * queries
 
   The answer is whichever of a and b stands first in the body. Ids are 0 SEP,
   1 ASK, 2 YES, 3 NO (the last three are Presence's), then `symbols` events,
@@ -86,42 +121,21 @@ class Ordering(_Twin):
   the 2 * queries events that are asked about and nothing else but filler, so
   that the number of events stays while the length grows.
 
-  What is balanced: the gap between the two events is uniform in 1, ..., N // 2,
-  and the slot of the later one is uniform in N // 2, ..., N - 1, independently,
-  so that a curve by gap is not a curve by distance. Every event is asked about
-  at most once. Which of a and b is the answer is a fair coin, independent of
-  the other questions.
-
   Answerers: 'bag' knows that both events are there and throws a coin, as
   'random' does; 'recent' says b, which was named last.
-
   Foils (C = 1): the other event of the pair.
-
   Strata: `gap` in slots; `distance` from the answer back to the later event;
-  `mention`, 0 if the answer is a and 1 if it is b; `query`, the number of the
-  question.
+  `mention`, 0 if the answer is a and 1 if it is b.
 
-  Args:
-    symbols: the number of event tokens.
-    queries: questions per sequence.
-    filler: the number of filler tokens; 0 makes the body dense.
-
-  >>> import jax
-  >>> task = Ordering(symbols=8, queries=1)
-  >>> batch = task.sample(jax.random.key(4), length=11, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [4, 11, 6, 8, 9, 10, 7, 0, 7, 8, 8]
-  >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
-  {'distance': 4, 'gap': 3, 'mention': 1, 'query': 0}
-  >>> batch.foils_BxLxC[0, -1].tolist()
-  [7]
+  >>> print(Ordering(symbols=8, queries=1).example(length=11, seed=4))
+  4 11 6 8 9 10 7 0 7 8 8
+  10: 8, foils [7], distance 4, gap 3, mention 1, query 0
   """
 
   capability: ClassVar[str] = 'O'
   defended: ClassVar[frozenset[str]] = frozenset({'bag', 'recent'})
 
   def guesses(self, rng, tokens_BxL, asked_BxL):
-    del asked_BxL
     a_BxL, b_BxL = answerers.named(tokens_BxL)
     return {
       'random': answerers.coin(rng, a_BxL, b_BxL),
@@ -135,7 +149,7 @@ class Ordering(_Twin):
     return np.where(distance >= 0, distance + strata['gap'], -1)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    story = _draw_story(self, key, self.body(length))
+    story = self._story(key, length)
     first_Q = story.body_N[story.earlier_Q]
     second_Q = story.body_N[story.later_Q]
     mention_Q, _ = story.coin_2xQ
@@ -153,9 +167,7 @@ class Ordering(_Twin):
 class Presence(_Twin):
   """Was this event there? The retrieval twin of Ordering.
 
-  ```
-  body of N = length - 1 - 3 * queries slots, SEP, (ASK x YES|NO) * queries
-  ```
+    body of N = length - 1 - 3 * queries slots, SEP, (ASK x YES|NO) * queries
 
   For the same fields, key and length the body is Ordering's, token for token,
   and x is one of the two events that Ordering asks about in the same
@@ -165,44 +177,30 @@ class Presence(_Twin):
 
   Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
   says YES if one of the last half of the body's slots holds the event.
-
   Foils (C = 1): none; any wrong answer is an error of retrieval.
-
   Strata: `distance` from the answer back to the event, -1 if it is absent;
-  `present`, 0 or 1; `query`, the number of the question.
+  `present`, 0 or 1.
 
-  Args:
-    symbols: the number of event tokens.
-    queries: questions per sequence.
-    filler: the number of filler tokens; 0 makes the body dense.
-
-  >>> import jax
-  >>> task = Presence(symbols=8, queries=1)
-  >>> batch = task.sample(jax.random.key(4), length=11, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [4, 11, 6, 8, 9, 10, 7, 0, 1, 8, 2]
-  >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
-  {'distance': 7, 'present': 1, 'query': 0}
+  >>> print(Presence(symbols=8, queries=1).example(length=11, seed=4))
+  4 11 6 8 9 10 7 0 1 8 2
+  10: 2, foils [], distance 7, present 1, query 0
   """
 
   capability: ClassVar[str] = 'C'
 
   def guesses(self, rng, tokens_BxL, asked_BxL):
-    del asked_BxL
-    body = self.body(tokens_BxL.shape[1])
     x_BxL = np.roll(tokens_BxL, 1, axis=1)
-    guesses = {'random': rng.integers(0, 2, tokens_BxL.shape) == 0}
-    for name, start in (('bag', 0), ('recent', body // 2)):
-      count_BxV = answerers.counts(tokens_BxL[:, start:body], self.vocabulary)
-      guesses[name] = np.take_along_axis(count_BxV, x_BxL, axis=1) > 0
-    return {k: np.where(yes_BxL, YES, NO) for k, yes_BxL in guesses.items()}
+    says_yes = {'random': rng.integers(0, 2, tokens_BxL.shape) == 0}
+    for name, count_BxV in self.counted(tokens_BxL):
+      says_yes[name] = np.take_along_axis(count_BxV, x_BxL, axis=1) > 0
+    return {k: np.where(yes_BxL, YES, NO) for k, yes_BxL in says_yes.items()}
 
   @property
   def _absent(self) -> int:
     return self.queries
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
-    story = _draw_story(self, key, self.body(length))
+    story = self._story(key, length)
     present_Q, side_Q = story.coin_2xQ
     slot_Q = jnp.where(side_Q == 0, story.earlier_Q, story.later_Q)
     there_Q = present_Q == 1
@@ -212,37 +210,3 @@ class Presence(_Twin):
     columns = jnp.full_like(x_Q, ASK), x_Q, answer_Q
     strata_Q = {'distance': distance_Q, 'present': present_Q}
     return self.ask(story.body_N, columns, [jnp.full_like(x_Q, -1)], strata_Q)
-
-
-class _Story(NamedTuple):
-  body_N: jax.Array
-  earlier_Q: jax.Array  # slots
-  later_Q: jax.Array
-  absent_Q: jax.Array  # event tokens that are not in the body
-  coin_2xQ: jax.Array  # each twin's own
-
-
-def _draw_story(task: _Twin, key: jax.Array, slots: int) -> _Story:
-  """Draw the body and its pairs, which the twins have in common."""
-  queries, used = task.queries, task._events(slots)
-  pair_W, event_S, filler_N, own_2Q = draw.words(
-    key,
-    queries * pairs.WORDS,
-    task.symbols,
-    slots if task.filler else 0,
-    2 * queries,
-  )
-  earlier_Q, later_Q = pairs.draw_pairs(
-    pair_W.reshape(queries, pairs.WORDS), slots=slots
-  )
-  event_S = _SPECIAL + draw.shuffled(event_S)
-  if task.filler:
-    low = _SPECIAL + task.symbols
-    body_N = draw.integers(filler_N, low, low + task.filler)
-    body_N = body_N.at[earlier_Q].set(event_S[:queries])
-    body_N = body_N.at[later_Q].set(event_S[queries:used])
-  else:
-    body_N = event_S[:used]
-  absent_Q = event_S[used : used + queries]
-  coin_2xQ = draw.coins(own_2Q.reshape(2, queries))
-  return _Story(body_N, earlier_Q, later_Q, absent_Q, coin_2xQ)

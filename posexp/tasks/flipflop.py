@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import base, draw
+from posexp.tasks import base, draw, layout
 
 WRITE, IGNORE, READ = range(2, 5)  # 0 and 1 are the bits
 
@@ -18,9 +18,7 @@ WRITE, IGNORE, READ = range(2, 5)  # 0 and 1 are the bits
 class FlipFlop(draw.PerExample):
   """Recall the bit that was written last. (Flip-flop language modelling.)
 
-  ```
-  WRITE b  (WRITE b | IGNORE b | READ b) * (length / 2 - 2)  READ b
-  ```
+    WRITE b  (WRITE b | IGNORE b | READ b) * (length / 2 - 2)  READ b
 
   A sequence is length / 2 instructions, each followed by a bit. After WRITE
   and IGNORE the bit is a fair coin; after READ it is the bit of the last
@@ -32,10 +30,8 @@ class FlipFlop(draw.PerExample):
   Answerers: 'bag' says the bit that is more frequent before the question, a
   coin where there are as many of each; 'recent' the last bit before the
   question. No design defends against these, so read accuracy by `ignored`.
-
   Foils (C = 1): the other bit, if any WRITE wrote it before (a stale write);
   otherwise it came from an IGNORE.
-
   Strata: `distance` in tokens from the answer back to the bit that was
   written last; `ignored`, how many IGNOREs stand between.
 
@@ -43,16 +39,11 @@ class FlipFlop(draw.PerExample):
     ignore: the probability of IGNORE.
     every: whether each READ is scored, or only the last.
 
-  >>> import jax
-  >>> batch = FlipFlop(ignore=0.4).sample(jax.random.key(5), length=16, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [2, 0, 4, 0, 3, 1, 4, 0, 2, 0, 2, 1, 3, 0, 4, 1]
-  >>> batch.foils_BxLxC[0, 1::2, 0].tolist()
-  [-1, -1, -1, -1, -1, -1, -1, 0]
-  >>> batch.strata['distance'][0, 1::2].tolist()
-  [-1, 2, -1, 6, -1, -1, -1, 4]
-  >>> batch.strata['ignored'][0, 1::2].tolist()
-  [-1, 0, -1, 1, -1, -1, -1, 1]
+  >>> print(FlipFlop(ignore=0.4).example(length=16, seed=5))
+  2 0 4 0 3 1 4 0 2 0 2 1 3 0 4 1
+  3: 0, foils [], distance 2, ignored 0
+  7: 0, foils [], distance 6, ignored 1
+  15: 1, foils [0], distance 4, ignored 1
   """
 
   capability: ClassVar[str] = 'S'
@@ -64,11 +55,6 @@ class FlipFlop(draw.PerExample):
     remedy='it is a probability; 0.8 is the usual one',
   )
   every: bool = True
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    # Equal rates are one config, whose examples have one key.
-    object.__setattr__(self, 'ignore', float(self.ignore))
 
   @property
   def vocabulary(self) -> int:
@@ -113,21 +99,17 @@ class FlipFlop(draw.PerExample):
     asked_I = kind_I == READ
     if not self.every:
       asked_I &= index_I == count - 1
-
-    def on_bits(value_I: jax.Array) -> jax.Array:
-      value_I = jnp.where(asked_I, value_I, -1)
-      return jnp.stack((jnp.full_like(value_I, -1), value_I), 1).reshape(-1)
-
-    return base.Batch(
-      tokens_BxL=jnp.stack((kind_I, bit_I), axis=1).reshape(-1),
-      targets_BxL=on_bits(index_I) >= 0,
-      ends_BxL=jnp.zeros(2 * count, bool),
-      foils_BxLxC=on_bits(other_I)[:, None],
-      strata={
-        'distance': on_bits(2 * (index_I - last_I)),
-        'ignored': on_bits(ignored_I - ignored_I[last_I]),
-      },
+    tokens_L = jnp.stack((kind_I, bit_I), axis=1).reshape(-1)
+    asked_L = jnp.stack((jnp.zeros_like(asked_I), asked_I), axis=1).reshape(-1)
+    distance_I, ignored_I = (
+      2 * (index_I - last_I),
+      ignored_I - ignored_I[last_I],
     )
+    other_L, distance_L, ignored_L = (
+      jnp.repeat(value_I, 2) for value_I in (other_I, distance_I, ignored_I)
+    )
+    strata = {'distance': distance_L, 'ignored': ignored_L}
+    return layout.marked(tokens_L, asked_L, [other_L], strata)
 
 
 def _written(kind_I: jax.Array, bit_I: jax.Array) -> jax.Array:

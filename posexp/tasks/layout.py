@@ -1,14 +1,15 @@
 """Where facts, questions and answers stand in a sequence (no batch axis)."""
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp.tasks import base, draw
+from posexp import component
+from posexp.tasks import answerers, base, draw
 
 SEP = 0  # What stands before the questions.
 
@@ -17,15 +18,36 @@ class Questions(draw.PerExample):
   """A body, SEP, and questions of one width, each closed by its answer.
 
   A subclass has a field `queries`, the number of questions.
+
+  Strata: `query`, the number of the question.
+
+  Args:
+    queries: questions per sequence.
   """
 
   # Tokens of a question, its answer included.
-  width: ClassVar[int]
+  width: ClassVar[int] = 2
+  # What a sequence that is too short needs.
+  less: ClassVar[str] = 'fewer queries'
   queries: int
+
+  @property
+  @abc.abstractmethod
+  def room(self) -> int:
+    """The tokens of the shortest body."""
 
   def body(self, length: int) -> int:
     """Return how many tokens stand before SEP."""
     return length - 1 - self.width * self.queries
+
+  def check(self, length: int) -> None:
+    component.at_least(
+      'length',
+      length,
+      length - self.body(length) + self.room,
+      f'a body of {self.room} tokens, SEP and {self.queries} x {self.width} '
+      f'tokens of questions must fit; use longer sequences or {self.less}',
+    )
 
   def asked(self, length: int) -> Sequence[int]:
     return range(self.body(length) + self.width, length, self.width)
@@ -33,6 +55,15 @@ class Questions(draw.PerExample):
   def distance(self, length: int, place_Q: jax.Array) -> jax.Array:
     """Return the tokens from each answer back to a place in the body."""
     return jnp.asarray(np.array(self.asked(length), np.int32)) - place_Q
+
+  def counted(self, tokens_BxL: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield how often 'bag' and 'recent' see each id, B x vocabulary.
+
+    'bag' sees the body and 'recent' the last half of it.
+    """
+    body = self.body(tokens_BxL.shape[1])
+    for name, start in (('bag', 0), ('recent', body // 2)):
+      yield name, answerers.counts(tokens_BxL[:, start:body], self.vocabulary)
 
   def ask(
     self,
@@ -43,7 +74,7 @@ class Questions(draw.PerExample):
   ) -> base.Batch:
     """Return one sequence: a body and its questions.
 
-    The stratum `query`, the number of the question, is added to the others.
+    The stratum `query` is added to the others.
 
     Args:
       body_N: the tokens before SEP.
@@ -72,11 +103,16 @@ class Questions(draw.PerExample):
     )
 
 
-class Repetition(draw.PerExample):
+class Repetition(answerers.Listed, draw.PerExample):
   """A sequence that closes with one answer of several tokens.
 
-  A subclass may have a field `eos`: whether an EOS closes the answer. It is
-  scored apart, because where to stop is a question of counting.
+  A subclass may have a field `eos`. The EOS is scored apart, because where to
+  stop is a question of counting.
+
+  Strata: `index`, the place in the answer from 0, EOS included.
+
+  Args:
+    eos: whether an EOS closes the answer; it is scored apart.
   """
 
   EOS: ClassVar[int] = 2
@@ -98,8 +134,8 @@ class Repetition(draw.PerExample):
     """Return one sequence: what leads up to the answer, and the answer.
 
     Foils (C = 2) are the tokens of the answer before and after the right one.
-    The stratum `index`, the place in the answer, is added to the others, and
-    the EOS has no stratum but that.
+    The stratum `index` is added to the others, and the EOS has no stratum but
+    that.
 
     Args:
       lead: the tokens before the answer, in pieces.
@@ -126,6 +162,26 @@ class Repetition(draw.PerExample):
         **{name: on_answers(value) for name, value in strata.items()},
       },
     )
+
+
+def marked(
+  tokens_L: jax.Array,
+  asked_L: jax.Array,
+  foils: Sequence[jax.Array],
+  strata: Mapping[str, jax.Array],
+) -> base.Batch:
+  """Return one sequence with its targets; nothing counts off them."""
+
+  def on_targets(value_L: jax.Array) -> jax.Array:
+    return jnp.where(asked_L, value_L, -1)
+
+  return base.Batch(
+    tokens_BxL=tokens_L,
+    targets_BxL=asked_L,
+    ends_BxL=jnp.zeros_like(asked_L),
+    foils_BxLxC=jnp.stack([on_targets(foil_L) for foil_L in foils], axis=1),
+    strata={name: on_targets(value_L) for name, value_L in strata.items()},
+  )
 
 
 def filled(token: int, times: int = 1) -> jax.Array:

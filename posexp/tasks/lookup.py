@@ -14,7 +14,13 @@ from posexp.tasks import answerers, base, draw, layout
 
 @dataclasses.dataclass(frozen=True)
 class ByPlace(layout.Questions):
-  """All that the look-ups have in common: a body of items drawn freely."""
+  """All that the look-ups have in common: a body of items drawn freely.
+
+  Strata: `distance` from the answer back to what was asked for.
+
+  Args:
+    symbols: the number of items to choose from.
+  """
 
   symbols: int = component.field(
     32, at_least=2, remedy='with one symbol every answer is right'
@@ -32,7 +38,6 @@ class ByPlace(layout.Questions):
 
   def chance(self, length: int) -> float:
     """Return 1 / symbols: items are independent, none is asked about twice."""
-    del length
     return 1 / self.symbols
 
   def guesses(self, rng, tokens_BxL, asked_BxL):
@@ -55,9 +60,7 @@ class ByPlace(layout.Questions):
 class IndexLookup(ByPlace):
   """Which token stands at index k of the body?
 
-  ```
-  body of N = length - 1 - 2 * queries slots, SEP, (k answer) * queries
-  ```
+    body of N = length - 1 - 2 * queries slots, SEP, (k answer) * queries
 
   An absolute index, counted from 0, the first token. Ids are 0 SEP, then
   1, ..., `most` for the indices 0, ..., most - 1, then `symbols` items, each
@@ -70,32 +73,25 @@ class IndexLookup(ByPlace):
   own.
 
   Answerers: 'bag' says the commonest item of the body; 'recent' its last one.
-
   Foils (C = 2): the tokens at k - 1 and k + 1.
-
-  Strata: `index`, which is k; `distance` from the answer back to what was
-  asked for; `query`, the number of the question.
+  Strata: `index`, which is k.
 
   Args:
-    symbols: the number of items to choose from.
-    queries: questions per sequence.
     low: the smallest index asked for.
     high: one more than the largest.
     most: how many indices there are tokens for.
 
-  >>> import jax
   >>> task = IndexLookup(symbols=4, queries=2, high=6, most=6)
-  >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [7, 9, 9, 7, 10, 8, 10, 0, 4, 7, 2, 9]
-  >>> batch.foils_BxLxC[0, -1].tolist()
-  [7, -1]
-  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
-  {'distance': 10, 'index': 1, 'query': 1}
+  >>> print(task.example(length=12))
+  7 9 9 7 10 8 10 0 4 7 2 9
+  9: 7, foils [9, 10], distance 6, index 3, query 0
+  11: 9, foils [7], distance 10, index 1, query 1
   """
 
   capability: ClassVar[str] = 'A'
-  width: ClassVar[int] = 2
+  less: ClassVar[str] = (
+    'fewer queries or a smaller high: the body holds every index below it'
+  )
 
   queries: int = 8
   low: int = component.field(0, at_least=0, remedy='the first index is 0')
@@ -118,14 +114,9 @@ class IndexLookup(ByPlace):
   def _items(self) -> int:
     return 1 + self.most
 
-  def check(self, length: int) -> None:
-    component.at_least(
-      'length',
-      length,
-      1 + self.width * self.queries + self.high,
-      f'besides {self.queries} queries, index {self.high - 1} must be in the '
-      'body; use longer sequences or a smaller high',
-    )
+  @property
+  def room(self) -> int:
+    return self.high
 
   def _recent(self, tokens_BxL, body_BxN):
     return np.broadcast_to(body_BxN[:, -1:], tokens_BxL.shape)
@@ -142,11 +133,29 @@ class IndexLookup(ByPlace):
 
 @dataclasses.dataclass(frozen=True)
 class _Beside(ByPlace):
-  """All that the twins have in common: all but the side."""
+  """All that the twins have in common: all but the side.
+
+  Answerers: 'bag' says the commonest item of the body; 'recent' the token
+  beside the anchor, which is right where k = 1.
+  Foils (C = 3): the tokens k - 1 and k + 1 places to the same side (the anchor
+  itself for k = 1), and the one k places to the other.
+  Strata: `offset`, which is k.
+
+  Args:
+    symbols: the number of items, and of anchors, to choose from.
+    offsets: what k is drawn from.
+    most: the largest k that there is a token for.
+  """
+
+  capability: ClassVar[str] = 'CR'
+  width: ClassVar[int] = 3
+  less: ClassVar[str] = (
+    'fewer queries or smaller offsets: no anchor is that near to another or '
+    'to an end of the body'
+  )
 
   # 1 to the right of the anchor, -1 to the left.
   _side: ClassVar[int]
-  width: ClassVar[int] = 3
 
   offsets: tuple[int, ...] = component.field(
     (1, 2, 3, 4),
@@ -184,23 +193,15 @@ class _Beside(ByPlace):
   def _items(self) -> int:
     return 1 + self.most + self.symbols
 
-  def check(self, length: int) -> None:
+  @property
+  def room(self) -> int:
     reach = max(self.offsets)
-    component.at_least(
-      'length',
-      length,
-      1 + self.queries * (self.width + reach + 1) + reach,
-      f'with {self.queries} queries and offsets up to {reach}, no anchor is '
-      'that near to another or to an end of the body; use longer sequences, '
-      'fewer queries or smaller offsets',
-    )
+    return self.queries * (reach + 1) + reach
 
   def _recent(self, tokens_BxL, body_BxN):
     beside_BxN = np.roll(body_BxN, -self._side, axis=1)
-    beside_BxV = np.zeros((len(body_BxN), self.vocabulary), np.int32)
-    np.put_along_axis(beside_BxV, body_BxN, beside_BxN, axis=1)
-    anchor_BxL = np.roll(tokens_BxL, 2, axis=1)
-    return np.take_along_axis(beside_BxV, anchor_BxL, axis=1)
+    anchor_BxL, _ = answerers.named(tokens_BxL)
+    return answerers.beside(body_BxN, beside_BxN, anchor_BxL)
 
   def _one(self, key: jax.Array, length: int) -> base.Batch:
     slots, queries = self.body(length), self.queries
@@ -231,9 +232,7 @@ class _Beside(ByPlace):
 class LookupLeft(_Beside):
   """Which token stands k places to the left of this anchor?
 
-  ```
-  body of N = length - 1 - 3 * queries slots, SEP, (anchor k answer) * queries
-  ```
+    body of N = length - 1 - 3 * queries slots, SEP, (anchor k answer) * queries
 
   The left one of a twin pair: for the same fields, key and length LookupRight
   has the same body, anchors and k, and another answer. Both are a relative
@@ -245,42 +244,16 @@ class LookupLeft(_Beside):
   independently, and fill it at any length, so that a longer sequence asks for
   the same k at a new distance.
 
-  What is balanced: k is uniform in `offsets`, independent of the place of the
-  anchor. Anchors are more than max(offsets) from each other and from both ends,
-  and all such places are equally likely. Each anchor is asked about once, in
-  random order.
-
   `most` leaves tokens for an arm with other offsets,
   `run.on(LookupLeft(offsets=(8,)))`; expect chance for a k that was never
   trained.
 
-  Answerers: 'bag' says the commonest item of the body; 'recent' the token
-  beside the anchor, which is right where k = 1.
-
-  Foils (C = 3): the tokens k - 1 and k + 1 places to the left (the anchor
-  itself for k = 1), and the one k places to the right.
-
-  Strata: `offset`, which is k; `distance` from the answer back to what was
-  asked for; `query`, the number of the question.
-
-  Args:
-    symbols: the number of items, and of anchors, to choose from.
-    queries: questions per sequence.
-    offsets: what k is drawn from.
-    most: the largest k that there is a token for.
-
-  >>> import jax
   >>> task = LookupLeft(symbols=8, queries=1, offsets=(1, 2), most=2)
-  >>> batch = task.sample(jax.random.key(3), length=12, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [16, 11, 7, 16, 13, 17, 16, 15, 0, 7, 2, 16]
-  >>> batch.foils_BxLxC[0, -1].tolist()
-  [11, -1, 13]
-  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
-  {'distance': 11, 'offset': 2, 'query': 0}
+  >>> print(task.example(length=12, seed=3))
+  16 11 7 16 13 17 16 15 0 7 2 16
+  11: 16, foils [11, 13], distance 11, offset 2, query 0
   """
 
-  capability: ClassVar[str] = 'CR'
   _side: ClassVar[int] = -1
 
 
@@ -288,35 +261,18 @@ class LookupLeft(_Beside):
 class LookupRight(_Beside):
   """Which token stands k places to the right of this anchor?
 
-  ```
-  body of N = length - 1 - 3 * queries slots, SEP, (anchor k answer) * queries
-  ```
+    body of N = length - 1 - 3 * queries slots, SEP, (anchor k answer) * queries
 
-  The right one of a twin pair: body, ids, fields, errors, answerers and strata
-  are those of LookupLeft, token for token. To the right, what is asked for
-  comes after its anchor, so that a model can note the anchor while it reads.
+  The right one of a twin pair: body, ids, fields and errors are those of
+  LookupLeft, token for token. To the right, what is asked for comes after its
+  anchor, so that a model can note the anchor while it reads.
 
-  Foils (C = 3): the tokens k - 1 and k + 1 places to the right (the anchor
-  itself for k = 1), and the one k places to the left.
-
-  Args:
-    symbols: the number of items, and of anchors, to choose from.
-    queries: questions per sequence.
-    offsets: what k is drawn from.
-    most: the largest k that there is a token for.
-
-  >>> import jax
   >>> task = LookupRight(symbols=8, queries=1, offsets=(1, 2), most=2)
-  >>> batch = task.sample(jax.random.key(3), length=12, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [16, 11, 7, 16, 13, 17, 16, 15, 0, 7, 2, 13]
-  >>> batch.foils_BxLxC[0, -1].tolist()
-  [16, 17, 16]
-  >>> {k: int(value_BxL[0, -1]) for k, value_BxL in batch.strata.items()}
-  {'distance': 7, 'offset': 2, 'query': 0}
+  >>> print(task.example(length=12, seed=3))
+  16 11 7 16 13 17 16 15 0 7 2 13
+  11: 13, foils [16, 17, 16], distance 7, offset 2, query 0
   """
 
-  capability: ClassVar[str] = 'CR'
   _side: ClassVar[int] = 1
 
 

@@ -35,18 +35,15 @@ class Mixture(base.Task):
     weights: how often each is drawn, relative to each other; equally often
       if None. A task of weight 0 is never drawn.
 
-  >>> import jax
   >>> from posexp import tasks
   >>> copy = tasks.Copy(symbols=3, distinct=False)
   >>> task = Mixture((copy, tasks.Ordering(symbols=8, queries=1)), (1, 2))
-  >>> sample = jax.jit(task.sample, static_argnames=('length', 'batch'))
-  >>> batch = sample(jax.random.key(3), length=11, batch=2)
-  >>> batch.tokens_BxL[0].tolist()
-  [0, 3, 4, 4, 4, 1, 3, 4, 4, 4, 2]
-  >>> batch.tokens_BxL[1].tolist()  # Ordering's ids, from 6 on.
-  [15, 14, 13, 17, 12, 16, 10, 6, 12, 14, 14]
-  >>> batch.strata['task'][:, -1].tolist()
-  [0, 1]
+  >>> print(task.example(length=11))  # Ordering's ids are from 6 on.
+  0 3 5 3 4 1 3 5 3 4 2
+  6: 3, foils [5], ambiguity 0, distance 5, index 0, task 0
+  7: 5, foils [3, 3], ambiguity 1, distance 5, index 1, task 0
+  8: 3, foils [5, 4], ambiguity 0, distance 5, index 2, task 0
+  9: 4, foils [3], ambiguity 1, distance 5, index 3, task 0
   """
 
   tasks: tuple[base.Task, ...] = component.field(
@@ -80,8 +77,6 @@ class Mixture(base.Task):
         f'{component.written(self.weights)}: give a task that '
         'is drawn a weight above 0'
       )
-    # Equal weights are one config, whose examples have one key.
-    object.__setattr__(self, 'weights', tuple(map(float, self.weights)))
 
   def only(self, index: int) -> 'Mixture':
     """Return the mixture with all the weight on one task."""

@@ -1,16 +1,15 @@
 """Recall and Needle: find one of many facts of the same form, anywhere."""
 
+import abc
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import base, draw, layout, store
+from posexp.tasks import answerers, base, draw, layout
 
 MARK = 1
 
@@ -20,57 +19,185 @@ _CANDIDATES = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Recall(store.Store):
+class Store(answerers.Listed, layout.Questions):
+  """Facts among filler, then questions for their values.
+
+  Ids are 0 SEP, the marks of the subclass, its names, then `values` values
+  that facts are about, then `filler` filler tokens. Facts are as wide as
+  questions.
+
+  Answerers: 'bag' says one of the values in the body, those already said
+  taken out; 'recent' the last value in the body.
+  Strata: `distance` in tokens from the answer back to the value.
+
+  Args:
+    values: the number of value tokens.
+    filler: the number of filler tokens.
+    keys: the number of key tokens.
+  """
+
+  defended: ClassVar[frozenset[str]] = frozenset({'recent'})
+
+  # Ids before the names.
+  special: ClassVar[int] = 1
+
+  queries: int = component.field(4, at_least=1)
+  values: int = component.field(
+    32, at_least=2, remedy='with one value every answer is right'
+  )
+  filler: int = component.field(
+    16,
+    at_least=1,
+    remedy='what stands between the facts must be drawn',
+  )
+
+  @property
+  @abc.abstractmethod
+  def names(self) -> int:
+    """The number of ids that name what a fact is about."""
+
+  @property
+  def vocabulary(self) -> int:
+    return self.first_filler + self.filler
+
+  @property
+  def first_value(self) -> int:
+    """The id of the first value."""
+    return self.special + self.names
+
+  @property
+  def first_filler(self) -> int:
+    """The id of the first filler token."""
+    return self.first_value + self.values
+
+  def chance(self, length: int) -> float:
+    """Return the chance of one of the values, all equally likely."""
+    return 1 / self.values
+
+  def hay(self, word_N: jax.Array) -> jax.Array:
+    """Turn each word into a filler token."""
+    return draw.integers(word_N, self.first_filler, self.vocabulary)
+
+  def _guesses(self, rng, tokens_BxL, answer_BxN):
+    body_BxN = tokens_BxL[:, : self.body(tokens_BxL.shape[1])]
+    is_value_BxN = body_BxN >= self.first_value
+    is_value_BxN &= body_BxN < self.first_filler
+    value_BxP = body_BxN[is_value_BxN].reshape(len(body_BxN), -1)
+    left_BxU = answerers.unasked(value_BxP, answer_BxN)
+    return {
+      'random': rng.integers(
+        self.first_value, self.first_filler, answer_BxN.shape
+      ),
+      'bag': answerers.remaining(rng, answer_BxN, left_BxU),
+      'recent': self._recent(tokens_BxL, value_BxP),
+    }
+
+  def _recent(
+    self, tokens_BxL: np.ndarray, value_BxP: np.ndarray
+  ) -> np.ndarray:
+    """Return what 'recent' says, B x Q, given all and the body's values."""
+    return np.repeat(value_BxP[:, -1:], self.queries, axis=1)
+
+
+class _Facts(Store):
+  """Facts of a key and a value, some of which are asked about.
+
+  Keys differ, and each is asked about at most once; values are independent of
+  keys and of each other, and may repeat.
+  """
+
+  capability: ClassVar[str] = 'C'
+
+  keys: int
+
+  @property
+  def names(self) -> int:
+    return self.keys
+
+  @property
+  @abc.abstractmethod
+  def facts(self) -> int:
+    """The number of facts in a body."""
+
+  def _places(self, length: int) -> int:
+    """Return how many places there are for facts, if they take one each."""
+    return self.body(length) - self.facts * (self.width - 1)
+
+  def _words(self, length: int) -> int:
+    """Return how many random words place the facts."""
+    return self._places(length)
+
+  def _starts(self, word_W: jax.Array, length: int) -> jax.Array:
+    """Return where the facts start, in order: all arrangements are alike."""
+    return layout.scattered(word_W, self.facts, self.width)
+
+  def _form(self, key_X: jax.Array, value_X: jax.Array) -> list[jax.Array]:
+    """Return the tokens of a fact, or of a question: a mark if there is one."""
+    marks = [jnp.full_like(key_X, MARK)] * (self.width - 2)
+    return [*marks, key_X, value_X]
+
+  @abc.abstractmethod
+  def _strata(
+    self, fact_Q: jax.Array, start_Q: jax.Array, body: int
+  ) -> dict[str, jax.Array]:
+    """Return strata of its own, from number and start of what is asked."""
+
+  def _one(self, key: jax.Array, length: int) -> base.Batch:
+    body, count = self.body(length), self.facts
+    place_W, filler_N, key_K, value_P, asked_P = draw.words(
+      key, self._words(length), body, self.keys, count, count
+    )
+    start_P = self._starts(place_W, length)
+    key_P = self.special + draw.shuffled(key_K)[:count]
+    value_P = draw.integers(value_P, self.first_value, self.first_filler)
+    body_N = layout.written(
+      self.hay(filler_N), start_P, self._form(key_P, value_P)
+    )
+    asked_Q = draw.shuffled(asked_P)[: self.queries]
+    start_Q = start_P[asked_Q]
+    return self.ask(
+      body_N,
+      self._form(key_P[asked_Q], value_P[asked_Q]),
+      [foil_P[asked_Q] for foil_P in layout.neighbours(value_P)],
+      {
+        'distance': self.distance(length, start_Q + self.width - 1),
+        **self._strata(asked_Q, start_Q, body),
+      },
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Recall(_Facts):
   """Which value went with this key? (Multi-query associative recall.)
 
-  ```
-  body of N = length - 1 - 2 * queries tokens, SEP, (key value) * queries
-  ```
+    body of N = length - 1 - 2 * queries tokens, SEP, (key value) * queries
 
   The body holds `pairs` pairs `key value` and, between them, filler. The
   answer is the value that followed the key in the body. Ids are 0 SEP, then
   `keys` keys, then `values` values, then `filler` filler tokens. A length of
   1 + 2 * pairs + 2 * queries has no filler: it is dense.
 
-  What is balanced: keys differ, and each is asked about at most once; values
-  are independent of keys and of each other, and may repeat; which pairs are
-  asked about, and in what order, is independent of where they stand. With
-  gaps='uniform' every arrangement of pairs and filler is equally likely. With
-  gaps='power' pairs are drawn one by one with P(d) ~ d ** (alpha - 1), where
-  d = 1, 2, ... is the place counted backwards from SEP, a pair or a filler
-  token counting one, until each has a place of its own: the law of Zoology
-  (arXiv:2312.04927), which keeps most answers close.
-
-  Answerers: 'bag' says one of the values in the body, those already said
-  taken out; 'recent' the last value in the body.
+  With gaps='uniform' every arrangement of pairs and filler is equally likely.
+  With gaps='power' pairs are drawn one by one with P(d) ~ d ** (alpha - 1),
+  where d = 1, 2, ... is the place counted backwards from SEP, a pair or a
+  filler token counting one, until each has a place of its own: the law of
+  Zoology (arXiv:2312.04927), which keeps most answers close.
 
   Foils (C = 2): the values of the pairs before and after the right one.
-
-  Strata: `distance` in tokens from the answer back to the value; `pair`, the
-  number of the pair in the body, from 0; `query`, the number of the question.
+  Strata: `pair`, the number of the pair in the body, from 0.
 
   Args:
-    queries: questions per sequence.
-    values: the number of value tokens.
-    filler: the number of filler tokens.
-    keys: the number of key tokens.
     pairs: how many pairs the body holds, whatever the length.
     gaps: 'uniform' or 'power', where in the body the pairs stand.
     alpha: of the power law; 1 is uniform, 0.01 Zoology's.
 
-  >>> import jax
   >>> task = Recall(keys=4, values=4, filler=3, pairs=3, queries=1)
-  >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [11, 3, 6, 9, 1, 5, 2, 7, 11, 0, 3, 6]
-  >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
-  {'distance': 9, 'pair': 0, 'query': 0}
-  >>> batch.foils_BxLxC[0, -1].tolist()
-  [-1, 5]
+  >>> print(task.example(length=12))
+  11 3 6 9 1 5 2 7 11 0 3 6
+  11: 6, foils [5], distance 9, pair 0, query 0
   """
 
-  capability: ClassVar[str] = 'C'
-  fact: ClassVar[str] = 'pairs or queries'
+  less: ClassVar[str] = 'fewer pairs or queries'
 
   keys: int = component.field(
     32,
@@ -86,74 +213,58 @@ class Recall(store.Store):
     0.01, at_least=0, at_most=1, remedy="0.01 is Zoology's, and 1 is uniform"
   )
 
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    # Equal laws are one config, whose examples have one key.
-    object.__setattr__(self, 'alpha', float(self.alpha))
-
   @property
-  def names(self) -> int:
-    return self.keys
+  def facts(self) -> int:
+    return self.pairs
 
   @property
   def room(self) -> int:
     return self.width * self.pairs
 
-  def _one(self, key: jax.Array, length: int) -> base.Batch:
-    body = self.body(length)
+  def _words(self, length):
     if self.gaps == 'power':
-      places = _power(body, self.pairs, self.width, self.alpha)
-    else:
-      places = _uniform(body, self.pairs, self.width)
-    facts = _draw_facts(self, key, body, self.pairs, places)
-    return _ask(self, facts, length, {'pair': facts.asked_Q})
+      return self.pairs * _CANDIDATES
+    return super()._words(length)
+
+  def _starts(self, word_W, length):
+    if self.gaps != 'power':
+      return super()._starts(word_W, length)
+    places = self._places(length)
+    word_PxC = word_W.reshape(self.pairs, _CANDIDATES)
+    back_PxC = _backwards(word_PxC, places, self.alpha)
+    _, back_P = jax.lax.scan(_first_free, jnp.ones(places, bool), back_PxC)
+    return layout.spread(places - 1 - back_P, self.width)
+
+  def _strata(self, fact_Q, start_Q, body):
+    return {'pair': fact_Q}
 
 
 @dataclasses.dataclass(frozen=True)
-class Needle(store.Store):
+class Needle(_Facts):
   """Which value was in this needle? A few needles in much hay.
 
-  ```
-  body of N = length - 1 - 3 * queries tokens, SEP, (MARK key value) * queries
-  ```
+    body of N = length - 1 - 3 * queries tokens, SEP, (MARK key value) * queries
 
   The body holds `needles` needles `MARK key value`, some asked about and the
   others distractors of the same form, and is otherwise filler, at least half
   of it, each token drawn independently. Ids are 0 SEP, 1 MARK, then `keys`
-  keys, then `values` values, then `filler` filler tokens. Every arrangement of
-  needles and filler is equally likely; keys and values are as in Recall.
-
-  Answerers: 'bag' says one of the values in the body, those already said
-  taken out; 'recent' the last value in the body.
+  keys, then `values` values, then `filler` filler tokens.
 
   Foils (C = 2): the values of the needles before and after the right one.
-
-  Strata: `depth`, the tenth of the body in which the needle starts, 0 to 9;
-  `distance` in tokens from the answer back to the value; `query`, the number
-  of the question.
+  Strata: `depth`, the tenth of the body in which the needle starts, 0 to 9.
 
   Args:
-    queries: how many needles are asked about.
-    values: the number of value tokens.
-    filler: the number of filler tokens.
-    keys: the number of key tokens.
     needles: how many needles the body holds, whatever the length.
 
-  >>> import jax
   >>> task = Needle(keys=4, values=4, filler=3, needles=2, queries=1)
-  >>> batch = task.sample(jax.random.key(0), length=18, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [11, 11, 10, 1, 3, 8, 10, 10, 11, 12, 10, 1, 4, 7, 0, 1, 4, 7]
-  >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
-  {'depth': 7, 'distance': 4, 'query': 0}
-  >>> batch.foils_BxLxC[0, -1].tolist()
-  [8, -1]
+  >>> print(task.example(length=18))
+  11 11 10 1 3 8 10 10 11 12 10 1 4 7 0 1 4 7
+  17: 7, foils [8], depth 7, distance 4, query 0
   """
 
-  capability: ClassVar[str] = 'C'
   width: ClassVar[int] = 3
   special: ClassVar[int] = 2
-  fact: ClassVar[str] = 'needles or queries'
+  less: ClassVar[str] = 'fewer needles or queries'
 
   queries: int = 2
   keys: int = component.field(
@@ -167,98 +278,15 @@ class Needle(store.Store):
   )
 
   @property
-  def names(self) -> int:
-    return self.keys
+  def facts(self) -> int:
+    return self.needles
 
   @property
   def room(self) -> int:
     return 2 * self.width * self.needles
 
-  def _one(self, key: jax.Array, length: int) -> base.Batch:
-    body = self.body(length)
-    places = _uniform(body, self.needles, self.width)
-    facts = _draw_facts(self, key, body, self.needles, places)
-    depth_Q = 10 * facts.start_P[facts.asked_Q] // body
-    return _ask(self, facts, length, {'depth': depth_Q})
-
-
-class _Facts(NamedTuple):
-  body_N: jax.Array
-  start_P: jax.Array  # in order
-  key_P: jax.Array
-  value_P: jax.Array
-  asked_Q: jax.Array  # which of the P
-
-
-def _draw_facts(
-  task: Recall | Needle,
-  key: jax.Array,
-  body: int,
-  count: int,
-  places: '_Places',
-) -> _Facts:
-  """Draw a body with `count` facts, and which of them are asked about."""
-  place_W, filler_N, key_K, value_P, asked_P = draw.words(
-    key, places.words, body, task.keys, count, count
-  )
-  start_P = places.starts(place_W)
-  key_P = task.special + draw.shuffled(key_K)[:count]
-  value_P = draw.integers(value_P, task.first_value, task.first_filler)
-  body_N = draw.integers(filler_N, task.first_filler, task.vocabulary)
-  body_N = layout.written(body_N, start_P, _form(task, key_P, value_P))
-  asked_Q = draw.shuffled(asked_P)[: task.queries]
-  return _Facts(body_N, start_P, key_P, value_P, asked_Q)
-
-
-def _form(
-  task: Recall | Needle, key_X: jax.Array, value_X: jax.Array
-) -> list[jax.Array]:
-  """Return the tokens of a fact, or of a question: a mark if there is one."""
-  marks = [jnp.full_like(key_X, MARK)] * (task.width - 2)
-  return [*marks, key_X, value_X]
-
-
-def _ask(
-  task: Recall | Needle,
-  facts: _Facts,
-  length: int,
-  strata_Q: dict[str, jax.Array],
-) -> base.Batch:
-  """Return the sequence that closes with the questions."""
-  asked_Q = facts.asked_Q
-  place_Q = facts.start_P[asked_Q] + task.width - 1
-  foils = [foil_P[asked_Q] for foil_P in layout.neighbours(facts.value_P)]
-  return task.ask(
-    facts.body_N,
-    _form(task, facts.key_P[asked_Q], facts.value_P[asked_Q]),
-    foils,
-    {'distance': task.distance(length, place_Q), **strata_Q},
-  )
-
-
-class _Places(NamedTuple):
-  """How facts are placed: from how many random words, and how from them."""
-
-  words: int
-  starts: Callable[[jax.Array], jax.Array]
-
-
-def _uniform(body: int, count: int, width: int) -> _Places:
-  """All arrangements equally likely."""
-  starts = functools.partial(layout.scattered, count=count, width=width)
-  return _Places(body - count * (width - 1), starts)
-
-
-def _power(body: int, count: int, width: int, alpha: float) -> _Places:
-  """Places by a power law of how far they are from the end of the body."""
-  places = body - count * (width - 1)
-
-  def starts(word_W: jax.Array) -> jax.Array:
-    back_PxC = _backwards(word_W.reshape(count, -1), places, alpha)
-    _, back_P = jax.lax.scan(_first_free, jnp.ones(places, bool), back_PxC)
-    return layout.spread(places - 1 - back_P, width)
-
-  return _Places(count * _CANDIDATES, starts)
+  def _strata(self, fact_Q, start_Q, body):
+    return {'depth': 10 * start_Q // body}
 
 
 def _backwards(word_X: jax.Array, places: int, alpha: float) -> jax.Array:

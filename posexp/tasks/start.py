@@ -15,9 +15,7 @@ from posexp.tasks import base, draw
 class Start(base.Task):
   """Another task, starting later in the sequence.
 
-  ```
-  PAD * s, the sequence of `task` with length - high tokens, PAD * (high - s)
-  ```
+    PAD * s, the sequence of `task` with length - high tokens, PAD * (high - s)
 
   s is uniform in low, ..., high for each example. PAD is a token of its own,
   the last of the vocabulary, and there is one for any low and high: a model
@@ -33,15 +31,11 @@ class Start(base.Task):
     low: the least start.
     high: the greatest start, and how much of the length is PAD.
 
-  >>> import jax
   >>> from posexp import tasks
-  >>> task = Start(tasks.Copy(symbols=3, distinct=False), low=2, high=4)
-  >>> sample = jax.jit(task.sample, static_argnames=('length', 'batch'))
-  >>> batch = sample(jax.random.key(1), length=16, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [6, 6, 4, 5, 4, 3, 3, 1, 4, 5, 4, 3, 3, 2, 6, 6]
-  >>> batch.strata['start'][0].tolist()
-  [-1, -1, -1, -1, -1, -1, -1, -1, 2, 2, 2, 2, 2, 2, -1, -1]
+  >>> task = Start(tasks.Ordering(symbols=4, queries=1), low=2, high=4)
+  >>> print(task.example(length=12))
+  8 8 8 6 7 5 4 0 4 7 7 8
+  10: 7, foils [4], distance 4, gap 2, mention 1, query 0, start 3
   """
 
   task: base.Task = component.field(

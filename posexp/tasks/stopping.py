@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.tasks import base, draw
+from posexp.tasks import base, draw, layout
 
 PAD, SEP, STOP = range(3)
 _SPECIAL = 3
@@ -19,9 +19,7 @@ _SPECIAL = 3
 class RepeatToken(draw.PerExample):
   """Repeat one token as often as it occurred, then stop.
 
-  ```
-  PAD ... x^n SEP x^n STOP PAD ...
-  ```
+    PAD ... x^n SEP x^n STOP PAD ...
 
   A test of *counting*, not of copying: which token to say is plain, and only
   when to stop is asked. Never average it with Copy.
@@ -33,21 +31,16 @@ class RepeatToken(draw.PerExample):
 
   Answerers: 'bag' is always right, as it knows how often x is there; 'recent'
   always says what was said last, and so never stops.
-
   Foils (C = 1): the other decision, STOP for x and x for STOP.
-
   Strata: `count`, which is n; `stop`, 1 where the answer is STOP.
 
   Args:
     symbols: the number of tokens to choose x from.
 
-  >>> import jax
-  >>> task = RepeatToken(symbols=4)
-  >>> batch = task.sample(jax.random.key(0), length=12, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [0, 0, 3, 3, 3, 1, 3, 3, 3, 2, 0, 0]
-  >>> {k: int(value_BxL[0, -3]) for k, value_BxL in batch.strata.items()}
-  {'count': 3, 'stop': 1}
+  >>> print(RepeatToken(symbols=4).example(length=12))
+  0 0 3 3 3 1 3 3 3 2 0 0
+  8: 3, foils [2], count 3, stop 0
+  9: 2, foils [3], count 3, stop 1
   """
 
   capability: ClassVar[str] = 'K'
@@ -84,7 +77,6 @@ class RepeatToken(draw.PerExample):
     return ((longest - 1) + 1 / self.symbols + 1) / (2 * longest)
 
   def guesses(self, rng, tokens_BxL, asked_BxL):
-    del asked_BxL
     batch, length = tokens_BxL.shape
     sep, longest = _sep(length), _longest(length)
     step_L = np.arange(length) - sep
@@ -112,20 +104,12 @@ class RepeatToken(draw.PerExample):
     tokens_L = jnp.where(jnp.abs(step_L) <= count, x, PAD)
     tokens_L = jnp.where(step_L == 0, SEP, tokens_L)
     tokens_L = jnp.where(stop_L, STOP, tokens_L)
-
-    def on_targets(value_L: jax.Array) -> jax.Array:
-      return jnp.where(targets_L, value_L, -1)
-
-    return base.Batch(
-      tokens_BxL=tokens_L,
-      targets_BxL=targets_L,
-      ends_BxL=jnp.zeros_like(targets_L),
-      foils_BxLxC=on_targets(jnp.where(stop_L, x, STOP))[:, None],
-      strata={
-        'count': on_targets(jnp.full_like(tokens_L, count)),
-        'stop': on_targets(stop_L.astype(jnp.int32)),
-      },
-    )
+    strata = {
+      'count': jnp.full_like(tokens_L, count),
+      'stop': stop_L.astype(jnp.int32),
+    }
+    foil_L = jnp.where(stop_L, x, STOP)
+    return layout.marked(tokens_L, targets_L, [foil_L], strata)
 
 
 def _longest(length: int) -> int:

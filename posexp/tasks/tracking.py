@@ -7,18 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from posexp import component
-from posexp.tasks import base, draw, layout, store
+from posexp.tasks import base, draw, layout, recall
 
 SET = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class VariableTracking(store.Store):
+class VariableTracking(recall.Store):
   """What is the value of this variable, which was set from another?
 
-  ```
-  body of N = length - 1 - 3 * queries tokens, SEP, (SET x value) * queries
-  ```
+    body of N = length - 1 - 3 * queries tokens, SEP, (SET x value) * queries
 
   The body holds `chains` chains of 1 + `hops` statements of three tokens each:
   the root `SET x value`, then `SET y x`, `SET z y` and so on, in filler. A
@@ -28,47 +26,29 @@ class VariableTracking(store.Store):
   are 0 SEP, 1 SET, then `variables` variables, then `values` values, then
   `filler` filler tokens.
 
-  What is balanced: every arrangement of statements and filler is equally
-  likely, so that a statement stands before or after the one that it needs, as
-  it comes. A variable is set once, in one chain. Values are independent.
-
-  Answerers: 'bag' says one of the values in the body, those already said
-  taken out; 'recent' the last value in the body.
-
   Foils (C = 2): the values of the roots before and after the right one among
   the roots of the body: a chain followed to its end, and read one place off.
-
   Strata: `hops`, how many the question takes; `late`, how many of these lead
-  to a statement that stands after the one that needs it; `distance` in tokens
-  from the answer back to the value at the root; `query`, the number of the
-  question.
+  to a statement that stands after the one that needs it.
 
   Args:
-    queries: how many chains are asked about.
-    values: the number of value tokens.
-    filler: the number of filler tokens.
     variables: the number of variable tokens.
     chains: how many chains the body holds, whatever the length.
     hops: statements of a chain after its root.
     mixed: whether any variable of a chain is asked for, or only the last.
 
-  >>> import jax
   >>> task = VariableTracking(
   ...   variables=4, values=4, filler=3, chains=2, hops=1, queries=1
   ... )
-  >>> batch = task.sample(jax.random.key(0), length=18, batch=1)
-  >>> batch.tokens_BxL[0].tolist()
-  [12, 1, 4, 3, 1, 3, 8, 1, 2, 7, 1, 5, 2, 12, 0, 1, 4, 8]
-  >>> {name: int(value_BxL[0, -1]) for name, value_BxL in batch.strata.items()}
-  {'distance': 11, 'hops': 1, 'late': 1, 'query': 0}
-  >>> batch.foils_BxLxC[0, -1].tolist()
-  [-1, 7]
+  >>> print(task.example(length=18))
+  12 1 4 3 1 3 8 1 2 7 1 5 2 12 0 1 4 8
+  17: 8, foils [7], distance 11, hops 1, late 1, query 0
   """
 
   capability: ClassVar[str] = 'C'
   width: ClassVar[int] = 3
   special: ClassVar[int] = 2
-  fact: ClassVar[str] = 'chains, hops or queries'
+  less: ClassVar[str] = 'fewer chains, hops or queries'
 
   queries: int = 2
   variables: int = component.field(
@@ -120,8 +100,7 @@ class VariableTracking(store.Store):
     value_C = draw.integers(value_C, self.first_value, self.first_filler)
     from_CxF = jnp.column_stack((value_C, name_CxF[:, :-1]))
     statement = jnp.full_like(name_CxF, SET), name_CxF, from_CxF
-    body_N = draw.integers(filler_N, self.first_filler, self.vocabulary)
-    body_N = layout.written(body_N, start_CxF, statement)
+    body_N = layout.written(self.hay(filler_N), start_CxF, statement)
     least = 0 if self.mixed else self.hops
     hops_Q = draw.integers(hops_Q, least, self.hops + 1)
     return self._ask(length, body_N, start_CxF, name_CxF, value_C, hops_Q)

@@ -99,6 +99,28 @@ def test_a_page_has_the_whole_docstring_and_fits_a_terminal(entry):
   assert max(map(len, page.split('\n'))) <= 80
 
 
+@pytest.mark.parametrize('task', listing.TASKS, ids=lambda t: type(t).__name__)
+def test_a_page_of_a_task_tells_of_every_field_and_fits_a_terminal(task):
+  page = listing.task_page(type(task).__name__)
+  assert max(map(len, page.split('\n'))) <= 80
+  text, _, example = page.partition('\n>>> ')
+  assert example
+  _, _, args = text.partition('\nArgs:\n')
+  told = re.findall(r'^  (\w+): ', args, flags=re.M)
+  assert told == list(inspect.signature(type(task)).parameters)
+
+
+def test_a_task_is_told_what_its_base_classes_say():
+  page = listing.task_page('LookupRight')
+  for text in (
+    'Answerers: ',  # Of both sides.
+    'Strata: `offset`',
+    'distance` from the answer back to what was asked',  # Of all look-ups.
+    '`query`, the number of the question.',  # Of all that have questions.
+  ):
+    assert text in page
+
+
 @every_entry
 def test_formulas_are_written_as_code(entry):
   text, _, _ = catalogue.docstring(entry.kind).partition('\n>>> ')

@@ -279,5 +279,5 @@ def test_bad_lengths_are_sentences():
     '30: train for more steps',
   ):
     ruled(length_schedule.Ramp(8, 16, steps=30), steps=30)
-  with pytest.raises(ValueError, match='length must be at least 8, got 4: 1'):
+  with pytest.raises(ValueError, match='length must be at least 8, got 4: a'):
     ruled(length_schedule.Uniform(4, 16))

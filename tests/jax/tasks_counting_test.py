@@ -210,9 +210,9 @@ SHORTEST = [
   (tasks.Sort(), 4, 'length must be at least 4, got 3: .* and EOS must fit'),
   (tasks.Sort(eos=False), 3, 'length must be at least 3, got 2: '),
   (tasks.RepeatToken(), 6, 'length must be at least 6, got 5: '),
-  (tasks.Count(), 21, 'length must be at least 21, got 20: 4 queries .* 3'),
-  (tasks.Parity(), 13, 'length must be at least 13, got 12: 4 queries '),
-  (tasks.Majority(), 21, 'length must be at least 21, got 20: 4 queries '),
+  (tasks.Count(), 21, 'length must be at least 21, got 20: a body of 12 '),
+  (tasks.Parity(), 13, 'length must be at least 13, got 12: a body of 4 '),
+  (tasks.Majority(), 21, 'length must be at least 21, got 20: .* 4 x 3 tokens'),
 ]
 
 

@@ -280,7 +280,11 @@ def test_bad_fields(kind, values, sentence):
 
 # The shortest length of each, and what is said of a shorter one.
 SHORTEST = [
-  (tasks.Recall(), 25, 'a body of 16 tokens, SEP and 4 questions of 2 tokens'),
+  (
+    tasks.Recall(),
+    25,
+    'a body of 16 tokens, SEP and 4 x 2 tokens of questions',
+  ),
   (tasks.Recall(gaps='power'), 25, '24: .* fewer pairs or queries'),
   (tasks.Needle(), 43, 'a body of 36 tokens, .* fewer needles or queries'),
   (tasks.FirstWins(), 41, 'a body of 32 tokens, .* fewer queries'),

@@ -198,7 +198,7 @@ SHORTEST = [
     tasks.Start(_ORDER, 0, 4),
     12,
     'of a length of 11, Start keeps 4 for where to start and leaves 7: length '
-    'must be at least 8, got 7: 1 queries',
+    'must be at least 8, got 7: a body',
   ),
   (
     tasks.Mixture((_ORDER, tasks.Dyck())),
