@@ -52,6 +52,24 @@ def number(value: float, digits: int = 2) -> str:
   return MISSING if math.isnan(value) else f'{value:.{digits}f}'
 
 
+def significant(value: float, digits: int = 3) -> str:
+  """Write a number with so many digits, or all of those before the point.
+
+  >>> [significant(x) for x in (0.0123, 1.234, 56.78, 12345.6, 0.0, math.nan)]
+  ['0.0123', '1.23', '56.8', '12,346', '0', '–']
+  >>> significant(2.5e8), significant(math.inf)
+  ('2.50e+08', 'inf')
+  """
+  if math.isnan(value):
+    return MISSING
+  if value == 0 or math.isinf(value):
+    return f'{value:.0f}'
+  if not 1e-4 <= abs(value) < 1e7:
+    return f'{value:.{digits - 1}e}'
+  places = digits - 1 - math.floor(math.log10(abs(value)))
+  return f'{value:,.{max(0, places)}f}'
+
+
 def gate(share: float) -> str:
   """Write the accuracy that a run must reach, with the sign of percent.
 

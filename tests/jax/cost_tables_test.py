@@ -114,14 +114,14 @@ def test_the_table_says_what_was_measured(tmp_path):
     '2 layers, 4 heads of width 16, batch 1, float32, on abacus (wood), jax 0'
   )
   step = lines.index(
-    'training step: forward, backward, AdamW (ms, ratio, 95% interval)'
+    'training step: forward, backward, AdamW (ms, ratio [95% interval])'
   )
   assert lines[step + 1].split() == ['2,048', 'tokens', '8,192', 'tokens']
   base, none, name, long = (line.split() for line in lines[step + 2 : step + 6])
   assert base == ['RoPE()', *['4.00', '1.00'] * 2]
-  assert none == ['NoPE()', *['3.00', '0.75', '0.75-0.75'] * 2]
+  assert none == ['NoPE()', *['3.00', '0.75', '[0.75,', '0.75]'] * 2]
   assert name == ['T5(buckets=16)', '+', 'RoPE(base=100)']
-  assert long == ['50.0', '12.5', '12.5-12.5'] * 2
+  assert long == ['50.0', '12.50', '[12.50,', '12.50]'] * 2
   assert 'Medians of 9 rounds' in text and 'ratio to RoPE()' in text
   memory = next(n for n, line in enumerate(lines) if 'XLA plans for' in line)
   assert lines[memory + 1].split() == ['train', 'prefill', 'decode']
