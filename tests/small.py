@@ -39,5 +39,5 @@ def execute(workdir: pathlib.Path, *runs: config.Run) -> dict[str, str]:
   """Runs a grid quietly and returns its failures."""
   workdir.mkdir(parents=True, exist_ok=True)
   with progress.Progress(1.0, workdir / 'log.txt') as tell:
-    launch = scheduler.Launch(retries=RETRIES)
-    return scheduler.execute(grid.plan(runs), workdir, tell, launch)
+    launch = scheduler.Launch(grid.plan(runs), workdir, tell, retries=RETRIES)
+    return scheduler.execute(launch)

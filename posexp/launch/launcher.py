@@ -204,9 +204,8 @@ def execute(
       f'--workers={workers} is for CPUs: one process uses all of an '
       'accelerator; leave it out'
     )
-  launch = worker_command.joined()
-  if launch is not None:
-    sys.exit(_work(runs, workdir, launch, executor))
+  if worker_command.joined() is not None:
+    sys.exit(_work(runs, workdir, executor))
   if not multihost.leads():
     sys.exit(_follow(runs, workdir))
   code = exit_codes.BAD_INPUT
@@ -243,44 +242,43 @@ def _follow(runs: Sequence[config.Run], workdir: pathlib.Path) -> int:
 
 
 def _work(
-  runs: Sequence[config.Run],
-  workdir: pathlib.Path,
-  launch: scheduler.Launch,
-  executor: ExecutorConfig,
+  runs: Sequence[config.Run], workdir: pathlib.Path, executor: ExecutorConfig
 ) -> int:
   """`execute` in a worker, of which its launcher tells."""
-  share = worker_command.share(runs)
+  name, retries = worker_command.joined() or ('', 0)
+  share, most = worker_command.share(runs), executor.pack
   with _Voice(1.0, workdir / 'log.txt', live=False) as tell:
-    return _exit_code(
-      lambda: scheduler.execute(share, workdir, tell, launch, executor.pack),
-      tell.note,
-      stopped='',
+    launch = scheduler.Launch(
+      share, workdir, tell, retries=retries, most=most, name=name
     )
+    return _exit_code(lambda: scheduler.execute(launch), tell.note, stopped='')
 
 
 def _lead(
-  runs: Sequence[config.Run],
-  workdir: pathlib.Path,
-  executor: ExecutorConfig,
+  runs: Sequence[config.Run], workdir: pathlib.Path, executor: ExecutorConfig
 ) -> int:
   """`execute` in the process that workers and other hosts follow."""
   status.check(workdir)
-  launch = scheduler.Launch(retries=executor.retries, argv=tuple(executor.argv))
-  efforts = [flop_count.run_flops(run) for run in runs]
+  plan = [(run.digest, run.name, flop_count.run_flops(run)) for run in runs]
+  total = sum(effort for _, _, effort in plan)
+  with progress.Progress(total, workdir / 'log.txt') as tell:
+    launch = scheduler.Launch(
+      runs,
+      workdir,
+      tell,
+      retries=executor.retries,
+      most=executor.pack,
+      argv=tuple(executor.argv),
+    )
 
-  def work() -> scheduler.Failures:
-    with disk.room(workdir):
-      status.plan(
-        workdir,
-        [(r.digest, r.name, e) for r, e in zip(runs, efforts, strict=True)],
-      )
-    with tracking.followed(runs, workdir, executor.track, tell):
-      if executor.alone:
-        return scheduler.execute(runs, workdir, tell, launch, executor.pack)
-      members = _hired(runs, workdir, tell, launch, executor)
-      return worker_pool.execute(runs, workdir, tell, launch, members)
+    def work() -> scheduler.Failures:
+      with disk.room(workdir):
+        status.plan(workdir, plan)
+      with tracking.followed(runs, workdir, executor.track, tell):
+        if executor.alone:
+          return scheduler.execute(launch)
+        return worker_pool.execute(launch, _hired(launch, executor))
 
-  with progress.Progress(sum(efforts), workdir / 'log.txt') as tell:
     return _exit_code(
       work,
       tell.note,
@@ -290,20 +288,15 @@ def _lead(
 
 
 def _hired(
-  runs: Sequence[config.Run],
-  workdir: pathlib.Path,
-  tell: progress.Progress,
-  launch: scheduler.Launch,
-  executor: ExecutorConfig,
+  launch: scheduler.Launch, executor: ExecutorConfig
 ) -> Sequence[worker_pool.Member]:
   """Those who compute in place of this process, not yet at work."""
   workers = executor.workers
   if executor.executor == 'ray':
-    address = executor.address
-    return [ray_executor.hire(runs, workdir, launch, tell, workers, address)]
+    return [ray_executor.hire(launch, workers, executor.address)]
   if executor.executor == 'slurm':
-    return slurm_executor.hire(launch, tell, workers, executor.slurm)
-  return local_executor.hire(launch, tell, workers)
+    return slurm_executor.hire(launch, workers, executor.slurm)
+  return local_executor.hire(launch, workers)
 
 
 def _exit_code(

@@ -26,12 +26,10 @@ def check(workers: int) -> None:
     )
 
 
-def hire(
-  launch: scheduler.Launch, tell: progress.Progress, workers: int
-) -> list[worker_pool.Worker]:
+def hire(launch: scheduler.Launch, workers: int) -> list[worker_pool.Worker]:
   """Return so many worker processes, not yet started."""
   work = worker_command.command(launch)
-  return [_Worker(str(number), tell, work) for number in range(workers)]
+  return [_Worker(str(n), launch.tell, work) for n in range(workers)]
 
 
 class _Worker(worker_pool.Worker):

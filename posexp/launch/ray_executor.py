@@ -1,8 +1,6 @@
 """One Ray task a run, on a cluster whose nodes share the work directory."""
 
-import pathlib
 import socket
-from collections.abc import Sequence
 from typing import Any
 
 from posexp import component
@@ -14,7 +12,7 @@ from posexp.launch import (
   worker_command,
   worker_pool,
 )
-from posexp.results import progress, records
+from posexp.results import records
 from posexp.runs import config
 
 # What a task asks of a node, by the first of these that the cluster has.
@@ -64,20 +62,12 @@ def _unreachable(address: str | None, error: Exception) -> component.UserError:
 
 
 def hire(
-  runs: Sequence[config.Run],
-  workdir: pathlib.Path,
-  launch: scheduler.Launch,
-  tell: progress.Progress,
-  workers: int,
-  address: str | None,
+  launch: scheduler.Launch, workers: int, address: str | None
 ) -> worker_pool.Member:
   """Reach a cluster, and return the tasks of a grid, not yet submitted.
 
   Args:
-    runs: parents before their retrofits.
-    workdir: which all nodes share.
-    launch: this one.
-    tell: the progress of the grid, told what happens to them.
+    launch: the grid, whose work directory all nodes share.
     workers: tasks at once on a node that computes on its CPU.
     address: host:port of a running cluster; one of this machine by default.
 
@@ -85,8 +75,7 @@ def hire(
     UserError: if there is no cluster at the address.
   """
   connect(address)
-  missing = [r for r in runs if not records.finished(workdir, r.digest)]
-  return _Tasks(missing, launch, tell, resources(workers))
+  return _Tasks(launch, resources(workers))
 
 
 def connect(address: str | None) -> None:
@@ -130,15 +119,8 @@ def resources(workers: int) -> dict[str, float]:
 class _Tasks(worker_pool.Member):
   """All tasks of a grid; each waits for that of its parent."""
 
-  def __init__(
-    self,
-    runs: Sequence[config.Run],
-    launch: scheduler.Launch,
-    tell: progress.Progress,
-    needs: dict[str, float],
-  ):
-    self._ray, self._runs, self._launch = library(), runs, launch
-    self._tell, self._needs = tell, needs
+  def __init__(self, launch: scheduler.Launch, needs: dict[str, float]):
+    self._ray, self._launch, self._needs = library(), launch, needs
     self._left: dict[Any, config.Run] = {}
 
   def start(self) -> None:
@@ -153,7 +135,9 @@ class _Tasks(worker_pool.Member):
       retry_exceptions=[Died],
     )
     by_digest: dict[str, Any] = {}
-    for run in self._runs:
+    for run in self._launch.runs:
+      if records.finished(self._launch.workdir, run.digest):
+        continue
       command = worker_command.command(self._launch, run.digest)
       parent = run.parent and by_digest.get(run.parent.digest)
       # A reference among the arguments is waited for.
@@ -176,10 +160,10 @@ class _Tasks(worker_pool.Member):
       ended = self._ray.get(reference)
     except self._ray.exceptions.RayError as error:
       said = str(error).strip().splitlines() or [type(error).__name__]
-      self._tell.note(f'task    {run.name}: {said[-1]}')
+      self._launch.tell.note(f'task    {run.name}: {said[-1]}')
       return
     for line in ended.lines:
-      self._tell.note(line)
+      self._launch.tell.note(line)
     self.full |= ended.code == disk.Full.code
 
   def ask(self) -> None:

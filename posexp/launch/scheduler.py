@@ -13,20 +13,13 @@ import socket
 import textwrap
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from posexp import component
 from posexp.cost import flop_count
-from posexp.launch import (
-  disk,
-  failures,
-  job,
-  locks,
-  multihost,
-  signals,
-)
+from posexp.launch import disk, failures, job, locks, multihost, signals
 from posexp.models import compile_counter
-from posexp.results import progress, records
+from posexp.results import files, progress, records
 from posexp.runs import config, stacking
 from posexp.training import capacity
 
@@ -41,43 +34,37 @@ POLL = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-  """One call of `posexp run`, all of its workers included.
+  """A grid that is computed, by this process or by workers.
 
   Attributes:
-    name: tells it from any other.
+    runs: parents before their retrofits.
+    workdir: where records go; any number of processes may share it.
+    tell: the progress of the grid.
     retries: how often a run that failed is tried again.
+    most: how many runs of one stem are trained at once, see `capacity.most`.
     argv: the words after `posexp` that its workers repeat; none where a
       program, and not the command, launches.
+    name: tells it from any other, and is that of its workers, too.
   """
 
+  runs: Sequence[config.Run]
+  workdir: pathlib.Path
+  tell: progress.Progress
+  retries: int = RETRIES
+  most: int | None = None
+  argv: tuple[str, ...] = ()
   name: str = dataclasses.field(
     default_factory=lambda: (
       f'{socket.gethostname()}-{os.getpid()}-{time.time_ns()}'
     )
   )
-  retries: int = RETRIES
-  argv: tuple[str, ...] = ()
 
 
-def execute(
-  runs: Iterable[config.Run],
-  workdir: pathlib.Path,
-  tell: progress.Progress,
-  launch: Launch | None = None,
-  most: int | None = None,
-) -> Failures:
+def execute(launch: Launch) -> Failures:
   """Compute what is missing of a planned grid; a failure stops nothing else.
 
-  Any number of processes may do so at once: what another one computes is
-  waited for, and taken over should that one die.
-
-  Args:
-    runs: parents before their retrofits.
-    workdir: where records go.
-    tell: the progress of the grid.
-    launch: which command this is for.
-    most: how many runs of one stem are trained at once, as `capacity.most`
-      says by default.
+  What another process computes is waited for, and taken over should that one
+  die.
 
   Returns:
     One sentence for each run that failed, by digest.
@@ -86,8 +73,8 @@ def execute(
     disk.Full: if there is no room for what was computed.
     signals.Stopped: if that was asked for, once what was under way is kept.
   """
-  waiting, before = list(runs), compile_counter.counted.copy()
-  scheduler = _Scheduler(workdir, tell, launch or Launch(), waiting, most)
+  waiting, before = list(launch.runs), compile_counter.counted.copy()
+  scheduler = _Scheduler(launch)
   while waiting:
     left = [run for run in waiting if not scheduler.settle(run)]
     if len(left) == len(waiting):
@@ -95,26 +82,20 @@ def execute(
       time.sleep(POLL)
     waiting = left
   if compile_counter.counted != before:
-    tell.note(f'programs made: {compile_counter.since(before)}')
+    launch.tell.note(f'programs made: {compile_counter.since(before)}')
   return scheduler.failures
 
 
 class _Scheduler:
   """What this process does of a grid."""
 
-  def __init__(
-    self,
-    workdir: pathlib.Path,
-    tell: progress.Progress,
-    launch: Launch,
-    runs: Sequence[config.Run],
-    most: int | None,
-  ):
-    self.workdir, self.tell, self.launch = workdir, tell, launch
+  def __init__(self, launch: Launch):
+    self.launch = launch
+    self.workdir, self.tell = launch.workdir, launch.tell
     self.failures: Failures = {}
-    self.hosts = multihost.Hosts(runs, job.actions(workdir, tell))
-    self._runs, self._most = runs, most
-    self._planned = {run.digest for run in runs}
+    actions = job.actions(launch.workdir, launch.tell)
+    self.hosts = multihost.Hosts(launch.runs, actions)
+    self._planned = {run.digest for run in launch.runs}
     # What training took each that was trained beside others, in seconds.
     self._trained: dict[str, Mapping[str, float]] = {}
     # Those that are trained alone, since something failed beside others.
@@ -123,14 +104,14 @@ class _Scheduler:
   @functools.cached_property
   def _alike(self) -> dict[str, tuple[config.Run, ...]]:
     """Who could be trained together; nobody asks if all have finished."""
-    return stacking.alike(self._runs)
+    return stacking.alike(self.launch.runs)
 
   def _stack(self, run: config.Run) -> tuple[config.Run, ...]:
     """Those that a run is trained with, itself among them."""
     alike = self._alike.get(run.digest, (run,))
     if len(alike) == 1 or run.digest in self._apart:
       return (run,)
-    return stacking.pack(run, alike, capacity.most(alike[0], self._most))
+    return stacking.pack(run, alike, capacity.most(alike[0], self.launch.most))
 
   def settle(self, run: config.Run) -> bool:
     """Compute a run if it is free; whether it has finished or failed."""
@@ -220,16 +201,14 @@ class _Scheduler:
     for attempt in range(died + 1, self.launch.retries + 2):
       claim.say(launch=self.launch.name, name=run.name, attempt=attempt)
       counted, begun = self._counted(run), self.tell.done
+      effort = flop_count.run_flops(run)
       try:
-        with (
-          disk.room(self.workdir),
-          self.tell.on(claim, effort=flop_count.run_flops(run), had=counted),
-        ):
+        with self.tell.on(claim, effort=effort, had=counted):
           self._attempt(run)
         return None
-      except disk.Full:
-        raise
       except Exception as error:
+        if files.is_full(error):
+          raise
         # As if it had not been tried: what it did is counted when it is done.
         self.tell.skip(begun - self.tell.done)
         if self._finished(run):  # By a process that had the claim, too.
@@ -275,14 +254,11 @@ class _Scheduler:
       mates, begun = list(claims), self.tell.done
       effort = sum(map(flop_count.run_flops, mates))
       try:
-        with (
-          disk.room(self.workdir),
-          self.tell.on(*claims.values(), effort=effort),
-        ):
+        with self.tell.on(*claims.values(), effort=effort):
           trained = self.hosts.do(multihost.TRAIN, mates, len(stack))
-      except disk.Full:
-        raise
       except Exception as error:
+        if files.is_full(error):
+          raise
         self.tell.skip(begun - self.tell.done)
         self._apart |= {mate.digest for mate in mates}
         self.tell.note(

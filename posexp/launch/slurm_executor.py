@@ -75,16 +75,12 @@ def library(given: Iterable[str]) -> Any:
 
 
 def hire(
-  launch: scheduler.Launch,
-  tell: progress.Progress,
-  workers: int,
-  given: Iterable[str],
+  launch: scheduler.Launch, workers: int, given: Iterable[str]
 ) -> list[worker_pool.Worker]:
   """Submit so many workers as one array.
 
   Args:
-    launch: this one.
-    tell: the progress of the grid, told what happens to them.
+    launch: the grid.
     workers: jobs of the array.
     given: what they ask for, see `parameters`; `cluster=local` runs them on
       this machine without SLURM.
@@ -106,7 +102,7 @@ def hire(
     raise component.UserError(
       f'the jobs were refused ({said}): see --slurm'
     ) from None
-  return [_Worker(executor, job, submitted, tell) for submitted in jobs]
+  return [_Worker(executor, job, submitted, launch.tell) for submitted in jobs]
 
 
 class _Worker(worker_pool.Worker):

@@ -70,11 +70,14 @@ def command(launch: scheduler.Launch, only: str = '') -> Command:
   return Command(launch.argv, environment, os.getcwd())
 
 
-def joined() -> scheduler.Launch | None:
-  """Return the launch that this process is a worker of, None if it is none."""
+def joined() -> tuple[str, int] | None:
+  """Return the name and the retries of the launch that this process works for.
+
+  None if it is no worker.
+  """
   if LAUNCH not in os.environ:
     return None
-  return scheduler.Launch(os.environ[LAUNCH], int(os.environ[RETRIES]))
+  return os.environ[LAUNCH], int(os.environ[RETRIES])
 
 
 def share(runs: Iterable[config.Run]) -> tuple[config.Run, ...]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from posexp.cost import flop_count
 from posexp.launch import disk, failures, locks, scheduler, signals
 from posexp.results import progress, records
-from posexp.runs import config
 
 # Seconds between two looks at what the workers are doing.
 LOOK = 0.5
@@ -93,17 +92,13 @@ class Worker(Member):
 
 
 def execute(
-  runs: Sequence[config.Run],
-  workdir: pathlib.Path,
-  tell: progress.Progress,
-  launch: scheduler.Launch,
-  members: Sequence[Member],
+  launch: scheduler.Launch, members: Sequence[Member]
 ) -> scheduler.Failures:
   """Compute what is missing of a grid by workers that repeat this very command.
 
   A worker that is killed is replaced, and the run that it had is taken over.
   """
-  watch, started = _Watch(runs, workdir, tell, launch), list[Member]()
+  watch, started = _Watch(launch), list[Member]()
   try:
     for member in members:
       member.start()
@@ -124,8 +119,8 @@ def execute(
     _end(started)
   watch.look()
   if any(member.full for member in members):
-    raise disk.full(workdir)
-  return _missing(runs, workdir, launch, tell)
+    raise disk.full(launch.workdir)
+  return _missing(launch)
 
 
 def _end(members: Sequence[Member]) -> None:
@@ -148,26 +143,20 @@ class _Watch:
     settled: how many runs have finished or failed so far.
   """
 
-  def __init__(
-    self,
-    runs: Sequence[config.Run],
-    workdir: pathlib.Path,
-    tell: progress.Progress,
-    launch: scheduler.Launch,
-  ):
-    self._workdir, self._tell, self._launch = workdir, tell, launch
+  def __init__(self, launch: scheduler.Launch):
+    self._launch = launch
     # The arithmetic of each run that is not settled, by its directory.
     self._left: dict[pathlib.Path, float] = {}
     # That of what is settled, and which of the others have been seen at work.
     self._done, self._seen = 0.0, set[pathlib.Path]()
     self.settled = 0
-    for run in runs:
+    for run in launch.runs:
       effort = flop_count.run_flops(run)
-      if records.finished(workdir, run.digest):
+      if records.finished(launch.workdir, run.digest):
         self._done += effort
-        tell.skip(effort)
+        launch.tell.skip(effort)
       else:
-        self._left[records.run_directory(workdir, run.digest)] = effort
+        self._left[records.run_directory(launch.workdir, run.digest)] = effort
 
   @property
   def nothing_left(self) -> bool:
@@ -179,7 +168,7 @@ class _Watch:
     for path in [p for p in self._left if self._is_settled(p)]:
       self._done += self._left.pop(path)
       self.settled += 1
-    partly, label = 0.0, ''
+    tell, partly, label = self._launch.tell, 0.0, ''
     for path, effort in self._left.items():
       said, alive = locks.state(path) or ({}, False)
       if not alive:
@@ -187,33 +176,28 @@ class _Watch:
       share = float(said.get('share', 0.0))
       if path not in self._seen:  # Where it goes on costs no time now.
         self._seen.add(path)
-        self._tell.skip(share * effort)
+        tell.skip(share * effort)
       partly += effort * share
       label = str(said.get('label') or said.get('name') or label)
-    more = self._done + partly - self._tell.done
+    more = self._done + partly - tell.done
     if more >= 0:
-      self._tell.advance(more, label)
+      tell.advance(more, label)
     else:  # What a dead worker had done since its last checkpoint.
-      self._tell.skip(more)
+      tell.skip(more)
 
   def _is_settled(self, path: pathlib.Path) -> bool:
-    if records.finished(self._workdir, path.name):
+    if records.finished(self._launch.workdir, path.name):
       return True
     return failures.read(path).get('launch') == self._launch.name
 
 
-def _missing(
-  runs: Sequence[config.Run],
-  workdir: pathlib.Path,
-  launch: scheduler.Launch,
-  tell: progress.Progress,
-) -> scheduler.Failures:
+def _missing(launch: scheduler.Launch) -> scheduler.Failures:
   """Return the sentence of each run without a good record, by digest."""
   missing: scheduler.Failures = {}
-  for run in runs:
-    failure = failures.read(records.run_directory(workdir, run.digest))
+  for run in launch.runs:
+    failure = failures.read(records.run_directory(launch.workdir, run.digest))
     try:
-      if records.read(workdir, run.digest) is not None:
+      if records.read(launch.workdir, run.digest) is not None:
         continue
       sentence = 'no worker was left that could compute it'
     except records.DamagedRecord as error:
@@ -221,6 +205,6 @@ def _missing(
     if failure.get('launch') == launch.name:
       sentence = failure['sentence']
     else:
-      tell.note(f'failed  {run.name}: {sentence}')
+      launch.tell.note(f'failed  {run.name}: {sentence}')
     missing[run.digest] = sentence
   return missing

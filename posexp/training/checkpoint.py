@@ -172,20 +172,20 @@ def _raised_only() -> Iterator[None]:
 
   Its threads log the traceback of an error each. Tensorstore prints another one
   for each array whose writing ends after the first has failed, perhaps after
-  the save itself: so that what is shown of errors is restored after a success
+  the save itself: so that what is shown of these is restored after a success
   alone.
   """
-  logger, shown = logging.getLogger('absl'), sys.excepthook
+  logger, show = logging.getLogger('absl'), sys.unraisablehook
 
-  def show(kind: type, error: BaseException, trace: Any) -> None:
-    if str(error) != 'Event loop is closed':
-      shown(kind, error, trace)
+  def show_others(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != 'Event loop is closed':
+      show(unraisable)
 
   level = logger.level
   logger.setLevel(logging.CRITICAL)
-  sys.excepthook = show
+  sys.unraisablehook = show_others
   try:
     yield
-    sys.excepthook = shown
+    sys.unraisablehook = show
   finally:
     logger.setLevel(level)

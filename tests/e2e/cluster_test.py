@@ -1,6 +1,7 @@
 """Ray and SLURM: the same bits, nodes and jobs that go away, plain refusals."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import re
@@ -141,12 +142,12 @@ def test_what_a_job_asks_for():
 def test_what_submitit_does_not_know_is_a_sentence(tmp_path, monkeypatch):
   pytest.importorskip('submitit', reason="needs pip install 'posexp[slurm]'")
   monkeypatch.setenv('POSEXP_SLURM', str(tmp_path))
-  launch = scheduler.Launch(argv=('run', 'file.py'))
   with (
     progress.Progress(1.0, tmp_path / 'log.txt') as tell,
     pytest.raises(ValueError, match=r'the jobs were refused \(.*minutes'),
   ):
-    slurm_executor.hire(launch, tell, 1, ['cluster=local', 'minutes=3'])
+    launch = scheduler.Launch((), tmp_path, tell, argv=('run', 'file.py'))
+    slurm_executor.hire(launch, 1, ['cluster=local', 'minutes=3'])
 
 
 @pytest.mark.parametrize(
@@ -187,10 +188,14 @@ def test_slurm_without_its_commands_is_a_sentence(
   assert 'needs the command sbatch, which is not on' in capsys.readouterr().err
 
 
-def test_a_worker_repeats_the_command_from_where_it_was_given(monkeypatch):
+def test_a_worker_repeats_the_command_from_where_it_was_given(
+  tmp_path, monkeypatch
+):
+  with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
+    launch = scheduler.Launch((), tmp_path, tell)
   with pytest.raises(ValueError, match='repeat a command, and this is none'):
-    worker_command.command(scheduler.Launch())
-  launch = scheduler.Launch(argv=('run', 'file.py'))
+    worker_command.command(launch)
+  launch = dataclasses.replace(launch, argv=('run', 'file.py'))
   monkeypatch.setenv('XLA_FLAGS', '--some')
   monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
   found = worker_command.command(launch, 'abc')

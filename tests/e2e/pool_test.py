@@ -110,7 +110,7 @@ def test_a_stop_is_kept_where_no_checkpoint_was_due(tmp_path, monkeypatch):
     signals.noted(),
     pytest.raises(signals.Stopped),
   ):
-    scheduler.execute([run], tmp_path, tell)
+    scheduler.execute(scheduler.Launch([run], tmp_path, tell))
   directory = records.run_directory(tmp_path, run.digest)
   assert os.listdir(directory / 'checkpoints') == ['step_00000005']
   assert not (directory / 'claim').exists()
@@ -144,26 +144,25 @@ def test_a_senseless_number_of_workers_is_a_sentence(
   assert not (tmp_path / 'w').exists()
 
 
-def alone(tmp_path, run, launch):
+def alone(tmp_path, run, **options):
   tmp_path.mkdir(exist_ok=True)
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    return scheduler.execute([run], tmp_path, tell, launch)
+    launch = scheduler.Launch([run], tmp_path, tell, **options)
+    return scheduler.execute(launch)
 
 
 def test_a_run_whose_process_dies_again_and_again_is_given_up(tmp_path):
-  run, launch = small.run(), scheduler.Launch(retries=1)
+  run = small.run()
   directory = records.run_directory(tmp_path, run.digest)
   directory.mkdir(parents=True)
   # As an owner leaves it that was killed in its second attempt.
-  (directory / locks.NAME).write_text(
-    f'{{"launch": "{launch.name}", "attempt": 2}}'
-  )
-  said = alone(tmp_path, run, launch)[run.digest]
+  (directory / locks.NAME).write_text('{"launch": "this one", "attempt": 2}')
+  said = alone(tmp_path, run, name='this one')[run.digest]
   assert 'died 2 times without a word' in said
   assert failures.read(directory)['attempts'] == 2
   # Another worker of the launch does not try again; another launch does.
-  assert alone(tmp_path, run, launch) == {run.digest: said}
-  assert alone(tmp_path, run, scheduler.Launch()) == {}
+  assert alone(tmp_path, run, name='this one') == {run.digest: said}
+  assert alone(tmp_path, run) == {}
   assert failures.read(directory) == {}
 
 
@@ -180,7 +179,7 @@ def test_a_run_that_fails_is_tried_again(tmp_path, monkeypatch):
 
   monkeypatch.setattr(job, 'compute', flaky)
   run = small.run()
-  assert alone(tmp_path, run, scheduler.Launch(retries=1)) == {}
+  assert alone(tmp_path, run, retries=1) == {}
   assert len(tries) == 2
   log = (tmp_path / 'log.txt').read_text()
   assert 'attempt 1 failed: RuntimeError: the network went away' in log
@@ -195,7 +194,7 @@ def test_a_full_disk_ends_the_launch_with_a_sentence(tmp_path, monkeypatch):
 
   monkeypatch.setattr(job, 'compute', full)
   with pytest.raises(disk.Full, match='make room, and the same command goes'):
-    alone(tmp_path, small.run(), scheduler.Launch())
+    alone(tmp_path, small.run())
 
 
 def test_a_disk_without_room_keeps_what_is_finished(grid_file, grid_whole):

@@ -92,7 +92,7 @@ def test_progress_ends_at_the_arithmetic_that_was_promised(tmp_path):
   # From the start, from the last checkpoint, and with nothing to do.
   for _ in range(3):
     with progress.Progress(total, tmp_path / 'log.txt') as tell:
-      assert scheduler.execute(runs, tmp_path, tell) == {}
+      assert scheduler.execute(scheduler.Launch(runs, tmp_path, tell)) == {}
       assert tell.done == pytest.approx(total)
     if 'resumed' not in (tmp_path / 'log.txt').read_text():
       record.unlink()
@@ -141,7 +141,7 @@ def test_a_run_stopped_at_a_random_step_ends_bit_identical(
     pytest.raises(KeyboardInterrupt),
     Dying(1.0, broken / 'log.txt') as tell,
   ):
-    scheduler.execute([run], broken, tell)
+    scheduler.execute(scheduler.Launch([run], broken, tell))
   assert records.read(broken, run.digest) is None
   assert small.execute(broken, run) == {}
   assert 'resumed Ordering: RoPE() at step' in (broken / 'log.txt').read_text()
@@ -236,7 +236,8 @@ class Refusing(schemes.Scheme):
 def test_what_a_scheme_refuses_is_one_sentence_and_not_tried_again(tmp_path):
   run = small.run(scheme=Refusing())
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    told = scheduler.execute([run], tmp_path, tell, scheduler.Launch(retries=3))
+    launch = scheduler.Launch([run], tmp_path, tell, retries=3)
+    told = scheduler.execute(launch)
   assert told == {run.digest: 'give Refusing an even width'}
   failure = failures.read(records.run_directory(tmp_path, run.digest))
   assert failure['attempts'] == 1 and failure['traceback'] == []
@@ -334,7 +335,7 @@ def test_a_run_that_fails_at_its_end_is_counted_once(tmp_path, monkeypatch):
   run = small.run()
   total = flop_count.run_flops(run)
   with progress.Progress(total, tmp_path / 'log.txt') as tell:
-    failures = scheduler.execute([run], tmp_path, tell)
+    failures = scheduler.execute(scheduler.Launch([run], tmp_path, tell))
     assert failures == {run.digest: 'ValueError: no room for the record'}
     assert tell.done == pytest.approx(total)
 

@@ -296,7 +296,8 @@ def test_a_retrofit_without_its_parent_is_a_sentence(tmp_path):
   run = ROOT.retrofit(schemes.NoPE())
   tmp_path.mkdir(exist_ok=True)
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    (sentence,) = scheduler.execute([run], tmp_path, tell).values()
+    launch = scheduler.Launch([run], tmp_path, tell)
+    (sentence,) = scheduler.execute(launch).values()
   assert sentence.startswith('its parent Ordering: RoPE() has no record in')
   assert 'run the parent first' in sentence
 

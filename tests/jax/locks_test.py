@@ -29,7 +29,7 @@ def test_who_finishes_second_keeps_the_record_of_the_first(
 
   monkeypatch.setattr(job, 'compute', compute)
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    assert scheduler.execute([run], tmp_path, tell) == {}
+    assert scheduler.execute(scheduler.Launch([run], tmp_path, tell)) == {}
   assert len(asked) == 1
   assert records.whole(tmp_path, run.digest)['name'] == 'of the first'
   nats = records.outcomes(tmp_path, run.digest)['nats']

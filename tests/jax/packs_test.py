@@ -41,8 +41,9 @@ def rates(*values, **changes):
 def computed(workdir, runs, most, tell=progress.Progress):
   workdir.mkdir(exist_ok=True)
   with tell(1.0, workdir / 'log.txt') as bar, signals.noted():
-    launch = scheduler.Launch(retries=0)
-    return scheduler.execute(grid.plan(runs), workdir, bar, launch, most)
+    planned = grid.plan(runs)
+    launch = scheduler.Launch(planned, workdir, bar, retries=0, most=most)
+    return scheduler.execute(launch)
 
 
 @pytest.fixture(scope='module')
@@ -196,14 +197,15 @@ def test_who_is_trained_beside_a_run_that_kills_is_tried_again(
   three, alone, tmp_path
 ):
   """A process died twice in a pack that the first run was computed with."""
-  launch, roots = scheduler.Launch(retries=1), three[:3]
+  roots = three[:3]
   for run, attempt in zip(roots, (2, 0, 0), strict=True):
     directory = records.run_directory(tmp_path, run.digest)
     directory.mkdir(parents=True)
-    body = {'launch': launch.name, 'attempt': attempt}
+    body = {'launch': 'this one', 'attempt': attempt}
     (directory / locks.NAME).write_text(json.dumps(body))
   with progress.Progress(1.0, tmp_path / 'log.txt') as tell:
-    found = scheduler.execute(roots, tmp_path, tell, launch, 3)
+    launch = scheduler.Launch(roots, tmp_path, tell, most=3, name='this one')
+    found = scheduler.execute(launch)
   assert set(found) == {roots[0].digest}
   assert 'beside it' not in (tmp_path / 'log.txt').read_text()
   for run in roots[1:]:
