@@ -58,11 +58,11 @@ class Cell(component.Component):
     UserError: for an unknown variant or schedule.
   """
 
-  digest: str = component.field(kind=str)
-  regime: str = component.field(kind=str)
-  option: str = component.field(kind=str)
-  schedule: str = component.field(kind=str, one_of=SCHEDULES)
-  variant: str = component.field('', kind=str, one_of=VARIANTS)
+  digest: str
+  regime: str
+  option: str
+  schedule: str = component.field(one_of=SCHEDULES)
+  variant: str = component.field('', one_of=VARIANTS)
 
   def __post_init__(self):
     super().__post_init__()
@@ -105,19 +105,19 @@ class Study(component.Component):
       is there twice, or an option that the kind does not have.
   """
 
-  kind: str = component.field(kind=str, one_of=tuple(FILES))
-  size: str = component.field(kind=str)
-  question: str = component.field(kind=str)
-  trained_length: int = component.field(kind=int, at_least=2)
+  kind: str = component.field(one_of=tuple(FILES))
+  size: str
+  question: str
+  trained_length: int = component.field(at_least=2)
   target: int = component.field(
-    kind=int, above='trained_length', remedy='a study is of a longer context'
+    above='trained_length', remedy='a study is of a longer context'
   )
-  tasks: tuple[str, ...] = component.field(kind=str, each=True)
-  cells: tuple[Cell, ...] = component.field(kind=Cell, each=True)
-  command: str = component.field(kind=str)
-  adaptation: str = component.field(kind=str)
-  transfers: tuple[str, ...] = component.field((), kind=str, each=True)
-  untested: tuple[str, ...] = component.field((), kind=str, each=True)
+  tasks: tuple[str, ...]
+  cells: tuple[Cell, ...]
+  command: str
+  adaptation: str
+  transfers: tuple[str, ...] = ()
+  untested: tuple[str, ...] = ()
   gate: float = component.field(0.99, above=0, at_most=1, remedy='0.99 is 99 %')
   lookups: Mapping[str, tuple[float, float]] = dataclasses.field(
     default_factory=dict

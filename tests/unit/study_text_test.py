@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from posexp.plots import study_figures
-from posexp.reports import document, memo
-from posexp.studies import plan, rules, verdict
+from posexp.reports import document, memo, memo_facts
+from posexp.studies import compare, criteria, plan, rules, verdict
 from tests import study_made as made
 
 
@@ -43,57 +43,95 @@ def text_of(evidence, mechanisms=()):
   return memo.markdown(evidence, verdict.verdicts(evidence), mechanisms)
 
 
+def answer_of(evidence):
+  """The memo's answer in one paragraph."""
+  text = text_of(evidence)
+  (paragraph,) = (p for p in text.split('\n\n') if p.startswith('**Answer.**'))
+  return paragraph
+
+
+def answered(evidence):
+  """What the answer of a regression says of the fix, the kind and the cause."""
+  answer = answer_of(evidence)
+  fix, rest = answer.split('First fix: ')[1].split(' Regression: ')
+  return fix, *rest.split(' Cause: ')
+
+
+def lines_with(text, *words):
+  return [line for line in text.splitlines() if all(w in line for w in words)]
+
+
 BAD = {name: (0.3, 0.1) for name in plan.OPTIONS if name != plan.SCALED}
 
 
 @pytest.mark.parametrize(
-  'errors, changes, sentences',
+  'errors, changes, fix, kind, cause',
   [
-    (
-      BAD,
-      {},
-      [
-        'First fix: remove the bias and',
-        'Regression: mainly order errors',
-        'Cause: the bias',
-      ],
-    ),
+    (BAD, {}, 'remove the bias', 'order errors', 'the bias'),
     (
       dict.fromkeys(plan.OPTIONS, (0.0005, 0.0005)),
       {'noise': 1e-4},
-      ['First fix: no difference can be claimed', 'Regression: none can be'],
+      *('no difference', 'none', 'neither change'),
     ),
     (
       {plan.DEPLOYED: (0.3, 0.0005)},
       {'noise': 0.0},
-      [
-        'a preference and not a finding',
-        'Regression: order errors. By task: order in',
-      ],
+      *('a preference', 'order errors', 'both the bias and the base scaling'),
     ),
     (
       {plan.DEPLOYED: (0.1, 0.4)},
       {'noise': 0.02},
-      [
-        'a preference and not a finding',
-        'mainly retrieval errors',
-        'Cause: both',
-      ],
+      *('a preference', 'retrieval errors', 'both the bias and the base'),
     ),
-    (BAD, {'short': {plan.DEPLOYED: 0.1}}, ['deployed model itself fails']),
-    (BAD, {'unlearned': made.SEEDS}, ['open, as fewer', 'not admitted |']),
-    (BAD, {'missing': [plan.DEPLOYED]}, ['open, as runs', '### Not finished']),
   ],
 )
-def test_sentences_of_a_regression_follow_the_branch(
-  errors, changes, sentences
+def test_an_answer_to_a_regression_follows_the_branch(
+  errors, changes, fix, kind, cause
 ):
-  text = text_of(made.evidence(made.regression(), errors, **changes))
-  for sentence in sentences:
-    assert sentence in text, sentence
-  if 'remove the bias' not in sentences[0] and 'short' not in changes:
-    claimed = 'First fix: remove the bias and keep base scaling. Gain'
-    assert claimed not in text
+  study = made.regression()
+  evidence = made.evidence(study, errors, **changes)
+  for said, word in zip(answered(evidence), (fix, kind, cause), strict=True):
+    assert word in said
+  # No other branch is said, and the number of the leader's gain is.
+  kinds = {'order errors', 'retrieval errors'} - {kind}
+  assert not any(other in answered(evidence)[1] for other in kinds)
+  claimed = 'remove the bias and keep base scaling. '
+  assert answered(evidence)[0].startswith(claimed) == (errors is BAD)
+  (case,) = verdict.verdicts(evidence)
+  if case.branch in (compare.FIRST, compare.TIE):
+    for option in case.preferred or (case.lead.option,):
+      gain = memo_facts.points(case.lead.gains[option])
+      assert f'{study.shown(option)} {gain}' in answered(evidence)[0]
+  if case.branch == compare.TIE:
+    assert 'not a finding' in answered(evidence)[0]
+
+
+def test_a_regression_of_one_kind_names_the_tasks_that_show_it():
+  evidence = made.evidence(made.regression(), {plan.DEPLOYED: (0.3, 0.0005)})
+  by_task = answered(evidence)[1].split('By task: ')[1]
+  assert f'order in {" and ".join(made.TASKS)}' in by_task
+
+
+def test_a_deployed_model_that_fails_at_short_range_is_named():
+  bad = made.evidence(made.regression(), BAD, short={plan.DEPLOYED: 0.1})
+  (case,) = verdict.verdicts(bad)
+  lost = memo_facts.lost(case.judged[plan.DEPLOYED].short)
+  assert lines_with(text_of(bad), 'deployed model', 'fails short range', lost)
+  good = text_of(made.evidence(made.regression(), BAD))
+  assert not lines_with(good, 'fails short range')
+
+
+@pytest.mark.parametrize(
+  'changes, why, elsewhere',
+  [
+    ({'unlearned': made.SEEDS}, 'fewer than two seeds', 'not admitted |'),
+    ({'missing': [plan.DEPLOYED]}, 'have not finished', '### Not finished'),
+  ],
+)
+def test_a_regression_that_cannot_be_judged_is_open(changes, why, elsewhere):
+  evidence = made.evidence(made.regression(), BAD, **changes)
+  assert 'open' in answer_of(evidence).lower() and why in answer_of(evidence)
+  assert elsewhere in text_of(evidence)
 
 
 POOR, GOOD = (0.25, 0.2), (0.02, 0.02)
@@ -105,42 +143,40 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(
-  'good, changes, sentence',
+  'good, changes, words',
   [
-    (
-      ['YaRN'],
-      {},
-      'Recommendation: YaRN (zero-shot), the best of those that pass all '
-      'criteria. Gain in accuracy over the root as it',
-    ),
+    (['YaRN'], {}, ['YaRN (zero-shot)', 'best of those that pass']),
     (
       ['YaRN'],
       {'short': dict.fromkeys(OTHERS, 0.1)},
-      'Recommendation: YaRN (zero-shot), the only candidate that passes all '
-      'criteria. Gain in accuracy over the root as it',
+      ['YaRN (zero-shot)', 'only candidate that passes'],
     ),
-    (['YaRN', 'NTK'], {'noise': 0.02}, 'a preference and not a finding'),
-    ([], {}, 'none, as no difference can be claimed between those that pass'),
-    (['YaRN'], {'unlearned': made.SEEDS}, 'Recommendation: open, as fewer'),
-    (['YaRN'], {'missing': ['root']}, 'Recommendation: open, as runs that'),
+    (['YaRN', 'NTK'], {'noise': 0.02}, ['a preference', 'not a finding']),
+    ([], {}, ['none', 'no difference']),
+    (['YaRN'], {'unlearned': made.SEEDS}, ['open', 'fewer than two seeds']),
+    (['YaRN'], {'missing': ['root']}, ['open', 'have not finished']),
   ],
 )
-def test_sentences_of_a_choice_follow_the_branch(good, changes, sentence):
+def test_a_recommendation_follows_the_branch(good, changes, words):
   study = made.choice()
   errors = {cell.option: POOR for cell in study.cells}
   errors |= dict.fromkeys(good, GOOD)
-  assert sentence in text_of(made.evidence(study, errors, **changes))
+  evidence = made.evidence(study, errors, **changes)
+  answer = answer_of(evidence)
+  for word in ('Recommendation: ', *words):
+    assert word in answer
+  (case,) = verdict.verdicts(evidence)
+  if case.branch == compare.FIRST:
+    assert memo_facts.points(case.gains['YaRN']) in answer
 
 
 def test_a_choice_that_is_not_measured_says_what_is_left():
   found = made.evidence(made.choice(), {'YaRN': GOOD}, short={'NTK': 0.1})
   found = found._replace(collapse=found.collapse[:0])
-  text = text_of(found)
-  assert (
-    'Recommendation: YaRN (zero-shot), on condition: no candidate is shown to '
-    'pass all criteria, and it passes all but stable to the target: not '
-    'measured.'
-  ) in text
+  answer = answer_of(found)
+  missing = f'{criteria.NAMES["stable"]}: {criteria.NOT_MEASURED}'
+  for word in ('YaRN (zero-shot)', 'on condition', missing):
+    assert word in answer
   (case,) = verdict.verdicts(found)
   assert case.branch == rules.NO_CANDIDATE and case.lead.option == 'YaRN'
 
@@ -150,22 +186,21 @@ def test_where_all_fail_the_one_to_go_on_with_is_not_recommended():
   lost = {cell.option: 0.1 for cell in study.cells if cell.option != 'root'}
   errors = {'root': POOR, 'NTK': POOR, 'YaRN': GOOD, 'ALiBi': POOR}
   errors['NTK + ALiBi'] = POOR
-  assert (
-    'Recommendation: none, as no candidate passes all criteria; the best to '
-    'pursue is YaRN (zero-shot), which passes all but short range kept: fail.'
-  ) in text_of(made.evidence(study, errors, short=lost))
+  failed = f'{criteria.NAMES["short"]}: {criteria.FAIL}'
+
+  def answer(study):
+    text = answer_of(made.evidence(study, errors, short=lost))
+    assert 'Recommendation: none, as no candidate passes' in text
+    return text
+
+  for word in ('best to pursue is YaRN (zero-shot)', failed):
+    assert word in answer(study)
   errors['YaRN'] = POOR
-  assert (
-    'none, as no candidate passes all criteria, and none is claimed to gain '
-    'over the root as it is.'
-  ) in text_of(made.evidence(study, errors, short=lost))
+  assert 'none is claimed to gain over the root' in answer(study)
   study = made.choice(options=('no change', 'NTK', 'YaRN'))
   errors = {'root': POOR, 'no change': GOOD, 'NTK': POOR, 'YaRN': POOR}
   lost['no change'] = 0.1
-  assert (
-    'none, as no candidate passes all criteria, and none is claimed to gain '
-    'more than adaptation does by itself.'
-  ) in text_of(made.evidence(study, errors, short=lost))
+  assert 'none is claimed to gain more than adaptation' in answer(study)
 
 
 def test_figures_are_drawn_of_one_seed_and_of_none_not():
@@ -200,29 +235,29 @@ def test_regimes_are_compared():
   regimes = ('base 10,000', 'base 27')
   study = made.regression(regimes=regimes)
   found = made.evidence(study, BAD)
-  assert 'base 10,000 and base 27 give the same verdict' in text_of(found)
+  assert lines_with(text_of(found), '**Regimes.**', *regimes, 'same verdict')
   table = found.cells
-  mine = (table['regime'] == regimes[1]) & (table['option'] == plan.SCALED)
-  mine &= table['length'] == made.TARGET
-  found.cells.loc[mine, ['token', 'order']] = (0.6, 0.3)
+  other = (table['regime'] == regimes[1]) & (table['option'] == plan.SCALED)
+  other &= table['length'] == made.TARGET
+  found.cells.loc[other, ['token', 'order']] = (0.6, 0.3)
   text = text_of(found)
-  assert 'base 10,000 and base 27 differ in their verdict on variant A' in text
-  fix = 'First fix: remove the bias and keep base scaling. Gain'
-  (line,) = (one for one in text.splitlines() if fix in one)
-  assert line.startswith('- base 10,000, variant A, zero-shot. First fix')
+  assert lines_with(text, '**Regimes.**', *regimes, 'differ', 'variant A')
+  (line,) = lines_with(text, 'First fix: remove the bias')
+  assert line.startswith(f'- {regimes[0]}, variant A, zero-shot.')
   # What is said in how many cases comes first.
-  assert 'Of 2 cases of base, variant and schedule 2 are judged.' in text
-  assert 'claimed for the best option in 1 (base scaling alone in 1)' in text
-  assert 'its lead over every other option in 1.' in text
+  answer = answer_of(found)
+  for word in ('2 cases', '2 are judged', 'in 1 (base scaling alone in 1)'):
+    assert word in answer
+  assert 'lead over every other option in 1' in answer
 
 
 def test_a_seed_that_diverged_is_named():
   study = made.regression(schedules=('adapted',))
   found = made.evidence(study, BAD)
   assert 'diverged' not in text_of(found)
-  found.runs[study.cells[2].digest]['diverged'] = ('1', '4')
-  sentence = f'Training diverged in: run {study.cells[2].digest}, seed 1, 4.'
-  assert sentence in text_of(found)
+  digest = study.cells[2].digest
+  found.runs[digest]['diverged'] = ('1', '4')
+  assert lines_with(text_of(found), 'diverged', f'run {digest}, seed 1, 4')
 
 
 def test_the_rules_are_printed_whole():
