@@ -11,7 +11,13 @@ from jax.sharding import PartitionSpec
 
 from posexp import tasks
 from posexp.evaluation import attention_statistics, evaluate
-from posexp.models import compile_counter, mesh, probe, transformer
+from posexp.models import (
+  compile_counter,
+  environment,
+  mesh,
+  probe,
+  transformer,
+)
 from posexp.runs import config, stacking
 from posexp.schemes import coverage
 
@@ -78,6 +84,7 @@ def chosen(batch: tasks.Batch, number: int) -> np.ndarray:
   return np.sort(first_B).astype(np.uint32)
 
 
+@environment.fixed()
 def report(
   run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:

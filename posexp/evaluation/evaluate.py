@@ -13,8 +13,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 from posexp import data, schemes, tasks
 from posexp.data import store
 from posexp.evaluation import scoring, strided
-from posexp.models import compile_counter, memory, mesh, transformer
+from posexp.models import (
+  compile_counter,
+  environment,
+  memory,
+  mesh,
+  transformer,
+)
 from posexp.runs import config
+from posexp.tasks import draw
 
 Array = jax.Array
 
@@ -112,6 +119,7 @@ class Evaluator:
       need = self._padded(tokens), places
       memory.check(net, *need, self.on, seeds, workers)
 
+  @environment.fixed()
   def outcomes(
     self, params: Any, length: int, advance: Advance = lambda share: None
   ) -> scoring.Outcomes:
@@ -134,6 +142,7 @@ class Evaluator:
       predicted.token_SxBxL, batch, length, predicted.nats_SxBxL
     )
 
+  @environment.fixed()
   def predictions(
     self,
     params: Any,
@@ -259,7 +268,7 @@ def position_key(scheme: schemes.Scheme, number: Array) -> Array | None:
   """Return the key of an example's positions, None if a scheme draws none."""
   if not scheme.draws:
     return None
-  return jax.random.fold_in(jax.random.key(FOLD), number)
+  return jax.random.fold_in(draw.root(FOLD), number)
 
 
 def ladder(length: int) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from posexp import component
 from posexp.cost import flop_count
 from posexp.evaluation import evaluate
-from posexp.models import mesh
+from posexp.models import environment, mesh
 from posexp.reports import text_table
 from posexp.results import progress, records
 from posexp.runs import config
@@ -267,6 +267,7 @@ def check(
       raise component.UserError(f'{run.name}: {error}') from None
 
 
+@environment.fixed()
 def estimate(runs: Iterable[config.Run]) -> str:
   """Return the runs, their sizes and about how long they take, as a table."""
   rate = flop_count.TYPICAL_SHARE * flop_count.matmul_rate(1024)

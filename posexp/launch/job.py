@@ -78,6 +78,7 @@ def actions(
   }
 
 
+@environment.fixed()
 def weights(
   run: config.Run, workdir: pathlib.Path, tell: progress.Progress
 ) -> Any:
@@ -95,6 +96,7 @@ def weights(
   return restore.weights(run, workdir, devices, tell.note).params
 
 
+@environment.fixed()
 def train(
   runs: Sequence[config.Run],
   workdir: pathlib.Path,
@@ -106,6 +108,7 @@ def train(
   return loop.train(runs, workdir, _Monitor(tell), width)
 
 
+@environment.fixed()
 def compute(
   run: config.Run,
   workdir: pathlib.Path,

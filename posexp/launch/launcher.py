@@ -28,7 +28,7 @@ from posexp.launch import (
   worker_command,
   worker_pool,
 )
-from posexp.models import mesh
+from posexp.models import environment, mesh
 from posexp.reports.trackers import kinds
 from posexp.results import progress
 from posexp.runs import config
@@ -160,6 +160,7 @@ def take_cores(executor: ExecutorConfig) -> None:
     multihost.join(executor.coordinator, executor.processes, executor.process)
 
 
+@environment.fixed()
 def check(
   runs: Sequence[config.Run],
   workdir: pathlib.Path,
@@ -177,6 +178,7 @@ def check(
     )
 
 
+@environment.fixed()
 def execute(
   runs: Sequence[config.Run],
   workdir: pathlib.Path,

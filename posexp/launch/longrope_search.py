@@ -11,6 +11,7 @@ import numpy as np
 
 from posexp import component, schemes
 from posexp.launch import job, rotation_factors
+from posexp.models import environment
 from posexp.results import progress
 from posexp.runs import config
 
@@ -55,6 +56,7 @@ class Found(NamedTuple):
   starts: dict[str, float]
 
 
+@environment.fixed()
 def longrope(
   run: config.Run,
   params: Any,

@@ -1,12 +1,47 @@
-"""What a number was computed with: versions and devices."""
+"""What a number is computed with: settings, versions and devices."""
 
+import contextlib
 import importlib.metadata
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.experimental
 
-from posexp import version
+from posexp import component, version
+
+# It was in `experimental` before JAX 0.8.
+_at = jax if hasattr(jax, 'enable_x64') else jax.experimental
+_enable_x64: Any = _at.enable_x64
+
+
+@contextlib.contextmanager
+def fixed() -> Iterator[None]:
+  """Fix the settings of JAX that change random numbers or arithmetic.
+
+  To JAX's own defaults, whatever the environment or the user's code says, in
+  this thread. Every program whose results are kept runs within it.
+
+  Raises:
+    UserError: for a setting that JAX lets nobody fix for a part of a program.
+
+  >>> with jax.default_prng_impl('rbg'), fixed():
+  ...   jax.random.key_impl(jax.random.key(0))
+  'threefry2x32'
+  """
+  if offset := getattr(jax.config, 'jax_random_seed_offset', 0):
+    raise component.UserError(
+      f'JAX_RANDOM_SEED_OFFSET is {offset}, with which a seed is another one: '
+      'leave it out, and choose seeds with --seeds'
+    )
+  with (
+    jax.default_prng_impl('threefry2x32'),
+    jax.threefry_partitionable(True),
+    jax.default_matmul_precision(None),
+    _enable_x64(False),
+  ):
+    yield
 
 
 def versions() -> dict[str, str]:

@@ -71,7 +71,7 @@ class _Drawn(Rule):
     """The probability of each of `values`, up to a factor."""
 
   def rung(self, number: jax.Array) -> jax.Array:
-    (word_1,) = draw.words(jax.random.fold_in(jax.random.key(ROOT), number), 1)
+    (word_1,) = draw.words(jax.random.fold_in(draw.root(ROOT), number), 1)
     return draw.choice(word_1, self.weights)[0]
 
   def shares(self, steps: int) -> tuple[float, ...]:

@@ -15,7 +15,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.tasks import base
+
+# The generator of all keys, whatever JAX is configured to use.
+GENERATOR = 'threefry2x32'
+
+
+def root(seed: jax.Array | int) -> jax.Array:
+  """Return the key of a seed.
+
+  >>> jax.random.key_data(root(7)).tolist()
+  [0, 7]
+  """
+  return jax.random.key(seed, impl=GENERATOR)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +52,16 @@ def per_example(
   Example i sees fold_in(key, i), so it does not depend on the batch size, and
   after it entry i of `trees`. It is compiled as one program also where the
   caller does not compile it.
+
+  Raises:
+    UserError: for a key of another generator, which gives other sequences.
   """
+  generator = jax.random.key_impl(key)
+  if generator != GENERATOR:
+    raise component.UserError(
+      f'sequences are drawn with {GENERATOR}, got a key of {generator}: make '
+      f"it with jax.random.key(seed, impl='{GENERATOR}')"
+    )
 
   @jax.jit
   def every(key: jax.Array, trees: tuple[Any, ...]) -> base.Batch:
@@ -50,7 +72,8 @@ def per_example(
 
     return jax.vmap(each)(index_B, *trees)
 
-  return every(key, trees)
+  with jax.threefry_partitionable(True):
+    return every(key, trees)
 
 
 def words(key: jax.Array, *sizes: int) -> list[jax.Array]:

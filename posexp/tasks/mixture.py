@@ -218,7 +218,7 @@ def _targets(task: base.Task, length: int) -> float:
     return jnp.sum(some.targets_BxL & ~some.ends_BxL)
 
   # Under jit, all that is not counted is left out.
-  return int(jax.jit(count)(jax.random.key(0))) / batch
+  return int(jax.jit(count)(draw.root(0))) / batch
 
 
 def _moved(part: base.Batch, offset: int) -> base.Batch:

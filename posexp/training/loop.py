@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from posexp.models import mesh
+from posexp.models import environment, mesh
 from posexp.runs import config
 from posexp.training import monitor as monitor_lib
 from posexp.training import restore, train_step
 
 
+@environment.fixed()
 def train(
   runs: Sequence[config.Run],
   workdir: pathlib.Path,

@@ -12,8 +12,9 @@ import optax
 from jax.sharding import PartitionSpec
 
 from posexp import tasks
-from posexp.models import compile_counter, mesh, transformer
+from posexp.models import compile_counter, environment, mesh, transformer
 from posexp.runs import config, stacking
+from posexp.tasks import draw
 from posexp.training import bias_warmup, optimizer
 
 Array = jax.Array
@@ -41,9 +42,10 @@ class State(NamedTuple):
   diverged_S: Array
 
 
+@environment.fixed()
 def initial_params(run: config.Run, seed: Array) -> Params:
   """Draw the initial parameters of one seed."""
-  key = jax.random.fold_in(jax.random.key(seed), INITIAL)
+  key = jax.random.fold_in(draw.root(seed), INITIAL)
   tokens = jnp.zeros((1, 2), jnp.int32)
   return transformer.of(run).init(key, tokens)['params']
 
@@ -149,7 +151,7 @@ def gradient_at(
     net = bias_warmup.of(run, length)
     warmed = functools.partial(bias_warmup.params_of, run, number=number)
     complete = {'complete': warmed}
-  key = jax.random.fold_in(jax.random.key(seed), DATA)
+  key = jax.random.fold_in(draw.root(seed), DATA)
   if run.steps_before:
     # An adaptation goes on where its parent stopped.
     number = number + run.steps_before
@@ -166,7 +168,7 @@ def gradient_at(
   asked = run.task.asked(length)
   drawn = None
   if net.scheme.draws:
-    drawn = jax.random.fold_in(jax.random.key(seed), POSITIONS)
+    drawn = jax.random.fold_in(draw.root(seed), POSITIONS)
     drawn = jax.random.fold_in(drawn, number)
   micro = micro_batch(part, length, devices)
   return gradient(net, params, batch, asked, micro, drawn, **complete)

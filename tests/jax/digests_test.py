@@ -1,16 +1,24 @@
 """What a run's digest says: the same for equal runs, another for others."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import sys
 
+import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 import posexp
 from posexp import component, schemes, tasks
+from posexp.launch import job
+from posexp.models import environment
+from posexp.results import progress, records
 from posexp.runs import config
+from posexp.tasks import draw
+from posexp.training import train_step
 from tests import small
 
 DEFAULTS = pathlib.Path(__file__).parents[1] / 'testdata' / 'defaults.json'
@@ -103,6 +111,63 @@ def test_the_largest_seed_is_a_seed():
 def test_a_value_of_another_kind_is_a_sentence(make, sentence):
   with pytest.raises(component.UserError, match=sentence):
     make()
+
+
+@contextlib.contextmanager
+def other_settings():
+  """Every setting of JAX that changes its random numbers or arithmetic."""
+  with (
+    jax.default_prng_impl('rbg'),
+    jax.threefry_partitionable(False),
+    jax.default_matmul_precision('bfloat16'),
+    environment._enable_x64(True),
+  ):
+    yield
+
+
+def test_no_setting_of_jax_changes_the_numbers_of_a_run(tmp_path):
+  def computed(name):
+    run = small.run(scheme=schemes.Randomize(schemes.RoPE(), 64))
+    assert small.execute(tmp_path / name, run) == {}
+    record = records.whole(tmp_path / name, run.digest)
+    outcomes = records.outcomes(tmp_path / name, run.digest)
+    tell = progress.Progress(1.0, tmp_path / 'log.txt')
+    saved = job.weights(run, tmp_path / name, tell)
+    return record['losses'], outcomes, jax.tree.map(np.asarray, saved)
+
+  losses, outcomes, weights = computed('plain')
+  with other_settings():
+    other_losses, other_outcomes, other_weights = computed('other')
+  assert losses == other_losses
+  pd.testing.assert_frame_equal(outcomes, other_outcomes, check_exact=True)
+  jax.tree.map(np.testing.assert_array_equal, weights, other_weights)
+
+
+def test_no_setting_of_jax_changes_what_a_seed_draws():
+  def drawn():
+    run = small.run(scheme=schemes.T5())
+    batch = run.task.sample(draw.root(3), length=12, batch=2)
+    return train_step.initial_params(run, 3), batch
+
+  expected = drawn()
+  with other_settings():
+    found = drawn()
+  jax.tree.map(np.testing.assert_array_equal, expected, found)
+
+
+def test_a_key_of_another_generator_is_refused():
+  key = jax.random.key(0, impl='rbg')
+  with pytest.raises(component.UserError, match="impl='threefry2x32'"):
+    small.run().task.sample(key, length=12, batch=2)
+
+
+def test_another_seed_under_the_name_of_a_seed_is_refused():
+  jax.config.update('jax_random_seed_offset', 3)
+  try:
+    with pytest.raises(component.UserError, match='SEED_OFFSET is 3'):
+      train_step.initial_params(small.run(), 3)
+  finally:
+    jax.config.update('jax_random_seed_offset', 0)
 
 
 @pytest.mark.parametrize('warmup', [50, 51])
