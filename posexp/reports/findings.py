@@ -1,22 +1,19 @@
-"""What a report tells: tables, and sentences of what they show."""
+"""What a report tells, as tables."""
 
-import json
 import os
 import pathlib
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from posexp.claims import contrasts, intervals
 from posexp.claims import format as format_lib
-from posexp.reports import contrasts_text, tables
+from posexp.reports import tables
 from posexp.results import records
 
-# Sentences of claims in the summary of a question, largest differences first.
-CLAIMS = 12
+PLACE = ['digest', 'length']
 
 
 class Findings(NamedTuple):
@@ -24,29 +21,28 @@ class Findings(NamedTuple):
 
   Attributes:
     name: of the work directory.
-    progress: sentences of what is not finished.
+    progress: what is not finished, as `posexp status` says it.
     results: as `records.load` gives them, evaluations of the same weights
       joined.
-    cells: a row for each run and length.
-    pairs: as `contrasts.pairs` gives them.
-    configs: what is needed to trust, and to repeat, the numbers of each run.
+    cells: a row for each run and length, see `intervals.cells`, with the
+      columns of `intervals.summarize` and the rank too.
+    pairs: as `contrasts.pairs` gives them; claimed ones first, then the
+      largest.
+    records: of the finished runs.
     coverage: text, '' where there is none.
     notes: sentences on records that could not be read, and on what is missing.
     memo: whether a memo lies beside the report.
-    not_admitted: task, run and reason of every run without a number, or with
-      fewer seeds.
   """
 
   name: str
-  progress: tuple[str, ...]
+  progress: str
   results: pd.DataFrame
   cells: pd.DataFrame
   pairs: pd.DataFrame
-  configs: tuple[dict[str, Any], ...]
+  records: tuple[dict[str, Any], ...]
   coverage: str
   notes: tuple[str, ...]
   memo: bool
-  not_admitted: tuple[tuple[str, str, str], ...]
 
 
 def load(workdir: str | os.PathLike, progress: str = '') -> Findings:
@@ -70,48 +66,25 @@ def load(workdir: str | os.PathLike, progress: str = '') -> Findings:
   pairs = contrasts.pairs(joined)
   cells = pd.DataFrame(columns=list(intervals.CELLS))
   if len(joined):
-    place = ['digest', 'length']
-    summary = intervals.summarize(joined)
-    cells = intervals.cells(joined)
+    summary, cells = intervals.summarize(joined), intervals.cells(joined)
     more = [name for name in summary if name not in cells]
-    cells = cells.merge(summary[[*place, *more]], on=place, validate='1:1')
-    ranks = contrasts.ranks(pairs)[[*place, 'rank', 'tied']]
-    cells = cells.merge(ranks, on=place, how='left')
+    cells = cells.merge(summary[PLACE + more], on=PLACE, validate='1:1')
+    ranks = contrasts.ranks(pairs)[[*PLACE, 'rank', 'tied']]
+    cells = cells.merge(ranks, on=PLACE, how='left')
+  order = pairs.assign(size=pairs['effect'].abs()).sort_values(
+    ['claimed', 'size'], ascending=False, kind='stable'
+  )
   return Findings(
     name=directory.resolve().name,
-    progress=tuple(line for line in progress.splitlines() if line.strip()),
+    progress=progress,
     results=joined,
     cells=cells,
-    pairs=pairs,
-    configs=tuple(map(_config, finished)),
+    pairs=order,
+    records=tuple(finished),
     coverage=tables.coverage(covered) if len(covered) else '',
     notes=(*damaged, *_missing(cells)),
     memo=(directory / 'memo.html').exists(),
-    not_admitted=tuple(_not_admitted(joined)) if len(joined) else (),
   )
-
-
-def of_question(table: pd.DataFrame, task: str, trained: int) -> pd.DataFrame:
-  """Return the rows of a task at a trained length."""
-  return table[(table['task'] == task) & (table['trained_length'] == trained)]
-
-
-def _config(record: dict[str, Any]) -> dict[str, Any]:
-  facts = {
-    'task': f'{record["task"]}, trained at {record["trained_length"]} tokens',
-    'seeds': ', '.join(map(str, record['config']['seeds'])),
-    'parameters': f'{record["parameters"]["total"]:,}',
-    'seconds': record.get('seconds', {}).get('total', format_lib.MISSING),
-  }
-  for name in ('versions', 'device'):
-    values = record.get(name, {}).items()
-    facts[name] = ', '.join(f'{key} {value}' for key, value in values)
-  return {
-    'digest': record['digest'],
-    'name': record['name'],
-    'facts': facts,
-    'config': json.dumps(record['config'], indent=1),
-  }
 
 
 def _missing(cells: pd.DataFrame) -> Iterator[str]:
@@ -132,47 +105,15 @@ def _missing(cells: pd.DataFrame) -> Iterator[str]:
       )
 
 
-def claims(findings: Findings, task: str, trained: int) -> list[str]:
-  """Return what can be claimed of a question, and what could have been."""
-  pairs = of_question(findings.pairs, task, trained)
-  if pairs.empty:
-    return ['Fewer than two admitted runs, so there is nothing to compare.']
-  fewest, most = pairs['n'].min(), pairs['n'].max()
-  if most < 2:
-    return [
-      f'{len(pairs)} comparisons, none on two seeds or more: no difference can '
-      'be claimed.'
-    ]
-  claimed = pairs[pairs['claimed']]
-  seeds = '-'.join(dict.fromkeys(map(str, (fewest, most))))
-  least = float(np.nanmedian(pairs['detectable']))
-  size = f'{100 * least:.1f} points'
-  if least > 1:
-    size = 'more than 100 points: more seeds are needed'
-  order = claimed['effect'].abs().sort_values(ascending=False, kind='stable')
-  sentences = [
-    f'{len(claimed)} of {len(pairs)} differences are claimed, by paired t '
-    f'tests over {seeds} common admitted seeds with Holm’s correction at 5 %. '
-    'All others are ties. The smallest difference that these seeds were likely '
-    f'to show (four times in five; median over comparisons) is {size}.'
-  ]
-  for _, row in claimed.loc[order.index[:CLAIMS]].iterrows():
-    sentences.append(f'At {row["length"]} tokens {contrasts_text.claim(row)}.')
-  if len(claimed) > CLAIMS:
-    more = len(claimed) - CLAIMS
-    sentences.append(f'{more} more are in the table of comparisons.')
-  return sentences
-
-
-def _not_admitted(results: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+def not_admitted(cells: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
   """Yield task, run and reason of each run that lost seeds."""
-  summary = intervals.summarize(results)
-  for _, run in summary.groupby('digest', sort=False):
-    admitted, seeds = run['n_admitted'].max(), run['n_seeds'].max()
-    if admitted < seeds:
-      gate = format_lib.gate(run['gate'].iloc[0])
-      why = f'{seeds - admitted} of {seeds} seeds did not reach {gate}'
+  for _, run in cells.groupby('digest', sort=False):
+    first, admitted = run.iloc[0], run['n_admitted'].max()
+    lost = first['n_seeds'] - admitted
+    if lost:
+      gate = format_lib.gate(first['gate'])
+      why = f'{lost} of {first["n_seeds"]} seeds did not reach {gate}'
       if not admitted:
         why = intervals.not_admitted(run)
-      where = f'{run["task"].iloc[0]} at {run["trained_length"].iloc[0]}'
-      yield where, run['label'].iloc[0], why
+      where = f'{first["task"]} at {first["trained_length"]}'
+      yield where, first['label'], why

@@ -1,11 +1,13 @@
 """The report of a work directory: one HTML file that fetches nothing."""
 
 import base64
+import functools
 import hashlib
+import json
 import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -13,14 +15,16 @@ import pandas as pd
 from posexp.claims import format as format_lib
 from posexp.claims import intervals
 from posexp.plots import report, style
+from posexp.reports import contrasts_text, templates
 from posexp.reports import findings as findings_lib
-from posexp.reports import templates
 from posexp.results import files
 
 NAME = 'report.html'
 # Rows of the table of comparisons, those that are claimed first: a grid of
 # hundreds of runs has too many pairs for a page.
 PAIRS = 500
+# Sentences of claims of a question, largest differences first.
+CLAIMS = 12
 
 
 def write(
@@ -55,7 +59,7 @@ def compose(
   looks = style.looks(findings.results) if len(findings.results) else {}
   script = templates.read('script.js')
   digest = hashlib.sha256(script.encode()).digest()
-  questions = _questions(findings, looks, tell)
+  questions = dict(_questions(findings, looks, tell))
   return templates.template('page.html').render(
     findings=findings,
     script=script,
@@ -64,8 +68,12 @@ def compose(
     schemes=_schemes(findings, looks),
     lengths=sorted(set(findings.cells['length'])),
     rows=_of_questions(findings.cells, questions),
-    pairs=_of_questions(_first(findings.pairs), questions),
+    pairs=_of_questions(findings.pairs.head(PAIRS), questions),
     more_pairs=max(0, len(findings.pairs) - PAIRS),
+    not_admitted=list(findings_lib.not_admitted(findings.cells)),
+    CLAIMS=CLAIMS,
+    claim=contrasts_text.claim,
+    dumps=functools.partial(json.dumps, indent=1),
     format=format_lib,
     isnan=math.isnan,
   )
@@ -75,26 +83,31 @@ def _questions(
   findings: findings_lib.Findings,
   looks: style.Looks,
   tell: Callable[[float], None],
-) -> dict[tuple[str, int], dict[str, Any]]:
-  """Return of each question its names, its figures and what can be claimed."""
+) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
+  """Yield each question with its names, its figures and its comparisons."""
   names = intervals.questions(findings.cells)
-  questions = {}
-  for number, ((task, trained), short) in enumerate(names.items()):
-    cells = findings_lib.of_question(findings.cells, task, trained)
+  for number, (key, short) in enumerate(names.items()):
+    cells, pairs = (
+      table[(table['task'] == key[0]) & (table['trained_length'] == key[1])]
+      for table in (findings.cells, findings.pairs)
+    )
     rows = findings.results[findings.results['digest'].isin(cells['digest'])]
     measures = report.MEASURES if cells['n_admitted'].any() else ()
-    questions[task, trained] = {
-      'number': number,
-      'title': f'{task}, trained at {trained} tokens',
-      'short': short,
-      'claims': findings_lib.claims(findings, task, trained),
-      'figures': {
-        m.title: report.draw(m, cells, rows, looks, f'{number}-{m.column}')
-        for m in measures
+    yield (
+      key,
+      {
+        'number': number,
+        'title': f'{key[0]}, trained at {key[1]} tokens',
+        'short': short,
+        'pairs': pairs,
+        'claimed': [row for _, row in pairs[pairs['claimed']].iterrows()],
+        'figures': {
+          m.title: report.draw(m, cells, rows, looks, f'{number}-{m.column}')
+          for m in measures
+        },
       },
-    }
+    )
     tell(1 / len(names))
-  return questions
 
 
 def _schemes(
@@ -124,12 +137,3 @@ def _of_questions(
     row | {'question': questions[row['task'], row['trained_length']]}
     for row in rows
   ]
-
-
-def _first(pairs: pd.DataFrame) -> pd.DataFrame:
-  """Return the comparisons to list: claimed ones first, then the largest."""
-  size = pairs['effect'].abs()
-  order = pairs.assign(size=size).sort_values(
-    ['claimed', 'size'], ascending=False, kind='stable'
-  )
-  return order.head(PAIRS)
