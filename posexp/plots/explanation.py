@@ -4,10 +4,11 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import axes, figure, lines
 
 from posexp import component
@@ -55,31 +56,35 @@ def explained(explanation: Explanation) -> paper.Plate:
   return paper.Plate(
     f'explain-{paper.slug(name(explanation))}',
     drawn,
-    paper.table((_periods if rotates else _biases)(explanation)),
+    (_periods if rotates else _biases)(explanation),
     f'{what}: {explanation.scheme}, trained at {explanation.train_length} '
     f'tokens, target {explanation.target}.',
   )
 
 
-def _periods(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
+def _periods(explanation: Explanation) -> pd.DataFrame:
+  parts = []
   for rotation in explanation.rotations:
     many = f'{rotation.name}, ' if len(explanation.rotations) > 1 else ''
-    pairs = rotation.before_K, rotation.after_K, rotation.stretch_K
-    for column, values_K in zip(('before', 'after', 'times'), pairs):
-      for k, value in enumerate(values_K):
-        text = f'{value:.4g}' if np.isfinite(value) else 'never'
-        yield f'{many}pair {k}', column, text
+    pairs = {
+      'before': rotation.before_K,
+      'after': rotation.after_K,
+      'times': rotation.stretch_K,
+    }
+    rows = [f'{many}pair {k}' for k in range(len(rotation.after_K))]
+    parts.append(pd.DataFrame(pairs, rows))
+  periods = pd.concat(parts)
+  return periods.map(lambda n: f'{n:.4g}' if np.isfinite(n) else 'never')
 
 
-def _biases(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
+def _biases(explanation: Explanation) -> pd.DataFrame:
   target, bias_HxT = explanation.target, explanation.bias_HxT
   if bias_HxT is None:
-    yield 'tokens', 'target', f'{target}'
-    return
-  distances = [2**p for p in range(target.bit_length()) if 2**p < target]
-  for head, bias_T in enumerate(bias_HxT):
-    for n in distances:
-      yield f'head {head}', f'at {n}', f'{bias_T[n]:.3g}'
+    return pd.DataFrame({'target': [f'{target}']}, ['tokens'])
+  n = 2 ** np.arange((target - 1).bit_length())
+  heads = [f'head {head}' for head in range(len(bias_HxT))]
+  biases = pd.DataFrame(bias_HxT[:, n], heads, n).add_prefix('at ')
+  return biases.map('{:.3g}'.format)
 
 
 @style.styled

@@ -4,8 +4,7 @@ Each function takes one question, see `paper.questions`, unless it says
 otherwise, and raises a `UserError` where there is nothing to draw.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -210,38 +209,40 @@ def attention(results: pd.DataFrame, table: pd.DataFrame) -> paper.Plate:
   )
 
 
-class Pair(NamedTuple):
-  """A retrofit at a length: a value a common seed, and the mean difference."""
-
-  digest: str
-  label: str
-  length: int
-  before_N: np.ndarray
-  after_N: np.ndarray
-  gain: intervals.Interval
-
-  @property
-  def text(self) -> str:
-    """The gain in points with its interval."""
-    return format_lib.bracketed(*self.gain[:3], format_lib.points)
-
-
 @style.styled
 def retrofits(results: pd.DataFrame) -> paper.Plate:
   """Draw the accuracy of each retrofit beside its parent's, seed by seed."""
   question = paper.ask(results)
-  pairs = list(_pairs(question))
-  if not pairs:
+  columns = ['digest', 'parent_digest', 'seed', 'length', 'token']
+  runs = question.admitted[columns]
+  pairs = runs.merge(
+    runs.drop(columns='parent_digest'),
+    left_on=['parent_digest', 'seed', 'length'],
+    right_on=['digest', 'seed', 'length'],
+    suffixes=('', '_before'),
+  )
+  if pairs.empty:
     raise component.UserError(
       'no run is a retrofit of another that is admitted'
     )
-  # The best at the longest length first.
-  pairs.sort(key=lambda pair: (-pair.length, -float(pair.after_N.mean())))
-  labels = {pair.digest: pair.label for pair in pairs}
-  rows = {digest: row for row, digest in enumerate(labels)}
+  gains = {
+    key: intervals.interval(cell['token'] - cell['token_before'])
+    for key, cell in pairs.groupby(['digest', 'length'])
+  }
+  texts = pd.Series(
+    {
+      key: format_lib.bracketed(*gain[:3], format_lib.points)
+      for key, gain in gains.items()
+    }
+  ).unstack()
+  # The best at the longest length first. A name begins with its parent's.
+  means = pairs.groupby(['length', 'digest'])['token'].mean().reset_index()
+  order = means.sort_values(['length', 'token'], ascending=False)
+  digests = list(dict.fromkeys(order['digest']))
+  labels = [question.names[d].split(' -> ', 1)[-1] for d in digests]
   dot = style.Look(style.GREY, 'o', 'none', style.GREY)
   dots = {'before': dot._replace(markerfacecolor='white'), 'after': dot}
-  lengths = _some(pd.Series([pair.length for pair in pairs]))
+  lengths = _some(pairs['length'])
   drawn, panels = layout.panels(
     [question.length(n) for n in lengths],
     style.keys(dots, {name: f'{name}, a seed' for name in dots}),
@@ -250,61 +251,47 @@ def retrofits(results: pd.DataFrame) -> paper.Plate:
     sharey=True,
   )
   for panel, n in zip(panels, lengths):
-    for pair in pairs:
-      if pair.length == n:
-        color = question.looks[pair.digest].color
-        _row(panel, rows[pair.digest], pair, color)
+    for row, digest in enumerate(digests):
+      of_run = (pairs['digest'] == digest) & (pairs['length'] == n)
+      if of_run.any():
+        color = question.looks[digest].color
+        _row(panel, row, pairs[of_run], color, texts.loc[digest, n])
     panel.set_xlim(-0.04, 1.04)
     elements.percent(panel.xaxis)
     panel.set_xlabel('accuracy (% of targets)')
     panel.grid(axis='x')
     panel.tick_params(axis='y', length=0)
-  panels[0].set_ylim(len(rows) - 0.5, -0.5)
-  names = [style.wrap(label, 25, 2) for label in labels.values()]
-  panels[0].set_yticks(range(len(rows)), names)
-  numbers = paper.table(
-    (pair.label, f'gain at {pair.length}', pair.text)
-    for pair in sorted(pairs, key=lambda pair: pair.length)
-  )
-  many = paper.span([pair.gain.n for pair in pairs])
+  panels[0].set_ylim(len(labels) - 0.5, -0.5)
+  names = [style.wrap(label, 25, 2) for label in labels]
+  panels[0].set_yticks(range(len(labels)), names)
+  numbers = texts.loc[digests].set_axis(labels).add_prefix('gain at ')
+  many = paper.span([gain.n for gain in gains.values()])
   return question.plate(
     'retrofits',
     drawn,
-    numbers.loc[list(labels.values())],
+    numbers.fillna(format_lib.MISSING),
     'Accuracy (%) before and after a retrofit',
     f'a line a seed, {many} of them; the mean gain in points with its 95 % t '
     'interval over seeds, not corrected for the number of retrofits',
   )
 
 
-def _pairs(question: paper.Question) -> Iterator[Pair]:
-  runs = dict(list(question.admitted.groupby('digest', sort=False)))
-  for key, run in runs.items():
-    digest, parent = str(key), run['parent_digest'].iloc[0]
-    if parent not in runs:
-      continue
-    # A retrofit's name begins with its parent's.
-    label = question.names[digest].split(' -> ', 1)[-1]
-    columns = ['seed', 'length', 'token']
-    both = runs[parent][columns].merge(run[columns], on=columns[:2])
-    for length, cell in both.groupby('length'):
-      before, after = (cell[f'token_{end}'].to_numpy() for end in 'xy')
-      gain = intervals.interval(after - before)
-      yield Pair(digest, label, int(str(length)), before, after, gain)
-
-
-def _row(panel: axes.Axes, row: int, pair: Pair, color: Any) -> None:
+def _row(
+  panel: axes.Axes, row: int, pairs: pd.DataFrame, color: Any, gain: str
+) -> None:
   """Draw the seeds of a retrofit, one below the other, and its gain."""
-  n = len(pair.after_N)
-  y_N = row + 0.12 + 0.36 * (np.arange(n) + 0.5 - n / 2) / max(n, 1)
-  panel.hlines(y_N, pair.before_N, pair.after_N, color, lw=0.8)
+  before_N, after_N = pairs['token_before'], pairs['token']
+  n = len(pairs)
+  y_N = row + 0.12 + 0.36 * (np.arange(n) + 0.5 - n / 2) / n
+  panel.hlines(y_N, before_N, after_N, color, lw=0.8)
   dots: dict[str, Any] = {'ls': 'none', 'marker': 'o', 'ms': 2.6}
-  panel.plot(pair.before_N, y_N, **dots, color=color, mfc='white', mew=0.7)
-  panel.plot(pair.after_N, y_N, **dots, color=color, gid=f'after:{pair.digest}')
+  panel.plot(before_N, y_N, **dots, color=color, mfc='white', mew=0.7)
+  gid = f'after:{pairs["digest"].iloc[0]}'
+  panel.plot(after_N, y_N, **dots, color=color, gid=gid)
   panel.text(
     0.5,
     row - 0.28,
-    pair.text,
+    gain,
     ha='center',
     va='center',
     size=6,

@@ -2,13 +2,12 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import axes, cm, colors, figure, patches
+from matplotlib import figure
 
 from posexp import component
 from posexp.claims import contrasts, intervals
@@ -19,8 +18,6 @@ MAP = 'cividis'  # Even in lightness, also to those who are blind to colours.
 # In inches: names of schemes and the space beside the last task, the widest
 # column, names of tasks and the bar of colours, and a row.
 NAMES, WIDEST, TASKS, ROW = 2.2, 0.9, 1.6, 0.3
-
-Cells = dict[tuple[str, str], dict[Any, Any]]  # by scheme and task
 
 
 def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
@@ -47,14 +44,15 @@ def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
       'the tasks were evaluated at no common multiple of their trained length '
       f'{"" if math.isnan(ratio) else f"{ratio:g} "}: give one that all have'
     )
-  tasks = list(intervals.questions(results).values())
   cells = _cells(results, ratio)
-  schemes = list(dict.fromkeys(scheme for scheme, _ in cells))
-  numbers = paper.table((*key, _text(cell)) for key, cell in cells.items())
+  # In the order of the results, not of the alphabet.
+  schemes, tasks = (list(dict.fromkeys(cells[c])) for c in ('label', 'column'))
+  numbers = cells.pivot(index='label', columns='column', values='text')
+  numbers = numbers.reindex(index=schemes, columns=tasks)
   return paper.Plate(
     'grid',
     _draw(cells, schemes, tasks),
-    numbers.reindex(columns=tasks),
+    numbers.fillna(format_lib.MISSING).rename_axis(index=None, columns=None),
     f'Accuracy (% of targets) at {ratio:g} times the trained length, mean and '
     'half of its 95 % t interval over admitted seeds. Bold: no run is shown to '
     'be better (paired t tests over seeds, Holm’s correction over all pairs '
@@ -63,20 +61,22 @@ def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
   )
 
 
-def _cells(results: pd.DataFrame, ratio: float) -> Cells:
-  """Return each run at its length of that ratio, with its rank."""
+def _cells(results: pd.DataFrame, ratio: float) -> pd.DataFrame:
+  """Return each run at its length of that ratio, with its rank and its text.
+
+  A scheme is one row of the grid, though its run has another digest in each
+  task; where two runs are called the same, the last.
+  """
   summary = intervals.summarize(results)
   ranks = contrasts.ranks(contrasts.pairs(results))
   cells = summary[summary['ratio'] == ratio].merge(
     ranks[['digest', 'length', 'rank']], on=['digest', 'length'], how='left'
   )
-  tasks = intervals.questions(results)
-  by_key: Cells = {}
-  for row in cells.to_dict('records'):
-    # A scheme is one row, though its run has another digest in each task.
-    task = tasks[row['task'], row['trained_length']]
-    by_key[row['label'], task] = row
-  return by_key
+  names = intervals.questions(results)
+  questions = zip(cells['task'], cells['trained_length'])
+  cells['column'] = [names[question] for question in questions]
+  cells['text'] = [_text(row) for row in cells.to_dict('records')]
+  return cells.drop_duplicates(['label', 'column'], keep='last')
 
 
 def _text(cell: Mapping[Any, Any]) -> str:
@@ -89,24 +89,40 @@ def _text(cell: Mapping[Any, Any]) -> str:
 
 @style.styled
 def _draw(
-  cells: Cells, schemes: Sequence[str], tasks: Sequence[str]
+  cells: pd.DataFrame, schemes: list[str], tasks: list[str]
 ) -> figure.Figure:
   wide = min(WIDEST, (style.WIDTH - NAMES) / len(tasks))
   drawn = layout.blank(NAMES + wide * len(tasks), TASKS + ROW * len(schemes))
   panel = drawn.subplots()
-  for y, scheme in enumerate(schemes):
-    for x, task in enumerate(tasks):
-      if (scheme, task) in cells:
-        _fill(panel, x, y, cells[scheme, task], wide)
-  panel.set_xlim(-0.5, len(tasks) - 0.5)
-  panel.set_ylim(len(schemes) - 0.5, -0.5)
-  panel.set_yticks(range(len(schemes)), [style.wrap(s, 26, 2) for s in schemes])
+  shares = cells.pivot(index='label', columns='column', values='token')
+  shares = shares.reindex(index=schemes, columns=tasks)
+  values = shares.to_numpy(np.float64)
+  mesh = panel.pcolormesh(values, cmap=MAP, vmin=0, vmax=1, ec='white')
+  panel.set_facecolor('0.93')
+  for cell in cells.to_dict('records'):
+    text = cell['text']
+    dark = sum(mesh.to_rgba(cell['token'])[:3]) < 1.5
+    broken = len(text) * style.LETTER > wide
+    panel.text(
+      tasks.index(cell['column']) + 0.5,
+      schemes.index(cell['label']) + 0.5,
+      text.replace(' ', '\n') if broken else text,
+      ha='center',
+      va='center',
+      weight='bold' if cell['n_admitted'] and cell['rank'] == 1 else 'normal',
+      color='white' if cell['n_admitted'] and dark else 'black',
+      linespacing=1.0,
+      size=6 if broken else 7,
+    )
+  panel.invert_yaxis()
+  names = [style.wrap(scheme, 26, 2) for scheme in schemes]
+  panel.set_yticks(np.arange(len(schemes)) + 0.5, names)
   tops = [style.wrap(task, 20, 2) for task in tasks]
-  panel.set_xticks(range(len(tasks)), tops, rotation=35, ha='left')
+  panel.set_xticks(np.arange(len(tasks)) + 0.5, tops, rotation=35, ha='left')
   panel.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
   panel.spines[:].set_visible(False)
   bar = drawn.colorbar(
-    cm.ScalarMappable(colors.Normalize(0, 1), MAP),
+    mesh,
     ax=panel,
     location='bottom',
     label='accuracy (% of targets)',
@@ -115,29 +131,3 @@ def _draw(
   )
   elements.percent(bar.ax.xaxis)
   return drawn
-
-
-def _fill(
-  panel: axes.Axes, x: int, y: int, cell: Mapping[Any, Any], wide: float
-) -> None:
-  """Draw one cell; hatched where no seed learned the task."""
-  known = cell['n_admitted'] > 0
-  face = matplotlib.colormaps[MAP](cell['token']) if known else '0.93'
-  corner = x - 0.5, y - 0.5
-  hatch = '' if known else '/////'
-  panel.add_patch(
-    patches.Rectangle(corner, 1, 1, facecolor=face, hatch=hatch, ec='white')
-  )
-  text = _text(cell)
-  broken = len(text) * style.LETTER > wide
-  panel.text(
-    x,
-    y,
-    text.replace(' ', '\n') if broken else text,
-    ha='center',
-    va='center',
-    weight='bold' if known and cell['rank'] == 1 else 'normal',
-    color='white' if known and np.sum(colors.to_rgb(face)) < 1.5 else 'black',
-    linespacing=1.0,
-    size=6 if broken else 7,
-  )

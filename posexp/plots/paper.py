@@ -12,7 +12,6 @@ from matplotlib import axes
 from matplotlib import figure as figure_lib
 
 from posexp import component
-from posexp.claims import format as format_lib
 from posexp.claims import intervals
 from posexp.plots import curves, elements, style
 
@@ -128,15 +127,6 @@ def latex(
   for sign, written in _SIGNS.items():
     text = text.replace(sign, written)
   return ''.join(f'% {" ".join(c.split())}\n' for c in comments) + text
-
-
-def table(cells: Iterable[tuple[str, str, str]]) -> pd.DataFrame:
-  """Return a table of cells, each a row, a column and its text."""
-  rows: dict[str, dict[str, str]] = {}
-  for row, column, text in cells:
-    rows.setdefault(row, {})[column] = text
-  numbers = pd.DataFrame.from_dict(rows, orient='index')
-  return numbers.fillna(format_lib.MISSING)
 
 
 def questions(results: pd.DataFrame) -> Iterator[pd.DataFrame]:
