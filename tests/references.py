@@ -10,8 +10,10 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
+from posexp import schemes
 from tests import references_bias, references_content, references_rotary
 
 Vector = np.ndarray
@@ -135,6 +137,23 @@ def interpolate(scheme, p: float) -> float:
   return p / scheme.factor
 
 
+def randomized(scheme, p: float) -> float:
+  """arXiv 2305.16843, section 3: the p-th of the positions that were drawn.
+
+  Which ones the library draws without a key; tests/jax/wrappers_test.py asks
+  whether they are distinct, in order and uniform.
+  """
+  if scheme.tokens is None:
+    return p
+  return _fixed_draw(scheme.tokens, scheme.positions)[int(p)]
+
+
+@functools.cache
+def _fixed_draw(tokens: int, positions: int) -> list[float]:
+  scheme = schemes.Randomize(schemes.NoPE(), positions, tokens)
+  return scheme.remap(jnp.arange(tokens)[None], None)[0].tolist()
+
+
 LAWS = {
   'Law': references_rotary.unscaled_law,
   'Linear': references_rotary.linear_law,
@@ -171,8 +190,8 @@ SCHEMES = {
 # A wrapper says which position its scheme sees.
 WRAPPERS = {
   'Interpolate': interpolate,
-  # All positions drawn, and no shift: what both are without a length or a key.
-  'Randomize': lambda scheme, p: p,
+  'Randomize': randomized,
+  # No shift, which is what there is without a key.
   'Shift': lambda scheme, p: p,
 }
 

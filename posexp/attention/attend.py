@@ -1,5 +1,7 @@
 """Causal attention for any positional scheme, whole or from a cache."""
 
+from typing import NoReturn
+
 import jax
 import jax.numpy as jnp
 
@@ -19,17 +21,22 @@ def attend(
   x_BxLxD: Array | None = None,
   window: int | None = None,
   implementation: str | None = None,
+  key: Array | None = None,
 ) -> Array:
   """Causal attention of a sequence to itself under a positional scheme.
 
   out_i = sum over j <= i of softmax_j(R_i q_i . R_j k_j / sqrt(E) + b_ij) v_j
 
+  A scheme that depends on the length (DynamicNTK, LongRoPE, Randomize) is the
+  one for L tokens; for that of another length give `scheme.for_length(n)`,
+  which stays as it is.
+
   Args:
     scheme: any scheme, compositions included.
     params: as `scheme.init_layer` gives them, {} where nothing is learned.
     q_BxLxHxE: queries; token l is at index l.
-    k_BxLxHxE: keys.
-    v_BxLxHxE: values.
+    k_BxLxHxE: keys, of the shape of the queries.
+    v_BxLxHxE: values, which may have another width.
     block: None for dense attention, an integer for blocks of so many tokens,
       'auto' for the library's choice: dense up to 128 tokens, then blocks,
       which on an NVIDIA GPU of compute capability 8.0 or more are those of
@@ -45,26 +52,32 @@ def attend(
       with the same results. On a CPU it is interpreted, which is slow and for
       tests; it has not been measured on a GPU or TPU, and so is never the
       library's choice.
+    key: of positions that are drawn; without it those of `Randomize` are one
+      fixed draw, the same in every call, and those of `Shift` are not moved.
 
   Returns:
     B x L x H x E in the dtype of the values; softmax and biases are float32.
 
   Raises:
-    UserError: if the scheme cannot serve the length or the head width, or
-      `block`, `window` or `implementation` is none of these, the scheme has no
-      blockwise form, or it needs the content and none is given.
+    UserError: if queries, keys and values are not of one sequence, the scheme
+      cannot serve the length or the head width, `block`, `window` or
+      `implementation` is none of these, the scheme has no blockwise form, or
+      it needs the content and none is given.
 
   >>> x = jnp.ones((1, 3, 2, 4))
   >>> attend(schemes.RoPE() + schemes.ALiBi(), {}, x, x, x).shape
   (1, 3, 2, 4)
   """
   dispatch.check_scheme(scheme, block, implementation)
+  window = component.as_kind('window', window, int | None)
   component.at_least('window', window, 1, 'use None for all tokens')
+  _check_arrays(q_BxLxHxE, k_BxLxHxE, v_BxLxHxE, x_BxLxD)
   _, length, heads, head_width = q_BxLxHxE.shape
   dims = schemes.Dims(heads * head_width, heads, head_width)
+  scheme = scheme.for_length(length)
   scheme.check(dims, length)
   index_1xL = jnp.arange(length, dtype=jnp.int32)[None]
-  at = scheme.remap(index_1xL, None)
+  at = scheme.remap(index_1xL, key)
   if x_BxLxD is not None:
     at = scheme.locate(params, x_BxLxD, at, None)
   elif 'locate' in scheme.hooks():
@@ -103,6 +116,7 @@ def attend_placed(
   `block`, `window` and `implementation` are as in `attend`; `whole` says that
   no token is left out between the first query and the last.
   """
+  _check_placed(queries, keys, v_BxHxKxE)
   q_length, k_length = queries.x_BxHxLxE.shape[2], v_BxHxKxE.shape[2]
   size = dispatch.block_size(scheme, block, q_length, k_length, implementation)
   problem = scheme, params, queries, keys, v_BxHxKxE
@@ -118,3 +132,43 @@ def attend_placed(
   else:
     mixed = flash.attend(*problem, size=size, window=window, whole=whole)
   return mixed.swapaxes(1, 2)
+
+
+def _check_arrays(q: Array, k: Array, v: Array, x: Array | None) -> None:
+  """Raise unless the arrays are of one sequence of tokens."""
+  shapes = q.shape, k.shape, v.shape
+  if any(len(shape) != 4 for shape in shapes) or k.shape != q.shape:
+    _refuse(shapes, 'give both as batch x tokens x heads x width')
+  if v.shape[:3] != q.shape[:3]:
+    _refuse(shapes, 'repeat the heads that are shared, and give every token')
+  if 0 in q.shape:
+    _refuse(shapes, 'give at least one of each')
+  for name, array in (('queries', q), ('keys', k), ('values', v)):
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+      raise component.UserError(
+        f'{name} must be floating-point numbers, got {array.dtype}: convert '
+        'them, as to float32'
+      )
+  if x is not None and (x.ndim != 3 or x.shape[:2] != q.shape[:2]):
+    raise component.UserError(
+      f'x_BxLxD must have the {q.shape[0]} sequences of {q.shape[1]} tokens of '
+      f'the queries, got the shape {x.shape}: give what they were made of'
+    )
+
+
+def _check_placed(
+  queries: placed.Placed, keys: placed.Placed, v_BxHxKxE: Array
+) -> None:
+  """Raise unless the keys fit the queries, and the values the keys."""
+  q, k, v = queries.x_BxHxLxE, keys.x_BxHxLxE, v_BxHxKxE
+  queries_fit = q.shape[:2] == k.shape[:2] and q.shape[3] == k.shape[3]
+  if not queries_fit or v.shape[:3] != k.shape[:3]:
+    _refuse((q.shape, k.shape, v.shape), 'only the queries may be fewer')
+
+
+def _refuse(shapes: tuple[tuple[int, ...], ...], remedy: str) -> NoReturn:
+  q, k, v = shapes
+  raise component.UserError(
+    f'queries, keys and values do not fit, got the shapes {q}, {k} and {v}: '
+    f'{remedy}'
+  )

@@ -30,7 +30,12 @@ def empty_cache(
   slots: int,
   dtype: jnp.dtype,
 ) -> Cache:
-  """Make a cache with every slot empty."""
+  """Make a cache with every slot empty.
+
+  Raises:
+    UserError: if the scheme cannot serve so many tokens.
+  """
+  scheme.check(dims, slots)
   index_1xM = jnp.full((1, slots), placed.EMPTY, jnp.int32)
 
   def filled():

@@ -189,7 +189,9 @@ def _content(
   if scaled and 'locate' not in scheme.hooks():
     unscaled = rotation_scaling.plain(scheme)
     length = jax.tree.leaves(at)[0].shape[1]
-    plain_at = jax.tree.map(lambda _: _index(length), at)
+    plain_at = jax.tree.map(
+      lambda _: _index(length), at, is_leaf=rotation_scaling.is_array
+    )
     _, plain_N = _scores(unscaled, params, plain_at, dims, distance_N)
   return Content(score_N, change_N, plain_N)
 

@@ -22,7 +22,9 @@ def rotations(scheme, dims, lengths: tuple[int, int]):
   """
   target = lengths[1]
   at = scheme.remap(jnp.arange(target, dtype=jnp.int32)[None], None)
-  leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(at)]
+  # Positions that are divided are one array, whatever they consist of.
+  arrays = jax.tree.leaves(at, is_leaf=is_array)
+  leaves = [np.asarray(array, np.float64) for array in arrays]
   # Each scheme inside has positions of its own; their speed scales periods.
   rates = [1.0] * len(scheme.atoms)
   if len(leaves) == len(rates) and all(leaf.ndim == 2 for leaf in leaves):
@@ -33,6 +35,11 @@ def rotations(scheme, dims, lengths: tuple[int, int]):
     for rope in _rotating(atom)
   ]
   return tuple(described), at
+
+
+def is_array(node: Any) -> bool:
+  """Return whether a part of positions is an array, or stands for one."""
+  return hasattr(node, 'astype')
 
 
 def _rotating(atom: schemes.Scheme) -> Iterator[Any]:

@@ -34,7 +34,7 @@ class Sinusoidal(base.Scheme):
   relative = False
 
   def check(self, dims, length):
-    del length
+    super().check(dims, length)
     if dims.width % 2:
       raise component.UserError(
         f'model width must be even for Sinusoidal, got {dims.width}: choose '
@@ -92,7 +92,7 @@ class Learned(base.Scheme):
   )
 
   def check(self, dims, length):
-    del dims
+    super().check(dims, length)
     if length > self.rows:
       raise component.UserError(
         f'Learned has {self.rows} rows but a length of {length} was asked: '

@@ -34,6 +34,12 @@ Side = Literal['q', 'k']
 # In the order in which attention calls them.
 HOOKS = ('remap', 'embed', 'locate', 'rotate', 'bias', 'rescore')
 
+# As many positions, from 0, are different numbers in float32.
+FARTHEST = 2**24
+
+# A trained length that any rule has a number for.
+ANY_LENGTH = 2**16
+
 # Kinds of `features` that go by the index of a key, not by its distance.
 BY_INDEX = ('rows', 'angles')
 
@@ -189,10 +195,12 @@ class Scheme(component.Component):
 
   def learns(self) -> bool:
     """Return whether the scheme has parameters."""
-    key, dims = jax.random.key(0), Dims(4, 2, 2)
+    key, dims = jax.random.key(0), Dims(64, 4, 16)
+    # At any trained length, since a rule changes sizes at most.
+    scheme = self.trained_at(ANY_LENGTH)
 
     def init():
-      return (self.init_input(key, dims), self.init_layer(key, dims))
+      return (scheme.init_input(key, dims), scheme.init_layer(key, dims))
 
     return bool(jax.tree.leaves(jax.eval_shape(init)))
 
@@ -221,8 +229,11 @@ class Scheme(component.Component):
     """Raise a `UserError`, in one sentence, where the scheme cannot serve.
 
     Model and configuration call it before any compute, with the largest
-    length they will ask for.
+    length they will ask for. A scheme that overrides it calls this one too,
+    which refuses positions that float32 cannot tell apart.
     """
+    del dims
+    check_far(self, length)
 
   def features(self, dims: Dims, place_N: np.ndarray) -> dict[str, np.ndarray]:
     """Return what the scheme uses at N places, by kind, N x m; for `coverage`.
@@ -299,3 +310,23 @@ class NoPE(Scheme):
   >>> NoPE() + NoPE() == NoPE()
   True
   """
+
+
+def check_far(scheme: Scheme, positions: int, length: int | None = None):
+  """Raise a `UserError` where float32 cannot tell a scheme's positions apart.
+
+  Args:
+    scheme: what uses them; one with a clock of its own does not.
+    positions: how many there are, in units that float32 holds.
+    length: how many were asked for, the same by default.
+  """
+  hooks = set(scheme.hooks())
+  if 'locate' in hooks or not hooks & {'embed', 'rotate', 'bias'}:
+    return
+  if positions > FARTHEST:
+    length = positions if length is None else length
+    most = FARTHEST * length // positions
+    raise component.UserError(
+      f'{scheme} was asked for {length} positions but float32 tells only '
+      f'{most} apart: ask for at most {most}'
+    )

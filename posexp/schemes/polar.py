@@ -49,7 +49,7 @@ class PoPE(base_lib.Scheme):
     return base ** (-np.arange(head_width) / head_width)
 
   def check(self, dims, length):
-    del length
+    super().check(dims, length)
     self.inverse_frequencies(dims.head_width)
 
   def features(self, dims, place_N):

@@ -94,7 +94,7 @@ class RoPE(base_lib.Scheme):
     return self.frequencies.temperature
 
   def check(self, dims, length):
-    del length
+    super().check(dims, length)
     self.inverse_frequencies(dims.head_width)
 
   def features(self, dims, place_N):

@@ -48,7 +48,7 @@ class LogLength(base.Scheme):
     return trained_length.number(self, 'train_length')
 
   def check(self, dims, length):
-    del dims, length
+    super().check(dims, length)
     self._length()
 
   def init_layer(self, key, dims):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posexp import component
-from posexp.schemes import base, trained_length
+from posexp.schemes import base, divided, trained_length
 
 
 def _inner(name: str) -> Any:
@@ -72,8 +72,9 @@ class Interpolate(Wrapper):
 
   `Interpolate(RoPE(), 4) + ALiBi()` scales the rotation only and
   `Interpolate(RoPE() + ALiBi(), 4)` scales both. For a rotation it is the same
-  as the frequency law `Linear(4)`. Positions are float32, in units of tokens
-  of the trained length.
+  as the frequency law `Linear(4)`. The distance of two tokens is divided as a
+  whole number, so that it is the same wherever they stand; a position as such
+  is float32. A scheme that draws its positions is refused.
 
   Source: Chen et al. 2023, arXiv 2306.15595, equation 4.
   Use: to reach s times the trained length with some adaptation.
@@ -84,15 +85,23 @@ class Interpolate(Wrapper):
     factor: s, target length over trained length; above 0.
 
   >>> index = jnp.arange(4)[None]
-  >>> Interpolate(base.NoPE(), 4).remap(index, None)[0].tolist()
-  [0.0, 0.25, 0.5, 0.75]
+  >>> np.asarray(Interpolate(base.NoPE(), 4).remap(index, None)).tolist()
+  [[0.0, 0.25, 0.5, 0.75]]
   """
 
   factor: float = trained_length.positive()
 
+  def __post_init__(self):
+    super().__post_init__()
+    if self.scheme.draws:
+      raise component.UserError(
+        f'{self.scheme} draws whole positions, and Interpolate has others: '
+        'put Interpolate inside, around the scheme that sees the draw'
+      )
+
   def remap(self, index_BxL, key):
-    scaled = index_BxL.astype(jnp.float32) / jnp.float32(self.factor)
-    return self.scheme.remap(scaled, key)
+    at: base.At = divided.divide(index_BxL, self.factor)
+    return self.scheme.remap(at, key)
 
   def features(self, dims, place_N):
     return self.scheme.features(dims, place_N / self.factor)
@@ -102,6 +111,9 @@ class Interpolate(Wrapper):
 
   def check(self, dims, length):
     self.scheme.check(dims, math.ceil((length - 1) / self.factor) + 1)
+    # Neighbours are up to twice as close to a multiple of their last bit.
+    whole = math.frexp(self.factor)[0] == 0.5
+    base.check_far(self.scheme, length if whole else 2 * length, length)
 
   def for_length(self, length):
     inner = self.scheme.for_length(math.ceil(length / self.factor))
@@ -181,7 +193,14 @@ class Randomize(Wrapper):
 
   def for_length(self, length):
     inner = self.scheme.for_length(self.positions)
-    return dataclasses.replace(self, scheme=inner, tokens=length)
+    if self.tokens is None:
+      return dataclasses.replace(self, scheme=inner, tokens=length)
+    if length > self.tokens:
+      raise component.UserError(
+        f'Randomize draws {self.tokens} positions but a length of {length} '
+        'was asked: leave tokens out, or call for_length with the longest'
+      )
+    return dataclasses.replace(self, scheme=inner)
 
 
 @dataclasses.dataclass(frozen=True)
