@@ -175,12 +175,8 @@ def _latency(made, done, latency):
 def run(cell):
   when = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
   return {
-    'name': f'Made: {cell.option}',
     'scheme': cell.option,
-    'seeds': SEEDS,
-    'steps': 100,
     'diverged': (),
-    'parameters': 1234,
     'seconds': 12.5,
     'device': 'cpu',
     'versions': {'posexp': '0.1.0', 'jax': '0.7.2'},

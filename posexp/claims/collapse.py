@@ -121,7 +121,7 @@ class Verdict:
     if self.collapsed:
       return '; '.join(str(c) for c in self.counts if c.collapsed)
     compared = '; '.join(str(c) for c in self.counts if c.compared)
-    return f'not collapsed ({compared or "no head to compare"})'
+    return f'not collapsed: {compared or "no head to compare"}'
 
 
 def verdict(table: pd.DataFrame) -> list[Verdict]:
@@ -152,7 +152,7 @@ def verdict(table: pd.DataFrame) -> list[Verdict]:
 
 
 def text(verdicts: Sequence[Verdict]) -> str:
-  """Return one sentence on all seeds of a run at a length.
+  """Return one sentence on the seeds that collapsed, or else on all.
 
   >>> lost = Count('lost', True, 2, 2, 0.02, 0.45)
   >>> text([Verdict('a' * 16, 256, 3, (lost,)), Verdict('a' * 16, 256, 5, ())])
@@ -162,21 +162,12 @@ def text(verdicts: Sequence[Verdict]) -> str:
     raise component.UserError(
       'no verdicts to tell: give those of one run at one length'
     )
-  collapsed, number = [v for v in verdicts if v.collapsed], len(verdicts)
-  length = verdicts[0].length
-  if collapsed:
-    each = ', '.join(f'seed {v.seed} ({v.why})' for v in collapsed)
-    return (
-      f'{len(collapsed)} of {number} seeds collapsed at length {length}: '
-      f'{each}.'
-    )
-  nearest = []
-  for of_kind in zip(*(verdict.counts for verdict in verdicts)):
-    compared = [count for count in of_kind if count.compared]
-    if compared:
-      nearest.append(max(compared, key=lambda count: count.hit / count.heads))
-  most = f' (at most {"; ".join(map(str, nearest))})' if nearest else ''
-  return f'None of {number} seeds collapsed at length {length}{most}.'
+  collapsed = [verdict for verdict in verdicts if verdict.collapsed]
+  each = ', '.join(f'seed {v.seed} ({v.why})' for v in collapsed or verdicts)
+  return (
+    f'{len(collapsed)} of {len(verdicts)} seeds collapsed at length '
+    f'{verdicts[0].length}: {each}.'
+  )
 
 
 def _only(table: pd.DataFrame, column: str) -> Any:

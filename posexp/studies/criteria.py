@@ -60,13 +60,7 @@ class Criteria(NamedTuple):
 def judge(
   evidence: evidence_lib.Evidence, cell: plan.Cell, root: plan.Cell
 ) -> Criteria:
-  """Judge a cell that has finished by all criteria.
-
-  Args:
-    evidence: the tables of the study.
-    cell: the option's.
-    root: of the same regime.
-  """
+  """Judge a cell that has finished, beside the root of its regime."""
   return Criteria(
     _short(evidence, cell, root),
     stable(evidence, cell),
@@ -75,11 +69,15 @@ def judge(
   )
 
 
+def _branch(passes: bool, fails: bool) -> str:
+  if passes:
+    return PASS
+  return FAIL if fails else UNDECIDED
+
+
 def short(lost: contrasts.Difference) -> str:
   """Return the branch of a difference at short range, option less root."""
-  if lost.low > -MARGIN:
-    return PASS
-  return FAIL if lost.high < -MARGIN else UNDECIDED
+  return _branch(lost.low > -MARGIN, lost.high < -MARGIN)
 
 
 def _short(
@@ -122,10 +120,8 @@ def _left(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
   more = contrasts.difference(far, LEFT * near)
   if not more.n:
     return _UNKNOWN
-  left = {'left': far.mean() / near.mean()}
-  if more.above:
-    return Judged(PASS, left)
-  return Judged(FAIL if more.below else UNDECIDED, left)
+  left = far.mean() / near.mean()
+  return Judged(_branch(more.above, more.below), {'left': left})
 
 
 def collapse(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
@@ -162,11 +158,10 @@ def latency_of(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
   table = evidence.latency[evidence.latency['digest'] == cell.digest]
   numbers: dict[str, float] = {}
   branches = []
-  for _, row in table.iterrows():
-    name = row['quantity']
-    numbers |= {name: row['ratio'], f'{name} length': row['length']}
-    numbers |= {f'{name} low': row['low'], f'{name} high': row['high']}
-    numbers[f'{name} same program'] = same = bool(row['same_program'])
+  for row in table.to_dict('records'):
+    name, same = row['quantity'], row['same_program']
+    numbers |= {name: row['ratio'], f'{name} same program': same}
+    numbers |= {f'{name} {c}': row[c] for c in ('length', 'low', 'high')}
     branches.append(PASS if same else latency(row['low'], row['high']))
   if FAIL in branches:
     return Judged(FAIL, numbers)
@@ -177,9 +172,7 @@ def latency_of(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:
 
 def latency(low: float, high: float) -> str:
   """Return the branch of one ratio to the root."""
-  if high <= SLOWER:
-    return PASS
-  return FAIL if low > SLOWER else UNDECIDED
+  return _branch(high <= SLOWER, low > SLOWER)
 
 
 def _lookups(evidence: evidence_lib.Evidence, cell: plan.Cell) -> Judged:

@@ -34,8 +34,7 @@ _TYPES = {
 COLUMNS = tuple(_TYPES)
 _COLLAPSE = {
   'digest': 'str',
-  'length': 'int64',
-  'seed': 'int64',
+  **dict.fromkeys(('length', 'seed'), 'int64'),
   'collapsed': 'bool',
   'why': 'str',
 }
@@ -62,9 +61,8 @@ class Evidence(NamedTuple):
     latency: one row a digest and quantity at the longest measured length: the
       ratio to the root, the ends of its interval, and same_program.
     missing: cells whose run has not finished or cannot be read.
-    runs: by digest what is kept of a record: name, scheme, seeds, seconds,
-      device, versions, parameters, steps, the seeds whose training diverged,
-      and when it was written.
+    runs: by digest what is kept of a record: scheme, the seeds whose training
+      diverged, heads, head_width, seconds, device, versions and written.
     heads: what the heads of the runs do, as `attention_records.load` gives it.
   """
 
@@ -92,23 +90,19 @@ def load(workdir: str | os.PathLike, study: plan.Study) -> Evidence:
       missing.append(cell)
       continue
     runs[cell.digest] = _run(record)
-  table = pd.concat([empty(_TYPES), *frames], ignore_index=True)
+  empty = pd.DataFrame(columns=list(COLUMNS)).astype(_TYPES)
+  table = pd.concat([empty, *frames], ignore_index=True)
   table['admitted'] = admitted(study, table)
   heads = attention_records.load(workdir, runs)
   return Evidence(
-    study,
-    table.astype(_TYPES),
-    collapse(heads),
-    _latency(workdir, study, runs),
-    tuple(missing),
-    runs,
-    heads,
+    study=study,
+    cells=table.astype(_TYPES),
+    collapse=collapse(heads),
+    latency=_latency(workdir, study, runs),
+    missing=tuple(missing),
+    runs=runs,
+    heads=heads,
   )
-
-
-def empty(types: dict[str, str]) -> pd.DataFrame:
-  """Return a table of no rows whose columns have their types."""
-  return pd.DataFrame(columns=list(types)).astype(types)
 
 
 def collapse(heads: pd.DataFrame) -> pd.DataFrame:
@@ -175,18 +169,14 @@ def admitted(study: plan.Study, table: pd.DataFrame) -> pd.Series:
 
 def _run(record: dict[str, Any]) -> dict[str, Any]:
   """Return what the memo says of a run beside its results."""
+  model = record['config']['model']
   return {
-    'name': record['name'],
     'scheme': record['scheme'],
-    'seeds': tuple(record['config']['seeds']),
-    'steps': record['config']['train']['steps'],
     'diverged': tuple(
       seed for seed, step in record['diverged'].items() if step >= 0
     ),
-    'parameters': record['parameters']['total'],
-    'heads': record['config']['model']['heads'],
-    'head_width': record['config']['model']['width']
-    // record['config']['model']['heads'],
+    'heads': model['heads'],
+    'head_width': model['width'] // model['heads'],
     'seconds': record.get('seconds', {}).get('total'),
     'device': (record.get('device') or {}).get('kind'),
     'versions': record.get('versions', {}),
