@@ -90,7 +90,7 @@ def study(size):
     kind='choice',
     size=size,
     question=QUESTION.format(
-      stands_for=2048, factor=of.factor, trained=of.trained, target=of.target
+      factor=of.factor, trained=of.trained, target=of.target
     ),
     command=f'posexp run experiments/study_choice.py --size={size}',
     untested=UNTESTED,
