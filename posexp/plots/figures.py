@@ -151,37 +151,19 @@ def attention(results: pd.DataFrame, table: pd.DataFrame) -> paper.Plate:
     table: as `attention_records.load` gives it, of these runs.
   """
   question = paper.ask(results)
-  heads = table[table['measure'].isin(list(MEASURES))]
-  heads = heads.merge(question.admitted[['digest', 'seed', 'length']])
-  far = heads.groupby('digest')['length'].transform('max')
-  heads = heads[heads['length'] == far].dropna(subset=['value'])
-  if heads.empty:
-    raise component.UserError('the records have no diagnostics of attention')
-  heads = heads.assign(layer=heads['layer'] + 1)
-  keys = ['digest', 'measure', 'layer', 'seed']
-  of_seed = heads.groupby(keys)[['value', 'baseline']].mean().reset_index()
-  # Panels in the order of `MEASURES`, of which a record may have some.
-  parts = [(m, of_seed[of_seed['measure'] == m]) for m in MEASURES]
-  seeds, before = (
-    pd.concat(
-      curves.tidy(part, {column: MEASURES[measure]}, x='layer')
-      for measure, part in parts
-    )
-    for column in ('value', 'baseline')
-  )
-  question = question.only(heads['digest'])
+  seeds = _heads(question, table)
+  question = question.only(seeds['run'])
   looks = {d: k._replace(linestyle='none') for d, k in question.looks.items()}
   names = {digest: question.names[digest] for digest in looks}
   now = curves.Curves(curves.means(seeds), looks, names, seeds)
   trained = {digest: f'{name} in training' for digest, name in names.items()}
-  then = curves.Curves(curves.means(before), looks, trained)
+  before = curves.means(seeds.assign(value=seeds['baseline']))
   bar: dict[str, Any] = {'lw': 2.2, 'alpha': 0.6}
-  layers = np.unique(heads['layer'])
   step = 0.5 / len(looks)
 
   def axis(panel: axes.Axes) -> None:
-    panel.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
-    panel.set_xticks(layers)
+    panel.set_xlim(seeds['x'].min() - 0.5, seeds['x'].max() + 0.5)
+    panel.set_xticks(np.unique(seeds['x']))
     panel.set_xlabel('layer')
 
   drawn, panels = now.draw(
@@ -191,14 +173,15 @@ def attention(results: pd.DataFrame, table: pd.DataFrame) -> paper.Plate:
     across=3,
     height=1.65,
   )
-  for panel, (_, rows) in zip(panels, then.means.groupby('panel', sort=False)):
+  for panel, (_, rows) in zip(panels, before.groupby('panel', sort=False)):
     for number, (digest, look) in enumerate(looks.items()):
       run = rows[rows['run'] == digest]
       x = run['x'] + step * (number - len(looks) / 2)
       panel.hlines(run['value'], x, x + step, look.color, **bar)
     panel.set_ylim(0, max(0.05, panel.get_ylim()[1]))
   layout.ylabel(panels, 'mean over heads')
-  where = ' or '.join(f'{n:,}' for n in np.unique(heads['length']))
+  where = ' or '.join(f'{n:,}' for n in np.unique(seeds['length']))
+  then = curves.Curves(before, looks, trained)
   tables = (c.numbers(format_lib.number, 'layer {}') for c in (now, then))
   return question.plate(
     'attention',
@@ -209,36 +192,42 @@ def attention(results: pd.DataFrame, table: pd.DataFrame) -> paper.Plate:
   )
 
 
+def _heads(question: paper.Question, table: pd.DataFrame) -> pd.DataFrame:
+  """Return the mean over heads of each layer and seed, for `Curves`."""
+  heads = table.merge(question.admitted[['digest', 'seed', 'length']])
+  heads = heads.assign(
+    panel=heads['measure'].map(MEASURES),
+    run=heads['digest'],
+    x=heads['layer'] + 1,
+  ).dropna(subset=['panel', 'value'])
+  far = heads.groupby('run')['length'].transform('max')
+  heads = heads[heads['length'] == far]
+  if heads.empty:
+    raise component.UserError('the records have no diagnostics of attention')
+  # Panels in the order of `MEASURES`.
+  heads = heads.sort_values(
+    'measure', key=lambda names: names.map([*MEASURES].index), kind='stable'
+  )
+  keys = ['panel', 'run', 'x', 'seed', 'length']
+  of_seed = heads.groupby(keys, sort=False)[['value', 'baseline']]
+  return of_seed.mean().reset_index()
+
+
 @style.styled
 def retrofits(results: pd.DataFrame) -> paper.Plate:
   """Draw the accuracy of each retrofit beside its parent's, seed by seed."""
   question = paper.ask(results)
-  columns = ['digest', 'parent_digest', 'seed', 'length', 'token']
-  runs = question.admitted[columns]
-  pairs = runs.merge(
-    runs.drop(columns='parent_digest'),
-    left_on=['parent_digest', 'seed', 'length'],
-    right_on=['digest', 'seed', 'length'],
-    suffixes=('', '_before'),
-  )
-  if pairs.empty:
-    raise component.UserError(
-      'no run is a retrofit of another that is admitted'
-    )
+  pairs = _pairs(question)
   gains = {
-    key: intervals.interval(cell['token'] - cell['token_before'])
+    key: intervals.interval(cell['token'] - cell['before'])
     for key, cell in pairs.groupby(['digest', 'length'])
   }
-  texts = pd.Series(
-    {
-      key: format_lib.bracketed(*gain[:3], format_lib.points)
-      for key, gain in gains.items()
-    }
-  ).unstack()
-  # The best at the longest length first. A name begins with its parent's.
-  means = pairs.groupby(['length', 'digest'])['token'].mean().reset_index()
-  order = means.sort_values(['length', 'token'], ascending=False)
-  digests = list(dict.fromkeys(order['digest']))
+  texts = {
+    key: format_lib.bracketed(*gain[:3], format_lib.points)
+    for key, gain in gains.items()
+  }
+  digests = list(dict.fromkeys(pairs['digest']))
+  # A retrofit's name begins with its parent's.
   labels = [question.names[d].split(' -> ', 1)[-1] for d in digests]
   dot = style.Look(style.GREY, 'o', 'none', style.GREY)
   dots = {'before': dot._replace(markerfacecolor='white'), 'after': dot}
@@ -252,10 +241,10 @@ def retrofits(results: pd.DataFrame) -> paper.Plate:
   )
   for panel, n in zip(panels, lengths):
     for row, digest in enumerate(digests):
-      of_run = (pairs['digest'] == digest) & (pairs['length'] == n)
-      if of_run.any():
+      if (digest, n) in texts:
+        pair = pairs[(pairs['digest'] == digest) & (pairs['length'] == n)]
         color = question.looks[digest].color
-        _row(panel, row, pairs[of_run], color, texts.loc[digest, n])
+        _row(panel, row, pair, color, texts[digest, n])
     panel.set_xlim(-0.04, 1.04)
     elements.percent(panel.xaxis)
     panel.set_xlabel('accuracy (% of targets)')
@@ -264,7 +253,13 @@ def retrofits(results: pd.DataFrame) -> paper.Plate:
   panels[0].set_ylim(len(labels) - 0.5, -0.5)
   names = [style.wrap(label, 25, 2) for label in labels]
   panels[0].set_yticks(range(len(labels)), names)
-  numbers = texts.loc[digests].set_axis(labels).add_prefix('gain at ')
+  numbers = (
+    pd.Series(texts)
+    .unstack()
+    .loc[digests]
+    .set_axis(labels)
+    .add_prefix('gain at ')
+  )
   many = paper.span([gain.n for gain in gains.values()])
   return question.plate(
     'retrofits',
@@ -276,18 +271,38 @@ def retrofits(results: pd.DataFrame) -> paper.Plate:
   )
 
 
+def _pairs(question: paper.Question) -> pd.DataFrame:
+  """Return rows of retrofits with their parent's accuracy of the same seed.
+
+  The retrofit that is best at the longest length comes first.
+  """
+  rows = question.admitted
+  parents = rows[['digest', 'seed', 'length', 'token']]
+  parents = parents.set_axis(
+    ['parent_digest', 'seed', 'length', 'before'], axis=1
+  )
+  pairs = rows.merge(parents)
+  if pairs.empty:
+    raise component.UserError(
+      'no run is a retrofit of another that is admitted'
+    )
+  means = pairs.groupby(['digest', 'length'])['token'].transform('mean')
+  return pairs.assign(mean=means).sort_values(
+    ['length', 'mean', 'seed'], ascending=[False, False, True]
+  )
+
+
 def _row(
-  panel: axes.Axes, row: int, pairs: pd.DataFrame, color: Any, gain: str
+  panel: axes.Axes, row: int, pair: pd.DataFrame, color: Any, gain: str
 ) -> None:
   """Draw the seeds of a retrofit, one below the other, and its gain."""
-  before_N, after_N = pairs['token_before'], pairs['token']
-  n = len(pairs)
+  n = len(pair)
   y_N = row + 0.12 + 0.36 * (np.arange(n) + 0.5 - n / 2) / n
-  panel.hlines(y_N, before_N, after_N, color, lw=0.8)
+  panel.hlines(y_N, pair['before'], pair['token'], color, lw=0.8)
   dots: dict[str, Any] = {'ls': 'none', 'marker': 'o', 'ms': 2.6}
-  panel.plot(before_N, y_N, **dots, color=color, mfc='white', mew=0.7)
-  gid = f'after:{pairs["digest"].iloc[0]}'
-  panel.plot(after_N, y_N, **dots, color=color, gid=gid)
+  panel.plot(pair['before'], y_N, **dots, color=color, mfc='white', mew=0.7)
+  gid = f'after:{pair["digest"].iloc[0]}'
+  panel.plot(pair['token'], y_N, **dots, color=color, gid=gid)
   panel.text(
     0.5,
     row - 0.28,
