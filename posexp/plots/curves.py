@@ -159,7 +159,9 @@ def tidy(
       for end, value in zip(ENDS, VALUES)
       if f'{column}{end}' in table
     }
-    part = table[[run, x, *named]].rename(columns=named | {run: 'run', x: 'x'})
+    kept = [name for name in (run, x, 'seed') if name in table]
+    part = table[[*kept, *named]]
+    part = part.rename(columns=named | {run: 'run', x: 'x'})
     parts.append(part.assign(panel=title))
   return pd.concat(parts, ignore_index=True)
 

@@ -264,7 +264,7 @@ def retrofits(results: pd.DataFrame) -> paper.Plate:
   return question.plate(
     'retrofits',
     drawn,
-    numbers.fillna(format_lib.MISSING),
+    numbers.add_prefix('gain at ').fillna(format_lib.MISSING),
     'Accuracy (%) before and after a retrofit',
     f'a line a seed, {many} of them; the mean gain in points with its 95 % t '
     'interval over seeds, not corrected for the number of retrofits',

@@ -84,7 +84,7 @@ def draw(
   admitted = results[results['admitted'].astype(bool)]
   shown = {digest: looks[digest] for digest in cells['digest'].unique()}
   titles = {measure.column: ''}
-  means = curves.tidy(cells, titles)
+  means = curves.tidy(cells, titles).sort_values('x', kind='stable')
   seeds = None
   if measure.column in admitted:
     seeds = curves.tidy(admitted, titles)
@@ -100,8 +100,12 @@ def draw(
     panel.set_ylim(-0.02, 1.02)
     if measure.column == 'token':
       elements.chance(panel, results)
-    marks = _marks(means, admitted, measure.column)
-    return Figure(name, svg(drawn, name), marks)
+    element = svg(drawn, name)
+  marks = _marks('mean', means, ['x'], ['value'])
+  marks |= _marks('interval', means, ['x'], curves.VALUES)
+  if seeds is not None:
+    marks |= _marks('seeds', seeds, ['x', 'seed'], ['value'])
+  return Figure(name, element, marks)
 
 
 def svg(drawn: figure_lib.Figure, name: str) -> str:
@@ -125,27 +129,17 @@ def swatch(look: style.Look, name: str) -> str:
 
 
 def _marks(
-  means: pd.DataFrame, admitted: pd.DataFrame, column: str
+  kind: str, rows: pd.DataFrame, places: list[str], shares: list[str]
 ) -> dict[str, list[str]]:
-  """Return what the marks of each part of a run show."""
-  means = means.sort_values('x', kind='stable')
-  marks = _texts('mean', means, 'run', ['x'], ['value'])
-  ends = means.dropna(subset=curves.VALUES)
-  marks |= _texts('interval', ends, 'run', ['x'], curves.VALUES)
-  if column in admitted:
-    places = ['length', 'seed']
-    marks |= _texts('seeds', admitted, 'digest', places, [column])
-  return marks
+  """Return what the marks of a kind show, by kind and run.
 
-
-def _texts(
-  kind: str, rows: pd.DataFrame, run: str, places: list[str], shares: list[str]
-) -> dict[str, list[str]]:
-  """Return the place of each row, and its numbers in percent, by kind:run."""
+  What is not a number has no mark.
+  """
+  rows = rows.dropna(subset=shares)
   columns = [rows[place].map(str) for place in places]
   columns += [rows[share].map(format_lib.percent) for share in shares]
   texts = ['|'.join(parts) for parts in zip(*columns)]
   return {
-    f'{kind}:{digest}': [texts[row] for row in rows_of_run]
-    for digest, rows_of_run in rows.groupby(run).indices.items()
+    f'{kind}:{run}': [texts[row] for row in rows_of_run]
+    for run, rows_of_run in rows.groupby('run').indices.items()
   }

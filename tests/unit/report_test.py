@@ -10,7 +10,8 @@ import pytest
 
 from posexp.cli import main
 from posexp.launch import exit_codes
-from posexp.plots.report import MEASURES
+from posexp.plots import style
+from posexp.plots.report import MEASURES, draw
 from posexp.reports import findings, page
 from tests import report_made
 from tests.report_made import LENGTHS, report
@@ -116,3 +117,26 @@ def test_every_mark_of_a_figure_has_its_numbers(grid):
         low, high = 72 * 2.7 * (1 - 0.22), 72 * 2.7 * (1 - 0.22 - 0.68)
         wanted = np.interp(shares, [-2, 102], [low, high])
         np.testing.assert_allclose(heights, wanted, rtol=0, atol=0.1)
+
+
+def test_a_number_that_is_missing_has_no_mark(tmp_path):
+  """As many marks as numbers, where one seed diverged at a length."""
+  report_made.write(tmp_path)
+  found = findings.load(tmp_path)
+  results, cells = found.results.copy(), found.cells.copy()
+  at = (results['length'] == 16) & (results['seed'] == 3)
+  results.loc[at, 'token'] = np.nan
+  cells.loc[cells['length'] == 16, ['token', 'token_low', 'token_high']] = (
+    np.nan
+  )
+  task = results['task'] == 'Ordering()'
+  looks = style.looks(results)
+  of_task = cells['task'] == 'Ordering()'
+  figure = draw(MEASURES[0], cells[of_task], results[task], looks, 'x')
+  root = ElementTree.fromstring(figure.svg)
+  groups = {g.get('id'): g for g in root.iter(f'{SVG}g')}
+  for part, shown in figure.marks.items():
+    if not part.startswith('interval:'):
+      drawn = list(groups[f'x:{part}'].iter(f'{SVG}use'))
+      expected = 2 if part.startswith('mean:') else 3 * 5 - 1
+      assert len(drawn) == len(shown) == expected
