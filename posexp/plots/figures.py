@@ -253,13 +253,7 @@ def retrofits(results: pd.DataFrame) -> paper.Plate:
   panels[0].set_ylim(len(labels) - 0.5, -0.5)
   names = [style.wrap(label, 25, 2) for label in labels]
   panels[0].set_yticks(range(len(labels)), names)
-  numbers = (
-    pd.Series(texts)
-    .unstack()
-    .loc[digests]
-    .set_axis(labels)
-    .add_prefix('gain at ')
-  )
+  numbers = pd.Series(texts).unstack().loc[digests].set_axis(labels)
   many = paper.span([gain.n for gain in gains.values()])
   return question.plate(
     'retrofits',
