@@ -39,9 +39,7 @@ def step_flops(run: config.Run) -> float:
 class _Monitor(monitor_lib.Monitor):
   """A training loop's progress, and what may stop it.
 
-  Args:
-    tell: the progress of the grid.
-    counted: whether what earlier processes did is counted already.
+  What earlier processes did is counted unless it is `counted` already.
   """
 
   def __init__(self, tell: progress.Progress, counted: bool = False):
@@ -124,9 +122,6 @@ def compute(
     tell: its progress.
     width: runs that its training program is for.
     seconds: what its training took, if it was trained beside others.
-
-  Returns:
-    What `keep` is given, in the first process.
   """
   start, before = time.monotonic(), seconds or {}
   devices = mesh.mesh(len(run.seeds), run.train.batch)
@@ -191,51 +186,34 @@ def _prepare(
       do not have the same work directory.
   """
   parents: list[dict[str, Any] | None] = []
+  paths = [records.run_directory(workdir, run.digest) / CONFIG for run in runs]
 
-  def prepare_all() -> str:
-    digests = ' '.join(prepare(run, workdir) for run in runs)
-    if multihost.leads():
-      parents.extend(_parent_record(run, workdir, tell) for run in runs)
-    return digests
+  def prepare() -> str:
+    digests: list[str] = []
+    for run, path in zip(runs, paths, strict=True):
+      if multihost.leads():
+        files.make_directory(path.parent)
+        tidy(path.parent)
+        body = json.dumps(run.to_dict(), indent=1).encode()
+        files.put(path, body, over=True)
+        parents.append(_parent_record(run, workdir, tell))
+      _evaluator(run, mesh.mesh(len(run.seeds), run.train.batch)).check()
+      digests += _examples(run).values()
+    return ' '.join(digests)
 
   def seen() -> str:
-    """Return whether this process sees what the first one wrote.
-
-    A file system of several hosts may take its time.
-    """
+    """Wait until this process sees what the first one wrote."""
     until = time.monotonic() + PATIENCE
-    for run in runs:
-      path = records.run_directory(workdir, run.digest) / CONFIG
+    for path in paths:
       while not path.exists():
         if time.monotonic() > until:
           return f'no {path}'
         time.sleep(0.5)
     return 'all'
 
-  multihost.agree(prepare_all, 'evaluation data')
+  multihost.agree(prepare, 'evaluation data')
   multihost.agree(seen, f'the work directory {workdir}')
   return parents
-
-
-def prepare(run: config.Run, workdir: pathlib.Path) -> str:
-  """Make a run's directory, and what it will be evaluated on.
-
-  Returns:
-    The digests of that for other processes; empty where there are none.
-  """
-  directory = records.run_directory(workdir, run.digest)
-  if multihost.leads():
-    files.make_directory(directory)
-    tidy(directory)
-    body = json.dumps(run.to_dict(), indent=1).encode()
-    files.put(directory / CONFIG, body, over=True)
-  devices = mesh.mesh(len(run.seeds), run.train.batch)
-  _evaluator(run, devices).check()
-  if mesh.several():
-    return ' '.join(_examples(run).values())
-  for length in run.lengths:
-    evaluate.examples(run.task, length, run.evaluate.number(length))
-  return ''
 
 
 def _examples(run: config.Run) -> dict[str, str]:
@@ -369,7 +347,7 @@ def _record(
     'seconds': {k: round(v, 3) for k, v in seconds.items()},
     'parameters': flop_count.parameters(run),
     'transfer': trained.transfer,
-    'losses': _finite(trained.losses_SxC),
+    'losses': trained.losses_SxC.tolist(),
     'loss_every': train_step.CHUNK,
     'diverged': {str(seed): step for seed, step in diverged},
     'learned': learned,
@@ -382,10 +360,3 @@ def _record(
     'examples': _examples(run),
     'results': results,
   }
-
-
-def _finite(array: np.ndarray) -> list[Any]:
-  """Nested lists with None where a number is not finite: plain JSON."""
-  wide = array.astype(object)
-  wide[~np.isfinite(array)] = None
-  return wide.tolist()

@@ -26,8 +26,7 @@ NAME = 'claim'
 class Claim:
   """A run that is this process's own until it is released.
 
-  Attributes:
-    before: what an owner that died without releasing it had written.
+  What an owner that died without releasing it had written is `before`.
   """
 
   def __init__(self, path: pathlib.Path, descriptor: int):

@@ -2,8 +2,7 @@
 
 The first process goes through a grid as if it were alone, and tells the others
 what to compute before it does so itself. It alone writes records and notes; all
-write their parts of a checkpoint. A process that is alone agrees with itself,
-and nothing here costs it anything.
+write their parts of a checkpoint. A process that is alone agrees with itself.
 """
 
 import hashlib
@@ -38,7 +37,7 @@ ALIKE = 120
 # What the first process tells the others to do.
 WAIT, COMPUTE, TRAIN, END = range(4)
 
-# What is done with runs for a program of a width; the first process may give
+# What is done with runs, for a program of so many; the first process may give
 # it more than it tells the others.
 Action = Callable[..., Any]
 
@@ -89,20 +88,25 @@ def join(address: str, processes: int | None, process: int | None) -> None:
 
 def _reach(address: str) -> None:
   """Wait until the first process listens, which JAX would not survive."""
-  host, _, port = address.rpartition(':')
   until = time.monotonic() + PATIENCE
-  while True:
-    try:
-      socket.create_connection((host, int(port)), timeout=5).close()
-      return
-    except OSError as error:
-      if time.monotonic() > until:
-        raise component.UserError(
-          f'no process listens at --coordinator={address} after '
-          f'{PATIENCE:.0f} s ({error}): start the same command with '
-          '--process=0 there, and give an address that this host reaches'
-        ) from None
+  while error := unreachable(address, 5.0):
+    if time.monotonic() > until:
+      raise component.UserError(
+        f'no process listens at --coordinator={address} after '
+        f'{PATIENCE:.0f} s ({error}): start the same command with --process=0 '
+        'there, and give an address that this host reaches'
+      )
     time.sleep(0.5)
+
+
+def unreachable(address: str, patience: float) -> Exception | None:
+  """Return why nothing answers at host:port within so many seconds, if so."""
+  host, _, port = address.rpartition(':')
+  try:
+    socket.create_connection((host, int(port)), timeout=patience).close()
+  except (OSError, OverflowError) as error:
+    return error
+  return None
 
 
 def check(runs: Sequence[config.Run]) -> None:
@@ -195,9 +199,9 @@ def agree(work: Callable[[], str | None], what: str) -> None:
 def alike(work: Callable[[], Any]) -> Any:
   """Do in every process what fails in all of them, or end this process.
 
-  All raise what they agreed on, and an error that all have, such as one of a
-  scheme as it is compiled. Were it this process alone that failed, or was asked
-  twice to stop, the others would wait for it for ever.
+  All raise what they agreed on, and an error that all have. Were it this
+  process alone that failed, or was asked twice to stop, the others would wait
+  for ever.
   """
   global _failed
   if not mesh.several():
@@ -236,11 +240,9 @@ def _leave(error: BaseException) -> NoReturn:
 
 
 class Hosts:
-  """The processes of a grid; all do what the first one does.
+  """The processes of a grid, the same runs in all; they do what the first does.
 
-  Args:
-    runs: of the grid, the same in all processes.
-    actions: what COMPUTE and TRAIN do, in each process.
+  `actions` are what COMPUTE and TRAIN do, in each process.
   """
 
   def __init__(self, runs: Sequence[config.Run], actions: Mapping[int, Action]):
@@ -249,23 +251,15 @@ class Hosts:
   def do(
     self, action: int, runs: Sequence[config.Run], width: int, **more: Any
   ) -> Any:
-    """Have all processes do something with runs, in a program of a width.
+    """Have all processes do an action with runs, in a program for `width` runs.
 
-    Args:
-      action: COMPUTE or TRAIN.
-      runs: some of the grid.
-      width: runs that the program is for.
-      **more: what the first process alone gives to the action.
+    The first process alone gives `more` to the action.
     """
     self._tell(action, width, {run.digest for run in runs})
     return alike(lambda: self._actions[action](runs, width, **more))
 
   def wait(self) -> None:
-    """Tell the others that there is nothing to do as yet.
-
-    Raises:
-      Left: if one of them was asked to stop.
-    """
+    """Tell the others that nothing is to be done yet; `Left` if one stops."""
     if number := self._tell(WAIT):
       raise Left(number)
 

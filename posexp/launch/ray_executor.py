@@ -1,12 +1,13 @@
 """One Ray task a run, on a cluster whose nodes share the work directory."""
 
-import socket
+import re
 from typing import Any
 
 from posexp import component
 from posexp.launch import (
   disk,
   failures,
+  multihost,
   scheduler,
   signals,
   worker_command,
@@ -26,11 +27,7 @@ class Died(Exception):
 
 
 def library() -> Any:
-  """Import Ray.
-
-  Raises:
-    UserError: if it is not installed; it names the extra.
-  """
+  """Import Ray, or say which extra has it."""
   return component.extra('ray', '--executor=ray', 'ray')
 
 
@@ -43,13 +40,10 @@ def check(address: str | None) -> None:
     UserError: if one of them is not.
   """
   library()
-  host, _, port = (address or '').removeprefix('ray://').rpartition(':')
-  if not host or not port.isdigit():
-    return
-  try:
-    socket.create_connection((host, int(port)), timeout=PATIENCE).close()
-  except (OSError, OverflowError) as error:
-    raise _unreachable(address, error) from None
+  at = (address or '').removeprefix('ray://')
+  known = re.fullmatch(r'.+:\d+', at)
+  if known and (error := multihost.unreachable(at, PATIENCE)):
+    raise _unreachable(address, error)
 
 
 def _unreachable(address: str | None, error: Exception) -> component.UserError:
@@ -70,9 +64,6 @@ def hire(
     launch: the grid, whose work directory all nodes share.
     workers: tasks at once on a node that computes on its CPU.
     address: host:port of a running cluster; one of this machine by default.
-
-  Raises:
-    UserError: if there is no cluster at the address.
   """
   connect(address)
   return _Tasks(launch, resources(workers))

@@ -84,9 +84,6 @@ def hire(
     workers: jobs of the array.
     given: what they ask for, see `parameters`; `cluster=local` runs them on
       this machine without SLURM.
-
-  Raises:
-    UserError: as `library`, or for what SLURM or submitit refuses.
   """
   submitit, asked = library(given), parameters(given)
   cluster = asked.pop('cluster', SLURM)

@@ -31,13 +31,9 @@ MOST = 20
 class State(NamedTuple):
   """What became of a run.
 
-  Attributes:
-    digest: of its configuration.
-    name: as in tables.
-    kind: done, running, failed, stopped (its process is gone, and its last
-      checkpoint is there) or waiting.
-    said: of a claim or of a failure, by name.
-    effort: its arithmetic, 0 where no plan says.
+  `kind` is done, running, failed, stopped (its process is gone, and its last
+  checkpoint is there) or waiting; `said` is what its claim or its failure says;
+  `effort` is its arithmetic, 0 where no plan says.
   """
 
   digest: str
@@ -178,12 +174,9 @@ def _seconds(workdir: str | os.PathLike, digest: str) -> float:
   return float(record['seconds']['total']) if record else 0.0
 
 
-def text(workdir: str | os.PathLike) -> str:
+def text(workdir: str | os.PathLike, found: list[State] | None = None) -> str:
   """Return what `posexp status` prints: counts, who computes what, failures."""
-  return _text(workdir, states(workdir))
-
-
-def _text(workdir: str | os.PathLike, found: list[State]) -> str:
+  found = states(workdir) if found is None else found
   if not found:
     return f'no grid was launched in {workdir} yet'
   counts = Counter(state.kind for state in found)
@@ -220,7 +213,7 @@ def followed(workdir: str | os.PathLike, every: float = 2.0) -> Iterator[str]:
   last = ''
   while True:
     found = states(workdir)
-    new = _text(workdir, found)
+    new = text(workdir, found)
     if new != last:
       yield new
     last = new

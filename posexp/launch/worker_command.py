@@ -39,11 +39,7 @@ class Command(NamedTuple):
 
 
 def command(launch: scheduler.Launch, only: str = '') -> Command:
-  """Return the command of a worker of a launch.
-
-  Args:
-    launch: with the words to be repeated.
-    only: the digest of the one run that it is for, if not all.
+  """Return the command of a worker, for one run alone if that is given.
 
   Raises:
     UserError: if nothing is there to be repeated.
@@ -113,11 +109,7 @@ class Ended(NamedTuple):
 
 
 class Job:
-  """A worker that another system starts: a call of this object.
-
-  Args:
-    work: what it does.
-  """
+  """A worker that another system starts: a call of this object."""
 
   def __init__(self, work: Command):
     self._work = work

@@ -29,8 +29,7 @@ class Member(abc.ABC):
   full = False
 
   @abc.abstractmethod
-  def start(self) -> None:
-    """Start it."""
+  def start(self) -> None: ...
 
   @abc.abstractmethod
   def at_work(self, settled: int) -> bool:
@@ -45,17 +44,11 @@ class Member(abc.ABC):
     """Wait until it has."""
 
   @abc.abstractmethod
-  def kill(self) -> None:
-    """End it at once."""
+  def kill(self) -> None: ...
 
 
 class Worker(Member):
-  """A process somewhere that repeats the command.
-
-  Args:
-    name: for people.
-    tell: the progress of the grid, told what happens to it.
-  """
+  """A process somewhere that repeats the command; its name is for people."""
 
   def __init__(self, name: str, tell: progress.Progress):
     self.name, self._tell = name, tell
