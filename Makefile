@@ -2,6 +2,9 @@
 PYTHON ?= python3
 WORKDIR ?= runs/quickstart
 RUN = .venv/bin
+# Python compiles what is imported when it is imported; of all that is installed
+# that is the smaller part.
+INSTALL = pip install -q --disable-pip-version-check --no-compile
 PEERS = .venv-peers/bin
 CRASHES ?= 20
 PYTEST = $(RUN)/python -m pytest -n 2 --dist worksteal
@@ -48,7 +51,7 @@ bench-peers: .setup/peers  ## posexp against x-transformers, alternating
 # The tests under the oldest dependencies that setup.cfg admits.
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/pip install -q -c tests/oldest.txt -e '.[dev]'
+	.venv-oldest/bin/$(INSTALL) -c tests/oldest.txt -e '.[dev]'
 	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal
 
 .setup/venv: setup.cfg pyproject.toml
@@ -59,16 +62,16 @@ test-oldest:
 	mkdir -p .setup && touch $@
 
 .setup/user: .setup/venv
-	$(RUN)/pip install -q --disable-pip-version-check -e .
+	$(RUN)/$(INSTALL) -e .
 	touch $@
 
 .setup/dev: .setup/venv
-	$(RUN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	$(RUN)/$(INSTALL) -e '.[dev]'
 	touch $@ .setup/user
 
 .setup/peers: .setup/venv
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	$(PEERS)/pip install -q --disable-pip-version-check -e '.[peers]'
+	$(PEERS)/$(INSTALL) -e '.[peers]'
 	touch $@
 
 docs: .setup/dev  ## pages and lists of the documentation, from the docstrings
