@@ -31,12 +31,6 @@ def followed(
   trackers have what `posexp export` would give them. It happens in a thread
   that reads records alone: a tracker that fails or hangs is one note, and no
   run and no record depends on it.
-
-  Args:
-    runs: of the grid.
-    workdir: where their records appear.
-    names: of trackers, see `kinds.KINDS`.
-    tell: the progress of the grid, told of a tracker that failed.
   """
   senders = [
     _Sender(name, runs, workdir, tell) for name in dict.fromkeys(names)

@@ -90,8 +90,8 @@ def newest(
     note: called with a sentence for each checkpoint that is passed over.
 
   Returns:
-    Its step, the state on the host and the losses so far; step 0, None and NaN
-    if there is no checkpoint.
+    Its step, the state on the host and the losses so far; 0, None and NaN if
+    there is none.
   """
   start, _ = train_step.programs(run, devices)
   shapes = jax.eval_shape(start, train_step.members([run], devices))

@@ -12,7 +12,7 @@ import pytest
 from posexp import schemes, tasks
 from posexp.claims import intervals
 from posexp.evaluation import evaluate
-from posexp.launch import job, rotation_factors, scheduler
+from posexp.launch import job, longrope_search, scheduler
 from posexp.models import transformer
 from posexp.results import progress, records
 from posexp.runs import config, diff, length_schedule
@@ -265,9 +265,9 @@ def test_an_adapted_run_is_evaluated_again_under_its_name():
 
 def test_a_search_of_factors_is_beyond_what_the_root_was_trained_at():
   run = ROOT.retrofit(schemes.RoPE(), train=SHORT)
-  rotation_factors.check(run, 16)
+  longrope_search.check(run, 16)
   with pytest.raises(ValueError, match='above the trained 12, got 12'):
-    rotation_factors.check(run, 12)
+    longrope_search.check(run, 12)
 
 
 def test_a_frozen_optimiser_has_no_state_for_content():

@@ -10,7 +10,7 @@ import pytest
 
 from posexp import schemes
 from posexp.evaluation import evaluate
-from posexp.launch import longrope_search, rotation_factors
+from posexp.launch import longrope_search
 from posexp.models import transformer as model_lib
 from posexp.runs import config
 from posexp.training import train_step
@@ -32,7 +32,7 @@ def loss_of(run, params):
   net = model_lib.Transformer(
     run.model, run.evaluated_scheme(LENGTH), run.task.vocabulary
   )
-  batch = evaluate.examples(run.task, LENGTH, NUMBER, rotation_factors.FOLD)
+  batch = evaluate.examples(run.task, LENGTH, NUMBER, longrope_search.FOLD)
   each = jax.jit(jax.vmap(lambda p: train_step.loss(net, p, batch)))
   total_S, count_S = each(params)
   return np.mean(np.asarray(total_S) / np.asarray(count_S), dtype=np.float64)
@@ -41,7 +41,7 @@ def loss_of(run, params):
 def test_the_search_uses_none_of_the_evaluation_examples():
   task = small.run().task
   chosen = evaluate.examples(
-    task, LENGTH, NUMBER, rotation_factors.FOLD
+    task, LENGTH, NUMBER, longrope_search.FOLD
   ).tokens_BxL
   judged = evaluate.examples(task, LENGTH, NUMBER).tokens_BxL
   rows = lambda tokens: {row.tobytes() for row in np.asarray(tokens)}
@@ -74,11 +74,11 @@ def test_the_loss_is_that_of_the_law_and_one_program_serves_all(scheme, shape):
   shape = config.Model(**{'layers': 1, 'width': 16, 'heads': 2, **shape})
   run = small.run(scheme=scheme, model=shape)
   params = params_of(run)
-  loss = rotation_factors.Objective(run, params, LENGTH, examples=NUMBER)
+  loss = longrope_search.Objective(run, params, LENGTH, examples=NUMBER)
   ones_K = np.ones_like(loss.starts()['PI'])
   list_K = np.linspace(1.1, 2.3, ones_K.size)
   rope = dataclasses.replace(rope_in(scheme), frequencies=loss.law(list_K))
-  child = run.retrofit(rotation_factors.with_rope(scheme, lambda _: rope))
+  child = run.retrofit(longrope_search.with_rope(scheme, lambda _: rope))
   # Sums over examples are taken in another order: a few float32 roundings.
   np.testing.assert_allclose(loss(list_K), loss_of(child, params), rtol=1e-6)
   assert abs(loss(list_K) - loss(ones_K)) > 1e-4  # The factors do matter.
@@ -88,7 +88,7 @@ def test_the_loss_is_that_of_the_law_and_one_program_serves_all(scheme, shape):
 def test_the_starts_are_the_laws_and_the_temperature_can_be_left_out():
   run = small.run(scheme=schemes.RoPE(base=100.0))
   params = params_of(run)
-  loss = rotation_factors.Objective(run, params, LENGTH, attention_factor=1.0)
+  loss = longrope_search.Objective(run, params, LENGTH, attention_factor=1.0)
   laws = {
     'unscaled': schemes.Law(),
     'PI': schemes.Linear(2),
@@ -103,7 +103,7 @@ def test_the_starts_are_the_laws_and_the_temperature_can_be_left_out():
     found = loss.law(starts[name]).for_length(LENGTH)
     np.testing.assert_allclose(angles(found), angles(law))
     assert found.temperature == 1.0
-  law = rotation_factors.Objective(run, params, LENGTH).law(starts['PI'])
+  law = longrope_search.Objective(run, params, LENGTH).law(starts['PI'])
   np.testing.assert_allclose(law.temperature, 1 + math.log(2) / math.log(12))
 
 
