@@ -6,13 +6,15 @@ what a position is worth to a logit is as measured in the runs themselves.
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from posexp import schemes
+from posexp.claims import format as format_lib
 from posexp.plots import study_figures
-from posexp.reports import document
+from posexp.reports import document, templates
 from posexp.studies import evidence as evidence_lib
 from posexp.studies import plan
 
@@ -50,6 +52,18 @@ def periods(
   return {UNSCALED: ways.pop(UNSCALED), **ways}
 
 
+def _sentence(name: str, *values: Any) -> str:
+  """Return what a macro of `mechanisms.jinja` says."""
+  template = templates.template(
+    'mechanisms.jinja',
+    str,
+    autoescape=False,
+    significant=format_lib.significant,
+  )
+  given = {'count': '{:,}'.format, 'number': format_lib.number}
+  return ' '.join(getattr(template.make_module(given), name)(*values).split())
+
+
 def _way(rope: schemes.RoPE) -> str:
   """Return what a scaling is called in a table."""
   plain = rope.frequencies == schemes.Law()
@@ -83,33 +97,17 @@ def _rotations(evidence: evidence_lib.Evidence) -> Iterator[document.Block]:
   yield document.Heading(
     'What rotations encode, and what scaling does to them', 3
   )
+  lengths = study.trained_length, study.target
   for regime, ways in by_regime.items():
-    yield document.Text(_encoded(study, ways[UNSCALED]), f'{regime}.')
+    period_K = ways[UNSCALED]
+    slow = int((period_K > study.trained_length).sum())
+    encoded = _sentence('encoded', period_K.size, slow, *lengths)
+    yield document.Text(encoded, f'{regime}.')
     yield document.Bullets(tuple(_scaled(study, ways)))
     yield _pairs(study, ways)
-  yield document.Text(
-    'How well neighbours can be distinguished is measured by how much q.k '
-    'falls over one token if all pairs have the same content: the mean of '
-    '1 - cos theta_k.'
-  )
-  yield document.Picture(
-    'memo_periods.png',
-    'The period of each pair of a head, before and after scaling. A pair whose '
-    'period exceeds the trained length has seen only part of the circle.',
-    study_figures.periods(study, by_regime),
-  )
-
-
-def _encoded(study: plan.Study, period_K: np.ndarray) -> str:
-  slow = int((period_K > study.trained_length).sum())
-  return (
-    f'A head has {period_K.size} pairs of dimensions. Pair k turns by theta_k '
-    'from one token to the next: a fast pair distinguishes neighbours, a slow '
-    f'one near from far. {period_K.size - slow} pairs complete a turn within '
-    f'the trained {study.trained_length:,} tokens, so every angle was trained. '
-    f'{slow} slow pairs have seen only part of the circle, and at '
-    f'{study.target:,} tokens they reach new angles unless slowed down.'
-  )
+  yield document.Text(_sentence('neighbours'))
+  picture = study_figures.periods(study, by_regime)
+  yield document.Picture('memo_periods.png', _sentence('periods'), picture)
 
 
 def _scaled(study: plan.Study, ways: Mapping[str, np.ndarray]) -> Iterator[str]:
@@ -117,16 +115,12 @@ def _scaled(study: plan.Study, ways: Mapping[str, np.ndarray]) -> Iterator[str]:
   plain_K = ways[UNSCALED]
   slow_K = plain_K > study.trained_length
   for name, period_K in ways.items():
-    if name == UNSCALED:
-      continue
-    # A pair that is a thousandth beyond is not worth a word.
-    seen_K = study.target / period_K <= 1.001 * study.trained_length / plain_K
-    yield (
-      f'{name}: {int((slow_K & ~seen_K).sum())} of the {int(slow_K.sum())} '
-      f'slow pairs reach new angles at {study.target:,} tokens; neighbours are '
-      f'distinguished {_apart(period_K) / _apart(plain_K):.2f} times as well '
-      'as before.'
-    )
+    if name != UNSCALED:
+      # A pair that is a thousandth beyond is not worth a word.
+      seen_K = study.target / period_K <= 1.001 * study.trained_length / plain_K
+      new, slow = int((slow_K & ~seen_K).sum()), int(slow_K.sum())
+      apart = _apart(period_K) / _apart(plain_K)
+      yield _sentence('scaled', name, new, slow, study.target, apart)
 
 
 def _apart(period_K: np.ndarray) -> float:
@@ -146,21 +140,18 @@ def _pairs(study: plan.Study, ways: Mapping[str, np.ndarray]) -> document.Table:
   rows = [
     (
       str(k),
-      _three(period),
-      *(_three(n / period) for n in lengths),
-      *(f'{ways[name][k] / period:.2f}' for name in scaled),
+      format_lib.significant(period),
+      *(format_lib.significant(n / period) for n in lengths),
+      *(format_lib.number(ways[name][k] / period) for name in scaled),
     )
     for k, period in enumerate(plain_K)
   ]
   return document.Table(head, tuple(rows))
 
 
-def _three(value: float) -> str:
-  return f'{value:.3g}' if value < 1000 else f'{value:,.0f}'
-
-
 def _biases(evidence: evidence_lib.Evidence) -> Iterator[document.Block]:
   """Yield what each fixed or tabled bias does to neighbouring distances."""
+  trained, target = evidence.study.trained_length, evidence.study.target
   parts = [
     part
     for cell in evidence.study.cells
@@ -170,43 +161,15 @@ def _biases(evidence: evidence_lib.Evidence) -> Iterator[document.Block]:
   lines = []
   for part in dict.fromkeys(parts):
     if isinstance(part, schemes.ALiBi):
-      lines.append(_alibi(part, evidence))
+      slopes = part.slopes(_head(evidence)[0]).tolist()
+      lines.append(_sentence('alibi', slopes, trained, target))
     if isinstance(part, schemes.T5):
-      lines.append(_table(part, evidence))
+      near, far = (_sharing(part, n) for n in (trained, target - 1))
+      own, last = part.side // 2, target - 1
+      lines.append(_sentence('table', own, near, trained, far, last))
   if lines:
     yield document.Heading('What each bias does to neighbouring distances', 3)
     yield document.Bullets(tuple(lines))
-
-
-def _alibi(bias: schemes.ALiBi, evidence: evidence_lib.Evidence) -> str:
-  trained, target = evidence.study.trained_length, evidence.study.target
-  slopes_H = bias.slopes(_head(evidence)[0])
-  steep, flat = slopes_H.max(), slopes_H.min()
-  return (
-    'ALiBi subtracts the same amount from a logit for every token of distance: '
-    f'{", ".join(map(_three, slopes_H))} nats, head by head. Neighbours differ '
-    'by this amount at any distance, and it adds up over the distance: '
-    f'{_three(steep * trained)} nats in the steepest head and '
-    f'{_three(flat * trained)} in the flattest at {trained:,} tokens, '
-    f'{_three(steep * target)} and {_three(flat * target)} at {target:,}. A '
-    'distant key is found only if its content outweighs this penalty, and of '
-    'two keys with equal content the nearer one is preferred, whatever the '
-    'question.'
-  )
-
-
-def _table(bias: schemes.T5, evidence: evidence_lib.Evidence) -> str:
-  trained, target = evidence.study.trained_length, evidence.study.target
-  near, far = (_sharing(bias, n) for n in (trained, target - 1))
-  return (
-    f'T5 has a separate bias for each distance below {bias.side // 2}. Beyond, '
-    f'distances share a bucket: {near:,} of them around {trained:,} tokens, '
-    f'{far:,} around {target - 1:,}. Within a bucket the resolution is 0, '
-    'whatever was learned: the bias tells how far away a distant token is, but '
-    'not which of two came first. When it is added to a trained model, all '
-    'biases are 0, so zero-shot it has no effect; adaptation trains the '
-    'buckets that it reaches.'
-  )
 
 
 def _sharing(bias: schemes.T5, distance: int) -> int:
@@ -223,13 +186,7 @@ def _worth(
   if resolution.empty:
     return
   yield document.Heading('How much a logit changes per token of distance', 3)
-  yield document.Text(
-    'How much a logit changes from one distance to the next with fixed '
-    'content: means over layers, heads, admitted seeds and the distances of a '
-    f'bin, measured at {evidence.study.target:,} tokens. The larger the '
-    'change, the stronger the effect of position at that distance; this may '
-    'be the order that a task needs, or a preference for near tokens.'
-  )
+  yield document.Text(_sentence('worth', evidence.study.target))
   for number, regime in enumerate(evidence.study.regimes):
     png = study_figures.worth(evidence, regime, resolution)
     if png is not None:
@@ -261,14 +218,7 @@ def _heads(
       rows.append((*named, *(_moved(means, name) for name in _MEASURES)))
   if rows:
     yield document.Heading('What the heads do', 3)
-    yield document.Text(
-      'Means over layers, heads and admitted seeds: of the trained model at '
-      f'the trained length → of the cell at {evidence.study.target:,} tokens. '
-      'Entropy, first token and rank are measured at queries that predict an '
-      'answer, the rest at queries all over the sequence. Uniform attention '
-      'has an entropy / ln n of 1. The relative rank of the right key is 0 if '
-      'it is found, and 0.5 on average if the head ignores it.'
-    )
+    yield document.Text(_sentence('heads', evidence.study.target))
     head = ('regime', 'option', 'schedule', *_MEASURES.values())
     yield document.Table(head, tuple(rows))
 

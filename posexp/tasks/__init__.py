@@ -20,13 +20,13 @@ from posexp.tasks.lookup import IndexLookup as IndexLookup
 from posexp.tasks.lookup import LookupLeft as LookupLeft
 from posexp.tasks.lookup import LookupRight as LookupRight
 from posexp.tasks.mixture import Mixture as Mixture
+from posexp.tasks.recall import FirstWins as FirstWins
+from posexp.tasks.recall import LastWins as LastWins
 from posexp.tasks.recall import Needle as Needle
 from posexp.tasks.recall import Recall as Recall
 from posexp.tasks.start import Start as Start
 from posexp.tasks.stopping import RepeatToken as RepeatToken
 from posexp.tasks.tracking import VariableTracking as VariableTracking
-from posexp.tasks.writes import FirstWins as FirstWins
-from posexp.tasks.writes import LastWins as LastWins
 
 # What `posexp tasks` lists: one line a task.
 CATALOGUE: tuple[Task, ...] = (

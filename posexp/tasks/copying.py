@@ -162,13 +162,12 @@ class Copy(_Repeat):
   them, so that induction (find the last answer in the source, say what
   follows) would do as well with any of them.
 
-  >>> print(Copy(symbols=3, distinct=False).example(length=12, seed=1))
-  4 5 4 3 3 1 4 5 4 3 3 2
-  6: 4, foils [5], ambiguity 0, distance 6, index 0
-  7: 5, foils [4, 4], ambiguity 1, distance 6, index 1
-  8: 4, foils [5, 3], ambiguity 0, distance 6, index 2
-  9: 3, foils [4], ambiguity 1, distance 6, index 3
-  10: 3, foils [], ambiguity 0, distance 6, index 4
+  >>> print(Copy(symbols=3, distinct=False).example(length=10, seed=1))
+  4 5 4 3 1 4 5 4 3 2
+  5: 4, foils [5], ambiguity 0, distance 5, index 0
+  6: 5, foils [4, 4], ambiguity 1, distance 5, index 1
+  7: 4, foils [5, 3], ambiguity 0, distance 5, index 2
+  8: 3, foils [4], ambiguity 1, distance 5, index 3
   """
 
   capability: ClassVar[str] = 'CR'
@@ -192,13 +191,12 @@ class Reverse(_Repeat):
   Strata: `ambiguity`, how many other source places have the same token after
   them, which is the cue here.
 
-  >>> print(Reverse(symbols=3, distinct=False).example(length=12, seed=1))
-  4 5 4 3 3 1 3 3 4 5 4 2
-  6: 3, foils [], ambiguity 0, distance 2, index 0
-  7: 3, foils [4], ambiguity 1, distance 4, index 1
-  8: 4, foils [3, 5], ambiguity 1, distance 6, index 2
-  9: 5, foils [4, 4], ambiguity 0, distance 8, index 3
-  10: 4, foils [5], ambiguity 0, distance 10, index 4
+  >>> print(Reverse(symbols=3, distinct=False).example(length=10, seed=1))
+  4 5 4 3 1 3 4 5 4 2
+  5: 3, foils [4], ambiguity 0, distance 2, index 0
+  6: 4, foils [3, 5], ambiguity 0, distance 4, index 1
+  7: 5, foils [4, 4], ambiguity 0, distance 6, index 2
+  8: 4, foils [5], ambiguity 0, distance 8, index 3
   """
 
   capability: ClassVar[str] = 'AR'
@@ -294,13 +292,11 @@ class Sort(_OfSource):
   the source.
   Foils (C = 2): the values before and after the right one in sorted order.
 
-  >>> print(Sort(symbols=7).example(length=12, seed=1))
-  7 6 4 9 3 1 3 4 6 7 9 2
-  6: 3, foils [4], distance 2, index 0
-  7: 4, foils [3, 6], distance 5, index 1
-  8: 6, foils [4, 7], distance 7, index 2
-  9: 7, foils [6, 9], distance 9, index 3
-  10: 9, foils [7], distance 7, index 4
+  >>> print(Sort(symbols=7).example(length=8, seed=1))
+  7 6 4 1 4 6 7 2
+  4: 4, foils [6], distance 2, index 0
+  5: 6, foils [4, 7], distance 4, index 1
+  6: 7, foils [6], distance 6, index 2
   """
 
   capability: ClassVar[str] = 'CO'

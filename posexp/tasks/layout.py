@@ -79,27 +79,26 @@ class Questions(draw.PerExample):
     Args:
       body_N: the tokens before SEP.
       columns: Q tokens for each place of a question, the answers last.
-      foils: arrays of Q tokens, -1 where there is none.
-      strata: arrays of Q by name.
+      foils: Q tokens each, -1 where there is none.
+      strata: Q values each.
     """
     lead_M = jnp.append(body_N, SEP)
-    none_Q = jnp.full_like(columns[-1], -1)
+    question_QxW = jnp.stack(columns, axis=1)
+    tokens_L = jnp.append(lead_M, question_QxW)
+    asked_L = np.isin(np.arange(tokens_L.size), self.asked(tokens_L.size))
 
-    def on_answers(value_Q: jax.Array) -> jax.Array:
-      value_W = [none_Q] * (self.width - 1) + [value_Q]
-      value_QW = jnp.stack(value_W, axis=1).reshape(-1)
-      return jnp.concatenate((jnp.full_like(lead_M, -1), value_QW))
+    def of_questions(value_Q: jax.Array) -> jax.Array:
+      return jnp.append(jnp.zeros_like(lead_M), jnp.repeat(value_Q, self.width))
 
-    strata_L = {name: on_answers(value) for name, value in strata.items()}
-    strata_L['query'] = on_answers(jnp.arange(self.queries, dtype=jnp.int32))
-    question_QW = jnp.stack(columns, axis=1).reshape(-1)
-    targets_L = strata_L['query'] >= 0
-    return base.Batch(
-      tokens_BxL=jnp.concatenate((lead_M, question_QW)),
-      targets_BxL=targets_L,
-      ends_BxL=jnp.zeros_like(targets_L),
-      foils_BxLxC=jnp.stack([on_answers(foil) for foil in foils], axis=1),
-      strata=strata_L,
+    query_Q = jnp.arange(self.queries, dtype=jnp.int32)
+    return marked(
+      tokens_L,
+      jnp.asarray(asked_L),
+      [of_questions(foil_Q) for foil_Q in foils],
+      {
+        name: of_questions(value_Q)
+        for name, value_Q in {**strata, 'query': query_Q}.items()
+      },
     )
 
 
@@ -136,11 +135,6 @@ class Repetition(answerers.Listed, draw.PerExample):
     Foils (C = 2) are the tokens of the answer before and after the right one.
     The stratum `index` is added to the others, and the EOS has no stratum but
     that.
-
-    Args:
-      lead: the tokens before the answer, in pieces.
-      answer_N: the answer.
-      strata: arrays of the answer's shape by name.
     """
     lead_M = jnp.concatenate(lead)
     start, count = lead_M.shape[0], answer_N.shape[0]
