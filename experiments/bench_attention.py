@@ -128,8 +128,8 @@ def time_case(number):
   for length, rounds in lengths.items():
     params, qkv = params_of(scheme), arrays(length)
     spread = jax.device_put(qkv, mesh.by_head(HEADS))
-    ours, dense = (program(kind, scheme, b) for b in ('auto', None))
-    calls = [functools.partial(seconds, ours, params, *spread)]
+    blocks, dense = (program(kind, scheme, b) for b in ('auto', None))
+    calls = [functools.partial(seconds, blocks, params, *spread)]
     memory = [resident(number, length, 'auto')]
     if rounds:
       calls.append(functools.partial(seconds, dense, params, *qkv))
@@ -137,22 +137,18 @@ def time_case(number):
       memory.append(resident(number, length, 'dense'))
     next(paired_timing.in_turns(calls, 1))  # Compiles.
     times = np.array(list(paired_timing.in_turns(calls, rounds or 3)))
-    mine, *theirs = (f'{1e3 * t:,.0f} ms' for t in np.median(times, axis=0))
-    ratios = [against(t / times[:, 0]) for t in times.T[1:]]
-    cells = [x for pair in zip(theirs, ratios) for x in pair] or [''] * 4
-    show(f'{length:,}', mine, *cells, *(f'{m:,.0f} MiB' for m in memory))
+    medians = [f'{1e3 * t:,.0f} ms' for t in np.median(times, axis=0)]
+    cells = [''] * 4
+    if rounds:
+      ratios = [bench.spread(t / times[:, 0], digits=1) for t in times.T[1:]]
+      cells = [medians[1], ratios[0], medians[2], ratios[1]]
+    show(f'{length:,}', medians[0], *cells, *(f'{m:,.0f} MiB' for m in memory))
 
 
 def show(*cells):
   """Prints a row of the table."""
   widths = 8, 11, 11, 25, 15, 18, 11, 13
   print(*(f'{c:>{w}}' for c, w in zip(cells, widths)), sep='', flush=True)
-
-
-def against(ratios) -> str:
-  """A ratio: the median of the rounds, with the least and the greatest."""
-  middle, low, high = np.median(ratios), min(ratios), max(ratios)
-  return f'{middle:.1f} ({low:.1f}, {high:.1f})'
 
 
 def difference(found, dense) -> float:

@@ -18,6 +18,7 @@ import tempfile
 import time
 
 from posexp import data
+from posexp.cost import bench
 from posexp.data import store
 from posexp.evaluation import evaluate
 from posexp.launch import grid
@@ -40,19 +41,19 @@ def main():
   with tempfile.TemporaryDirectory() as name:
     store.build(sets, pathlib.Path(name))
     for _ in range(ROUNDS + 1):
-      rounds.append([_time(one, name, evaluator, params) for one in sets])
+      rounds.append([_time(each, name, evaluator, params) for each in sets])
   print(f'{run.name}: {data.NUMBER} examples, {len(run.seeds)} seeds')
   print(f'{"length":>6}{"read, s":>10}{"predict, s":>12}  read / predict')
-  for n, one in enumerate(sets):
-    print(_line(str(one.length), [row[n] for row in rounds[1:]]))
+  for n, examples in enumerate(sets):
+    print(_line(str(examples.length), [row[n] for row in rounds[1:]]))
   sums = [[sum(times) for times in zip(*row)] for row in rounds[1:]]
   print(_line('all', sums))
 
 
-def _time(one, name, evaluator, params):
+def _time(examples, name, evaluator, params):
   """Seconds to read a set, and to predict it."""
   begun = time.perf_counter()
-  batch = store.read(one, pathlib.Path(name))
+  batch = store.read(examples, pathlib.Path(name))
   read = time.perf_counter()
   evaluator.predictions(params, batch.tokens_BxL)
   return read - begun, time.perf_counter() - read
@@ -62,8 +63,7 @@ def _line(title, times):
   ratios = [reading / predicting for reading, predicting in times]
   reading, predicting = (statistics.median(t) for t in zip(*times))
   return (
-    f'{title:>6}{reading:>10.3f}{predicting:>12.3f}  '
-    f'{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})'
+    f'{title:>6}{reading:>10.3f}{predicting:>12.3f}  {bench.spread(ratios)}'
   )
 
 

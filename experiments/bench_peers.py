@@ -133,16 +133,21 @@ def attention() -> None:
   run = jax.jit(
     lambda q, k, v: posexp.attend(schemes.ALiBi(), {}, q, k, v, block='auto')
   )
-  ours, theirs = lambda: jax.block_until_ready(run(q, k, v)), flex(q, k, v)
-  off = np.abs(np.asarray(ours()).swapaxes(1, 2) - theirs()).max()
-  rounds = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
-  ratios = [b / a for a, b in rounds]
-  mine, peer = (1e3 * statistics.median(x) for x in zip(*rounds))
+
+  def posexp_attend():
+    return jax.block_until_ready(run(q, k, v))
+
+  flex_attend = flex(q, k, v)
+  off = np.abs(np.asarray(posexp_attend()).swapaxes(1, 2) - flex_attend()).max()
+  rounds = [
+    (_seconds(posexp_attend), _seconds(flex_attend)) for _ in range(ROUNDS)
+  ]
+  ratios = [flex_time / attend_time for attend_time, flex_time in rounds]
+  time_ms, flex_ms = (1e3 * statistics.median(x) for x in zip(*rounds))
   print(
     f'\n{"attention, tokens":20}{"posexp":>10}{"flex":>11}  ratio of speeds\n'
-    f'{f"ALiBi, {LONG:,}":20}{mine:>7,.0f} ms{peer:>8,.0f} ms  '
-    f'{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})'
-    f', largest difference {off:.0e}'
+    f'{f"ALiBi, {LONG:,}":20}{time_ms:>7,.0f} ms{flex_ms:>8,.0f} ms  '
+    f'{bench.spread(ratios)}, largest difference {off:.0e}'
   )
 
 
@@ -171,15 +176,12 @@ def main() -> None:
     f'(least, greatest of {ROUNDS} rounds)'
   )
   for name, (run, position) in pairs.items():
-    ours, theirs = bench.Trainer(run), Peer(**position)
-    rounds = [(ours(), theirs()) for _ in range(ROUNDS)]
-    ratios = [a / b for a, b in rounds]
-    mine = statistics.median(a for a, _ in rounds)
-    peer = statistics.median(b for _, b in rounds)
+    trainer, peer = bench.Trainer(run), Peer(**position)
+    rounds = [(trainer(), peer()) for _ in range(ROUNDS)]
+    ratios = [speed / peer_speed for speed, peer_speed in rounds]
+    speed, peer_speed = (statistics.median(speeds) for speeds in zip(*rounds))
     print(
-      f'{name:20}{mine:>10,.0f}{peer:>11,.0f}  '
-      f'{statistics.median(ratios):.2f} ({min(ratios):.2f}, '
-      f'{max(ratios):.2f})',
+      f'{name:20}{speed:>10,.0f}{peer_speed:>11,.0f}  {bench.spread(ratios)}',
       flush=True,
     )
   attention()

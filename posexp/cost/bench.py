@@ -4,6 +4,7 @@ import functools
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -93,7 +94,17 @@ def table(catalogue: tuple[schemes.Scheme, ...] | None = None) -> str:
     flops = flop_count.train_flops(trainers[n].run) / (BATCH * LENGTH)
     lines.append(
       f'{scheme!s:34}{speed:>10,.0f}{speed * flops / rate:>11.1%}'
-      f'  {statistics.median(ratios):.2f} ({min(ratios):.2f}, '
-      f'{max(ratios):.2f})'
+      f'  {spread(ratios)}'
     )
   return '\n'.join(lines)
+
+
+def spread(ratios: Sequence[float], digits: int = 2) -> str:
+  """Write the median over rounds, with the least and the greatest.
+
+  >>> spread([1.5, 1.0, 3.0])
+  '1.50 (1.00, 3.00)'
+  """
+  numbers = statistics.median(ratios), min(ratios), max(ratios)
+  middle, least, greatest = (f'{number:.{digits}f}' for number in numbers)
+  return f'{middle} ({least}, {greatest})'
