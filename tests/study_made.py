@@ -96,12 +96,12 @@ def evidence(
     latency: by option, ratio, low and high; (1, 0.99, 1.01) where none is.
       None of them is the root's program.
   """
-  draw, said = np.random.default_rng(0), errors or {}
+  draw, planted = np.random.default_rng(0), errors or {}
   done = [cell for cell in made.cells if cell.option not in missing]
   rows = []
   for cell in done:
-    wrong = said.get(cell.option, CALM)
-    wrong = said.get((cell.option, cell.schedule), wrong)
+    wrong = planted.get(cell.option, CALM)
+    wrong = planted.get((cell.option, cell.schedule), wrong)
     lost = (short or {}).get(cell.option, 0.0)
     rows += _rows(made, cell, wrong, noise * draw.normal(size=(5, 2, 2)), lost)
   table = pd.DataFrame(rows)[list(evidence_lib.COLUMNS)]

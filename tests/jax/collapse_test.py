@@ -35,9 +35,9 @@ def table(*heads, seed=3, digest='a' * 16, length=256):
 
 
 def kinds(*heads):
-  (found,) = collapse.verdict(table(*heads))
-  assert found.collapsed == bool(found.kinds)
-  return found.kinds
+  (verdict,) = collapse.verdict(table(*heads))
+  assert verdict.collapsed == bool(verdict.kinds)
+  return verdict.kinds
 
 
 NAN = float('nan')
@@ -195,18 +195,18 @@ def test_a_healthy_model_has_not_collapsed(trained):
   table = records.load(workdir)
   assert table.loc[table['length'] == 16, 'token'].min() > 0.99
   for length in (16, 32):
-    found = judged(run, workdir, length)
-    assert [v.seed for v in found] == [3, 5]
-    assert not any(v.collapsed for v in found), collapse.text(found)
+    verdicts = judged(run, workdir, length)
+    assert [v.seed for v in verdicts] == [3, 5]
+    assert not any(v.collapsed for v in verdicts), collapse.text(verdicts)
     # There is something to lose.
-    for v in found:
+    for v in verdicts:
       heads = {c.kind: c.heads for c in v.counts}
       assert heads['diffuse'] and heads['sink'] and heads['lost']
 
 
 def test_queries_of_zero_are_diffuse_and_lost(trained, tmp_path):
-  found = changed(trained, tmp_path, lambda p: scale_queries(p, 0))
-  for v in found:
+  verdicts = changed(trained, tmp_path, lambda p: scale_queries(p, 0))
+  for v in verdicts:
     assert v.kinds == ('diffuse', 'lost')
     counts = {c.kind: c for c in v.counts}
     # Uniform, and with all keys alike the right one is in the middle.

@@ -100,9 +100,9 @@ def test_the_starts_are_the_laws_and_the_temperature_can_be_left_out():
   angles = lambda law: schemes.RoPE(law, base=100.0).inverse_frequencies(8)
   for name, law in laws.items():
     assert np.all(np.diff(starts[name]) >= 0)
-    found = loss.law(starts[name]).for_length(LENGTH)
-    np.testing.assert_allclose(angles(found), angles(law))
-    assert found.temperature == 1.0
+    law_of_starts = loss.law(starts[name]).for_length(LENGTH)
+    np.testing.assert_allclose(angles(law_of_starts), angles(law))
+    assert law_of_starts.temperature == 1.0
   law = longrope_search.Objective(run, params, LENGTH).law(starts['PI'])
   np.testing.assert_allclose(law.temperature, 1 + math.log(2) / math.log(12))
 
@@ -137,18 +137,18 @@ def test_evolution_comes_near_a_known_optimum(seed):
 
 
 def test_evolution_keeps_to_order_range_budget_and_its_best():
-  asked, told = [], []
+  asked, reported = [], []
 
   def loss(factors_K):
     asked.append(factors_K.copy())
     return away(factors_K)
 
   factors_K, history, starts = evolved(
-    loss, evaluations=150, tell=lambda *pair: told.append(pair)
+    loss, evaluations=150, tell=lambda *pair: reported.append(pair)
   )
   assert len(asked) == 150
   assert [n for n, _ in history] == [64, 96, 128, 150]
-  assert told == list(history)
+  assert reported == list(history)
   for one_K in asked:
     assert np.all(np.diff(one_K) >= 0)
     assert one_K.min() >= 1 and one_K.max() <= 5.0
@@ -182,15 +182,15 @@ def test_a_finished_run_is_searched_and_the_law_can_be_judged(tmp_path):
     longrope_search.longrope_of(tmp_path, run, LENGTH)
   assert small.execute(tmp_path, run) == {}
   options = {'evaluations': 80, 'examples': NUMBER}
-  found = longrope_search.longrope_of(tmp_path, run, LENGTH, **options)
-  assert found == longrope_search.longrope_of(tmp_path, run, LENGTH, **options)
-  assert found.loss <= min(found.starts.values())
-  assert found.history[-1] == (80, found.loss)
-  law = found.law
+  search = longrope_search.longrope_of(tmp_path, run, LENGTH, **options)
+  assert search == longrope_search.longrope_of(tmp_path, run, LENGTH, **options)
+  assert search.loss <= min(search.starts.values())
+  assert search.history[-1] == (80, search.loss)
+  law = search.law
   assert law.short == (1.0,) * 4 and len(law.long) == 4
   assert list(law.long) == sorted(law.long) and law.factor == 2
-  assert found.scheme == schemes.RoPE(law)
-  assert run.retrofit(found.scheme).evaluated_scheme(LENGTH) == schemes.RoPE(
+  assert search.scheme == schemes.RoPE(law)
+  assert run.retrofit(search.scheme).evaluated_scheme(LENGTH) == schemes.RoPE(
     dataclasses.replace(law, short=law.long)
   )
 

@@ -25,18 +25,18 @@ def grid(values_RxSxL, targets=10**9):
 
 def beyond(results):
   """The pairs, without those at the trained length."""
-  found = contrasts.pairs(results[results['length'] > 64])
-  return found.set_index(['length', 'one', 'other'])
+  compared = contrasts.pairs(results[results['length'] > 64])
+  return compared.set_index(['length', 'one', 'other'])
 
 
 def test_pairs_are_scipys_paired_tests():
   values = np.random.default_rng(1).random((3, 5, 2))
-  found = beyond(grid(values))
-  assert len(found) == 6
+  compared = beyond(grid(values))
+  assert len(compared) == 6
   for place in range(2):
     for a, b in itertools.combinations(range(3), 2):
       names = (f'Scheme{n}() Ordering()' for n in (a, b))
-      row = found.loc[(64 * 2 ** (place + 1), *names)]
+      row = compared.loc[(64 * 2 ** (place + 1), *names)]
       test = stats.ttest_rel(values[a, :, place], values[b, :, place])
       np.testing.assert_allclose(row['p'], test.pvalue)
       difference = values[a, :, place] - values[b, :, place]
@@ -46,8 +46,8 @@ def test_pairs_are_scipys_paired_tests():
 def test_only_seeds_that_are_admitted_in_both_are_compared():
   one = run('A()', ((1.0, 0.9), (1.0, 0.8), (0.5, 0.1), (1.0, 0.7)))
   two = run('B()', ((1.0, 0.5), (0.5, 0.1), (1.0, 0.1), (1.0, 0.4)))
-  found = contrasts.pairs(table(one, two))
-  (row,) = found[found['length'] == 128].to_dict('records')
+  compared = contrasts.pairs(table(one, two))
+  (row,) = compared[compared['length'] == 128].to_dict('records')
   assert row['n'] == 2
   np.testing.assert_allclose(row['effect'], np.mean([0.4, 0.3]))
 
@@ -67,11 +67,11 @@ def test_holm_is_a_loop():
   for m in (1, 2, 5, 9):
     for _ in range(50):
       p = rng.random(m) ** 4
-      found = contrasts.holm(p.tolist())
-      assert found.claimed.tolist() == slow_holm(p, 0.05)
-      assert ((found.adjusted <= 0.05) == found.claimed).all()
+      corrected = contrasts.holm(p.tolist())
+      assert corrected.claimed.tolist() == slow_holm(p, 0.05)
+      assert ((corrected.adjusted <= 0.05) == corrected.claimed).all()
       # Its own level says the same of each.
-      assert ((p <= found.level) == found.claimed).all()
+      assert ((p <= corrected.level) == corrected.claimed).all()
   none = contrasts.holm([math.nan, 0.001])
   assert none.claimed.tolist() == [False, True]
   assert none.adjusted[1] == 0.002 and math.isnan(none.adjusted[0])
@@ -82,10 +82,10 @@ def test_an_interval_excludes_nought_where_a_difference_is_claimed():
   for shift in (0.0, 0.1, 0.3):
     values = rng.normal(0.5, 0.05, (4, 5, 2))
     values[0] += shift
-    found = beyond(grid(values))
-    excludes = (found['low'] > 0) | (found['high'] < 0)
-    assert (excludes == found['claimed']).all()
-  assert found['claimed'].any() and not found['claimed'].all()
+    compared = beyond(grid(values))
+    excludes = (compared['low'] > 0) | (compared['high'] < 0)
+    assert (excludes == compared['claimed']).all()
+  assert compared['claimed'].any() and not compared['claimed'].all()
 
 
 @pytest.mark.parametrize('heaped', [False, True])
@@ -112,18 +112,18 @@ def test_a_single_comparison_errs_as_often_as_it_says():
 def test_a_planted_difference_is_found_as_often_as_it_says(seeds):
   rng, sd = np.random.default_rng(6), 0.02
   effect = contrasts.detectable(seeds, 6) * sd
-  found = first = 0
+  claimed = first = 0
   for _ in range(GRIDS):
     # What differs over seeds alike in both is nothing to a paired test.
     values = rng.normal(0, sd / math.sqrt(2), (3, seeds, 2))
     values += rng.normal(0, 0.2, (seeds, 1))
     values[0, :, 0] += effect
     row = beyond(grid(values)).loc[(128, 'Scheme0() Ordering()')].iloc[0]
-    found += bool(row['claimed'])
+    claimed += bool(row['claimed'])
     first += row['p'] <= 0.05 / 6
   # Holm finds at least what its first step does, which has the stated power.
   assert abs(first / GRIDS - 0.8) <= 2.6 * math.sqrt(0.16 / GRIDS)
-  assert found >= first
+  assert claimed >= first
 
 
 def test_the_smallest_difference_is_that_of_the_noncentral_t():
@@ -161,18 +161,18 @@ def test_ranks_are_ties_unless_a_difference_is_claimed():
 
 def test_text_says_what_is_claimed_and_what_is_tied():
   values = np.array([[[0.9]] * 3, [[0.1]] * 3])
-  told = contrasts_text.text(contrasts.pairs(grid(values, 100)))
-  assert 'Scheme0() is right more often than Scheme1(), by 80.0 points' in told
-  assert '1 of 1 pairs are ties' in told and '0 of 1 pairs are ties' in told
+  text = contrasts_text.text(contrasts.pairs(grid(values, 100)))
+  assert 'Scheme0() is right more often than Scheme1(), by 80.0 points' in text
+  assert '1 of 1 pairs are ties' in text and '0 of 1 pairs are ties' in text
   one = contrasts.pairs(table(run()))
   assert 'nothing to compare' in contrasts_text.text(one)
 
 
 def test_one_seed_compares_nothing():
   results = grid(np.array([[[0.9]], [[0.1]]]))
-  found = beyond(results)
-  assert found['n'].tolist() == [1] and not found['claimed'].any()
-  assert found[['p', 'low', 'high', 'detectable']].isna().all(axis=None)
+  compared = beyond(results)
+  assert compared['n'].tolist() == [1] and not compared['claimed'].any()
+  assert compared[['p', 'low', 'high', 'detectable']].isna().all(axis=None)
   assert 'One seed cannot show a difference' in contrasts_text.outlook(
     'X()', 2, 1, 1
   )

@@ -17,10 +17,10 @@ def test_wilson_is_its_formula(k, n):
   z = stats.norm.ppf(0.975)
   center = (k + z**2 / 2) / (n + z**2)
   half = z / (n + z**2) * math.sqrt(k * (n - k) / n + z**2 / 4)
-  found = intervals.wilson(k, n)
-  assert found.share == k / n
+  share = intervals.wilson(k, n)
+  assert share.share == k / n
   ends = [center - half, center + half]
-  np.testing.assert_allclose(found[1:3], ends, atol=1e-15)
+  np.testing.assert_allclose(share[1:3], ends, atol=1e-15)
 
 
 def test_wilson_covers_within_two_points_of_nominal_over_probabilities():
@@ -55,8 +55,8 @@ def test_intervals_of_the_middle_cover_what_they_say(draw, n, monkeypatch):
   rng = np.random.default_rng(2)
   # The middle of so large a sample is that of its distribution.
   true = stats.trim_mean(draw(rng, 400_001), 0.25)
-  found = [intervals.middle(v) for v in draw(rng, (SAMPLES, n))]
-  covered = np.mean([f.low <= true <= f.high for f in found])
+  middles = [intervals.middle(v) for v in draw(rng, (SAMPLES, n))]
+  covered = np.mean([f.low <= true <= f.high for f in middles])
   # Two points, and what 1,200 samples leave open; with five values an interval
   # cannot reach beyond the least and the greatest of them.
   assert 0.95 - (0.04 if n == 5 else 0.03) <= covered <= 0.985
@@ -74,11 +74,11 @@ def test_the_middle_is_scipys_trimmed_mean_and_the_same_every_time():
 
 def test_cells_count_only_what_is_admitted():
   rows = run(token=((1.0, 0.995), (1.0, 0.4), (0.995, 1.0), (0.5, 1.0)))
-  found = intervals.cells(table(rows)).set_index('length')
-  assert found['n_seeds'].tolist() == [4, 4]
-  assert found['n_admitted'].tolist() == [3, 3]
-  assert found['successes'].tolist() == [3, 2]
-  far = found.loc[128]
+  cells = intervals.cells(table(rows)).set_index('length')
+  assert cells['n_seeds'].tolist() == [4, 4]
+  assert cells['n_admitted'].tolist() == [3, 3]
+  assert cells['successes'].tolist() == [3, 2]
+  far = cells.loc[128]
   np.testing.assert_allclose(far['mean'], np.mean([0.995, 0.4, 1.0]))
   np.testing.assert_allclose(far['iqm'], far['mean'])  # Nothing to cut off.
   assert far['success'] == 2 / 3
@@ -88,9 +88,9 @@ def test_cells_count_only_what_is_admitted():
 
 
 def test_nothing_admitted_is_no_number():
-  found = intervals.cells(table(run(token=((0.5, 0.4),))))
-  assert found['n_admitted'].tolist() == [0, 0]
-  assert found[['mean', 'iqm', 'success']].isna().all(axis=None)
+  cells = intervals.cells(table(run(token=((0.5, 0.4),))))
+  assert cells['n_admitted'].tolist() == [0, 0]
+  assert cells[['mean', 'iqm', 'success']].isna().all(axis=None)
 
 
 def test_bad_input_is_a_sentence():

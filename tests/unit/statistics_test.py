@@ -64,25 +64,25 @@ def table(*runs):
 @pytest.mark.parametrize('confidence', [0.5, 0.9, 0.95, 0.99])
 def test_interval_is_that_of_a_t_test(n, confidence):
   values = np.random.default_rng(n).uniform(size=n)
-  found = intervals.interval(values, confidence)
+  interval = intervals.interval(values, confidence)
   test = stats.ttest_1samp(values, 0.5).confidence_interval(confidence)
-  np.testing.assert_allclose(found[1:3], test, rtol=0, atol=1e-12)
-  assert found.mean == pytest.approx(values.mean(), abs=1e-15)
-  assert found.n == n
+  np.testing.assert_allclose(interval[1:3], test, rtol=0, atol=1e-12)
+  assert interval.mean == pytest.approx(values.mean(), abs=1e-15)
+  assert interval.n == n
 
 
 def test_interval_by_hand():
   # s = 0.05, and the quantile of t with 2 degrees of freedom is 4.302653.
-  found = intervals.interval([0.80, 0.90, 0.85])
+  interval = intervals.interval([0.80, 0.90, 0.85])
   half = 4.302653 * 0.05 / math.sqrt(3)
-  assert found.low == pytest.approx(0.85 - half, abs=1e-6)
-  assert found.high == pytest.approx(0.85 + half, abs=1e-6)
+  assert interval.low == pytest.approx(0.85 - half, abs=1e-6)
+  assert interval.high == pytest.approx(0.85 + half, abs=1e-6)
 
 
 def test_interval_covers_the_mean_as_often_as_it_says():
   rng = np.random.default_rng(0)
-  found = [intervals.interval(rng.normal(size=3), 0.8) for _ in range(2000)]
-  covered = sum(i.low <= 0 <= i.high for i in found)
+  sampled = [intervals.interval(rng.normal(size=3), 0.8) for _ in range(2000)]
+  covered = sum(i.low <= 0 <= i.high for i in sampled)
   # Four standard errors of a share of 0.8 among 2000.
   assert abs(covered / 2000 - 0.8) < 4 * math.sqrt(0.8 * 0.2 / 2000)
 
@@ -105,8 +105,8 @@ def test_interval_of_few_values():
 
 
 def test_a_nan_is_not_dropped():
-  found = intervals.interval([0.5, math.nan, 0.7], within=intervals.SHARE)
-  assert all(math.isnan(x) for x in found[:3]) and found.n == 3
+  interval = intervals.interval([0.5, math.nan, 0.7], within=intervals.SHARE)
+  assert all(math.isnan(x) for x in interval[:3]) and interval.n == 3
 
 
 @pytest.mark.parametrize('confidence', [0, 1, 95, math.nan])
@@ -119,30 +119,30 @@ def test_confidence_is_a_share(confidence):
 def test_median_interval_leaves_out_what_coin_tosses_allow(confidence):
   for n in range(1, 25):
     values = np.random.default_rng(n).permutation(n) * 1.0
-    found = intervals.median(values, confidence)
-    assert found.median == (n - 1) / 2 and found.n == n
+    median = intervals.median(values, confidence)
+    assert median.median == (n - 1) / 2 and median.n == n
     # P(fewer than k of n tosses are heads), by counting.
     below = [sum(math.comb(n, i) for i in range(k)) / 2**n for k in range(n)]
     fitting = [k for k in range(1, n) if below[k] <= (1 - confidence) / 2]
     if not fitting:
-      assert math.isnan(found.low) and math.isnan(found.high)
+      assert math.isnan(median.low) and math.isnan(median.high)
       continue
     # Values are 0 to n - 1, so that the k-th smallest is k - 1.
-    assert (found.low, found.high) == (fitting[-1] - 1, n - fitting[-1])
+    assert (median.low, median.high) == (fitting[-1] - 1, n - fitting[-1])
 
 
 def test_median_interval_covers_a_skewed_median_as_often_as_it_says():
   rng = np.random.default_rng(0)
-  found = [intervals.median(rng.exponential(size=15)) for _ in range(2000)]
-  covered = np.mean([m.low <= math.log(2) <= m.high for m in found])
+  sampled = [intervals.median(rng.exponential(size=15)) for _ in range(2000)]
+  covered = np.mean([m.low <= math.log(2) <= m.high for m in sampled])
   # By the binomial 0.965, with a standard error of 0.004.
   assert abs(covered - 0.965) < 0.013
 
 
 def test_median_of_a_nan_or_of_nothing_is_nan():
   for values in ([], [1.0] * 9 + [math.nan]):
-    found = intervals.median(values)
-    assert all(map(math.isnan, found[:3])) and found.n == len(values)
+    median = intervals.median(values)
+    assert all(map(math.isnan, median[:3])) and median.n == len(values)
 
 
 def test_summary_averages_admitted_seeds_only():

@@ -37,14 +37,14 @@ def test_the_best_is_not_recommended_if_it_fails_a_criterion():
 def test_the_other_branches_of_a_choice():
   study = made.choice()
   errors = {'root': POOR, 'NTK': GOOD, 'YaRN': GOOD, 'NTK + ALiBi': GOOD}
-  found = made.evidence(study, errors | {'ALiBi': POOR}, noise=0.02)
-  (case,) = verdict.verdicts(found)
+  tables = made.evidence(study, errors | {'ALiBi': POOR}, noise=0.02)
+  (case,) = verdict.verdicts(tables)
   assert case.branch == compare.TIE
   assert set(case.lead.tied) == {'NTK', 'YaRN', 'NTK + ALiBi'}
   # Of one part each; the sum has two.
   token = {
-    name: compare.by_seed(criteria.rows(found, cell), 'token', made.TARGET)
-    for name, cell in verdict.members(found, ('base 10,000', '', '')).items()
+    name: compare.by_seed(criteria.rows(tables, cell), 'token', made.TARGET)
+    for name, cell in verdict.members(tables, ('base 10,000', '', '')).items()
   }
   best = max(('NTK', 'YaRN'), key=lambda name: token[name].mean())
   assert case.preferred == (best,)

@@ -87,13 +87,15 @@ def test_attribution(scaled, biased, both, branch):
   errors = {plan.SCALED: scaled, plan.BIASED: biased, plan.DEPLOYED: both}
   errors = {name: (order, 0.1) for name, order in errors.items()}
   case = one(made.regression(), errors, noise=0.001)
-  found = case.attribution
-  assert found.branch == branch
+  effects = case.attribution
+  assert effects.branch == branch
   truth = -(both - scaled), -(both - biased), -(both + 0.1 - scaled - biased)
-  for effect, true in zip((found.bias, found.base, found.interaction), truth):
+  for effect, true in zip(
+    (effects.bias, effects.base, effects.interaction), truth
+  ):
     np.testing.assert_allclose(effect.mean, true, rtol=0, atol=0.003)
-  np.testing.assert_allclose(found.order_bias.mean, both - scaled, atol=0.003)
-  np.testing.assert_allclose(found.order_base.mean, both - biased, atol=0.003)
+  np.testing.assert_allclose(effects.order_bias.mean, both - scaled, atol=0.003)
+  np.testing.assert_allclose(effects.order_base.mean, both - biased, atol=0.003)
 
 
 def test_the_interaction_of_adapted_models_needs_an_adapted_root():
@@ -152,15 +154,15 @@ def test_fewer_than_two_admitted_seeds_claim_nothing(seeds):
 
 
 def test_a_seed_is_admitted_by_its_root_in_every_task():
-  found = made.evidence(made.regression(), BIASED, unlearned=(1, 4))
-  table = found.cells
+  tables = made.evidence(made.regression(), BIASED, unlearned=(1, 4))
+  table = tables.cells
   assert set(table.loc[table['admitted'], 'seed']) == {0, 2, 3}
-  (case,) = verdict.verdicts(found)
+  (case,) = verdict.verdicts(tables)
   assert case.lead.gains[plan.SCALED].n == 3
   rows = (table['option'] == 'root') & (table['seed'] == 0)
   rows &= (table['task'] == made.TASKS[1]) & (table['length'] == made.TRAINED)
   table.loc[rows, 'token'] = 0.9899
-  assert set(table.loc[evidence.admitted(found.study, table), 'seed']) == {
+  assert set(table.loc[evidence.admitted(tables.study, table), 'seed']) == {
     *(2, 3)
   }
 
@@ -204,13 +206,13 @@ def test_latency_is_unchanged_to_a_margin(low, high, branch):
 
 
 def test_latency_is_as_bad_as_its_worst_quantity():
-  found = made.evidence(made.regression(), BIASED)
+  tables = made.evidence(made.regression(), BIASED)
 
   def branch(low, high, quantities=('decode', 'prefill'), same=()):
-    table = found.latency[found.latency['quantity'].isin(quantities)].copy()
+    table = tables.latency[tables.latency['quantity'].isin(quantities)].copy()
     table.loc[table['quantity'] == 'prefill', ['low', 'high']] = (low, high)
     table['same_program'] = table['quantity'].isin(same)
-    (case,) = verdict.verdicts(found._replace(latency=table))
+    (case,) = verdict.verdicts(tables._replace(latency=table))
     return case.judged['YaRN'].latency.branch
 
   assert branch(0.99, 1.01) == criteria.PASS
@@ -226,25 +228,25 @@ def test_latency_is_as_bad_as_its_worst_quantity():
 
 def test_a_collapse_counts_in_admitted_seeds_up_to_the_target():
   study = made.regression()
-  found = made.evidence(study, BIASED, unlearned=(4,), collapsed=[('YaRN', 4)])
+  tables = made.evidence(study, BIASED, unlearned=(4,), collapsed=[('YaRN', 4)])
 
-  def judged(found):
-    (case,) = verdict.verdicts(found)
+  def judged(tables):
+    (case,) = verdict.verdicts(tables)
     return case.judged['YaRN'].stable
 
-  branch, numbers = judged(found)
+  branch, numbers = judged(tables)
   assert branch == criteria.PASS
   assert numbers == {
     'collapsed': 0,
     'seeds': 4,
     'left': pytest.approx(0.6 / 0.999, abs=0.01),
   }
-  table = found.collapse.copy()
+  table = tables.collapse.copy()
   later = table.assign(length=2 * made.TARGET, collapsed=True)
   both = pd.concat([table, later], ignore_index=True)
-  assert judged(found._replace(collapse=both)).branch == criteria.PASS
+  assert judged(tables._replace(collapse=both)).branch == criteria.PASS
   rest = table[table['seed'] != 2]
-  assert judged(found._replace(collapse=rest)).branch == criteria.NOT_MEASURED
+  assert judged(tables._replace(collapse=rest)).branch == criteria.NOT_MEASURED
 
 
 @pytest.mark.parametrize(
@@ -258,9 +260,9 @@ def test_a_collapse_counts_in_admitted_seeds_up_to_the_target():
 def test_half_of_the_accuracy_must_be_left_at_the_target(wrong, branch):
   """Of its own at the trained length, which is 0.999 here."""
   case = one(made.choice(), {'YaRN': (wrong / 2, wrong / 2)}, noise=0.01)
-  said = case.judged['YaRN'].stable
-  assert said.branch == branch and said.numbers['collapsed'] == 0
-  assert said.numbers['left'] == pytest.approx((1 - wrong) / 0.999, abs=0.01)
+  stable = case.judged['YaRN'].stable
+  assert stable.branch == branch and stable.numbers['collapsed'] == 0
+  assert stable.numbers['left'] == pytest.approx((1 - wrong) / 0.999, abs=0.01)
 
 
 def test_what_is_looked_up_may_differ_by_variant():
@@ -269,8 +271,8 @@ def test_what_is_looked_up_may_differ_by_variant():
     lookups={'YaRN A': (0, 0), 'YaRN B': (64, 256)},
   )
   cases = verdict.verdicts(made.evidence(study, BIASED))
-  said = [case.judged['YaRN'].lookups for case in cases]
-  assert said == [
+  lookups = [case.judged['YaRN'].lookups for case in cases]
+  assert lookups == [
     (criteria.PASS, {'trained': 0, 'target': 0}),
     (criteria.FAIL, {'trained': 64, 'target': 256}),
   ]
@@ -280,13 +282,13 @@ def test_what_is_not_measured_is_said():
   study = dataclasses.replace(
     made.regression(), lookups={plan.SCALED: (0, 0), 'bias A': (64, 256)}
   )
-  found = made.evidence(study, BIASED)
-  found.cells[['short', 'near']] = np.nan, 0
-  blank = {'collapse': found.collapse[:0], 'latency': found.latency[:0]}
-  (case,) = verdict.verdicts(found._replace(**blank))
-  said = [case.judged[name].branches for name in ('YaRN', *plan.FIXES[:2])]
+  tables = made.evidence(study, BIASED)
+  tables.cells[['short', 'near']] = np.nan, 0
+  blank = {'collapse': tables.collapse[:0], 'latency': tables.latency[:0]}
+  (case,) = verdict.verdicts(tables._replace(**blank))
+  branches = [case.judged[name].branches for name in ('YaRN', *plan.FIXES[:2])]
   nothing = [criteria.NOT_MEASURED] * 3
-  assert said == [
+  assert branches == [
     (*nothing, criteria.NOT_MEASURED),
     (*nothing, criteria.PASS),
     (*nothing, criteria.FAIL),
@@ -307,12 +309,12 @@ def test_where_nothing_differs_a_first_fix_is_rarely_claimed():
 
 
 def test_differences_are_paired_and_simultaneous():
-  mine = pd.Series([0.9, 0.7, 0.8, 0.1], [0, 1, 2, 7])
+  token = pd.Series([0.9, 0.7, 0.8, 0.1], [0, 1, 2, 7])
   base = pd.Series([0.5, 0.6, 0.6, 0.3], [2, 1, 0, 9])
-  found = contrasts.difference(mine, base, 4)
-  ours = intervals.interval([0.9 - 0.6, 0.7 - 0.6, 0.8 - 0.5], 1 - 0.05 / 4)
-  assert found == pytest.approx((*ours, 4))
-  assert not contrasts.difference(mine[:1], base).above
+  gain = contrasts.difference(token, base, 4)
+  interval = intervals.interval([0.9 - 0.6, 0.7 - 0.6, 0.8 - 0.5], 1 - 0.05 / 4)
+  assert gain == pytest.approx((*interval, 4))
+  assert not contrasts.difference(token[:1], base).above
 
 
 def test_the_rules_say_the_numbers_that_are_used():

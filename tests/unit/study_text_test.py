@@ -90,8 +90,8 @@ def test_an_answer_to_a_regression_follows_the_branch(
 ):
   study = made.regression()
   evidence = made.evidence(study, errors, **changes)
-  for said, word in zip(answered(evidence), (fix, kind, cause), strict=True):
-    assert word in said
+  for part, word in zip(answered(evidence), (fix, kind, cause), strict=True):
+    assert word in part
   # No other branch is said, and the number of the leader's gain is.
   kinds = {'order errors', 'retrieval errors'} - {kind}
   assert not any(other in answered(evidence)[1] for other in kinds)
@@ -171,13 +171,13 @@ def test_a_recommendation_follows_the_branch(good, changes, words):
 
 
 def test_a_choice_that_is_not_measured_says_what_is_left():
-  found = made.evidence(made.choice(), {'YaRN': GOOD}, short={'NTK': 0.1})
-  found = found._replace(collapse=found.collapse[:0])
-  answer = answer_of(found)
+  evidence = made.evidence(made.choice(), {'YaRN': GOOD}, short={'NTK': 0.1})
+  evidence = evidence._replace(collapse=evidence.collapse[:0])
+  answer = answer_of(evidence)
   missing = f'{criteria.NAMES["stable"]}: {criteria.NOT_MEASURED}'
   for word in ('YaRN (zero-shot)', 'on condition', missing):
     assert word in answer
-  (case,) = verdict.verdicts(found)
+  (case,) = verdict.verdicts(evidence)
   assert case.branch == rules.NO_CANDIDATE and case.lead.option == 'YaRN'
 
 
@@ -215,14 +215,14 @@ def test_figures_are_drawn_of_one_seed_and_of_none_not():
 
 
 def test_a_figure_shows_the_numbers_of_the_tables():
-  found = made.evidence(made.choice(), {'YaRN': GOOD})
-  ((_, rows),) = study_figures.panels(found, made.REGIME)
-  drawn = study_figures.accuracy(found.study, [('', rows)])
+  evidence = made.evidence(made.choice(), {'YaRN': GOOD})
+  ((_, rows),) = study_figures.panels(evidence, made.REGIME)
+  drawn = study_figures.accuracy(evidence.study, [('', rows)])
   (panel,) = drawn.axes
   (line,) = (one for one in panel.lines if one.get_gid() == 'mean:YaRN')
   shown = rows['YaRN'].groupby('length')['token'].mean()
   np.testing.assert_allclose(line.get_ydata(), shown, rtol=0, atol=1e-12)
-  drawn = study_figures.errors(found.study, [('', rows)])
+  drawn = study_figures.errors(evidence.study, [('', rows)])
   (panel,) = drawn.axes
   at = list(rows).index('YaRN')
   wide = [bars[at].get_width() for bars in panel.containers]
@@ -234,18 +234,18 @@ def test_a_figure_shows_the_numbers_of_the_tables():
 def test_regimes_are_compared():
   regimes = ('base 10,000', 'base 27')
   study = made.regression(regimes=regimes)
-  found = made.evidence(study, BAD)
-  assert lines_with(text_of(found), '**Regimes.**', *regimes, 'same verdict')
-  table = found.cells
+  evidence = made.evidence(study, BAD)
+  assert lines_with(text_of(evidence), '**Regimes.**', *regimes, 'same verdict')
+  table = evidence.cells
   other = (table['regime'] == regimes[1]) & (table['option'] == plan.SCALED)
   other &= table['length'] == made.TARGET
-  found.cells.loc[other, ['token', 'order']] = (0.6, 0.3)
-  text = text_of(found)
+  evidence.cells.loc[other, ['token', 'order']] = (0.6, 0.3)
+  text = text_of(evidence)
   assert lines_with(text, '**Regimes.**', *regimes, 'differ', 'variant A')
   (line,) = lines_with(text, 'First fix: remove the bias')
   assert line.startswith(f'- {regimes[0]}, variant A, zero-shot.')
   # What is said in how many cases comes first.
-  answer = answer_of(found)
+  answer = answer_of(evidence)
   for word in ('2 cases', '2 are judged', 'in 1 (base scaling alone in 1)'):
     assert word in answer
   assert 'lead over every other option in 1' in answer
@@ -253,11 +253,11 @@ def test_regimes_are_compared():
 
 def test_a_seed_that_diverged_is_named():
   study = made.regression(schedules=('adapted',))
-  found = made.evidence(study, BAD)
-  assert 'diverged' not in text_of(found)
+  evidence = made.evidence(study, BAD)
+  assert 'diverged' not in text_of(evidence)
   digest = study.cells[2].digest
-  found.runs[digest]['diverged'] = ('1', '4')
-  assert lines_with(text_of(found), 'diverged', f'run {digest}, seed 1, 4')
+  evidence.runs[digest]['diverged'] = ('1', '4')
+  assert lines_with(text_of(evidence), 'diverged', f'run {digest}, seed 1, 4')
 
 
 def test_the_rules_are_printed_whole():
