@@ -119,7 +119,7 @@ class Check:
       shown = bound
       if isinstance(bound, str):
         bound = getattr(owner, bound)
-        shown = f'{shown}={bound}'
+        shown = f'{shown}={written(bound)}'
       # What is no number is a rule, or refused where it is declared.
       if isinstance(bound, numbers.Real):
         demands.append((f'{words} {shown}', compare, bound))

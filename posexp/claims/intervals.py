@@ -394,7 +394,8 @@ def labels(results: pd.DataFrame) -> dict[str, str]:
   """Return what each run is called beside the others of its task, by digest.
 
   The schemes, as in `RoPE() -> RoPE(NTK(4))`; runs of the same schemes are
-  told apart by their steps or their parameters, else by their digests.
+  told apart by their steps or their parameters, else by the fields in which
+  they differ or, where these are many, by their digests.
   """
   runs = results.drop_duplicates('digest')
   names = {}
@@ -438,4 +439,6 @@ def _differences(twins: pd.DataFrame) -> list[str]:
   for column in ('steps', 'parameters'):
     if twins[column].is_unique:
       return [f' [{value:,} {column}]' for value in twins[column]]
+  if 'variant' in twins and twins['variant'].is_unique:
+    return [f' [{variant}]' for variant in twins['variant']]
   return [f' [{digest}]' for digest in twins['digest']]

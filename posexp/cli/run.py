@@ -164,12 +164,14 @@ def _execute(
 
 def _print_outlook(runs: Sequence, workdir: pathlib.Path) -> None:
   """Say what so many seeds can show, while more can still be asked for."""
-  from posexp.launch import multihost
+  from posexp.launch import earlier, multihost
   from posexp.reports import contrasts_text
   from posexp.results import records
 
   missing = [r for r in runs if not records.finished(workdir, r.digest)]
   if missing and multihost.leads():
+    for note in earlier.notes(runs, workdir):
+      print(f'posexp: note: {note}', file=sys.stderr)
     print(contrasts_text.planned(runs), file=sys.stderr)
 
 

@@ -342,6 +342,7 @@ def _record(
     'tokens': run.train.tokens,
     'changes': list(run.changes),
     'config': run.to_dict(),
+    'revision': config.REVISION,
     'versions': environment.versions(),
     'device': environment.device(devices),
     'seconds': {k: round(v, 3) for k, v in seconds.items()},

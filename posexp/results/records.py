@@ -30,7 +30,7 @@ import orjson
 import pandas as pd
 
 from posexp import component
-from posexp.results import files
+from posexp.results import files, variants
 
 FORMAT = 4
 
@@ -64,6 +64,7 @@ _TYPES = {
   **dict.fromkeys(('targets', 'parameters', 'steps', 'diverged'), 'int64'),
   'gate': 'float64',
   **dict.fromkeys(('admitted', 'reevaluation'), 'bool'),
+  'variant': 'str',
 }
 COLUMNS = tuple(_TYPES)
 
@@ -302,8 +303,9 @@ def load(
   examples, see `Task.guesses`; NaN where the task has none), targets,
   parameters, steps, diverged (step or -1), gate (0.99, or what the task says),
   admitted (whether the seed learned the task, see `admitted`), reevaluation
-  (whether the run is only its parent evaluated again). A record that cannot be
-  read is a warning that names its file.
+  (whether the run is only its parent evaluated again), variant (the fields in
+  which it differs from others of its name, '' if there are none or many). A
+  record that cannot be read is a warning that names its file.
 
   Args:
     workdir: as given to `posexp run`.
@@ -417,10 +419,33 @@ def checksum(content: bytes) -> str:
 
 
 def _table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
-  rows = [row for record in records for row in _rows(record)]
+  records = list(records)
+  described = _variants(records)
+  rows = [
+    {**row, 'variant': variant}
+    for record, variant in zip(records, described, strict=True)
+    for row in _rows(record)
+  ]
   # By columns, which takes half the time.
   columns = {name: [row[name] for row in rows] for name in COLUMNS}
   return pd.DataFrame(columns).astype(_TYPES)
+
+
+def _variants(records: list[dict[str, Any]]) -> list[str]:
+  """Return what tells each record from the others of its name."""
+  by_name: dict[tuple[str, ...], list[int]] = {}
+  for n, record in enumerate(records):
+    by_name.setdefault((record['name'], record['task']), []).append(n)
+  described = [''] * len(records)
+  for places in by_name.values():
+    if len(places) > 1:
+      twins = [
+        {**records[n]['config'], 'revision': records[n].get('revision')}
+        for n in places
+      ]
+      for n, ending in zip(places, variants.endings(twins), strict=True):
+        described[n] = ending
+  return described
 
 
 def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:

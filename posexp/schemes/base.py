@@ -268,6 +268,10 @@ class Scheme(component.Component):
 
     return composition.add(self, other)
 
+  def __radd__(self, other: Any) -> 'Scheme':
+    # The start of `sum`.
+    return self if type(other) is int and other == 0 else NotImplemented
+
   @property
   def parts(self) -> tuple['Scheme', ...]:
     """The terms of the sum that this scheme is."""

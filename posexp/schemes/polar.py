@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posexp import component
 from posexp.schemes import base as base_lib
 from posexp.schemes import trained_length
 
@@ -34,14 +35,16 @@ class PoPE(base_lib.Scheme):
   Golden: lucidrains/x-transformers.
 
   Attributes:
-    base: b in `theta_c`.
+    base: b in `theta_c`, above 1.
 
   >>> PoPE().inverse_frequencies(4)
   array([1.   , 0.1  , 0.01 , 0.001])
   """
 
   widens = True
-  base: float = trained_length.positive(10000.0)
+  base: float = component.field(
+    10000.0, above=1, remedy='at 1 all components turn alike'
+  )
 
   def inverse_frequencies(self, head_width: int) -> np.ndarray:
     """Return theta_c, radians per position: float64, head_width values."""

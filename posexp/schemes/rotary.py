@@ -44,8 +44,8 @@ class RoPE(base_lib.Scheme):
 
   Attributes:
     frequencies: the law that gives `theta_k`; unscaled by default.
-    base: b in `theta_k = b^(-2k/r)`; a number, or `matched(4096)` for the base
-      that at the trained length is what 10,000 is at 4,096.
+    base: b in `theta_k = b^(-2k/r)`, above 1; a number, or `matched(4096)` for
+      the base that at the trained length is what 10,000 is at 4,096.
     rotated: r, how many dimensions rotate, the first ones, with the full
       spectrum; None for the whole head.
     pairing: 'half' or 'interleaved'; weights are trained for one of them.
@@ -61,7 +61,9 @@ class RoPE(base_lib.Scheme):
   frequencies: laws.Law = component.field(
     laws.Law(), kind=laws.Law, remedy='give a law such as NTK(factor=4)'
   )
-  base: trained_length.Number = trained_length.positive(10000.0)
+  base: trained_length.Number = component.field(
+    10000.0, above=1, remedy='at 1 all pairs turn alike'
+  )
   rotated: int | None = component.field(
     None,
     kind=int,

@@ -13,13 +13,13 @@ import pytest
 
 import posexp
 from posexp import component, schemes, tasks
-from posexp.launch import job
+from posexp.launch import earlier, job
 from posexp.models import environment
 from posexp.results import progress, records
 from posexp.runs import config
 from posexp.tasks import draw
 from posexp.training import train_step
-from tests import small
+from tests import recorded, small
 
 DEFAULTS = pathlib.Path(__file__).parents[1] / 'testdata' / 'defaults.json'
 
@@ -170,6 +170,38 @@ def test_another_seed_under_the_name_of_a_seed_is_refused():
     jax.config.update('jax_random_seed_offset', 0)
 
 
+def finish(workdir, run, **changes):
+  """Records a run as finished, without computing it."""
+  body = recorded.record(run.digest, run.name, task=str(run.task))
+  body |= {'config': run.to_dict(), 'revision': config.REVISION, **changes}
+  records.write(workdir, body, recorded.outcomes())
+
+
+def test_a_run_that_is_computed_again_says_why(tmp_path):
+  def notes(*runs):
+    return list(earlier.notes(runs, tmp_path))
+
+  before = small.run(seeds=(3,))
+  assert not notes(before)
+  finish(tmp_path, before)
+  assert not notes(before) and not notes(small.run(scheme=schemes.NoPE()))
+  (seeds,) = notes(small.run())
+  assert 'with seeds=3 instead of 3,5, so that it is computed again' in seeds
+  (rate,) = notes(small.run(seeds=(3,), train=small.train_config(decay=0.5)))
+  assert f'{before.name}: finished in {tmp_path} with train.decay' in rate
+  assert 'decay=0.01 instead of 0.5' in rate
+
+
+def test_a_run_of_an_earlier_revision_is_computed_again_and_says_so(tmp_path):
+  run = small.run()
+  finish(tmp_path, run, digest='e' * 16, revision=config.REVISION - 1)
+  (note,) = earlier.notes([run, run.retrofit(schemes.NoPE())], tmp_path)
+  assert f'another version of posexp (revision {config.REVISION - 1})' in note
+  (tmp_path / 'runs' / ('e' * 16) / 'record.json').write_text('{}')
+  (note,) = earlier.notes([run], tmp_path)
+  assert '1 records in' in note and 'record.json' in note
+
+
 @pytest.mark.parametrize('warmup', [50, 51])
 def test_a_warmup_that_never_ends_is_refused(warmup):
   sentence = f'below steps=50, got {warmup}, .*: use warmup=5'
@@ -184,16 +216,16 @@ def test_no_default_changes_without_a_revision():
   Where this fails, other numbers would have the digest of those before: raise
   `config.REVISION`, and write the file anew by running this module.
   """
-  recorded = json.loads(DEFAULTS.read_text('utf-8'))
+  written = json.loads(DEFAULTS.read_text('utf-8'))
   now = defaults()
-  assert recorded['revision'] == config.REVISION
+  assert written['revision'] == config.REVISION
   changed = {
     name: (before, now['fields'].get(name))
-    for name, before in recorded['fields'].items()
+    for name, before in written['fields'].items()
     if now['fields'].get(name) != before
   }
   assert not changed
-  new = now['fields'].keys() - recorded['fields'].keys()
+  new = now['fields'].keys() - written['fields'].keys()
   assert not new, 'a new field: write the file anew, and keep the revision'
 
 

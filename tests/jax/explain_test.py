@@ -309,7 +309,7 @@ def test_what_is_no_record_is_a_sentence(tmp_path, content):
   ('words', 'sentence'),
   [
     (['RoPe(NKT(4))'], "no scheme is called 'NKT' (did you mean NTK?)"),
-    (['RoPE(base=-1)'], 'base of RoPE must be above 0, got -1'),
+    (['RoPE(base=-1)'], 'base of RoPE must be above 1, got -1'),
     (['RoPE(', '--target=32'], "cannot read 'RoPE('"),
     ([], '`posexp explain` needs SCHEME'),
     (['RoPE', '--train_length=1'], 'train_length must be at least 2, got 1'),

@@ -53,7 +53,7 @@ def test_an_expression_is_what_python_would_make(text, scheme):
     ),
     ('RoPE(4)', 'frequencies of RoPE must be of type Law, got 4'),
     ('Interpolate(NTK(4), 4)', 'scheme of Interpolate must be of type Scheme'),
-    ('RoPE(base=-1)', 'base of RoPE must be above 0, got -1'),
+    ('RoPE(base=-1)', 'base of RoPE must be above 1, got -1'),
     ('T5(buckets=7)', 'buckets of T5 must be even and at least 4, got 7'),
     ('RoPE(NTK)', "missing a required argument: 'factor'"),
     ('NTK(4)', "'NTK(4)' is not a scheme but may be part of one"),

@@ -144,7 +144,7 @@ def test_names_are_as_written():
   'make, sentence',
   [
     (lambda: schemes.RoPE().inverse_frequencies(15), 'even for RoPE, got 15'),
-    (lambda: schemes.RoPE(base=-1.0), 'base of RoPE .* got -1.0'),
+    (lambda: schemes.RoPE(base=-1.0), 'base of RoPE .* got -1:'),
     (lambda: schemes.RoPE(4), 'frequencies of RoPE .* Law, got 4: .*NTK'),
     (lambda: schemes.Linear(0), 'factor of Linear .* got 0'),
     (lambda: schemes.NTK(-2), 'factor of NTK .* got -2'),
@@ -212,3 +212,12 @@ def test_a_scheme_of_ones_own_needs_no_registration():
   out = posexp.attend(scheme, {}, zeros, zeros, v)[0, 2, 0, :3]
   weights = np.exp([-0.5, -0.25, 0.0])
   np.testing.assert_allclose(out, weights / weights.sum(), rtol=1e-6)
+
+
+def test_a_sum_of_a_list_is_the_sum_of_its_schemes():
+  terms = [schemes.RoPE(), schemes.ALiBi(), schemes.T5()]
+  assert sum(terms) == terms[0] + terms[1] + terms[2]
+  assert sum(terms[:1]) == schemes.RoPE()
+  for start in (1, False, 0.0):
+    with pytest.raises(TypeError, match='unsupported operand'):
+      sum(terms, start)

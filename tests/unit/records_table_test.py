@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from posexp.claims import intervals
 from posexp.results import records
 from tests.recorded import (
   LENGTHS,
@@ -163,3 +164,44 @@ def test_an_unknown_stratum_is_a_sentence(tmp_path, name):
 def test_outcomes_of_a_run_that_has_not_finished_are_a_sentence(tmp_path):
   with pytest.raises(ValueError, match=f'no finished run {A}'):
     records.outcomes(tmp_path, A)
+
+
+def test_what_tells_runs_of_one_name_apart_is_named(tmp_path):
+  """Other seeds, another rate; in a retrofit as in the run it is made of."""
+  train = {'steps': 20, 'learning_rate': 0.001}
+  same = {'seeds': list(SEEDS), 'scheme': 'A', 'task': 'O'}
+  root = {**same, 'train': train}
+  faster = {**root, 'train': {**train, 'learning_rate': 0.003}}
+  configs = [
+    root,
+    faster,
+    {**root, 'scheme': 'B', 'train': {**train, 'steps': 0}, 'parent': root},
+    {
+      **faster,
+      'scheme': 'B',
+      'train': {**faster['train'], 'steps': 0},
+      'parent': faster,
+    },
+  ]
+  for n, config in enumerate(configs):
+    name = 'O: A() -> B()' if n > 1 else 'O: A()'
+    write(tmp_path, digest=str(n), name=name, config=config)
+  table = records.load(tmp_path).drop_duplicates('digest')
+  assert table.set_index('digest')['variant'].to_dict() == {
+    '0': 'learning_rate=0.001',
+    '1': 'learning_rate=0.003',
+    '2': 'learning_rate=0.001',
+    '3': 'learning_rate=0.003',
+  }
+  names = intervals.labels(table)
+  assert names['1'] == 'A() [learning_rate=0.003]'
+  alone = records.load(tmp_path, ['0', '2'])
+  assert (alone['variant'] == '').all()
+
+
+def test_runs_of_many_differences_are_told_by_their_digests(tmp_path):
+  for n in range(2):
+    train = {'steps': 20, 'a': n, 'b': n, 'c': n, 'd': n}
+    write(tmp_path, digest=str(n), config={'seeds': [3, 5], 'train': train})
+  table = records.load(tmp_path)
+  assert set(intervals.labels(table).values()) == {'RoPE() [0]', 'RoPE() [1]'}
