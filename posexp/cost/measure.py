@@ -285,57 +285,49 @@ class _Measurement:
     return expected
 
   def _group(self, setting: Setting) -> dict[str, Any] | None:
-    """Return a setting's timings of all schemes; None if it is left out."""
-    quantity, length = setting
-    timed, like = self._programs(setting)
-    if not timed:
-      return None
-    calls, single = programs.repetitions(list(timed.values()))
-    rounds = self._rounds(setting, list(timed.values()), calls, sum(single))
-    once, seconds = dict(zip(timed, single)), dict(zip(timed, zip(*rounds)))
-    for scheme, (first, _) in like.items():
-      self._timed[quantity, scheme] = length, once[first]
-    return {
-      'quantity': quantity,
-      'length': length,
-      'calls': calls,
-      'seconds': {
-        str(scheme): list(seconds[first]) for scheme, (first, _) in like.items()
-      },
-      'facts': {
-        str(scheme): {
-          **program.analysis,
-          **flop_count.parameters(self._question.run(scheme, length)),
-          'resident': self._resident.get((setting, scheme)),
-        }
-        for scheme, (_, program) in like.items()
-      },
-    }
-
-  def _programs(
-    self, setting: Setting
-  ) -> tuple[
-    dict[schemes.Scheme, programs.Program],
-    dict[schemes.Scheme, tuple[schemes.Scheme, programs.Program]],
-  ]:
-    """Return the programs to time, started, and whose time each scheme takes.
+    """Return a setting's timings of all schemes; None if it is left out.
 
     Schemes that compile to the same program are timed once, as the first of
     them; each keeps its own program for what is known of it.
     """
-    every, warm = {}, {}
+    quantity, length = setting
+    compiled, warm = {}, {}
     first: dict[str, schemes.Scheme] = {}
     for scheme in self._fitting(setting, self._expected(setting), COMPILE):
       program = self._compiled(setting, scheme)
       if program is None:
         continue
-      like = first.setdefault(program.analysis['program'], scheme)
-      every[scheme] = like, program
-      if like == scheme:
+      compiled[scheme] = program
+      if first.setdefault(program.analysis['program'], scheme) == scheme:
         program.start()
         warm[scheme] = program()
-    kept = {scheme: every[scheme][1] for scheme in self._fitting(setting, warm)}
-    return kept, {s: pair for s, pair in every.items() if pair[0] in kept}
+    kept = self._fitting(setting, warm)
+    if not kept:
+      return None
+    timed = [compiled[scheme] for scheme in kept]
+    calls, once = programs.repetitions(timed)
+    rounds = self._rounds(setting, timed, calls, sum(once))
+    seconds: dict[str, list[float]] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for scheme, program in compiled.items():
+      like = first[program.analysis['program']]
+      if like not in kept:
+        continue
+      place, name = kept.index(like), str(scheme)
+      self._timed[quantity, scheme] = length, once[place]
+      seconds[name] = [row[place] for row in rounds]
+      facts[name] = {
+        **program.analysis,
+        **flop_count.parameters(self._question.run(scheme, length)),
+        'resident': self._resident.get((setting, scheme)),
+      }
+    return {
+      'quantity': quantity,
+      'length': length,
+      'calls': calls,
+      'seconds': seconds,
+      'facts': facts,
+    }
 
   def _rounds(
     self,

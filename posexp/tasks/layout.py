@@ -144,18 +144,17 @@ class Repetition(answerers.Listed, draw.PerExample):
     def on_answers(value_N: jax.Array) -> jax.Array:
       return jnp.pad(value_N, (start, int(self.eos)), constant_values=-1)
 
-    place_L = np.arange(tokens_L.shape[0], dtype=np.int32)
-    foils_2xL = [on_answers(foil_N) for foil_N in neighbours(answer_N)]
-    return base.Batch(
-      tokens_BxL=tokens_L,
-      targets_BxL=jnp.asarray(place_L >= start),
-      ends_BxL=jnp.asarray(place_L >= start + count),
-      foils_BxLxC=jnp.stack(foils_2xL, axis=1),
-      strata={
-        'index': jnp.asarray(np.maximum(place_L - start, -1)),
-        **{name: on_answers(value) for name, value in strata.items()},
+    place_L = jnp.arange(tokens_L.shape[0], dtype=jnp.int32)
+    batch = marked(
+      tokens_L,
+      place_L >= start,
+      [on_answers(foil_N) for foil_N in neighbours(answer_N)],
+      {
+        'index': place_L - start,
+        **{name: on_answers(value_N) for name, value_N in strata.items()},
       },
     )
+    return batch._replace(ends_BxL=place_L >= start + count)
 
 
 def marked(

@@ -90,15 +90,17 @@ class Mixture(base.Task):
 
   @property
   def capability(self) -> str:  # type: ignore[override]
-    return ''.join(sorted({c for t in self._drawn() for c in t.capability}))
+    return ''.join(
+      sorted({c for t in self._drawn().values() for c in t.capability})
+    )
 
   @property
   def defended(self) -> frozenset[str]:  # type: ignore[override]
-    return frozenset.intersection(*(t.defended for t in self._drawn()))
+    return frozenset.intersection(*(t.defended for t in self._drawn().values()))
 
   @property
   def gate(self) -> float | None:
-    gates = [t.gate for t in self._drawn() if t.gate is not None]
+    gates = [t.gate for t in self._drawn().values() if t.gate is not None]
     return min(gates, default=None)
 
   def evaluated(self) -> 'Mixture':
@@ -110,7 +112,7 @@ class Mixture(base.Task):
     return sum(task.vocabulary for task in self.tasks)
 
   def check(self, length: int) -> None:
-    for task in self._drawn():
+    for task in self._drawn().values():
       try:
         task.check(length)
       except component.UserError as error:
@@ -118,7 +120,7 @@ class Mixture(base.Task):
 
   def asked(self, length: int) -> Sequence[int] | None:
     places: set[int] = set()
-    for task in self._drawn():
+    for task in self._drawn().values():
       asked = task.asked(length)
       if asked is None:
         return None
@@ -132,38 +134,32 @@ class Mixture(base.Task):
     over 2**18 tokens of them.
     """
     self.check(length)
-    weight_K = np.asarray(self._weights(), np.float64)
-    drawn = np.flatnonzero(weight_K)
-    parts = [self.tasks[k] for k in drawn]
-    targets = weight_K[drawn] * [_targets(task, length) for task in parts]
-    chances = [task.chance(length) for task in parts]
+    drawn, weights = self._drawn(), self._weights()
+    targets = [weights[k] * _targets(task, length) for k, task in drawn.items()]
+    chances = [task.chance(length) for task in drawn.values()]
     return float(np.average(chances, weights=targets))
 
   def evidence(self, strata: Mapping[str, np.ndarray]) -> np.ndarray:
     distance = np.full_like(strata['task'], -1)
-    for k in np.flatnonzero(self._weights()).tolist():
-      of_task = self.tasks[k].evidence(strata)
+    for k, task in self._drawn().items():
+      of_task = task.evidence(strata)
       if of_task is not None:
         distance = np.where(strata['task'] == k, of_task, distance)
     return distance
 
   def sample(self, key, *, length, batch):
     self.check(length)
-    parts = {
-      k: _moved(
-        self.tasks[k].sample(
-          jax.random.fold_in(key, k), length=length, batch=batch
-        ),
-        self._offset(k),
-      )
-      for k in np.flatnonzero(self._weights()).tolist()
-    }
+    drawn = self._drawn()
+    parts = []
+    for k, task in drawn.items():
+      task_key = jax.random.fold_in(key, k)
+      part = task.sample(task_key, length=length, batch=batch)
+      parts.append(_moved(part, self._offset(k)))
 
-    def one(key: jax.Array, *alike: base.Batch) -> base.Batch:
+    def one(key: jax.Array, chosen: base.Batch, *others: base.Batch):
       (word_1,) = draw.words(key, 1)
       pick = draw.choice(word_1, self._weights())[0]
-      chosen = alike[0]
-      for k, part in zip(list(parts)[1:], alike[1:]):
+      for k, part in zip(list(drawn)[1:], others):
         take = functools.partial(jnp.where, pick == k)
         chosen = jax.tree.map(take, part, chosen)
       task_L = jnp.where(chosen.targets_BxL, pick, -1)
@@ -171,7 +167,7 @@ class Mixture(base.Task):
 
     # A key that is none of the tasks'.
     pick_key = jax.random.fold_in(key, len(self.tasks))
-    return draw.per_example(one, pick_key, batch, *_alike(list(parts.values())))
+    return draw.per_example(one, pick_key, batch, *_alike(parts))
 
   def guesses(self, rng, tokens_BxL, asked_BxL):
     ends = np.cumsum([task.vocabulary for task in self.tasks])
@@ -195,9 +191,9 @@ class Mixture(base.Task):
   def _weights(self) -> tuple[float, ...]:
     return self.weights or (1,) * len(self.tasks)
 
-  def _drawn(self) -> list[base.Task]:
-    """Return the tasks of a weight above 0."""
-    return [task for task, w in zip(self.tasks, self._weights()) if w > 0]
+  def _drawn(self) -> dict[int, base.Task]:
+    """Return the tasks of a weight above 0, by index."""
+    return {k: self.tasks[k] for k, w in enumerate(self._weights()) if w > 0}
 
   def _offset(self, index: int) -> int:
     """Return where the token ids of a task begin."""
