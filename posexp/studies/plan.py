@@ -181,13 +181,11 @@ class Study(component.Component):
       for cell in self.cells
       if cell.option == DEPLOYED
     ]
-
-    def order(group: tuple[str, str, str]) -> tuple[int, str, int]:
-      regime, variant, schedule = group
-      place = self.regimes.index(regime), SCHEDULES.index(schedule)
-      return place[0], variant, place[1]
-
-    return sorted(groups, key=order)
+    regimes = self.regimes
+    return sorted(
+      groups,
+      key=lambda g: (regimes.index(g[0]), g[1], SCHEDULES.index(g[2])),
+    )
 
   def shown(self, option: str) -> str:
     """Return an option as one reads it: with what a regression's fixes keep."""

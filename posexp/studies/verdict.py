@@ -68,19 +68,12 @@ def _case(evidence: evidence_lib.Evidence, group: Group) -> Case:
   options = [name for name in known if name in cells and name != base]
   # Without the root no seed is known to count.
   base_token = token.get(base) if plan.ROOT in cells else None
-  lead = compare.lead({name: token[name] for name in options}, base_token)
-  gains, branch, judged = lead.gains, lead.branch, _judged(evidence, cells)
+  every = compare.lead({name: token[name] for name in options}, base_token)
+  judged = _judged(evidence, cells)
+  lead, branch = every, every.branch
   preferred = rules.prefer(lead, judged, study.kind)
   if is_choice and branch not in (compare.MISSING, compare.NOT_ADMITTED):
-    passing = {n: token[n] for n in options if judged[n].passes}
-    if passing:
-      lead = compare.lead(passing, base_token, len(options))
-      branch = lead.branch
-      preferred = rules.prefer(lead, judged, study.kind)
-    else:
-      # What leads is shown, and not recommended.
-      branch, preferred = rules.NO_CANDIDATE, rules.nearest(token, judged)
-    preferred = _best(preferred, token)[:1]
+    lead, branch, preferred = _choose(every, token, base_token, judged)
   chosen = lead.option
   if branch == rules.NO_CANDIDATE and preferred:
     chosen = preferred[0]
@@ -98,7 +91,7 @@ def _case(evidence: evidence_lib.Evidence, group: Group) -> Case:
     },
     schedules={name: cell.schedule for name, cell in cells.items()},
     digests={name: cell.digest for name, cell in cells.items()},
-    gains=gains,
+    gains=every.gains,
     alternatives={
       name: contrasts.difference(token[chosen], token[name], len(options) - 1)
       for name in _best(others, token)[:2]
@@ -113,6 +106,25 @@ def _case(evidence: evidence_lib.Evidence, group: Group) -> Case:
     ),
     attribution=rules.attribution(square(evidence, group), study.target),
   )
+
+
+def _choose(
+  every: compare.Lead,
+  token: dict[str, pd.Series],
+  base: pd.Series | None,
+  judged: dict[str, criteria.Criteria],
+) -> tuple[compare.Lead, str, tuple[str, ...]]:
+  """Return who leads of those that pass, the branch and what is preferred.
+
+  Where none passes, what leads of all is shown, and not recommended.
+  """
+  lead, branch = every, rules.NO_CANDIDATE
+  preferred = rules.nearest(token, judged)
+  passing = {n: token[n] for n in every.gains if judged[n].passes}
+  if passing:
+    lead = compare.lead(passing, base, len(every.gains))
+    branch, preferred = lead.branch, rules.prefer(lead, judged, 'choice')
+  return lead, branch, _best(preferred, token)[:1]
 
 
 def _judged(
