@@ -285,39 +285,23 @@ class _Measurement:
     return expected
 
   def _group(self, setting: Setting) -> dict[str, Any] | None:
-    """Return a setting's timings of all schemes; None if it is left out.
-
-    Schemes that compile to the same program are timed once, as the first of
-    them; each keeps its own program for what is known of it.
-    """
+    """Return a setting's timings of all schemes; None if it is left out."""
     quantity, length = setting
-    compiled, warm = {}, {}
-    first: dict[str, schemes.Scheme] = {}
-    for scheme in self._fitting(setting, self._expected(setting), COMPILE):
-      program = self._compiled(setting, scheme)
-      if program is None:
-        continue
-      compiled[scheme] = program
-      if first.setdefault(program.analysis['program'], scheme) == scheme:
-        program.start()
-        warm[scheme] = program()
-    kept = self._fitting(setting, warm)
-    if not kept:
+    compiled, like = self._programs(setting)
+    if not like:
       return None
+    kept = list(dict.fromkeys(like.values()))
     timed = [compiled[scheme] for scheme in kept]
     calls, once = programs.repetitions(timed)
     rounds = self._rounds(setting, timed, calls, sum(once))
     seconds: dict[str, list[float]] = {}
     facts: dict[str, dict[str, Any]] = {}
-    for scheme, program in compiled.items():
-      like = first[program.analysis['program']]
-      if like not in kept:
-        continue
-      place, name = kept.index(like), str(scheme)
+    for scheme, first in like.items():
+      place, name = kept.index(first), str(scheme)
       self._timed[quantity, scheme] = length, once[place]
       seconds[name] = [row[place] for row in rounds]
       facts[name] = {
-        **program.analysis,
+        **compiled[scheme].analysis,
         **flop_count.parameters(self._question.run(scheme, length)),
         'resident': self._resident.get((setting, scheme)),
       }
@@ -328,6 +312,29 @@ class _Measurement:
       'seconds': seconds,
       'facts': facts,
     }
+
+  def _programs(
+    self, setting: Setting
+  ) -> tuple[
+    dict[schemes.Scheme, programs.Program], dict[schemes.Scheme, schemes.Scheme]
+  ]:
+    """Return the programs, and the scheme in whose place each is timed.
+
+    Schemes that compile to the same program are timed once, as the first of
+    them, whose program is started. Those that there is no time for have none.
+    """
+    compiled, warm = {}, {}
+    first: dict[str, schemes.Scheme] = {}
+    for scheme in self._fitting(setting, self._expected(setting), COMPILE):
+      program = self._compiled(setting, scheme)
+      if program is not None:
+        compiled[scheme] = program
+        if first.setdefault(program.analysis['program'], scheme) == scheme:
+          program.start()
+          warm[scheme] = program()
+    kept = self._fitting(setting, warm)
+    like = {s: first[p.analysis['program']] for s, p in compiled.items()}
+    return compiled, {s: of for s, of in like.items() if of in kept}
 
   def _rounds(
     self,
