@@ -10,6 +10,9 @@ import numpy as np
 
 from posexp import component
 
+# The generator of all keys, whatever JAX is configured to use.
+GENERATOR = 'threefry2x32'
+
 
 class Batch(NamedTuple):
   """A batch of sequences with the targets that a model has to predict.
@@ -138,7 +141,8 @@ class Task(component.Component, abc.ABC):
     that it has. An end of sequence is left out.
     """
     draw = jax.jit(lambda key: self.sample(key, length=length, batch=1))
-    batch = jax.tree.map(lambda x: np.asarray(x)[0], draw(jax.random.key(seed)))
+    drawn = draw(jax.random.key(seed, impl=GENERATOR))
+    batch = jax.tree.map(lambda x: np.asarray(x)[0], drawn)
     lines = [' '.join(map(str, batch.tokens_BxL))]
     for t in np.flatnonzero(batch.targets_BxL & ~batch.ends_BxL):
       foils = [foil for foil in batch.foils_BxLxC[t].tolist() if foil >= 0]

@@ -18,9 +18,6 @@ import numpy as np
 from posexp import component
 from posexp.tasks import base
 
-# The generator of all keys, whatever JAX is configured to use.
-GENERATOR = 'threefry2x32'
-
 
 def root(seed: jax.Array | int) -> jax.Array:
   """Return the key of a seed.
@@ -28,7 +25,7 @@ def root(seed: jax.Array | int) -> jax.Array:
   >>> jax.random.key_data(root(7)).tolist()
   [0, 7]
   """
-  return jax.random.key(seed, impl=GENERATOR)
+  return jax.random.key(seed, impl=base.GENERATOR)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +54,10 @@ def per_example(
     UserError: for a key of another generator, which gives other sequences.
   """
   generator = jax.random.key_impl(key)
-  if generator != GENERATOR:
+  if generator != base.GENERATOR:
     raise component.UserError(
-      f'sequences are drawn with {GENERATOR}, got a key of {generator}: make '
-      f"it with jax.random.key(seed, impl='{GENERATOR}')"
+      f'sequences are drawn with {base.GENERATOR}, got a key of {generator}: '
+      f"make it with jax.random.key(seed, impl='{base.GENERATOR}')"
     )
 
   @jax.jit

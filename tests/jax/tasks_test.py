@@ -50,6 +50,17 @@ def test_pure_function_of_the_key(task, length):
   assert same_B.mean() < 0.5
 
 
+def test_an_example_is_the_same_under_any_generator_of_jax():
+  task = tasks.RepeatToken(symbols=4)
+  with jax.default_prng_impl('rbg'):
+    text = task.example(length=12)
+  assert text.splitlines() == [
+    '0 0 3 3 3 1 3 3 3 2 0 0',
+    '8: 3, foils [2], count 3, stop 0',
+    '9: 2, foils [3], count 3, stop 1',
+  ]
+
+
 # Two that take every path between them; op by op each takes seconds.
 @pytest.mark.parametrize('name', ['presence spread', 'copy repeats'])
 def test_jit_is_eager(name):
