@@ -34,10 +34,11 @@ def generate(
   `slots` and `top_k`.
 
   Args:
-    net: the model, under the scheme that serves so many tokens (see
-      `Run.evaluated_scheme`).
+    net: the model. A scheme that goes by the length is the one for all tokens
+      that are read, unless `for_length` has settled it.
     params: of one seed.
-    prompt_BxL: token ids; L may be 0 for a model with BOS.
+    prompt_BxL: token ids, integers below the vocabulary; L may be 0 for a model
+      with BOS.
     tokens: how many to add to each prompt.
     slots: tokens that the cache can hold, by default as many as are read: BOS,
       the prompt and all new tokens but the last. More change nothing.
@@ -51,8 +52,8 @@ def generate(
 
   Raises:
     UserError: one sentence, before any compute, if the cache is too small,
-      the scheme has no such position or cannot decode, the prompt is empty
-      and there is no BOS, or an argument is out of range.
+      the scheme has no such position or cannot decode, the prompt is not of
+      token ids, is empty and there is no BOS, or an argument is out of range.
 
   >>> from posexp import schemes
   >>> from posexp.runs import config
@@ -63,7 +64,11 @@ def generate(
   >>> generate(net, params, prompt_BxL, 3).tolist()
   [[0, 3, 0], [2, 4, 2]]
   """
-  _check(net, prompt_BxL, tokens, temperature, top_k, key)
+  tokens = component.as_kind('tokens', tokens, int)
+  slots = component.as_kind('slots', slots, int | None)
+  top_k = component.as_kind('top_k', top_k, int | None)
+  _check_prompt(net, prompt_BxL)
+  _check(net, tokens, temperature, top_k, key)
   bos, length = int(net.shape.bos), prompt_BxL.shape[1]
   needed = bos + length + tokens - 1
   slots = needed if slots is None else slots
@@ -73,6 +78,7 @@ def generate(
       f'slots must be at least {needed} for {tokens} new tokens, the last of '
       f'which is not read, after {read}, got {slots}: give slots={needed}'
     )
+  net = net.clone(scheme=net.scheme.for_length(needed))
   draw = None if key is None or not temperature else (temperature, key)
   return _program(
     net, tokens, slots, top_k, params, prompt_BxL, draw, position_key
@@ -200,7 +206,7 @@ def sample(logits_BxV: Array, top_k: int | None, key: Array) -> Array:
   return jnp.take_along_axis(token_BxK, place_Bx1, axis=1)[:, 0]
 
 
-def _check(net, prompt_BxL, tokens, temperature, top_k, key):
+def _check_prompt(net, prompt_BxL):
   if prompt_BxL.ndim != 2:
     raise component.UserError(
       f'a prompt is B x L, got the shape {prompt_BxL.shape}: put a batch axis '
@@ -211,6 +217,22 @@ def _check(net, prompt_BxL, tokens, temperature, top_k, key):
       'the prompt is empty and the model has no BOS to begin from: give at '
       'least one token'
     )
+  if not jnp.issubdtype(prompt_BxL.dtype, jnp.integer):
+    raise component.UserError(
+      f'a prompt is of token ids, got {prompt_BxL.dtype}: give integers'
+    )
+  # What is traced has no values yet.
+  if isinstance(prompt_BxL, jax.core.Tracer) or not prompt_BxL.size:
+    return
+  for token in (int(prompt_BxL.min()), int(prompt_BxL.max())):
+    if not 0 <= token < net.vocabulary:
+      raise component.UserError(
+        f'a token of the prompt must be from 0 to {net.vocabulary - 1}, got '
+        f'{token}: give ids of the vocabulary, and leave out BOS'
+      )
+
+
+def _check(net, tokens, temperature, top_k, key):
   if tokens < 1:
     raise component.UserError(
       f'tokens must be at least 1, got {tokens}: ask for more'

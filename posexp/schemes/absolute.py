@@ -100,8 +100,8 @@ class Learned(base.Scheme):
       )
 
   def init_input(self, key, dims):
-    table = 0.02 * jax.random.normal(key, (self.rows, dims.width))
-    return {'table_RxD': table}
+    shape = self.rows, dims.width
+    return {'table_RxD': 0.02 * jax.random.normal(self.own_key(key), shape)}
 
   def features(self, dims, place_N):
     del dims

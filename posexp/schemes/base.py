@@ -18,6 +18,7 @@ does not override changes nothing.
 """
 
 import dataclasses
+import zlib
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -173,7 +174,16 @@ class Scheme(component.Component):
     del params, q_BxQxHxE, q_at, k_at
     return logits_BxHxQxK
 
-  # What is learned.
+  # What is learned, and what is drawn.
+
+  def own_key(self, key: jax.Array) -> jax.Array:
+    """Return a random key for schemes of this class.
+
+    A hook that draws numbers draws them from it. Then a scheme draws the same
+    ones alone, in a wrapper and in any sum, and other classes draw others.
+    """
+    name = type(self).__name__.encode()
+    return jax.random.fold_in(key, np.uint32(zlib.crc32(name)))
 
   def init_input(self, key: jax.Array, dims: Dims) -> Params:
     """Return initial parameters that a model has once, for `embed`."""

@@ -94,7 +94,7 @@ class KERPLE(base.Scheme):
     def uniform(k, top):
       return jax.random.uniform(k, (dims.heads,), maxval=top)
 
-    p_key, a_key = jax.random.split(key)
+    p_key, a_key = jax.random.split(self.own_key(key))
     return {'p_H': uniform(p_key, 2.0), 'a_H': uniform(a_key, 1.0)}
 
   def neutral(self, params):

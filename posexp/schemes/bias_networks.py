@@ -53,7 +53,7 @@ class FIRE(base.Scheme):
   threshold: trained_length.Number = trained_length.positive(16.0)
 
   def init_layer(self, key, dims):
-    network = _init(key, self.hidden, 1, dims.heads)
+    network = _init(self.own_key(key), self.hidden, 1, dims.heads)
     return {'c': jnp.float32(0.1), 'multiplier': jnp.float32(1.0), **network}
 
   def neutral(self, params):
@@ -115,7 +115,7 @@ class DynamicBias(base.Scheme):
   unit: float = trained_length.positive(64.0)
 
   def init_layer(self, key, dims):
-    return _init(key, self.hidden, self.depth, dims.heads)
+    return _init(self.own_key(key), self.hidden, self.depth, dims.heads)
 
   def neutral(self, params):
     return _silent(params)

@@ -110,10 +110,18 @@ class Sum(base.Scheme):
     return zip(self.terms, own, *at, strict=True)
 
   def _keyed(self, key: jax.Array | None) -> Any:
-    """Return each term with a random key of its own, or None."""
-    count = len(self.terms)
-    keys = [None] * count if key is None else jax.random.split(key, count)
-    return zip(self.terms, keys)
+    """Return each term with a random key, or None.
+
+    It is the same for all, since a class draws from its `own_key`; but a term
+    that has a class of an earlier one draws anew.
+    """
+    kinds = [{type(part) for part in (t, *t.atoms)} for t in self.terms]
+    for n, term in enumerate(self.terms):
+      again = sum(not kinds[n].isdisjoint(earlier) for earlier in kinds[:n])
+      if key is None or not again:
+        yield term, key
+      else:
+        yield term, jax.random.fold_in(key, again)
 
   def init_input(self, key, dims):
     return self._join([t.init_input(k, dims) for t, k in self._keyed(key)])

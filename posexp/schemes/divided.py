@@ -90,11 +90,17 @@ class Divided:
   def __ge__(self, other: Any) -> jax.Array:
     return self - other >= 0
 
-  def __eq__(self, other: Any) -> jax.Array:  # type: ignore[override]
-    return self - other == 0
+  def __eq__(self, other: Any) -> Any:
+    if isinstance(self.index, jax.Array | np.ndarray):
+      return self - other == 0
+    # As a node of a tree of something else, such as shapes.
+    if not isinstance(other, Divided):
+      return NotImplemented
+    return (self.index, self.ratio) == (other.index, other.ratio)
 
-  def __ne__(self, other: Any) -> jax.Array:  # type: ignore[override]
-    return self - other != 0
+  def __ne__(self, other: Any) -> Any:
+    equal = self == other
+    return ~equal if hasattr(equal, 'dtype') else not equal
 
 
 def divide(at: Any, factor: float) -> Divided:

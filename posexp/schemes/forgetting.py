@@ -39,7 +39,8 @@ class Forgetting(base.Scheme):
   """
 
   def init_layer(self, key, dims):
-    drawn = jax.random.normal(key, (dims.width, dims.heads), jnp.float32)
+    shape = dims.width, dims.heads
+    drawn = jax.random.normal(self.own_key(key), shape, jnp.float32)
     return {'w_DxH': 0.02 * drawn, 'b_H': jnp.zeros(dims.heads, jnp.float32)}
 
   def neutral(self, params):

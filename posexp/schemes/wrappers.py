@@ -145,7 +145,7 @@ class Randomize(Wrapper):
   >>> index = jnp.arange(3)[None]
   >>> scheme = Randomize(base.NoPE(), positions=100).for_length(3)
   >>> scheme.remap(index, jax.random.key(0))[0].tolist()
-  [16, 55, 81]
+  [22, 56, 90]
   >>> Randomize(base.NoPE(), positions=2).check(base.Dims(8, 2, 4), 3)
   Traceback (most recent call last):
   ...
@@ -172,7 +172,8 @@ class Randomize(Wrapper):
     if self.tokens is None:
       return self.scheme.remap(index_BxL, key)
     # A fixed draw for callers without a key, who want one answer.
-    own, inner = jax.random.split(jax.random.key(0) if key is None else key)
+    key = jax.random.key(0) if key is None else key
+    own, inner = jax.random.split(self.own_key(key))
     drawn_L = jax.random.permutation(own, self.positions)[: self.tokens]
     # Padding after the last token sees the last position; nobody sees it.
     place_BxL = jnp.clip(index_BxL, 0, self.tokens - 1)
@@ -223,7 +224,7 @@ class Shift(Wrapper):
 
   >>> index = jnp.arange(3)[None]
   >>> Shift(base.NoPE(), most=100).remap(index, jax.random.key(0))[0].tolist()
-  [59, 60, 61]
+  [70, 71, 72]
   >>> Shift(base.NoPE(), most=100).remap(index, None)[0].tolist()
   [0, 1, 2]
   """
@@ -234,7 +235,7 @@ class Shift(Wrapper):
   def remap(self, index_BxL, key):
     if key is None:
       return self.scheme.remap(index_BxL, None)
-    own, inner = jax.random.split(key)
+    own, inner = jax.random.split(self.own_key(key))
     by = jax.random.randint(own, (), 0, self.most + 1, jnp.int32)
     return self.scheme.remap(index_BxL + by, inner)
 

@@ -1,15 +1,15 @@
 """Retrofit: trained weights under another positional scheme."""
 
-from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from posexp import schemes
 from posexp.models import transformer
 from posexp.runs import config
+from posexp.training import train_step
 
 
 class Transfer(NamedTuple):
@@ -18,7 +18,8 @@ class Transfer(NamedTuple):
   Attributes:
     params: the model's parameters under the new scheme.
     kept: paths of positional parameters taken over from the parent.
-    new: paths that the parent lacks; they start at their neutral value.
+    new: paths that the parent lacks; they start at their neutral value, and
+      where that is drawn, as in a run from scratch with the same seed.
     dropped: paths that the new scheme has no use for.
   """
 
@@ -45,25 +46,25 @@ def transfer(parent: config.Run, child: config.Run, params: Any) -> Transfer:
     params: the parent's parameters, with the seeds as first axis.
   """
   scheme = child.trained_scheme
-  seeds = jax.tree.leaves(params)[0].shape[0]
+  initial = _initial(child) if scheme.learns() else {}
   paths: dict[str, list[str]] = {'kept': [], 'new': [], 'dropped': []}
   content = _without_position(params)
   places = [()] if child.model.share_position else _blocks(params)
-  inits: list[tuple[tuple[str, ...], Callable[..., schemes.Params]]] = [
-    ((transformer.POSITION_INPUT,), scheme.init_input),
-    *(((*p, transformer.POSITION), scheme.init_layer) for p in places),
-  ]
-  for path, init in inits:
-    neutral = init(jax.random.key(0), child.model.dims)
-    neutral = scheme.neutral(neutral) if neutral else neutral
-    neutral = jax.tree.map(
-      lambda x: jnp.broadcast_to(x[None], (seeds, *x.shape)), neutral
-    )
+  by_layer = [(*place, transformer.POSITION) for place in places]
+  for path in [(transformer.POSITION_INPUT,), *by_layer]:
+    neutral = _get(initial, path)
+    neutral = jax.vmap(scheme.neutral)(neutral) if neutral else neutral
     old = _get(params, path)
     moved = _match(parent.scheme, old, scheme, neutral, path, paths)
     if jax.tree.leaves(moved):
       _set(content, path, moved)
   return Transfer(content, **{k: tuple(v) for k, v in paths.items()})
+
+
+def _initial(run: config.Run) -> Any:
+  """Return what training from scratch starts from, seed by seed."""
+  init = jax.vmap(functools.partial(train_step.initial_params, run))
+  return jax.jit(init)(np.asarray(run.seeds, np.uint32))
 
 
 def _match(

@@ -166,6 +166,11 @@ class Whole(schemes.Scheme):
     ({'top_k': 0}, 'from 1 to the 23 tokens .* got 0'),
     ({'top_k': 24}, 'from 1 to the 23 tokens .* got 24'),
     ({'prompt_BxL': TOKENS_BxL[0]}, r'B x L, got the shape \(5,\)'),
+    ({'prompt_BxL': TOKENS_BxL + 0.5}, 'of token ids, got float64: give int'),
+    ({'prompt_BxL': TOKENS_BxL - 99}, 'must be from 0 to 22, got -'),
+    ({'prompt_BxL': 23 + 0 * TOKENS_BxL}, 'from 0 to 22, got 23: give'),
+    ({'tokens': 2.0}, r'tokens must be an int, got 2.0 \(float\): write 2'),
+    ({'top_k': True}, 'top_k must be an int, got True'),
     ({'scheme': schemes.Learned(rows=16)}, '16 rows but a length of 17'),
     ({'scheme': Whole() + schemes.RoPE()}, r'Whole\(\) \+ RoPE\(\) cannot dec'),
     ({'scheme': schemes.Interpolate(Whole(), 2)}, r'Whole\(\), .* cannot dec'),
@@ -203,3 +208,12 @@ def test_nothing_but_bos_is_enough_to_begin():
   said = generation.generate(net, params, empty, 1)
   logits, _ = net.apply({'params': params}, jnp.full((1, 1), net.vocabulary))
   assert said.tolist() == 2 * [[int(logits[0, 0].argmax())]]
+
+
+def test_a_scheme_that_goes_by_the_length_is_that_of_all_tokens(monkeypatch):
+  monkeypatch.setattr(generation, '_program', lambda net, *_: net.scheme)
+  net, params = transformer(schemes.RoPE(schemes.DynamicNTK(4, 8)))
+  # BOS, the prompt and all new tokens but the last are read.
+  read = TOKENS_BxL.shape[1] + NEW
+  used = generation.generate(net, params, TOKENS_BxL, NEW, slots=40)
+  assert used == schemes.RoPE(schemes.NTK(4 * read / 8 - 3))

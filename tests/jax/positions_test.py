@@ -1,7 +1,8 @@
-"""Positions that are divided or far away, and where attention takes them."""
+"""Positions that are divided, far away or drawn, and what is drawn of them."""
 
 import dataclasses
 import fractions
+import functools
 import math
 import typing
 
@@ -258,3 +259,60 @@ def test_arrays_that_are_not_of_one_sequence_are_refused(k, v, x, sentence):
 def test_values_may_have_another_width():
   out = posexp.attend(schemes.ALiBi(), {}, X, X, np.ones_like(X[..., :3]))
   np.testing.assert_allclose(out, np.ones((2, 5, 4, 3)), rtol=3e-7)
+
+
+DRAWN = schemes.Randomize(schemes.RoPE(), 64), schemes.Shift(schemes.RoPE(), 40)
+
+
+@pytest.mark.parametrize('scheme', DRAWN, ids=str)
+def test_positions_are_drawn_alike_alone_and_in_any_sum(scheme):
+  key, index = jax.random.key(5), jnp.arange(9)[None]
+  scheme = scheme.for_length(9)
+  alone = scheme.remap(index, key)
+  other = schemes.Shift(schemes.Sinusoidal(), 40)
+  if isinstance(scheme, schemes.Shift):
+    other = schemes.Randomize(schemes.Sinusoidal(), 64).for_length(9)
+  for sum_, place in (
+    (scheme + schemes.ALiBi(), 0),
+    (schemes.ALiBi() + schemes.T5() + scheme, 2),
+    (other + scheme, 1),
+  ):
+    np.testing.assert_array_equal(sum_.remap(index, key)[place], alone)
+  # Two of a kind have positions of their own.
+  one, two = (scheme + scheme).remap(index, key)
+  np.testing.assert_array_equal(one, alone)
+  assert (one != two).any()
+
+
+LEARNED = (
+  schemes.Learned(8),
+  schemes.KERPLE(),
+  schemes.FIRE(hidden=4),
+  schemes.DynamicBias(hidden=4),
+  schemes.Forgetting(),
+)
+
+
+@pytest.mark.parametrize('scheme', LEARNED, ids=str)
+def test_parameters_are_drawn_alike_alone_in_wrappers_and_in_any_sum(scheme):
+  name, key = type(scheme).__name__, jax.random.key(5)
+  equal = functools.partial(
+    jax.tree.map, functools.partial(np.testing.assert_array_equal)
+  )
+  for kind in ('init_input', 'init_layer'):
+
+    def drawn(scheme, kind=kind):
+      return getattr(scheme, kind)(key, cases.DIMS)
+
+    alone = drawn(scheme)
+    equal(drawn(schemes.Interpolate(scheme, 2)), alone)
+    others = [other for other in LEARNED if other != scheme]
+    for total in (others[0] + scheme, scheme + others[1], sum(others, scheme)):
+      equal(drawn(total).get(name, {}), alone)
+    if alone:
+      twice = drawn(scheme + schemes.Interpolate(scheme, 2))
+      equal(twice[name], alone)
+      pairs = zip(*map(jax.tree.leaves, twice.values()))
+      # The others are constants: an initial c, a bias of zero.
+      drawn_anew = [(a != b).any() for a, b in pairs if np.unique(a).size > 1]
+      assert drawn_anew and all(drawn_anew)

@@ -115,6 +115,23 @@ def test_a_table_of_the_input_is_kept_too():
   )
 
 
+def test_what_is_added_is_drawn_seed_by_seed_and_layer_by_layer():
+  new = schemes.KERPLE() + schemes.RoPE()
+  _, transfer, child = moved(schemes.RoPE(), new)
+  added = []
+  for n, seed in enumerate(child.seeds):
+    scratch = train_step.initial_params(
+      small.run(scheme=new, model=child.model), jnp.uint32(seed)
+    )
+    for block in ('block_0', 'block_1'):
+      found = transfer.params[block]['position']['KERPLE']
+      wanted = scratch[block]['position']['KERPLE']
+      np.testing.assert_array_equal(found['a_H'][n], wanted['a_H'])
+      assert not np.any(found['p_H'])  # The strength of the bias.
+      added += np.asarray(found['a_H'][n]).tolist()
+  assert len(set(added)) == len(child.seeds) * 2 * 2
+
+
 @pytest.mark.parametrize(
   'added', [schemes.T5(), schemes.Learned(rows=32)], ids=str
 )
