@@ -4,7 +4,7 @@ const form = document.getElementById('filters');
 const tip = document.getElementById('tip');
 
 // Gives the marks of a figure what they show, and their groups the run.
-function name(picture) {
+function describe(picture) {
   const marks = JSON.parse(picture.dataset.marks);
   for (const [part, shown] of Object.entries(marks)) {
     const group = document.getElementById(`${picture.dataset.name}:${part}`);
@@ -115,7 +115,7 @@ if (form) {
       tell(event.target.closest?.('[data-at]'), event.clientX, event.clientY));
   }
   for (const picture of all('[data-marks]')) {
-    name(picture);
+    describe(picture);
     picture.addEventListener('keydown', walk);
     picture.addEventListener('blur', () => tell(null));
   }
