@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class NTKByParts(frequencies.Law):
 
   def scale(self, theta_K, *, base, width):
     del base, width
-    return _blend(theta_K, self.factor, _kept(self, theta_K, 'alpha', 'beta'))
+    return _by_rotations(self, theta_K, 'alpha', 'beta')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Llama3(frequencies.Law):
 
   def scale(self, theta_K, *, base, width):
     del base, width
-    return _blend(theta_K, self.factor, _kept(self, theta_K, 'low', 'high'))
+    return _by_rotations(self, theta_K, 'low', 'high')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,13 +164,12 @@ class YaRN(frequencies.Law):
 
   def scale(self, theta_K, *, base, width):
     if self.ramp == 'rotations':
-      kept_K = _kept(self, theta_K, 'beta_slow', 'beta_fast')
-    else:
-      low, high = self._ends(base, width)
-      if low == high:
-        high += 0.001
-      ramp_K = (np.arange(width // 2) - low) / (high - low)
-      kept_K = 1.0 - np.clip(ramp_K, 0.0, 1.0)
+      return _by_rotations(self, theta_K, 'beta_slow', 'beta_fast')
+    low, high = self._ends(base, width)
+    if low == high:
+      high += 0.001
+    ramp_K = (np.arange(width // 2) - low) / (high - low)
+    kept_K = 1.0 - np.clip(ramp_K, 0.0, 1.0)
     return _blend(theta_K, self.factor, kept_K)
 
   def _ends(self, base: float, width: int) -> tuple[float, float]:
@@ -264,18 +264,20 @@ class LongRoPE(frequencies.Law):
     return theta_K / np.array(self.short, np.float64)
 
 
-def _kept(
-  law: frequencies.Law, theta_K: np.ndarray, low_field: str, high_field: str
+def _by_rotations(
+  law: Any, theta_K: np.ndarray, low_field: str, high_field: str
 ) -> np.ndarray:
-  """Return how much of each angle is kept: 0 to low rotations, 1 from high."""
+  """Return angles slowed up to low rotations, and kept from high ones on."""
   length, low, high = (
     trained_length.number(law, name)
     for name in ('train_length', low_field, high_field)
   )
   rotations_K = length * theta_K / (2 * math.pi)
   if low == high:
-    return (rotations_K >= low).astype(np.float64)
-  return np.clip((rotations_K - low) / (high - low), 0.0, 1.0)
+    kept_K = (rotations_K >= low).astype(np.float64)
+  else:
+    kept_K = np.clip((rotations_K - low) / (high - low), 0.0, 1.0)
+  return _blend(theta_K, law.factor, kept_K)
 
 
 def _blend(theta_K: np.ndarray, factor: float, kept_K: np.ndarray):

@@ -147,10 +147,10 @@ def test_published_yarn_and_llama3():
 
 def test_a_pair_on_the_step_is_kept():
   # Hugging Face divides 0 by 0 here and gives NaN.
-  length = 2 * np.pi
+  rotations = 8 / (2 * np.pi)  # Of the first pair within 8 tokens.
   for law in (
-    schemes.Llama3(4, length, 1.0, 1.0),
-    schemes.NTKByParts(4, length, 1.0, 1.0),
+    schemes.Llama3(4, 8, rotations, rotations),
+    schemes.NTKByParts(4, 8, rotations, rotations),
   ):
     angles = schemes.RoPE(law, base=16.0).inverse_frequencies(4)
     np.testing.assert_allclose(angles, [1.0, 0.0625])
