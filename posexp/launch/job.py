@@ -18,7 +18,7 @@ from posexp.launch import multihost
 from posexp.models import environment, mesh
 from posexp.results import files, progress, records
 from posexp.runs import config, stacking
-from posexp.training import loop, restore, train_step
+from posexp.training import checkpoint, loop, restore, train_step
 from posexp.training import monitor as monitor_lib
 
 # Rows of coverage and of diagnostics, see `diagnostics.report`.
@@ -158,7 +158,8 @@ def keep(
   """
   record, outcomes = computed
   try:
-    records.write(workdir, record, outcomes)
+    path = records.write(workdir, record, outcomes)
+    tidy(path.parent)
   except files.AlreadyThere:
     tell.note(f'twice   {run.name}: another process has finished it before')
     records.read(workdir, run.digest)
@@ -193,7 +194,6 @@ def _prepare(
     for run, path in zip(runs, paths, strict=True):
       if multihost.leads():
         files.make_directory(path.parent)
-        tidy(path.parent)
         body = json.dumps(run.to_dict(), indent=1).encode()
         files.put(path, body, over=True)
         parents.append(_parent_record(run, workdir, tell))
@@ -227,13 +227,14 @@ def _examples(run: config.Run) -> dict[str, str]:
 
 
 def tidy(directory: pathlib.Path) -> None:
-  """Remove what a process that was killed had half written.
+  """Remove what processes that were killed had half written.
 
-  For whoever holds the lock.
+  For whoever holds the lock, once there is a record: before, it may be of a
+  process that lost its lock.
   """
   for path in directory.glob('.*.partial'):
     path.unlink(missing_ok=True)
-  for path in directory.glob('checkpoints/*.orbax-checkpoint-tmp*'):
+  for path in directory.glob(f'checkpoints/{checkpoint.SAVING}*'):
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -10,6 +10,7 @@ import itertools
 import logging
 import pathlib
 import re
+import secrets
 import shutil
 import sys
 import tempfile
@@ -19,9 +20,12 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from posexp.results import files
 
+# Begins the name of a directory in which a checkpoint is being written.
+SAVING = 'saving-'
 # What orbax and the libraries below it take literally in a path.
 _PLAIN = re.compile(r'[\w./ +=,@-]+')
 
@@ -48,6 +52,7 @@ class Checkpoints:
     self.directory = directory.resolve()
     self.digest = digest
     self.report = report
+    self._passed_over: set[pathlib.Path] = set()
 
   def steps(self) -> list[int]:
     """Return the steps that have a complete checkpoint, the newest first."""
@@ -65,22 +70,39 @@ class Checkpoints:
     were passed over, stay where they are until the run reaches them.
     """
     first = jax.process_index() == 0
-    files.make_directory(self.directory)
-    if first:
-      _move_aside(self._path(step))
+    # Its own, as another process may save the same step of the same run.
+    drawn = np.int32(secrets.randbelow(2**31))
+    token = int(multihost_utils.broadcast_one_to_all(drawn))
+    own = self.directory / f'{SAVING}{token:08x}'
+    files.make_directory(own)
     ocp.multihost.sync_global_processes('posexp-save')
     with (
-      _plain(self.directory) as directory,
+      _plain(own) as directory,
       _raised_only(),
       ocp.StandardCheckpointer() as checkpointer,
     ):
       body = {'tree': tree, 'digest': self._mark()}
       checkpointer.save(directory / self._name(step), body)
     if first:
-      files.sync(self.directory)
+      self._move_into_place(own / self._name(step))
+      shutil.rmtree(own, ignore_errors=True)
       before = [other for other in self.steps() if other < step]
       for old in before[1:]:
         shutil.rmtree(self._path(old), ignore_errors=True)
+
+  def _move_into_place(self, saved: pathlib.Path) -> None:
+    """Move a checkpoint to its place; one of another process there stays."""
+    path = self.directory / saved.name
+    if path in self._passed_over:
+      _move_aside(path)
+      self._passed_over.remove(path)
+    # Else it is as good as this one, as the run and the step are the same.
+    try:
+      saved.rename(path)
+    except OSError:
+      if not path.exists():
+        raise
+    files.sync(self.directory)
 
   def latest(self, like: Any) -> tuple[int, Any] | None:
     """Read the newest readable checkpoint.
@@ -115,6 +137,7 @@ class Checkpoints:
         saved = checkpointer.restore(directory / self._name(step), body)
     # Whatever orbax and its storage raise on a damaged file means the same.
     except Exception as error:
+      self._passed_over.add(path)
       self.report(
         f'checkpoint {path} cannot be read '
         f'({type(error).__name__}: {str(error).splitlines()[0][:120]}): it is '
@@ -122,6 +145,7 @@ class Checkpoints:
       )
       return None
     if not np.array_equal(saved['digest'], self._mark()):
+      self._passed_over.add(path)
       self.report(
         f'checkpoint {path} belongs to another configuration than '
         f'{self.digest}: it is left there and an earlier one, or the start, '

@@ -79,15 +79,14 @@ def checkpoints(
 
 
 def newest(
-  run: config.Run, workdir: pathlib.Path, devices: jax.sharding.Mesh, note: Note
+  run: config.Run, store: checkpoint.Checkpoints, devices: jax.sharding.Mesh
 ) -> tuple[int, train_step.State | None, np.ndarray]:
   """Read the newest checkpoint of a run.
 
   Args:
     run: the run.
-    workdir: where its checkpoints are.
+    store: its checkpoints.
     devices: the mesh of its programs.
-    note: called with a sentence for each checkpoint that is passed over.
 
   Returns:
     Its step, the state on the host and the losses so far; 0, None and NaN if
@@ -102,7 +101,7 @@ def newest(
     ),
     'losses': np.full((seeds, chunks), np.nan, np.float32),
   }
-  saved = checkpoints(run, workdir, note).latest(like)
+  saved = store.latest(like)
   if saved is None:
     return 0, None, like['losses']
   step, tree = saved
@@ -112,7 +111,7 @@ def newest(
 def weights(
   run: config.Run, workdir: pathlib.Path, devices: jax.sharding.Mesh, note: Note
 ) -> Trained:
-  """Return the weights of a finished run, trained or moved; as `newest`.
+  """Return the weights of a finished run, trained or moved.
 
   Raises:
     UserError: if its last checkpoint cannot be read.
@@ -121,7 +120,8 @@ def weights(
     start = moved(run, workdir, devices, note)
     assert start is not None, 'a run without steps has a parent'
     return start
-  step, state, losses_SxC = newest(run, workdir, devices, note)
+  store = checkpoints(run, workdir, note)
+  step, state, losses_SxC = newest(run, store, devices)
   if state is None or step != run.train.steps:
     raise component.UserError(
       f'the last checkpoint of {run.name} cannot be read in '
@@ -134,7 +134,7 @@ def weights(
 def moved(
   run: config.Run, workdir: pathlib.Path, devices: jax.sharding.Mesh, note: Note
 ) -> Trained | None:
-  """Return the weights of the parent moved to the run's scheme; as `newest`.
+  """Return the weights of the parent moved to the run's scheme.
 
   None where the run has no parent.
   """
@@ -156,9 +156,10 @@ def begin(
   devices: jax.sharding.Mesh,
   note: Note,
 ) -> Training:
-  """Return a run as it was left, or before its first step; as `newest`."""
+  """Return a run as it was left, or before its first step."""
   start = moved(run, workdir, devices, note)
-  step, state, losses_SxC = newest(run, workdir, devices, note)
+  store = checkpoints(run, workdir, note)
+  step, state, losses_SxC = newest(run, store, devices)
   if start and state is None:
     state = train_step.from_weights(run, start.params)
     state = train_step.busy(run, state)
@@ -166,7 +167,7 @@ def begin(
     note(f'resumed {run.name} at step {step} of {run.train.steps}')
   return Training(
     run=run,
-    checkpoints=checkpoints(run, workdir, note),
+    checkpoints=store,
     transfer=start.transfer if start else None,
     step=step,
     state=state,

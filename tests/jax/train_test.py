@@ -233,12 +233,37 @@ def test_what_was_just_saved_stays_and_each_unreadable_one_has_a_name(tmp_path):
   # The one of this run is damaged, too.
   shutil.rmtree(tmp_path / 'step_00001000')
   (tmp_path / 'step_00001000').mkdir()
+  assert store.latest(tree)[0] == 500
   store.save(1000, tree)
   aside = {path.name for path in tmp_path.glob('*unreadable*')}
   assert aside == {f'step_00001000.unreadable-{n}' for n in (1, 2)}
   store.save(1500, tree)
   assert store.steps() == [1500, 1000]
   assert store.latest(tree)[0] == 1500
+
+
+def test_two_processes_may_save_one_step_at_once(tmp_path, monkeypatch):
+  """As where a lock was lost: the one that comes second leaves the first's."""
+  tree = {'x': np.arange(4, dtype=np.float32)}
+  first, second = (
+    checkpoint.Checkpoints(tmp_path, digest='ab' * 8, report=pytest.fail)
+    for _ in range(2)
+  )
+  move = checkpoint.Checkpoints._move_into_place
+
+  def after_the_second(self, saved):
+    monkeypatch.undo()
+    second.save(10, tree)
+    stamp = (tmp_path / 'step_00000010').stat().st_ino
+    move(self, saved)
+    assert (tmp_path / 'step_00000010').stat().st_ino == stamp
+
+  monkeypatch.setattr(
+    checkpoint.Checkpoints, '_move_into_place', after_the_second
+  )
+  first.save(10, tree)
+  assert first.latest(tree)[0] == 10
+  assert [path.name for path in tmp_path.iterdir()] == ['step_00000010']
 
 
 @pytest.mark.parametrize(
