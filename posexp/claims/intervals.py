@@ -387,7 +387,7 @@ def not_admitted(run: pd.DataFrame) -> str:
     # What was learned is the parent's, and so is the number that counts.
     some, mean = f'{some} of its parent', ''
   gate = format.gate(run['gate'].iloc[0])
-  return f'not admitted: 0 of {some} reached {gate} in distribution{mean}'
+  return f'not admitted: 0 of {some} reached {gate} at the trained length{mean}'
 
 
 def labels(results: pd.DataFrame) -> dict[str, str]:

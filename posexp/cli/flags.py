@@ -323,6 +323,11 @@ def writable(directory: pathlib.Path, flag: str = '--workdir') -> None:
     print(f'posexp: note: {directory} {reason}', file=sys.stderr)
 
 
+def silence() -> None:
+  """Print nowhere from now on: what read this command has closed its pipe."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _unsafe(directory: pathlib.Path) -> Iterator[str]:
   """Why others than the user could change what is in a directory."""
   status = directory.stat()

@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
     print('posexp: interrupted', file=sys.stderr)
     return exit_codes.INTERRUPTED
   except BrokenPipeError:  # `posexp schemes | head`
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    flags.silence()
     return exit_codes.DONE
   except disk.Full as error:
     print(f'posexp: {error}', file=sys.stderr)

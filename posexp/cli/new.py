@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import shlex
 
 from posexp import component
 from posexp.cli import flags
@@ -19,8 +20,8 @@ def new(arguments: argparse.Namespace) -> int:
       f'{path.with_suffix(".py")}'
     )
   try:
-    with path.open('x') as file:
-      file.write(STARTER.read_text())
+    with path.open('x', encoding='utf-8') as file:
+      file.write(STARTER.read_text('utf-8'))
   except FileExistsError:
     raise component.UserError(
       f'{path} is there already: give another name'
@@ -31,7 +32,7 @@ def new(arguments: argparse.Namespace) -> int:
       'write to'
     ) from None
   print(f'experiment: {path}')
-  print(f'next: posexp run {path} --dry_run')
+  print(f'next: posexp run {shlex.quote(str(path))} --dry_run')
   return exit_codes.DONE
 
 

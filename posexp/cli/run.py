@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -181,11 +182,22 @@ def _present(module: Any, runs: Sequence, workdir: pathlib.Path) -> None:
   from posexp.results import records
 
   table = records.load(workdir, [run.digest for run in runs])
-  print(tables.text(table))
-  if callable(getattr(module, 'figure', None)) and len(table):
-    for path in module.figure(table, workdir) or ():
-      print(f'figure: {path}')
-  print(f'records: {workdir}/runs  (posexp show {workdir})')
+  try:
+    _say(tables.text(table))
+    if callable(getattr(module, 'figure', None)) and len(table):
+      for path in module.figure(table, workdir) or ():
+        _say(f'figure: {path}')
+  finally:  # Whatever a figure does, all is recorded.
+    hint = shlex.quote(str(workdir))
+    _say(f'records: {workdir}/runs  (posexp show {hint})')
+
+
+def _say(text: str) -> None:
+  """Print; whoever stopped reading ends neither figures nor exit code."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    flags.silence()
 
 
 COMMANDS = {

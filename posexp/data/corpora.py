@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from posexp import component
+from posexp.results import files
 
 
 class Document(NamedTuple):
@@ -140,7 +141,7 @@ class Folder(Corpus):
   pattern: str = '*.txt'
 
   def documents(self) -> Iterator[Document]:
-    root = pathlib.Path(self.path).expanduser()
+    root = pathlib.Path(files.local(self.path))
     if not root.is_dir():
       raise component.UserError(
         f'no folder {self.path!r}: give the path of a folder of text files'

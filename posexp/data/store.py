@@ -38,11 +38,24 @@ class DamagedSet(component.UserError):
 
 
 def directory() -> pathlib.Path:
-  """Return where frozen sets lie: $POSEXP_DATA, or under the user's cache."""
+  """Return where frozen sets lie: $POSEXP_DATA, or under the user's cache.
+
+  Raises:
+    UserError: if neither is there, for a user without a home.
+  """
+  if (root := _directory()) is None:
+    raise component.UserError(
+      'no data directory, as this user has no home: set HOME, or give '
+      '--data_dir'
+    )
+  return root
+
+
+def _directory() -> pathlib.Path | None:
   if path := os.environ.get('POSEXP_DATA'):
     return pathlib.Path(files.local(path))
-  cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-  return pathlib.Path(cache).expanduser() / 'posexp' / 'data'
+  cache = files.cache()
+  return None if cache is None else cache / 'data'
 
 
 def place(eval_set: examples.Set, root: pathlib.Path) -> pathlib.Path:
@@ -67,8 +80,9 @@ def load(task: tasks.Task, length: int, number: int) -> tasks.Batch:
     UserError: if this machine draws other examples than were published.
   """
   eval_set = examples.Set(task, length)
-  if number <= examples.NUMBER and there(eval_set, directory()):
-    return examples.first(read(eval_set, directory()), number)
+  root = _directory()
+  if number <= examples.NUMBER and root and there(eval_set, root):
+    return examples.first(read(eval_set, root), number)
   if eval_set.name not in published.digests():
     return examples.draw(eval_set, number)
   batch = examples.draw(eval_set, max(number, examples.NUMBER))
@@ -130,8 +144,9 @@ def state(eval_set: examples.Set, root: pathlib.Path) -> str:
 
 def size(eval_set: examples.Set, root: pathlib.Path) -> int:
   """Return the bytes on disk."""
-  paths = place(eval_set, root).glob('*')
-  return sum(path.stat().st_size for path in paths if path.is_file())
+  with _access('read', root):
+    paths = place(eval_set, root).glob('*')
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def build(

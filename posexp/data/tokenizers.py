@@ -11,6 +11,7 @@ import numpy as np
 
 from posexp import component
 from posexp.data import corpora
+from posexp.results import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _pieces(path: str) -> tuple[Any, str]:
   """Return the model in a file, and the digest of the file."""
   library = component.extra('sentencepiece', f'SentencePiece({path!r})', 'text')
   try:
-    content = pathlib.Path(path).expanduser().read_bytes()
+    content = pathlib.Path(files.local(path)).read_bytes()
     if not content:  # The processor would take it for no model given.
       raise OSError('it is empty')
     model = library.SentencePieceProcessor(model_proto=content)

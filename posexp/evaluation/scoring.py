@@ -2,7 +2,9 @@
 
 A wrong answer that is one of the target's *foils*, the tokens that a mistake of
 order would give, was found in the sequence and misplaced: an order error. Any
-other wrong answer was not found at all: a retrieval error.
+other wrong answer was not found at all: a retrieval error. Where a model's
+logits are not finite it gave no answer: that is not right, and an error of
+neither kind.
 """
 
 import math
@@ -13,7 +15,7 @@ import numpy as np
 from posexp import tasks
 
 # The kinds of an outcome, as they are recorded.
-CORRECT, ORDER_ERROR, RETRIEVAL_ERROR = 0, 1, 2
+CORRECT, ORDER_ERROR, RETRIEVAL_ERROR, NO_NUMBER = 0, 1, 2, 3
 
 
 class Outcomes(NamedTuple):
@@ -24,7 +26,7 @@ class Outcomes(NamedTuple):
 
   Attributes:
     length: tokens in a sequence.
-    kind_SxT: int8, CORRECT, ORDER_ERROR or RETRIEVAL_ERROR.
+    kind_SxT: int8, CORRECT, ORDER_ERROR, RETRIEVAL_ERROR or NO_NUMBER.
     nats_SxT: float32, minus the logarithm of the right token's probability;
       NaN for answerers that give none.
     example_T: the example that a target belongs to, ascending.
@@ -52,7 +54,8 @@ def score(
     predicted_SxBxL: the token that each seed predicts at each place.
     batch: the examples.
     length: tokens in a sequence.
-    nats_SxBxL: minus the log-probability of the right token.
+    nats_SxBxL: minus the log-probability of the right token. It is not finite
+      where a logit is NaN or infinite; None for answerers without any.
   """
   tokens_BxL = np.asarray(batch.tokens_BxL)
   foils_BxLxC = np.asarray(batch.foils_BxLxC)
@@ -62,6 +65,10 @@ def score(
   kind_SxBxL = np.where(correct_SxBxL, CORRECT, wrong_SxBxL).astype(np.int8)
   if nats_SxBxL is None:
     nats_SxBxL = np.full(predicted_SxBxL.shape, np.nan, np.float32)
+  else:  # The largest of NaN is token 0, which nobody said.
+    lost_SxBxL = ~np.isfinite(nats_SxBxL)
+    kind_SxBxL[lost_SxBxL] = NO_NUMBER
+    correct_SxBxL &= ~lost_SxBxL
 
   target_BxL = np.asarray(batch.targets_BxL & ~batch.ends_BxL)
   end_BxL = np.asarray(batch.targets_BxL & batch.ends_BxL)
@@ -78,12 +85,13 @@ def score(
 def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
   """Return one row of results a seed.
 
-  Keys: `token`, `order` and `retrieval` are shares of all targets and sum to 1;
-  `exact` is the share of sequences with every target right; `first_error` the
-  mean place among its targets of a sequence's first error, their number where
-  there is none; `nats` the mean of minus the log-probability of the right
-  token, None where there are no probabilities; `end` the share of
-  end-of-sequence tokens that were right, None where the task has none.
+  Keys: `token`, `order` and `retrieval` are shares of all targets, and sum to 1
+  where a model's logits are all finite, to less otherwise; `exact` is the share
+  of sequences with every target right; `first_error` the mean place among its
+  targets of a sequence's first error, their number where there is none; `nats`
+  the mean of minus the log-probability of the right token, None where one is
+  not a number; `end` the share of end-of-sequence tokens that were right, None
+  where the task has none.
   """
   example_T = outcomes.example_T
   # Where the targets of each example start, how many they are, and the place
@@ -108,7 +116,7 @@ def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
         'token': float(np.mean(kind_T == CORRECT)),
         'order': float(np.mean(kind_T == ORDER_ERROR)),
         'retrieval': float(np.mean(kind_T == RETRIEVAL_ERROR)),
-        'nats': None if math.isnan(nats) else nats,
+        'nats': nats if math.isfinite(nats) else None,
         'first_error': float(np.mean(first_error_B)),
         'end': float(np.mean(ends_N)) if ends_N.size else None,
         'targets': int(kind_T.size),

@@ -12,22 +12,20 @@ from posexp.results import files
 NAME = 'failure.json'
 
 
-# Where code lies that is not the user's own; compiled packages have a place of
-# their own on some systems.
+# Where libraries lie; compiled packages have a place of their own on some
+# systems.
 _LIBRARIES = 'stdlib', 'purelib', 'platlib'
-_NOT_OF_USER = (
-  pathlib.Path(__file__).parents[1],
-  *(pathlib.Path(sysconfig.get_path(name)) for name in _LIBRARIES),
-)
 
 
 def user_code(
   trace: types.TracebackType | None,
 ) -> types.TracebackType | None:
   """Return a traceback from the first code of the user's own on, if any."""
+  libraries = [pathlib.Path(sysconfig.get_path(name)) for name in _LIBRARIES]
+  others = [pathlib.Path(__file__).parents[1], *libraries]
   while trace is not None:
     file = pathlib.Path(trace.tb_frame.f_code.co_filename)
-    inside = any(file.is_relative_to(directory) for directory in _NOT_OF_USER)
+    inside = any(file.is_relative_to(directory) for directory in others)
     if not inside and file.is_file():
       return trace
     trace = trace.tb_next
@@ -38,9 +36,10 @@ def shown(error: BaseException) -> str:
   """Format an error's traceback, from the user's own code on if there is some.
 
   What posexp did before it called that code says nothing about its mistake.
+  What caused the error is shown before it.
   """
   trace = user_code(error.__traceback__) or error.__traceback__
-  lines = traceback.format_exception(type(error), error, trace, chain=False)
+  lines = traceback.format_exception(type(error), error, trace)
   return ''.join(lines).strip()
 
 

@@ -60,23 +60,46 @@ def load(path: str | os.PathLike, size: str | None = None) -> Experiment:
     raise component.UserError(
       f'{path if here else where}:{error.lineno}: {error.msg}'
     ) from error
+  except SystemExit as error:
+    raise component.UserError(
+      f'{_where(error, path)}: the file ends the command with sys.exit('
+      f'{"" if error.code is None else repr(error.code)}) while it is loaded: '
+      'let it define grid(), and put what else it does under '
+      "`if __name__ == '__main__'`"
+    ) from error
   except component.UserError as error:
-    lines = [
-      frame.lineno
-      for frame in traceback.extract_tb(error.__traceback__)
-      if pathlib.Path(frame.filename) == pathlib.Path(path).resolve()
-    ]
-    if not lines:
+    line = _where(error, path)
+    if line == str(path):
       raise
-    raise component.UserError(f'{path}:{lines[-1]}: {error}') from error
+    raise component.UserError(f'{line}: {error}') from error
+
+
+def _where(error: BaseException, path: str | os.PathLike) -> str:
+  """Return the path with the last line of the file that an error came by."""
+  lines = [
+    frame.lineno
+    for frame in traceback.extract_tb(error.__traceback__)
+    if pathlib.Path(frame.filename) == pathlib.Path(path).resolve()
+  ]
+  return f'{path}:{lines[-1]}' if lines else str(path)
 
 
 def _load(path: pathlib.Path, size: str | None) -> Experiment:
   module = _import(path)
   if callable(getattr(module, 'study', None)):
-    size = next(iter(module.SIZES)) if size is None else size
-    component.one_of(f'--size of {path}', size, tuple(module.SIZES))
+    sizes = tuple(getattr(module, 'SIZES', ()))
+    if not sizes:
+      raise component.UserError(
+        f"{path} has a study(size) and no SIZES: add SIZES = ('small', 'full')"
+      )
+    size = sizes[0] if size is None else size
+    component.one_of(f'--size of {path}', size, sizes)
     planned = module.study(size)
+    if not hasattr(planned, 'runs'):
+      raise component.UserError(
+        f'study(size) of {path} must return a planned study, got {planned!r}: '
+        'is there a return?'
+      )
     return Experiment(module, plan(planned.runs), planned)
   if size is not None:
     raise component.UserError(
@@ -87,7 +110,13 @@ def _load(path: pathlib.Path, size: str | None) -> Experiment:
     raise component.UserError(
       f'{path} has no function grid(): define one that yields posexp.Run(...)'
     )
-  runs = list(module.grid())
+  made = module.grid()
+  if not isinstance(made, Iterable):
+    raise component.UserError(
+      f'grid() of {path} must yield posexp.Run objects, or return a list of '
+      f'them, got {made!r}'
+    )
+  runs = list(made)
   for run in runs:
     if not isinstance(run, config.Run):
       raise component.UserError(

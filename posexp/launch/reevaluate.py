@@ -93,6 +93,8 @@ def _again(
 ) -> config.Run:
   examples = run.evaluate.number(length) if examples is None else examples
   window = run.evaluate.window if window is None else window
+  if window is not None and window >= length:  # It would hide nothing.
+    window = None
   try:
     return run.retrofit(
       run.scheme,

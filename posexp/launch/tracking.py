@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -102,5 +103,6 @@ class _Sender(threading.Thread):
     self._told = True
     self._tell.note(
       f'note    --track={self._kind}: {" ".join(why.split())}: all runs are '
-      f'recorded; `posexp export {self._workdir} --to={self._kind}` sends them'
+      f'recorded; `posexp export {shlex.quote(str(self._workdir))} '
+      f'--to={self._kind}` sends them'
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from posexp import component
-from posexp.launch import grid, scheduler, signals
+from posexp.launch import exit_codes, grid, scheduler, signals
 from posexp.runs import config
 
 # Seconds between two looks at a worker.
@@ -105,7 +105,7 @@ class Ended(NamedTuple):
   @property
   def died(self) -> bool:
     """Whether a signal ended it, by itself or after it kept its work."""
-    return self.code < 0 or self.code >= 128
+    return bool(exit_codes.killed_by(self.code))
 
 
 class Job:

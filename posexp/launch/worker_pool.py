@@ -3,12 +3,18 @@
 import abc
 import math
 import pathlib
-import signal
 import time
 from collections.abc import Sequence
 
 from posexp.cost import flop_count
-from posexp.launch import disk, failures, locks, scheduler, signals
+from posexp.launch import (
+  disk,
+  exit_codes,
+  failures,
+  locks,
+  scheduler,
+  signals,
+)
 from posexp.results import progress, records
 
 # Seconds between two looks at what the workers are doing.
@@ -17,6 +23,13 @@ LOOK = 0.5
 GRACE = 30.0
 # How often in a row a worker is replaced with nothing finished in between.
 DEATHS = 10
+# A worker that ends with one of these has said why.
+_SAID = (
+  exit_codes.DONE,
+  exit_codes.FAILED,
+  exit_codes.BAD_INPUT,
+  exit_codes.FULL,
+)
 
 
 class Member(abc.ABC):
@@ -68,9 +81,14 @@ class Worker(Member):
       return True
     self.full = code == disk.Full.code
     # One that was told to stop, by somebody else than its launcher, died too.
-    if 0 <= code < 128:
+    name = exit_codes.killed_by(code)
+    if not name:
+      if code not in _SAID:
+        self._tell.note(
+          f'worker  {self.name} ended with exit code {code}, which is none of '
+          'posexp: see what it printed above; the same command goes on'
+        )
       return False
-    name = signal.Signals(-code if code < 0 else code - 128).name
     hint = ', as the kernel does without memory' if name == 'SIGKILL' else ''
     self._deaths = 1 + self._deaths * (settled == self._settled)
     self._settled = settled

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from posexp.results import files
+
 SEED, DATA = 'seed', 'data'
 
 
@@ -195,11 +197,9 @@ def cache_compilations() -> None:
   """Keep compiled programs on disk, so that a second run starts at once.
 
   Under the user's cache directory, unless JAX_COMPILATION_CACHE_DIR says
-  where, or it is set to nothing to have none.
+  where, or it is set to nothing to have none. A user without a home has none.
   """
   if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
     return
-  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  jax.config.update(
-    'jax_compilation_cache_dir', os.path.join(home, 'posexp', 'jax')
-  )
+  if (cache := files.cache()) is not None:
+    jax.config.update('jax_compilation_cache_dir', str(cache / 'jax'))

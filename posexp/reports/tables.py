@@ -77,7 +77,7 @@ def _block(
     below = _rows(group[learned], by_length.index, show)
     rows += [(), (name, *heads), *below]
   yield text_table.table(rows, align='<<')
-  if lost := list(_diverged(results)):
+  if lost := [*_diverged(results), *_without_numbers(results)]:
     yield '\n'.join(lost)
 
 
@@ -153,6 +153,22 @@ def _diverged(results: pd.DataFrame) -> Iterable[str]:
     yield (
       f'diverged: {names[row["digest"]]}, seed {row["seed"]}, at step '
       f'{row["diverged"]}'
+    )
+
+
+def _without_numbers(results: pd.DataFrame) -> Iterable[str]:
+  """Yield a line for each seed and length at which logits are not finite.
+
+  There a target counts as not right, and as neither kind of error.
+  """
+  names = intervals.labels(results)
+  share = 1 - results[[*records.KINDS]].sum(axis=1, skipna=False)
+  lost = results.assign(share=share)
+  for _, row in lost[(share > 1e-9) & (results['diverged'] < 0)].iterrows():
+    yield (
+      f'diverged: {names[row["digest"]]}, seed {row["seed"]}, at '
+      f'{row["length"]} tokens: {row["share"]:.1%} of the answers are not a '
+      'number, and count as not right'
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import pwd
 import re
 import secrets
 
@@ -18,7 +19,8 @@ def local(text: str) -> str:
   """Return a path with `~` expanded.
 
   Raises:
-    UserError: if it is the address of a bucket, which is no path.
+    UserError: if it is the address of a bucket, which is no path, or begins
+      with `~` and nothing says where that is.
 
   >>> local('runs/quickstart')
   'runs/quickstart'
@@ -28,7 +30,31 @@ def local(text: str) -> str:
       f'{text!r} is no path: mount it as a directory (gcsfuse, s3fs), or give '
       'a directory of a disk'
     )
+  if text.split('/')[0] == '~':
+    if (home := _home()) is None:
+      raise component.UserError(
+        f'{text!r} needs a home directory, and this user has none: set HOME, '
+        'or give a path without ~'
+      )
+    return os.path.join(home, text[2:])
   return os.path.expanduser(text)
+
+
+def cache() -> pathlib.Path | None:
+  """Return where posexp keeps what it can make again; None without a home."""
+  if place := os.environ.get('XDG_CACHE_HOME'):
+    return pathlib.Path(place) / 'posexp'
+  home = _home()
+  return None if home is None else pathlib.Path(home) / '.cache' / 'posexp'
+
+
+def _home() -> str | None:
+  """Return the user's home, None for one that neither HOME nor passwd knows."""
+  try:
+    # An empty HOME would be the root.
+    return os.environ.get('HOME') or pwd.getpwuid(os.getuid()).pw_dir
+  except KeyError:
+    return None
 
 
 class AlreadyThere(FileExistsError):

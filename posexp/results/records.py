@@ -343,8 +343,9 @@ def coverage(workdir: str | os.PathLike) -> pd.DataFrame:
 def outcomes(workdir: str | os.PathLike, digest: str) -> pd.DataFrame:
   """Return every target of a run: length, seed, example, strata, kind and nats.
 
-  kind is 0 for correct, 1 for an order error, 2 for a retrieval error; nats
-  is minus the right token's log-probability.
+  kind is 0 for correct, 1 for an order error, 2 for a retrieval error, 3 where
+  the model's logits were not finite; nats is minus the right token's
+  log-probability.
 
   Raises:
     UserError: if the run has not finished.

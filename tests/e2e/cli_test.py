@@ -253,6 +253,11 @@ def test_the_home_directory_is_that_of_the_user(tmp_path, monkeypatch, capsys):
       exit_codes.BAD_INPUT,
       'no access to /w/x (Permission denied): make it readable',
     ),
+    (
+      RuntimeError("Unable to initialize backend 'tpu': INTERNAL: none here"),
+      exit_codes.BAD_INPUT,
+      'JAX has no such device (JAX_PLATFORMS=',
+    ),
   ],
 )
 def test_what_the_system_refuses_is_one_sentence(

@@ -168,6 +168,30 @@ def test_error_kinds_by_hand():
   }
 
 
+def test_what_is_not_a_number_is_no_answer_and_no_kind_of_error():
+  tokens = np.array([[0, 2, 0, 1]])
+  batch = tasks.Batch(
+    tokens_BxL=tokens,
+    targets_BxL=np.array([[False, True, True, True]]),
+    ends_BxL=np.array([[False, False, False, True]]),
+    foils_BxLxC=np.zeros((1, 4, 1), int),
+    strata={},
+  )
+  # The largest of NaN is token 0: right at one place, a foil at the other.
+  said = np.zeros((2, 1, 4), int)
+  nats = np.array([[[0, 1, 2, 3]], [[0, np.nan, np.inf, np.nan]]], np.float32)
+  found = scoring.score(said, batch, 4, nats)
+  none = scoring.NO_NUMBER
+  kinds = [[scoring.ORDER_ERROR, scoring.CORRECT], [none, none]]
+  assert found.kind_SxT.tolist() == kinds
+  finite, diverged = scoring.summary(found, (0, 1))
+  assert (finite['token'], finite['order'], finite['nats']) == (0.5, 0.5, 1.5)
+  shares = [diverged[n] for n in ('token', 'order', 'retrieval', 'exact')]
+  assert shares == [0, 0, 0, 0]
+  assert diverged['nats'] is None and diverged['first_error'] == 0
+  assert found.ends_SxN.tolist() == [[False], [False]]
+
+
 def test_exact_match_and_first_error_by_hand():
   (row,) = scoring.summary(judged([[0, 1, 0, 2, 7], [0, 3, 0, 8, 7]]), (0,))
   assert row['exact'] == 0.5  # The end of sequence is scored apart.

@@ -101,6 +101,14 @@ def test_bad_files_are_sentences(tmp_path):
     grid.load(write(tmp_path, 'x = 1'))
   with pytest.raises(ValueError, match='objects, got 3'):
     grid.load(write(tmp_path, 'def grid():\n  yield 3'))
+  with pytest.raises(ValueError, match=r'grid\(\) of .*mine.*, got None'):
+    grid.load(write(tmp_path, 'def grid():\n  runs = []'))
+  with pytest.raises(ValueError, match=r'study\(size\) and no SIZES'):
+    grid.load(write(tmp_path, 'def study(size):\n  pass'))
+  with pytest.raises(ValueError, match=r'must return a planned study, got N'):
+    grid.load(write(tmp_path, "SIZES = ('a',)\ndef study(size):\n  pass"))
+  with pytest.raises(ValueError, match=r'mine\.py:4: .* sys\.exit\(3\) while'):
+    grid.load(write(tmp_path, 'import sys\n\ndef grid():\n  sys.exit(3)'))
   with pytest.raises(ValueError, match='yields no runs'):
     grid.load(write(tmp_path, 'def grid():\n  return []'))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from posexp import data, tasks
+from posexp import component, data, tasks
 from posexp.data import examples, frozen, published, store
 from posexp.evaluation import evaluate
 from tests import small
@@ -264,3 +264,13 @@ def test_where_the_data_directory_is(monkeypatch):
   monkeypatch.delenv('XDG_CACHE_HOME')
   monkeypatch.setenv('HOME', '/c')
   assert store.directory() == pathlib.Path('/c/.cache/posexp/data')
+
+
+def test_without_a_home_evaluation_draws_and_the_command_says_what_to_give(
+  monkeypatch,
+):
+  monkeypatch.delenv('POSEXP_DATA', raising=False)
+  monkeypatch.setattr(store.files, 'cache', lambda: None)
+  same(store.load(TASK, 12, 5), data.draw(examples.Set(TASK, 12), 5))
+  with pytest.raises(component.UserError, match='no home: set HOME, or give'):
+    store.directory()

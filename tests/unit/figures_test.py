@@ -147,7 +147,9 @@ def is_panel(artist):
 
 
 def test_a_run_that_was_not_admitted_says_so_twice(drawn):
-  why = 'not admitted: 0 of 3 seeds reached 99% in distribution (mean 70.0%)'
+  why = (
+    'not admitted: 0 of 3 seeds reached 99% at the trained length (mean 70.0%)'
+  )
   assert said(drawn).count(why) == 1  # its panel
   assert f'ALiBi {why}' in said(drawn)  # the legend
   assert 'T5 2 of 3 seeds' in said(drawn)

@@ -61,7 +61,7 @@ def test_a_run_that_did_not_learn_has_no_number_anywhere(grid):
   text = (grid[0] / 'report.html').read_text()
   digest = grid[1]['Ordering()', 'NoPE()']
   assert f':mean:{digest}"' not in text
-  assert 'not admitted: 0 of 5 seeds reached 99% in distribution' in text
+  assert 'not admitted: 0 of 5 seeds reached 99% at the trained length' in text
   rows = re.findall(rf'<tr data-run="{digest}".*?</tr>', text)
   assert len(rows) == len(LENGTHS)
   for row in rows:

@@ -226,14 +226,14 @@ def test_not_admitted_says_how_far_it_came():
 
   two = ((0.9, 0.8), (0.8, 0.7))
   assert why(token=two) == (
-    'not admitted: 0 of 2 seeds reached 99% in distribution (mean 85.0%)'
+    'not admitted: 0 of 2 seeds reached 99% at the trained length (mean 85.0%)'
   )
   assert why(token=two[:1]) == (
-    'not admitted: 0 of 1 seed reached 99% in distribution (mean 90.0%)'
+    'not admitted: 0 of 1 seed reached 99% at the trained length (mean 90.0%)'
   )
   assert why(token=two, parent='RoPE()') == (
-    'not admitted: 0 of 2 seeds of its parent reached 99% in distribution'
+    'not admitted: 0 of 2 seeds of its parent reached 99% at the trained length'
   )
   assert why(token=two, trained_length=32) == (
-    'not admitted: 0 of 2 seeds reached 99% in distribution'
+    'not admitted: 0 of 2 seeds reached 99% at the trained length'
   )

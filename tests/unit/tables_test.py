@@ -16,7 +16,7 @@ Ordering(), trained at 64 tokens, 3 seeds
 accuracy, %                     64           128 (2x)      256 (4x)
 RoPE()                       100.0 ±0.0     80.0 ±24.8    50.0 ±0.0
 ALiBi()                      not admitted: 0 of 3 seeds \
-reached 99% in distribution (mean 70.0%)
+reached 99% at the trained length (mean 70.0%)
 T5() [2 of 3 seeds]           99.5 ±6.4     90.0 ±0.0     84.0 ±50.8
 RoPE() -> RoPE(NTK(4))        88.0 ±0.0     88.0 ±0.0        –
 (chance)                      50.0          50.0          50.0
@@ -163,3 +163,14 @@ def test_a_retrofit_does_not_repeat_that_its_parent_diverged():
   assert 'diverged: RoPE(), seed 0, at step 7' in text
   alone = tables.text(table(child))
   assert 'diverged: RoPE() -> NoPE(), seed 0, at step 7' in alone
+
+
+def test_answers_that_are_not_a_number_are_told_with_seed_and_length():
+  rows = run('RoPE()', ((1.0, 0.9), (1.0, 0.9)))
+  (row,) = [r for r in rows if r['seed'] == 1 and r['length'] == 128]
+  row |= {'token': 0.25, 'order': 0.125, 'retrieval': 0.125}
+  lines = tables.text(table(rows)).splitlines()
+  assert [line for line in lines if line.startswith('diverged')] == [
+    'diverged: RoPE(), seed 1, at 128 tokens: 50.0% of the answers are not a '
+    'number, and count as not right'
+  ]
