@@ -2,16 +2,18 @@
 
 import concurrent.futures
 import errno
+import io
 import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import pytest
 
 from posexp import version
-from posexp.cli import flags, main
+from posexp.cli import flags, main, run
 from posexp.cost import flop_count
 from posexp.data import frozen
 from posexp.launch import exit_codes, scheduler
@@ -330,6 +332,42 @@ def test_an_unwritable_work_directory_is_found_before_compute(file, tmp_path):
     pytest.skip('root may write everywhere')
   tmp_path.chmod(0o500)
   assert call('run', file, f'--workdir={tmp_path}/w') == exit_codes.BAD_INPUT
+
+
+class Closed(io.StringIO):
+  """A pipe that nobody reads."""
+
+  def write(self, text):
+    raise BrokenPipeError
+
+
+def test_a_closed_pipe_leaves_figures_and_the_exit_code(tmp_path, monkeypatch):
+  recorded.write(tmp_path)
+  drawn = []
+  module = types.SimpleNamespace(figure=lambda *_: drawn.append('drawn'))
+  digests = [types.SimpleNamespace(digest=recorded.A)]
+  monkeypatch.setattr(sys, 'stdout', Closed())
+  silenced = []
+  monkeypatch.setattr(flags, 'silence', lambda: silenced.append(True))
+  run._present(module, digests, tmp_path)
+  assert drawn == ['drawn'] and silenced
+
+
+def test_a_figure_that_fails_leaves_the_table_and_where_records_are(
+  tmp_path, capsys
+):
+  workdir = tmp_path / 'two words'
+  recorded.write(workdir)
+
+  def figure(results, directory):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  module = types.SimpleNamespace(figure=figure)
+  digests = [types.SimpleNamespace(digest=recorded.A)]
+  with pytest.raises(OSError, match='No space left'):
+    run._present(module, digests, workdir)
+  out = capsys.readouterr().out
+  assert 'RoPE()' in out and f"(posexp show '{workdir}')" in out
 
 
 def test_schemes_and_tasks_are_listed(capsys):

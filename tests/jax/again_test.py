@@ -71,6 +71,14 @@ def test_every_run_at_every_length_short_ones_first(finished):
   assert reevaluate._again(run, 48, None, None).evaluate.window == 12
 
 
+def test_a_window_as_long_as_the_sequence_is_none():
+  for window in (48, 64):
+    assert reevaluate._again(RUN, 48, None, window) == reevaluate._again(
+      RUN, 48, None, None
+    )
+  assert reevaluate._again(RUN, 48, None, 47).evaluate.window == 47
+
+
 def test_one_command_evaluates_what_is_missing(workdir, capsys):
   words = workdir, '--only=RoPE', '--examples=4'
   assert call(*words, '--lengths=48', '--dry_run') == 0

@@ -15,8 +15,8 @@ Ordering(), trained at 64 tokens, 3 seeds
 
 accuracy, %                     64           128 (2x)      256 (4x)
 RoPE()                       100.0 ±0.0     80.0 ±24.8    50.0 ±0.0
-ALiBi()                      not admitted: 0 of 3 seeds \
-reached 99% at the trained length (mean 70.0%)
+ALiBi()
+  not admitted: 0 of 3 seeds reached 99% at the trained length (mean 70.0%)
 T5() [2 of 3 seeds]           99.5 ±6.4     90.0 ±0.0     84.0 ±50.8
 RoPE() -> RoPE(NTK(4))        88.0 ±0.0     88.0 ±0.0        –
 (chance)                      50.0          50.0          50.0
