@@ -17,7 +17,7 @@ from posexp.launch import (
   worker_command,
   worker_pool,
 )
-from posexp.results import progress
+from posexp.results import files, progress
 
 # What to wait for a cancelled job, in seconds, as SLURM's KillWait does.
 PATIENCE = 30.0
@@ -32,7 +32,7 @@ def folder(launch: scheduler.Launch) -> pathlib.Path:
   unpickled. All nodes must see it.
   """
   cache = os.environ.get('POSEXP_SLURM', '~/.cache/posexp/slurm')
-  return pathlib.Path(cache).expanduser() / launch.name
+  return pathlib.Path(files.local(cache)) / launch.name
 
 
 def parameters(given: Iterable[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import pathlib
 import resource
 import signal
+import types
 
 import pytest
 
@@ -17,6 +18,7 @@ from posexp.launch import (
   scheduler,
   signals,
   status,
+  worker_pool,
 )
 from posexp.results import progress, records
 from posexp.training import train_step
@@ -223,6 +225,39 @@ def test_a_worker_stops_when_its_launcher_is_gone(monkeypatch):
     signals.obey()
   assert stopped.value.code == 143
   assert not signals._asked
+
+
+class Exited(worker_pool.Worker):
+  """A worker that has ended with a code, and counts how often it started."""
+
+  started = 0
+
+  def __init__(self, code, tell):
+    super().__init__('7', tell)
+    self._code = code
+
+  def code(self):
+    return self._code
+
+  def start(self):
+    self.started += 1
+
+  ask = wait = kill = start
+
+
+@pytest.mark.parametrize(
+  ('code', 'starts', 'sentence'),
+  [
+    (0, 0, ''),
+    (255, 0, 'worker  7 ended with exit code 255, which is none of posexp'),
+    (137, 1, 'worker  7 was killed by SIGKILL, as the kernel does without'),
+  ],
+)
+def test_a_worker_s_exit_code_says_how_it_ended(code, starts, sentence):
+  notes = []
+  worker = Exited(code, types.SimpleNamespace(note=notes.append))
+  assert worker.at_work(0) == (starts > 0) and worker.started == starts
+  assert len(notes) == bool(sentence) and ''.join(notes).startswith(sentence)
 
 
 def test_a_second_signal_does_not_wait():
