@@ -230,14 +230,17 @@ def test_no_default_changes_without_a_revision():
 
 
 def defaults():
-  """Returns the default of every field of posexp's own components."""
+  """Returns the default of every field that a run of posexp may have.
+
+  Of classes that a module holds: others are of a test, or of a doctest.
+  """
+  packages = 'posexp.schemes.', 'posexp.tasks.', 'posexp.data.', 'posexp.runs.'
   fields = {}
-  for kind in component._subclasses(component.Component):
+  for kind in component.base._subclasses(component.Component):
     module = kind.__module__
-    own = module.startswith('posexp.') and module in sys.modules
-    if own and dataclasses.is_dataclass(kind):
-      if module.startswith(('posexp.cli', 'posexp.launch')):
-        continue  # No part of any run.
+    if not module.startswith(packages) or not dataclasses.is_dataclass(kind):
+      continue
+    if getattr(sys.modules.get(module), kind.__qualname__, None) is kind:
       for field in dataclasses.fields(kind):
         if field.default is not dataclasses.MISSING:
           fields[f'{kind.__qualname__}.{field.name}'] = component.written(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from posexp import user_code
+from posexp.component import user_code
 
 MINE = '''
 """An experiment with a scheme of its own."""
@@ -207,7 +207,8 @@ def test_every_process_has_the_same_digest(digest, tmp_path):
   here = digest()
   folder = tmp_path / str(next(_number) - 1)
   code = (
-    'import mine; from posexp import user_code as u; print(u.digest(mine.Mine))'
+    'import mine; from posexp.component import user_code; '
+    'print(user_code.digest(mine.Mine))'
   )
   for seed in ('1', '2'):
     done = subprocess.run(

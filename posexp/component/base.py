@@ -1,29 +1,16 @@
 """Frozen dataclasses that are their own config: to a dictionary and back."""
 
-import contextlib
 import dataclasses
-import difflib
 import functools
-import importlib
 import math
 import numbers
 import operator
-import types
 import typing
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from posexp import user_code
-
-
-class UserError(ValueError):
-  """Bad input: one sentence with the value and the remedy.
-
-  The command line prints it and exits with 2. Any other exception is a bug,
-  and is shown with its traceback.
-  """
-
-  __module__ = 'posexp'  # Where users find it, and what a traceback shows.
+from posexp.component import kinds, user_code
+from posexp.component.errors import UserError, nearest, one_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +62,7 @@ class Check:
     if not self.each:
       self._verify_one(owner, label, value)
       return
-    items = _items(label, value, self.remedy)
+    items = kinds.items(label, value, self.remedy)
     object.__setattr__(owner, name, items)
     for item in items:
       self._verify_one(owner, label, item)
@@ -90,7 +77,7 @@ class Check:
 
   def _verify_kind(self, label: str, value: Any, kind: type) -> None:
     if kind in (bool, int, float):
-      _as_one(label, value, kind, self.remedy)
+      kinds.as_one(label, value, kind, self.remedy)
     elif not isinstance(value, kind):
       raise self._error(label, f'of type {kind.__name__}', repr(value))
 
@@ -249,11 +236,11 @@ class Component:
     label = f'{declared.name} of {kind.__name__}'
     hint = _hints(kind).get(declared.name, Any)  # type: ignore[arg-type]
     rule = isinstance(value, Component) and value.is_rule
-    if rule and self.takes_rules and {int, float} & {*_options(hint)}:
+    if rule and self.takes_rules and {int, float} & {*kinds.options(hint)}:
       return value
     if check and check.kind and not check.each:
       hint = check.kind
-    return as_kind(label, value, hint, check.remedy if check else '')
+    return kinds.as_kind(label, value, hint, check.remedy if check else '')
 
   def __str__(self) -> str:
     """Return the component as one would write it, defaults left out."""
@@ -279,13 +266,13 @@ class Component:
     values = dict(values)
     name = values.pop('type')
     values.pop('source', None)
-    kinds = {type_name(kind): kind for kind in _subclasses(cls)}
-    if name not in kinds:
+    classes = {type_name(kind): kind for kind in _subclasses(cls)}
+    if name not in classes:
       raise UserError(
-        f'no {cls.__name__} is called {name!r}{nearest(name, kinds)}: import '
+        f'no {cls.__name__} is called {name!r}{nearest(name, classes)}: import '
         'the file that defines it first'
       )
-    kind = kinds[name]
+    kind = classes[name]
     hints = typing.get_type_hints(kind)
     known = [f.name for f in dataclasses.fields(kind)]
     for key in values:
@@ -318,15 +305,6 @@ def type_name(kind: type) -> str:
   return f'{kind.__module__}.{kind.__qualname__}'
 
 
-def nearest(name: str, known: typing.Iterable[str]) -> str:
-  """Return ' (did you mean ...?)' with close matches, or the list of all."""
-  by_lower = {each.lower(): each for each in sorted(known)}
-  close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
-  if close:
-    return f' (did you mean {" or ".join(by_lower[c] for c in close)}?)'
-  return f' (known: {", ".join(by_lower.values())})' if by_lower else ''
-
-
 def at_least(
   name: str, value: 'float | Component | None', least: float, remedy: str = ''
 ) -> None:
@@ -338,34 +316,6 @@ def at_least(
     raise UserError(f'{name} must be at least {least}, got {value}{remedy}')
 
 
-def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-  """Raise a `UserError` unless a name is known, with the nearest that is."""
-  if value not in known:
-    raise UserError(f'{name} cannot be {value!r}{nearest(value, known)}')
-
-
-def extra(module: str, what: str, name: str) -> types.ModuleType:
-  """Import a library that only some need.
-
-  >>> extra('json', 'this', 'text').__name__
-  'json'
-
-  Args:
-    module: what is imported.
-    what: what needs it, as a user wrote it.
-    name: the extra that installs it.
-
-  Raises:
-    UserError: one sentence that names the extra, if it is not installed.
-  """
-  try:
-    return importlib.import_module(module)
-  except ImportError:
-    raise UserError(
-      f"{what} needs {module}: pip install 'posexp[{name}]'"
-    ) from None
-
-
 def restore(hint: Any, value: Any) -> Any:
   """Return a JSON value as the type that a field's annotation asks for."""
   if isinstance(value, dict) and 'type' in value:
@@ -374,125 +324,6 @@ def restore(hint: Any, value: Any) -> Any:
     args = [a for a in typing.get_args(hint) if a is not Ellipsis]
     return tuple(restore(args[0] if args else Any, v) for v in value)
   return value
-
-
-def as_kind(label: str, value: Any, hint: Any, remedy: str = '') -> Any:
-  """Return a value as an annotation says, so that equal values are one value.
-
-  Numbers of NumPy and JAX become Python's, an integer in a field of floats a
-  float, and a list or an array a tuple.
-
-  >>> as_kind('rate', 2, float), as_kind('seeds', range(2), tuple[int, ...])
-  (2.0, (0, 1))
-  >>> as_kind('batch', 64.0, int)
-  Traceback (most recent call last):
-  ...
-  posexp.UserError: batch must be an int, got 64.0 (float): write 64
-
-  Args:
-    label: what the value is, for the sentence.
-    value: what was given.
-    hint: the annotation; kinds that are not known here are not asked for.
-    remedy: what the user can do, as the end of the sentence.
-
-  Raises:
-    UserError: if the value is not of the kind.
-  """
-  if getattr(value, 'shape', None) == () and hasattr(value, 'item'):
-    value = value.item()
-  kinds = _options(hint)
-  refused: list[UserError] = []
-  for kind in kinds:
-    try:
-      return _as_one(label, value, kind, remedy)
-    except UserError as error:
-      refused.append(error)
-  raise refused[0]
-
-
-def _options(hint: Any) -> list[Any]:
-  """Return the kinds of an annotation; an int is also a float."""
-  union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-  kinds = [*typing.get_args(hint)] if union else [hint]
-  return [kind for kind in kinds if kind is not int or float not in kinds]
-
-
-def _as_one(label: str, value: Any, kind: Any, remedy: str) -> Any:
-  """Return a value as one kind, see `as_kind`."""
-  ending = remedy and f': {remedy}'
-  origin = typing.get_origin(kind)
-  if origin in (tuple, list) or kind in (tuple, list):
-    return _as_tuple(label, value, kind, remedy)
-  if kind is bool and type(value) is not bool:
-    raise UserError(
-      f'{label} must be True or False, got {value!r}: write one of the two'
-    )
-  if kind is int:
-    return _as_int(label, value)
-  if kind is float:
-    return _as_float(label, value, ending)
-  if kind is str and not isinstance(value, str):
-    raise UserError(f'{label} must be text, got {value!r}{ending}')
-  if isinstance(kind, type) and issubclass(kind, Component | types.NoneType):
-    return _as_component(label, value, kind, ending)
-  return _as_tuple(label, value, tuple, '') if type(value) is list else value
-
-
-def _as_int(label: str, value: Any) -> int:
-  if not isinstance(value, bool):
-    with contextlib.suppress(TypeError):
-      return operator.index(value)
-  whole = isinstance(value, float) and value.is_integer()
-  wanted = f'{value:.0f}' if whole else 'a whole number'
-  raise UserError(
-    f'{label} must be an int, got {value!r} ({type(value).__name__}): write '
-    f'{wanted}'
-  )
-
-
-def _as_float(label: str, value: Any, ending: str) -> float:
-  if not isinstance(value, numbers.Real) or isinstance(value, bool):
-    raise UserError(f'{label} must be a number, got {value!r}{ending}')
-  try:
-    number = float(value) + 0.0  # There is one zero.
-  except OverflowError:
-    number = math.inf
-  if math.isnan(number):
-    raise UserError(f'{label} must be finite, got nan{ending}')
-  return number
-
-
-def _as_component(label: str, value: Any, kind: type, ending: str) -> Any:
-  if isinstance(value, kind):
-    return value
-  if isinstance(value, type) and issubclass(value, kind):
-    ending = f': write {value.__name__}() with its fields, not the class'
-  elif isinstance(value, str):
-    ending = f'{ending or ": write it"} without quotation marks'
-  shown = 'None' if kind is types.NoneType else f'of type {kind.__name__}'
-  raise UserError(f'{label} must be {shown}, got {value!r}{ending}')
-
-
-def _as_tuple(label: str, value: Any, kind: Any, remedy: str) -> tuple:
-  items, kinds = _items(label, value, remedy), typing.get_args(kind)
-  if kinds[1:] and kinds[1] is not Ellipsis:
-    if len(items) != len(kinds):
-      raise UserError(
-        f'{label} must have {len(kinds)} items, got {value!r}: give each one'
-      )
-  else:
-    kinds = (kinds[0] if kinds else Any,) * len(items)
-  return tuple(as_kind(label, x, k, remedy) for x, k in zip(items, kinds))
-
-
-def _items(label: str, value: Any, remedy: str) -> tuple:
-  """Return a value as a tuple; a set has no order, and text is one value."""
-  if isinstance(value, str | bytes | dict | set | frozenset) or not isinstance(
-    value, typing.Iterable
-  ):
-    ending = remedy and f': {remedy}'
-    raise UserError(f'{label} must be a tuple, got {value!r}{ending}')
-  return tuple(value)
 
 
 @functools.lru_cache(maxsize=512)
