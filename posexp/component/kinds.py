@@ -63,7 +63,7 @@ def as_one(label: str, value: Any, kind: Any, remedy: str) -> Any:
       f'{label} must be True or False, got {value!r}: write one of the two'
     )
   if kind is int:
-    return _as_int(label, value)
+    return _as_int(label, value, ending)
   if kind is float:
     return _as_float(label, value, ending)
   if kind is str and not isinstance(value, str):
@@ -73,15 +73,15 @@ def as_one(label: str, value: Any, kind: Any, remedy: str) -> Any:
   return _as_tuple(label, value, tuple, '') if type(value) is list else value
 
 
-def _as_int(label: str, value: Any) -> int:
+def _as_int(label: str, value: Any, ending: str) -> int:
   if not isinstance(value, bool):
     with contextlib.suppress(TypeError):
       return operator.index(value)
-  whole = isinstance(value, float) and value.is_integer()
-  wanted = f'{value:.0f}' if whole else 'a whole number'
+  ending = ending or ': write a whole number'
+  if isinstance(value, float) and value.is_integer():
+    ending = f': write {value:.0f}'
   raise UserError(
-    f'{label} must be an int, got {value!r} ({type(value).__name__}): write '
-    f'{wanted}'
+    f'{label} must be an int, got {value!r} ({type(value).__name__}){ending}'
   )
 
 
