@@ -60,7 +60,9 @@ class Model(component.Component):
   share_position: bool = False
   compute: str = component.field('float32', one_of=COMPUTE)
   window: int | None = component.field(None, at_least=1)
-  block: int | str | None = 'auto'
+  block: int | str | None = component.field(
+    'auto', remedy="use 'auto', None, or a number of tokens"
+  )
   implementation: str | None = None
 
   def __post_init__(self):

@@ -293,7 +293,10 @@ def test_a_window_cuts_off_what_lies_before_it():
   'make, sentence',
   [
     (lambda: posexp.Model(block=0), "block of Model must be None, 'auto' or"),
-    (lambda: posexp.Model(block=True), r"must be an int, got True \(bool\): use 'auto'"),
+    (
+      lambda: posexp.Model(block=True),
+      r"must be an int, got True \(bool\): use 'auto'",
+    ),
     (lambda: posexp.Model(window=0), 'window of Model must be at least 1'),
     (
       lambda: small.run(
