@@ -1,7 +1,5 @@
 """JAX as it runs in the process of the tests: strictly, on two devices."""
 
-import functools
-
 import jax
 import pytest
 
@@ -34,9 +32,7 @@ def own_programs():
   """
   with pytest.MonkeyPatch.context() as patch:
     for module, name in KEPT:
-      kept = getattr(module, name)
-      anew = functools.lru_cache(**kept.cache_parameters())(kept.__wrapped__)
-      patch.setattr(module, name, anew)
+      patch.setattr(module, name, getattr(module, name).again())
     yield
 
 

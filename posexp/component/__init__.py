@@ -5,6 +5,7 @@ from posexp.component.base import at_least as at_least
 from posexp.component.base import field as field
 from posexp.component.base import require as require
 from posexp.component.base import written as written
+from posexp.component.cache import cached as cached
 from posexp.component.errors import UserError as UserError
 from posexp.component.errors import extra as extra
 from posexp.component.errors import nearest as nearest

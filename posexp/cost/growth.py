@@ -8,7 +8,6 @@ there more state for every cached token than keys and values.
 
 import bisect
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp import schemes
+from posexp import component, schemes
 from posexp.attention import placed
 from posexp.cost import flop_count, programs
 from posexp.models import transformer
@@ -184,7 +183,7 @@ def _rows(
   )
 
 
-@functools.lru_cache(maxsize=64)
+@component.cached(maxsize=64)
 def _slope(
   scheme: schemes.Scheme, shape: config.Model, slots: int, compiled: bool
 ) -> float:

@@ -5,7 +5,6 @@ function of what stays and of what it carries: `program(fixed, carried)` gives
 what it carries on, in the same memory, and a result.
 """
 
-import functools
 import hashlib
 import math
 import re
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posexp import schemes, tasks
+from posexp import component, schemes, tasks
 from posexp.cost import rss
 from posexp.models import memory, mesh, transformer
 from posexp.runs import config
@@ -275,7 +274,7 @@ def _initial(run: config.Run) -> Any:
   return _initialised(run.model, run.trained_scheme, run.task.vocabulary)
 
 
-@functools.lru_cache(maxsize=32)
+@component.cached(maxsize=32)
 def _initialised(
   shape: config.Model, scheme: schemes.Scheme, vocabulary: int
 ) -> Any:

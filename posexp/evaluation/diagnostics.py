@@ -1,6 +1,5 @@
 """Diagnostics of attention: where its weight falls, and what each head does."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from posexp import tasks
+from posexp import component, tasks
 from posexp.evaluation import attention_statistics, evaluate
 from posexp.models import (
   compile_counter,
@@ -162,7 +161,7 @@ def _measure(
   return masses, heads
 
 
-@functools.lru_cache(maxsize=64)
+@component.cached(maxsize=64)
 def _program(
   run: config.Run, length: int, on: jax.sharding.Mesh
 ) -> tuple[Callable[..., Any], Any]:

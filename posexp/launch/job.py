@@ -268,7 +268,7 @@ def _evaluator(
 
 
 # Made once a stem.
-_evaluators = functools.lru_cache(maxsize=32)(evaluate.Evaluator)
+_evaluators = component.cached(maxsize=32)(evaluate.Evaluator)
 
 
 def _evaluate(

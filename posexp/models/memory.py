@@ -1,7 +1,6 @@
 """What an evaluation needs in memory, and how many sequences fit at once."""
 
 import contextlib
-import functools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -67,7 +66,7 @@ def sequence(net: transformer.Transformer, length: int, asked: int) -> int:
   return 4 * (length * token + pair * pairs + logits)
 
 
-@functools.lru_cache(maxsize=256)
+@component.cached(maxsize=256)
 def _hidden(scheme: schemes.Scheme, dims: schemes.Dims) -> int:
   """Return the most numbers that a bias holds at once for a pair of tokens.
 

@@ -204,7 +204,7 @@ class Mixture(base.Task):
 _COUNTED = 2**18
 
 
-@functools.lru_cache(maxsize=64)
+@component.cached(maxsize=64)
 def _targets(task: base.Task, length: int) -> float:
   """Return the mean number of targets of a sequence, the EOS not counted."""
   batch = max(1, _COUNTED // length)

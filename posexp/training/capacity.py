@@ -1,12 +1,12 @@
 """How many runs one program trains at once."""
 
-import functools
 import math
 from typing import Any
 
 import jax
 import numpy as np
 
+from posexp import component
 from posexp.models import memory, mesh
 from posexp.runs import config, stacking
 from posexp.training import train_step
@@ -34,7 +34,7 @@ def most(run: config.Run, asked: int | None = None) -> int:
   return 1 if asked is None else fitting(stacking.stem(run, seeds))
 
 
-@functools.lru_cache(maxsize=64)
+@component.cached(maxsize=64)
 def fitting(run: config.Run) -> int:
   """Return how many runs like one fit into the memory of the devices, by XLA.
 

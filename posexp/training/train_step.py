@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
-from posexp import tasks
+from posexp import component, tasks
 from posexp.models import compile_counter, environment, mesh, transformer
 from posexp.runs import config, stacking
 from posexp.tasks import draw
@@ -241,7 +241,7 @@ def programs(
   return _programs(stacking.stem(run, 1), devices, chunk, number)
 
 
-@functools.lru_cache(maxsize=64)
+@component.cached(maxsize=64)
 def _programs(
   run: config.Run, devices: jax.sharding.Mesh, chunk: int, number: int
 ) -> tuple[Callable[..., State], Callable[..., tuple[State, Array]]]:

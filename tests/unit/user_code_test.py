@@ -1,5 +1,6 @@
 """Which edits of an experiment's code its digest notices, and which it must."""
 
+import dataclasses
 import importlib
 import itertools
 import linecache
@@ -8,6 +9,7 @@ import sys
 
 import pytest
 
+from posexp import component
 from posexp.component import user_code
 
 MINE = '''
@@ -232,3 +234,34 @@ def test_a_function_may_import_where_it_runs(digest):
   unused = HELPERS.replace('return x + OTHER', 'return x - OTHER')
   assert digest(local) != digest(local, edited)
   assert digest(local) == digest(local, unused)
+
+
+def strength():
+  return 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Strong(component.Component):
+  times: int = 2
+
+  def value(self):
+    return self.times * strength()
+
+
+def test_what_is_kept_of_a_class_is_of_the_code_that_it_uses_now(monkeypatch):
+  """As in a notebook, where the cell of a helper alone is run again."""
+  made = []
+
+  @component.cached(maxsize=4)
+  def value(strong, more):
+    made.append(strong)
+    return strong.value() + more
+
+  assert [value(Strong(), 1), value(Strong(), 1), value(Strong(3), 1)] == [
+    3,
+    3,
+    4,
+  ]
+  assert made == [Strong(), Strong(3)]
+  monkeypatch.setitem(globals(), 'strength', lambda: 10)
+  assert value(Strong(), 1) == 21
