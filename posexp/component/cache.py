@@ -22,12 +22,13 @@ def cached(maxsize: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
   def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.lru_cache(maxsize)
-    def kept(_: Any, *arguments: Any) -> Any:
-      return function(*arguments)
+    def kept(_: Any, *arguments: Any, **named: Any) -> Any:
+      return function(*arguments, **named)
 
     @functools.wraps(function, updated=())
-    def call(*arguments: Any) -> Any:
-      return kept(tuple(map(_code, arguments)), *arguments)
+    def call(*arguments: Any, **named: Any) -> Any:
+      code = _code((*arguments, *named.values()))
+      return kept(code, *arguments, **named)
 
     call.again = lambda: cached(maxsize)(function)  # type: ignore[attr-defined]
     call.cache_clear = kept.cache_clear  # type: ignore[attr-defined]

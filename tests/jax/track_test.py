@@ -257,9 +257,9 @@ def file(tmp_path):
 def test_a_grid_tells_its_tracker(file, tmp_path, capsys, monkeypatch):
   _needs('tensorboard')
 
-  def compute(runs, workdir, *_):
-    for run in runs:
-      recorded.write(workdir, digest=run.digest, name=run.name)
+  def compute(launch):
+    for run in launch.runs:
+      recorded.write(launch.workdir, digest=run.digest, name=run.name)
     return {}
 
   monkeypatch.setattr(scheduler, 'execute', compute)
