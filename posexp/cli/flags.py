@@ -184,12 +184,13 @@ ONLY = argument(
   'only runs whose name contains TEXT or matches it as a glob',
   metavar='TEXT',
 )
-SEEDS = argument(
-  '--seeds',
-  "other seeds than the file's, for every run",
-  metavar='0,1,2',
-  type=whole_numbers('0,1,2'),
-)
+
+
+def seeds(text: str) -> Argument:
+  """Declare the flag for seeds, where what they do is known."""
+  return argument('--seeds', text, metavar='0,1,2', type=whole_numbers('0,1,2'))
+
+
 DRY_RUN = switch(
   '--dry_run', 'print the runs, their sizes and an estimate; compute nothing'
 )

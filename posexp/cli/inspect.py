@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 
+from posexp import component
 from posexp.cli import flags
 from posexp.launch import exit_codes
 
@@ -42,7 +43,14 @@ def coverage(arguments: argparse.Namespace) -> int:
   from posexp.reports import tables
   from posexp.results import records
 
-  if pathlib.Path(arguments.WHAT).is_dir():
+  workdir = pathlib.Path(arguments.WHAT)
+  is_path = '/' in arguments.WHAT and '(' not in arguments.WHAT
+  if is_path and not workdir.is_dir():
+    raise component.UserError(
+      f'no work directory {workdir}: give the one that `posexp run` wrote to, '
+      "or a scheme such as 'RoPE(NTK(4))'"
+    )
+  if workdir.is_dir():
     print(tables.coverage(records.coverage(arguments.WHAT)))
     return exit_codes.DONE
   from posexp.inspect import coverage as coverage_lib

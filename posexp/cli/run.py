@@ -215,7 +215,7 @@ COMMANDS = {
         action='append',
         default=[],
       ),
-      flags.SEEDS,
+      flags.seeds("other seeds than the file's, for every run"),
       flags.argument(
         '--size',
         'size of a study: `small` for two cores, `full` for accelerators',
@@ -251,7 +251,7 @@ COMMANDS = {
         type=flags.number(int),
       ),
       flags.ONLY,
-      flags.SEEDS,
+      flags.seeds('only runs that were trained with exactly these seeds'),
       flags.DRY_RUN,
       *flags.EXECUTION,
       flags.DATA_DIR,

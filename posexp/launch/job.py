@@ -167,10 +167,11 @@ def keep(
   # The trained length, but for a task that does not exist there.
   nearest = min(run.lengths, key=lambda n: abs(n - run.trained_length))
   right = [r['token'] for r in record['results'] if r['length'] == nearest]
+  accuracy = f'{100 * min(right):.1f} to {100 * max(right):.1f} %'
+  duration = progress.duration(record['seconds']['total'])
   tell.note(
-    f'done    {run.name}: '
-    f'{min(right):.3f} to {max(right):.3f} right at {nearest} '
-    f'({progress.duration(record["seconds"]["total"])})'
+    f'done    {run.name}: accuracy {accuracy} over seeds at {nearest} tokens '
+    f'({duration})'
   )
 
 

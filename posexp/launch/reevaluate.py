@@ -67,8 +67,8 @@ def finished(
   if not chosen:
     have = ' or '.join(sorted({','.join(map(str, r.seeds)) for r in runs}))
     raise component.UserError(
-      f'no finished run in {workdir} has the seeds '
-      f'{",".join(map(str, seeds or ()))}: give --seeds={have}, or none'
+      f'no finished run in {workdir} was trained with exactly the seeds '
+      f'{",".join(map(str, seeds or ()))}: give --seeds={have}, or leave it out'
     )
   return chosen
 

@@ -143,14 +143,14 @@ def _of_commands(workdir: pathlib.Path) -> Iterator[Part]:
     yield functools.partial(_explained, path)
   if not explained:
     yield (
-      'no periods and biases: leave them there with posexp explain SCHEME '
-      f'--output={workdir}/explain'
+      'the figure of periods and biases was not drawn: run posexp explain '
+      f'SCHEME --output={workdir}/explain first'
     )
   measured = [body for body in cost_records.read_all(workdir) if body['groups']]
   if measured:
     yield functools.partial(figures.cost, measured[-1])
   else:
     yield (
-      'no costs: leave them there with posexp measure SCHEME '
-      f'--workdir={workdir}'
+      'the figure of costs was not drawn: run posexp measure SCHEME '
+      f'--workdir={workdir} first'
     )

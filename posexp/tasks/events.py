@@ -177,7 +177,7 @@ class Presence(_Twin):
 
   Answerers: 'bag' is always right, as nothing here asks for position; 'recent'
   says YES if one of the last half of the body's slots holds the event.
-  Foils (C = 1): none; any wrong answer is an error of retrieval.
+  Foils (C = 1): none, so that any wrong answer is a retrieval error.
   Strata: `distance` from the answer back to the event, -1 if it is absent;
   `present`, 0 or 1.
 

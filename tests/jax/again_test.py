@@ -125,7 +125,7 @@ def test_one_command_evaluates_what_is_missing(workdir, capsys):
     (('{workdir}', '--lengths=48', '--only=T5'), "='T5' matches no run (runs"),
     (
       ('{workdir}', '--lengths=48', '--seeds=7'),
-      'has the seeds 7: give --seeds=3,5, or none',
+      'exactly the seeds 7: give --seeds=3,5, or leave it out',
     ),
     (('{workdir}', '--lengths=48', '--window=1'), 'must be at least 2, got 1'),
     (('{workdir}', '--lengths=48', '--examples=0'), 'at least 1, got 0'),

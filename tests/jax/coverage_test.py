@@ -203,5 +203,7 @@ def test_the_command_prints_a_scheme_or_a_work_directory(tmp_path, capsys):
 def test_the_command_says_what_cannot_be(capsys):
   assert main.main(['posexp', 'coverage', 'RoPE(', '--target=64']) == 2
   assert main.main(['posexp', 'coverage', 'T5()', '--target=16']) == 2
+  assert main.main(['posexp', 'coverage', 'runs/none']) == 2
   errors = capsys.readouterr().err.splitlines()
-  assert len(errors) == 2 and 'target must be at least 64' in errors[1]
+  assert len(errors) == 3 and 'target must be at least 64' in errors[1]
+  assert 'no work directory runs/none: give' in errors[2]
