@@ -13,12 +13,13 @@ it is the function's instructions, which only the same version of Python has.
 
 import ast
 import contextlib
+import copyreg
 import dataclasses
 import dis
 import enum
 import functools
 import hashlib
-import importlib
+import importlib.util
 import inspect
 import linecache
 import pathlib
@@ -26,7 +27,7 @@ import site
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,11 @@ _BY_DATACLASS = frozenset(
 )
 _LOADS = frozenset({'LOAD_GLOBAL', 'LOAD_NAME', 'LOAD_FROM_DICT_OR_GLOBALS'})
 _PLAIN = frozenset({bool, int, float, complex, str, bytes})
+# Methods that change a container.
+_CHANGES = frozenset(
+  {'add', 'append', 'clear', 'discard', 'extend', 'insert', 'pop', 'popitem'}
+  | {'remove', 'setdefault', 'update'}
+)
 # Says nothing of what a function does.
 _SKIPPED = frozenset({'CACHE', 'RESUME', 'NOP', 'EXTENDED_ARG'})
 
@@ -92,25 +98,30 @@ class _Walk:
   def _class(self, kind: type) -> Any:
     """Return the bases and all that the body of a class defines."""
     members = {}
+    changed = _changed(inspect.getmembers_static(kind, inspect.isfunction))
     for name, member in vars(kind).items():
       if name in _WRITTEN or _by_dataclass(name, member):
         continue
+      if name in changed:
+        member = type(member)
       # The descriptor of a slot says nothing but its name.
       if not inspect.ismemberdescriptor(member):
         members[name] = self._value(member)
     for name, field in vars(kind).get('__dataclass_fields__', {}).items():
       if field.default_factory is not dataclasses.MISSING:
         members[name] = self._value(field.default_factory)
-    bases = [self._reach(base) for base in kind.__bases__]
+    bases = [self._reach(base) for base in (type(kind), *kind.__bases__)]
     return bases, sorted(members.items())
 
   def _function(self, function: types.FunctionType) -> Any:
     """Return the code of a function, and what its names stand for."""
     code = function.__code__
-    uses = {}
+    uses, changed = {}, _changed([('', function)])
     for name, attributes in _global_names(code).items():
       if name in function.__globals__:
         value = function.__globals__[name]
+        # What a function keeps for its next call is no part of what it does.
+        value = type(value) if name in changed else value
         uses[name] = self._value(value, attributes)
     for name, cell in zip(code.co_freevars, function.__closure__ or ()):
       with contextlib.suppress(ValueError):  # It is empty.
@@ -125,6 +136,7 @@ class _Walk:
       sorted(imported),
       self._value(function.__defaults__),
       self._value(function.__kwdefaults__),
+      self._value(vars(function)),
     )
 
   def _value(self, value: Any, attributes: frozenset = frozenset()) -> str:
@@ -136,7 +148,8 @@ class _Walk:
     """
     if value is None or type(value) in _PLAIN:
       return f'{type(value).__name__} {value!r}'
-    if isinstance(value, type | types.FunctionType):
+    function = isinstance(value, types.FunctionType) and _is_users(value)
+    if function or isinstance(value, type):
       return self._reach(value)
     if id(value) in self._within:
       return f'the same {type(value).__name__}'
@@ -158,39 +171,101 @@ class _Walk:
     return f'{module.__name__} {sorted(members)}'
 
   def _object(self, value: Any) -> str:
-    """Return a text for an object: of its parts, or as it describes itself."""
+    """Return a text for an object: of its parts, or as it would be copied."""
     kind = type(value)
-    if hasattr(value, '__wrapped__') and not _is_users(kind):
-      return self._value(value.__wrapped__)  # As of `jit` or `lru_cache`.
+    if isinstance(value, types.FunctionType):
+      return f'{_label(value)} {self._closure(value)}'
     name = self._reach(kind)
     if (parts := _wrapped(value)) is not None:
       return f'{name} {self._all(parts)}'
+    if hasattr(value, '__wrapped__') and not _is_users(kind):
+      # As of `jit`, `lru_cache` or `custom_vjp`.
+      rules = [v for _, v in sorted(vars(value).items()) if _is_function(v)]
+      return f'{self._value(value.__wrapped__)} {self._all(rules)}'
     if isinstance(value, enum.Enum):
       return f'{name}.{value.name}'
-    if isinstance(value, Mapping):
+    if kind in (dict, types.MappingProxyType):
       return f'{name} {self._all(value)} {self._all(value.values())}'
-    if isinstance(value, list | tuple):
+    if kind in (list, tuple):
       return f'{name} {self._all(value)}'
-    if isinstance(value, set | frozenset):
-      return f'{name} {sorted(self._all(value))}'
-    if hasattr(value, 'dtype'):
-      with contextlib.suppress(TypeError, ValueError):
-        array = np.ascontiguousarray(value)
-        content = hashlib.sha256(array.tobytes()).hexdigest()
-        return f'{name} {array.dtype} {array.shape} {content}'
+    if kind in (set, frozenset):
+      return f'{name} {_listed(sorted(map(self._value, value)))}'
+    if _is_array(value):
+      return f'{name} {self._array(np.asarray(value))}'
     if dataclasses.is_dataclass(value):
       names = [field.name for field in dataclasses.fields(value)]
       return f'{name} {self._all(getattr(value, n, None) for n in names)}'
-    if _is_users(kind):
-      return f'{name} {self._value(getattr(value, "__dict__", None))}'
     if hasattr(value, '__qualname__'):
-      return f'{name} {_label(value)}'
-    text = repr(value)
-    # An address is of this process only.
-    return name if ' at 0x' in text else f'{name} {text}'
+      owner = getattr(value, '__self__', None)
+      known = None if isinstance(owner, types.ModuleType) else owner
+      return f'{name} {_label(value)} {self._value(known)}'
+    return f'{name} {self._copied(value)}'
 
-  def _all(self, values: Iterable[Any]) -> list[str]:
-    return [self._value(value) for value in values]
+  def _array(self, array: np.ndarray) -> str:
+    if array.dtype.hasobject:
+      return f'{array.shape} {self._all(array.ravel().tolist())}'
+    content = np.ascontiguousarray(array).tobytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return f'{array.dtype} {array.shape} {digest}'
+
+  def _copied(self, value: Any) -> str:
+    """Return a text for what a copy of an object is made of."""
+    try:
+      reduce = copyreg.dispatch_table.get(type(value))
+      made = reduce(value) if reduce else value.__reduce_ex__(2)
+    except Exception:  # Whatever its class raises: it cannot be copied.
+      text = repr(value)
+      # An address is of this process only.
+      return '' if ' at 0x' in text else text
+    if isinstance(made, str):
+      return made
+    made = [list(x) if isinstance(x, Iterator) else x for x in made]
+    return self._all(made)
+
+  def _closure(self, function: types.FunctionType) -> str:
+    """Return what a function of a library was made with, as by `vmap`."""
+    cells = function.__closure__ or ()
+    values = []
+    for cell in cells:
+      with contextlib.suppress(ValueError):  # It is empty.
+        values.append(cell.cell_contents)
+    return _listed(map(self._known, values))
+
+  def _known(self, value: Any) -> str:
+    """Return a text for a function or plain values, else of the type alone.
+
+    What else a library keeps may be of this process.
+    """
+    if isinstance(value, list | tuple):
+      return f'{type(value).__name__} {_listed(map(self._known, value))}'
+    if isinstance(value, dict):
+      pairs = (map(self._known, pair) for pair in value.items())
+      return _listed(sorted(map(': '.join, pairs)))
+    plain = value is None or type(value) in _PLAIN
+    if plain or (callable(value) and not isinstance(value, type)):
+      return self._value(value)
+    return _label(value if isinstance(value, type) else type(value))
+
+  def _all(self, values: Iterable[Any]) -> str:
+    return _listed(map(self._value, values))
+
+
+def _listed(texts: Iterable[str]) -> str:
+  return f'[{", ".join(texts)}]'
+
+
+def _is_function(value: Any) -> bool:
+  return isinstance(value, types.FunctionType)
+
+
+def _is_array(value: Any) -> bool:
+  """Return whether a value is an array or a number of NumPy or JAX."""
+  root = type(value).__module__.split('.')[0]
+  return (
+    type(value) is np.ndarray
+    or isinstance(value, np.generic)
+    or (root in ('jax', 'jaxlib') and hasattr(value, 'dtype'))
+  )
 
 
 def _wrapped(value: Any) -> list[Any] | None:
@@ -204,8 +279,10 @@ def _wrapped(value: Any) -> list[Any] | None:
       return [value.fget, value.fset, value.fdel]
     case functools.cached_property():
       return [value.func]
-    case functools.partial():
+    case functools.partial() | functools.partialmethod():
       return [value.func, value.args, value.keywords]
+    case functools.singledispatchmethod():
+      return [value.func, dict(value.dispatcher.registry)]
   return None
 
 
@@ -217,11 +294,15 @@ def _label(thing: Any) -> str:
 
 def _is_users(thing: Any) -> bool:
   """Return whether a class, function or module is of the experiment's code."""
+  if isinstance(thing, types.FunctionType):
+    # A wrapper of a library bears the name of what it wraps.
+    return _is_users_file(thing.__code__.co_filename)
   if isinstance(thing, types.ModuleType):
     module: types.ModuleType | None = thing
     name = thing.__name__
   else:
-    name = getattr(thing, '__module__', None) or 'builtins'
+    named = getattr(thing, '__module__', None)
+    name = named if isinstance(named, str) else 'builtins'
     module = sys.modules.get(name)
   if name.split('.')[0] == 'posexp':
     return False
@@ -231,8 +312,16 @@ def _is_users(thing: Any) -> bool:
   if file is None:  # Built in, unless it was made by hand.
     root = name.split('.')[0]
     return root not in sys.stdlib_module_names
-  path = pathlib.Path(file).resolve()
-  return not any(path.is_relative_to(root) for root in _installed())
+  return _is_users_file(file)
+
+
+@functools.cache
+def _is_users_file(file: str) -> bool:
+  """Return whether a file is neither posexp's, nor Python's, nor installed."""
+  if file.startswith('<frozen'):
+    return False
+  path, ours = pathlib.Path(file).resolve(), pathlib.Path(__file__).parents[1]
+  return not any(path.is_relative_to(root) for root in (ours, *_installed()))
 
 
 @functools.cache
@@ -278,13 +367,47 @@ def _imports(
   """Yield the modules that the body of a function imports."""
   package = function.__globals__.get('__package__') or ''
   for part in _nested(function.__code__):
-    for instruction in dis.get_instructions(part):
-      if instruction.opname == 'IMPORT_NAME':
-        for name in (instruction.argval, f'{package}.{instruction.argval}'):
-          module = sys.modules.get(name) or _imported(name)
-          if module is not None:
-            yield module, frozenset(part.co_names)
-            break
+    steps = [(i.opname, i.argval) for i in dis.get_instructions(part)]
+    for n, (opname, name) in enumerate(steps):
+      if opname == 'IMPORT_NAME':
+        level = steps[n - 2][1]  # Before the names that are imported from it.
+        if isinstance(level, int) and level:
+          name = _resolved('.' * level + name, package)
+        module = sys.modules.get(name) or _imported(name)
+        if module is None:
+          continue
+        yield module, frozenset(part.co_names)
+        for inner in (steps[n - 1][1] or ()) if _is_users(module) else ():
+          if neighbour := _imported(f'{name}.{inner}'):
+            yield neighbour, frozenset(part.co_names)
+
+
+def _resolved(name: str, package: str) -> str:
+  """Return the absolute name of a module, as it is where there is none."""
+  try:
+    return importlib.util.resolve_name(name, package)
+  except ImportError:
+    return name
+
+
+def _changed(functions: Iterable[tuple[str, Any]]) -> frozenset[str]:
+  """Return names of containers that functions put something into."""
+  names: set[str] = set()
+  for _, function in functions:
+    for node in _nodes(function.__code__, function.__code__.co_filename):
+      for inner in ast.walk(node):
+        match inner:
+          case ast.Subscript(value=held, ctx=ast.Store() | ast.Del()):
+            pass
+          case ast.Call(func=ast.Attribute(value=held, attr=name)):
+            if name not in _CHANGES:
+              continue
+          case _:
+            continue
+        match held:
+          case ast.Name(id=name) | ast.Attribute(attr=name):
+            names.add(name)
+  return frozenset(names)
 
 
 def _imported(name: str) -> types.ModuleType | None:
@@ -296,13 +419,21 @@ def _imported(name: str) -> types.ModuleType | None:
 
 def _tree(code: types.CodeType) -> Any:
   """Return the syntax of a function, None unless its source is at hand."""
-  linecache.checkcache(code.co_filename)
-  text = ''.join(linecache.getlines(code.co_filename))
-  known, nodes = _parsed(text, code.co_filename)
-  if code not in known:
-    return None
+  return [_plain(node) for node in _nodes(code, code.co_filename)] or None
+
+
+@functools.cache
+def _nodes(code: types.CodeType, filename: str) -> tuple[ast.AST, ...]:
+  """Return the syntax trees of a function, none unless its source is at hand.
+
+  Looked up once, as the file may be edited while the process goes on with what
+  it has imported.
+  """
+  linecache.checkcache(filename)
+  text = ''.join(linecache.getlines(filename))
+  known, nodes = _parsed(text, filename)
   place = code.co_name, code.co_firstlineno
-  return [_plain(node) for node in nodes.get(place, ())] or None
+  return tuple(nodes.get(place, ())) if code in known else ()
 
 
 @functools.lru_cache(maxsize=32)

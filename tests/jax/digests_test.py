@@ -13,6 +13,7 @@ import pytest
 
 import posexp
 from posexp import component, schemes, tasks
+from posexp.component import user_code
 from posexp.launch import earlier, job
 from posexp.models import environment
 from posexp.results import progress, records
@@ -200,6 +201,45 @@ def test_a_run_of_an_earlier_revision_is_computed_again_and_says_so(tmp_path):
   (tmp_path / 'runs' / ('e' * 16) / 'record.json').write_text('{}')
   (note,) = earlier.notes([run], tmp_path)
   assert '1 records in' in note and 'record.json' in note
+
+
+WRAPPED = """
+import jax
+
+def fall(d):
+  return BODY * d
+
+@jax.custom_vjp
+def steep(d):
+  return d
+
+steep.defvjp(lambda d: (d, d), lambda d, g: (BODY * g,))
+VALUE = WRAP
+
+class Mine:
+  def bias(self, d):
+    return VALUE(d)
+"""
+
+
+@pytest.mark.parametrize(
+  'wrap',
+  [
+    'jax.vmap(fall)',
+    'jax.grad(fall)',
+    'jax.checkpoint(fall)',
+    'jax.jit(jax.vmap(fall))',
+    'steep',
+  ],
+)
+def test_code_that_jax_wraps_is_noticed(wrap):
+  def digest(body):
+    names = {'__name__': 'mine'}
+    exec(WRAPPED.replace('BODY', body).replace('WRAP', wrap), names)
+    return user_code.digest(names['Mine'])
+
+  assert digest('0.5') != digest('0.9')
+  assert digest('0.5') == digest('0.5')
 
 
 @pytest.mark.parametrize('warmup', [50, 51])

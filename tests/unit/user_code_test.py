@@ -191,10 +191,19 @@ def test_code_that_was_edited_after_its_import_is_not_taken_for_the_new(
   before = digest()
   folder = tmp_path / str(next(_number) - 1)
   (folder / 'mine.py').write_text(MINE.replace('return 2 * x', 'return 3 * x'))
-  imported = user_code.digest(sys.modules['mine'].Mine)
+  # What this process goes on with is what it has imported.
+  assert user_code.digest(sys.modules['mine'].Mine) == before
   edited = digest(MINE.replace('return 2 * x', 'return 3 * x'))
-  # The function that no longer has its source is told by its instructions.
-  assert len({before, imported, edited}) == 3
+  # A function that no longer has its source is told by its instructions.
+  assert len({before, edited, digest_of_imported(folder)}) == 3
+
+
+def digest_of_imported(folder):
+  """The digest of a module that is imported, and edited before it is asked."""
+  (folder / 'late.py').write_text(MINE)
+  late = importlib.import_module('late')
+  (folder / 'late.py').write_text(MINE.replace('return 2 * x', 'return 3 * x'))
+  return user_code.digest(late.Mine)
 
 
 def test_a_helper_that_is_bound_anew_is_noticed(digest):
@@ -265,3 +274,107 @@ def test_what_is_kept_of_a_class_is_of_the_code_that_it_uses_now(monkeypatch):
   assert made == [Strong(), Strong(3)]
   monkeypatch.setitem(globals(), 'strength', lambda: 10)
   assert value(Strong(), 1) == 21
+
+
+KEPT = """
+import collections, contextlib, dataclasses, functools, re, types
+import numpy as np
+
+def one(x):
+  return 1 + x
+
+class Slotted:
+  __slots__ = ('x',)
+  def __init__(self, x):
+    self.x = x
+
+class More(dict):
+  pass
+
+@functools.singledispatch
+def kind(x):
+  return 1
+
+MEMO = {}
+VALUE = EXPRESSION
+
+@dataclasses.dataclass(frozen=True)
+class Mine:
+  def bias(self, x):
+    MEMO[x] = MEMO.get(x, 0) + 1
+    return VALUE, x
+"""
+# Two values of which a class makes two schemes, whatever they print as.
+VALUES = (
+  ("re.compile('a' * 300 + 'b')", "re.compile('a' * 300 + 'c')"),
+  ('np.arange(2000)[::2]', 'np.arange(2000)[1::2]'),
+  ('np.array([1, one], object)', "np.array([1, 'x'], object)"),
+  ('np.ma.array([1, 2], mask=[0, 1])', 'np.ma.array([1, 2], mask=[1, 0])'),
+  ('np.random.default_rng(1)', 'np.random.default_rng(2)'),
+  ('types.SimpleNamespace(f=one)', 'types.SimpleNamespace(f=kind)'),
+  ('collections.deque([one])', 'collections.deque([kind])'),
+  ('collections.defaultdict(int)', 'collections.defaultdict(list)'),
+  ('Slotted(1)', 'Slotted(2)'),
+  ('More(a=1)', 'More(a=2)'),
+  ("'a'.upper", "'b'.upper"),
+  ('functools.partialmethod(one, 1)', 'functools.partialmethod(one, 2)'),
+  # Functions that a library wraps.
+  (
+    'contextlib.contextmanager(lambda: iter([1]))',
+    'contextlib.contextmanager(lambda: iter([2]))',
+  ),
+  (
+    'functools.singledispatch(lambda x: 1)',
+    'functools.singledispatch(lambda x: 2)',
+  ),
+  ('functools.lru_cache(lambda x: 1)', 'functools.lru_cache(lambda x: 2)'),
+)
+
+
+@pytest.mark.parametrize('values', VALUES, ids=lambda pair: pair[0][:30])
+def test_every_kind_of_value_is_looked_into(digest, values):
+  one, other = (KEPT.replace('EXPRESSION', value) for value in values)
+  assert digest(one) != digest(other)
+  assert digest(one) == digest(one)
+
+
+def test_what_a_function_keeps_for_its_next_call_is_no_code(digest):
+  before = digest(KEPT.replace('EXPRESSION', '1'))
+  mine = sys.modules['mine']
+  mine.Mine().bias(3)
+  assert mine.MEMO and user_code.digest(mine.Mine) == before
+
+
+def test_a_file_that_is_edited_while_it_runs_changes_nothing(digest, tmp_path):
+  before = digest()
+  path = tmp_path / str(next(_number) - 1) / 'mine.py'
+  path.write_text('# A comment.\n' + MINE)
+  assert user_code.digest(sys.modules['mine'].Mine) == before
+
+
+def test_a_neighbour_that_is_imported_in_a_function_is_noticed(
+  tmp_path, monkeypatch
+):
+  package = f'package_{next(_number)}'
+  folder = tmp_path / package
+  folder.mkdir()
+  (folder / '__init__.py').write_text('')
+  (folder / 'own.py').write_text(
+    'class Mine:\n'
+    '  def bias(self, x):\n'
+    '    from . import helper\n'
+    '    return helper.double(x)\n'
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  digests = set()
+  for factor in (2, 3):
+    text = f'def double(x):\n  return {factor} * x\n'
+    (folder / 'helper.py').write_text(text)
+    for name in ('own', 'helper'):
+      monkeypatch.delitem(sys.modules, f'{package}.{name}', raising=False)
+    importlib.invalidate_caches()
+    linecache.clearcache()
+    digests.add(
+      user_code.digest(importlib.import_module(f'{package}.own').Mine)
+    )
+  assert len(digests) == 2
