@@ -37,7 +37,8 @@ Shares of several tasks are averaged with equal weights.
   have few or none): the whole 95 % interval of each difference lies above
   -0.02. It is lost if a whole interval lies below, and otherwise undecided.
 * An option is stable to the target if attention collapsed in no admitted seed
-  at any length up to the target (by the rules of collapse below), and more than
+  at any length at which it was looked at, the target among them (by the rules
+  of collapse below), and more than
   half of its token accuracy at the trained length is left at the target: the
   interval of the difference to that half lies above 0. It is not stable if
   attention collapsed or the interval lies below 0, and otherwise undecided.

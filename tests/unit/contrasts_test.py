@@ -43,6 +43,27 @@ def test_pairs_are_scipys_paired_tests():
       np.testing.assert_allclose(row['effect'], difference.mean())
 
 
+@pytest.mark.parametrize('measure', ['order', 'retrieval', 'nats'])
+@pytest.mark.parametrize('seeds', [2, 5])
+def test_a_run_that_gives_no_numbers_is_not_claimed_to_err_less(measure, seeds):
+  """All or some of its seeds diverged; those that are left are a selection."""
+  accuracy = ((1.0, 0.8), (1.0, 0.81), (1.0, 0.79), (1.0, 0.8), (1.0, 0.82))
+  results = table(run('A()', accuracy), run('B()', accuracy))
+  results['order'] = 1 - results['token']
+  results['retrieval'], results['nats'] = 0.0, 1.0 + results['seed'] / 100
+  lost = results['digest'].str.startswith('B') & (results['length'] == 128)
+  lost &= results['seed'].isin(results['seed'].unique()[:seeds])
+  results.loc[lost, ['token', 'order', 'retrieval']] = 0.0
+  results.loc[lost, 'nats'] = np.nan
+  compared = contrasts.pairs(results, measure)
+  (row,) = compared[compared['length'] == 128].to_dict('records')
+  assert not row['claimed'] and math.isnan(row['p'])
+  # That it is less often right can be claimed.
+  compared = contrasts.pairs(results, 'token')
+  (row,) = compared[compared['length'] == 128].to_dict('records')
+  assert row['n'] == 5
+
+
 def test_only_seeds_that_are_admitted_in_both_are_compared():
   one = run('A()', ((1.0, 0.9), (1.0, 0.8), (0.5, 0.1), (1.0, 0.7)))
   two = run('B()', ((1.0, 0.5), (0.5, 0.1), (1.0, 0.1), (1.0, 0.4)))
