@@ -115,13 +115,15 @@ class Sum(base.Scheme):
     It is the same for all, since a class draws from its `own_key`; but a term
     that has a class of an earlier one draws anew.
     """
-    kinds = [{type(part) for part in (t, *t.atoms)} for t in self.terms]
+    kinds = [_drawing(term) for term in self.terms]
     for n, term in enumerate(self.terms):
-      again = sum(not kinds[n].isdisjoint(earlier) for earlier in kinds[:n])
+      again = any(not kinds[n].isdisjoint(earlier) for earlier in kinds[:n])
       if key is None or not again:
         yield term, key
       else:
-        yield term, jax.random.fold_in(key, again)
+        # More than a sum within a term counts.
+        before = sum(len(earlier.atoms) for earlier in self.terms[:n])
+        yield term, jax.random.fold_in(key, before)
 
   def init_input(self, key, dims):
     return self._join([t.init_input(k, dims) for t, k in self._keyed(key)])
@@ -215,3 +217,9 @@ def _side_by_side(
     ]
     joined[kind] = np.concatenate(padded, axis=1)
   return joined
+
+
+def _drawing(term: base.Scheme) -> set[type]:
+  """Return the classes in a term that draw something."""
+  learned = {type(atom) for atom in term.atoms if atom.learns()}
+  return learned | {type(term)} if term.draws else learned

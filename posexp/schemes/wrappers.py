@@ -113,7 +113,8 @@ class Interpolate(Wrapper):
     self.scheme.check(dims, math.ceil((length - 1) / self.factor) + 1)
     # Neighbours are up to twice as close to a multiple of their last bit.
     whole = math.frexp(self.factor)[0] == 0.5
-    base.check_far(self.scheme, length if whole else 2 * length, length)
+    for part in self.scheme.parts:
+      base.check_far(part, length if whole else 2 * length, length)
 
   def for_length(self, length):
     inner = self.scheme.for_length(math.ceil(length / self.factor))

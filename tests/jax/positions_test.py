@@ -131,6 +131,11 @@ def test_positions_that_float32_cannot_tell_apart_are_refused(scheme):
     (schemes.Interpolate(schemes.RoPE(), 4), 2**24 + 1, 2**24),
     (schemes.Interpolate(schemes.RoPE(), 3), 2**23 + 1, 2**23),
     (schemes.Interpolate(schemes.ALiBi(), 0.5), 2**23 + 1, 2**24),
+    (
+      schemes.Interpolate(schemes.RoPE() + schemes.Forgetting(), 3),
+      2**23 + 1,
+      2**23,
+    ),
   ],
   ids=str,
 )
@@ -276,6 +281,8 @@ def test_positions_are_drawn_alike_alone_and_in_any_sum(scheme):
     (scheme + schemes.ALiBi(), 0),
     (schemes.ALiBi() + schemes.T5() + scheme, 2),
     (other + scheme, 1),
+    # What its inner scheme shares with another term is not drawn.
+    (schemes.RoPE() + scheme, 1),
   ):
     np.testing.assert_array_equal(sum_.remap(index, key)[place], alone)
   # Two of a kind have positions of their own.
@@ -316,3 +323,11 @@ def test_parameters_are_drawn_alike_alone_in_wrappers_and_in_any_sum(scheme):
       # The others are constants: an initial c, a bias of zero.
       drawn_anew = [(a != b).any() for a, b in pairs if np.unique(a).size > 1]
       assert drawn_anew and all(drawn_anew)
+
+
+def test_no_two_terms_of_one_class_begin_alike():
+  pair = schemes.KERPLE() + schemes.KERPLE()
+  total = schemes.Interpolate(pair, 2) + schemes.KERPLE()
+  leaves = jax.tree.leaves(total.init_layer(jax.random.key(5), cases.DIMS))
+  drawn = {np.asarray(leaf).tobytes() for leaf in leaves}
+  assert len(drawn) == len(leaves) == 6
