@@ -1,5 +1,6 @@
 """What is shown of an error that is not bad input, and its exit code."""
 
+import errno
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ from posexp.results import files
 
 # How JAX says that a backend that was asked for is not there.
 _NO_BACKEND = re.compile(r'Unable to initialize backend|Unknown backend')
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 # Where it asserts that there is one, and says nothing.
 _ASSERTS_BACKEND = pathlib.PurePath('jax', '_src', 'xla_bridge.py')
 
@@ -19,9 +21,9 @@ def told(error: Exception) -> int | None:
   """Print what a person needs to know of an error, and return the exit code.
 
   A full disk, a device that JAX has not, and a file that may not be touched are
-  a sentence each. An error
-  of the user's own file is its traceback from that file on: what posexp did
-  before it called that file says nothing about its mistake.
+  a sentence each. An error of the user's own file is its traceback from that
+  file on: what posexp did before it called that file says nothing about its
+  mistake.
 
   Returns:
     None if it is a bug of posexp, of which nothing is printed.
@@ -47,7 +49,7 @@ def told(error: Exception) -> int | None:
   if failures.user_code(error.__traceback__) is not None:
     print(failures.shown(error), file=sys.stderr)
     return exit_codes.FAILED
-  if isinstance(error, PermissionError) and error.filename:
+  if isinstance(error, OSError) and error.errno in _NO_ACCESS:
     print(
       f'posexp: no access to {error.filename} ({error.strerror}): make it '
       'readable and writable, or give another directory',

@@ -52,6 +52,13 @@ class Check:
     bounds = self.at_least, self.at_most, self.above, self.below
     return any(isinstance(bound, str) for bound in bounds)
 
+  @property
+  def of_kind(self) -> str:
+    """The remedy of a value of another kind: that of a bound is not of it."""
+    bounds = self.at_least, self.at_most, self.above, self.below
+    bounded = self.even or any(bound is not None for bound in bounds)
+    return '' if bounded and not self.each else self.remedy
+
   def verify(self, owner: Any, name: str) -> None:
     """Raise a `UserError` unless a field of `owner` passes.
 
@@ -62,7 +69,7 @@ class Check:
     if not self.each:
       self._verify_one(owner, label, value)
       return
-    items = kinds.items(label, value, self.remedy)
+    items = kinds.items(label, value, self.of_kind)
     object.__setattr__(owner, name, items)
     for item in items:
       self._verify_one(owner, label, item)
@@ -77,7 +84,7 @@ class Check:
 
   def _verify_kind(self, label: str, value: Any, kind: type) -> None:
     if kind in (bool, int, float):
-      kinds.as_one(label, value, kind, self.remedy)
+      kinds.as_one(label, value, kind, self.of_kind)
     elif not isinstance(value, kind):
       raise self._error(label, f'of type {kind.__name__}', repr(value))
 
@@ -240,7 +247,7 @@ class Component:
       return value
     if check and check.kind and not check.each:
       hint = check.kind
-    return kinds.as_kind(label, value, hint, check.remedy if check else '')
+    return kinds.as_kind(label, value, hint, check.of_kind if check else '')
 
   def __str__(self) -> str:
     """Return the component as one would write it, defaults left out."""

@@ -125,6 +125,6 @@ def items(label: str, value: Any, remedy: str) -> tuple:
   if isinstance(value, str | bytes | dict | set | frozenset) or not isinstance(
     value, typing.Iterable
   ):
-    ending = remedy and f': {remedy}'
-    raise UserError(f'{label} must be a tuple, got {value!r}{ending}')
+    remedy = remedy or 'write one in parentheses, with a comma after each item'
+    raise UserError(f'{label} must be a tuple, got {value!r}: {remedy}')
   return tuple(value)

@@ -1,5 +1,6 @@
 """Finished runs evaluated again at other lengths, from their saved weights."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -98,8 +99,12 @@ def _again(
   try:
     return run.retrofit(
       run.scheme,
-      evaluate=config.Evaluate(
-        lengths=(length,), examples=examples, window=window
+      evaluate=dataclasses.replace(
+        run.evaluate,
+        lengths=(length,),
+        examples=examples,
+        tokens=0,
+        window=window,
       ),
     )
   except component.UserError as error:

@@ -114,7 +114,7 @@ def _plans(workdir: pathlib.Path) -> list[list[tuple[str, str, float]]]:
   directory = workdir / 'grids'
   try:
     newest = (directory / NEWEST).read_text('utf-8')
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     newest = ''
   paths = sorted(directory.glob('*.json'), key=lambda p: (p.stem == newest, p))
   return [[tuple(run) for run in _plan(path)['runs']] for path in paths]

@@ -241,7 +241,11 @@ class Run(component.Component):
   train: Train = Train()
   evaluate: Evaluate = Evaluate()
   seeds: tuple[int, ...] = component.field(
-    (0, 1, 2), each=True, at_least=0, at_most=SEED, remedy='it has 32 bits'
+    (0, 1, 2),
+    each=True,
+    at_least=0,
+    at_most=SEED,
+    remedy='write numbers of 32 bits, as (0, 1, 2)',
   )
   parent: 'Run | None' = None
 

@@ -60,7 +60,7 @@ def test_every_run_at_every_length_short_ones_first(finished):
   ]
   (windowed,) = reevaluate.plan(finished, (48,), only='*: RoPE()', window=12)
   assert windowed.evaluate == config.Evaluate(
-    lengths=(48,), examples=RUN.evaluate.examples, window=12
+    lengths=(48,), examples=RUN.evaluate.examples, window=12, diagnose='none'
   )
   assert reevaluate.plan(finished, (20,), seeds=(3, 5)) == reevaluate.plan(
     finished, (20,)
