@@ -247,7 +247,10 @@ class Component:
       return value
     if check and check.kind and not check.each:
       hint = check.kind
-    return kinds.as_kind(label, value, hint, check.of_kind if check else '')
+    remedy = check.of_kind if check else ''
+    if check and isinstance(value, float) and math.isnan(value):
+      remedy = check.remedy  # It is a number, and out of all bounds.
+    return kinds.as_kind(label, value, hint, remedy)
 
   def __str__(self) -> str:
     """Return the component as one would write it, defaults left out."""
