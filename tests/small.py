@@ -8,6 +8,14 @@ from posexp.launch import grid, scheduler
 from posexp.results import progress
 from posexp.runs import config
 
+# What makes a run of an experiment file small, for --set.
+FEW = (
+  'train.steps=3',
+  'train.warmup=1',
+  'train.batch=4',
+  'evaluate.examples=4',
+  'seeds=0',
+)
 # A test that fails should say so at once.
 RETRIES = 0
 

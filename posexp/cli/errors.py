@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 
-from posexp.launch import exit_codes
+from posexp.launch import disk, exit_codes
 from posexp.results import files
 
 # How JAX says that a backend that was asked for is not there.
@@ -31,13 +31,10 @@ def told(error: Exception) -> int | None:
   from posexp.launch import failures
 
   line = failures.first_line(error)
-  if files.is_full(error):
-    print(
-      f'posexp: no space left ({line}): what is finished is kept; make room, '
-      'and give the same command again',
-      file=sys.stderr,
-    )
-    return exit_codes.FULL
+  if isinstance(error, disk.Full) or files.is_full(error):
+    full = error if isinstance(error, disk.Full) else disk.full(f'({line})')
+    print(f'posexp: {full}', file=sys.stderr)
+    return disk.Full.code
   if _lacks_backend(error):
     asked = os.environ.get('JAX_PLATFORMS', '')
     print(

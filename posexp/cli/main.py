@@ -12,7 +12,7 @@ from absl import flags as absl_flags
 
 from posexp import component, version
 from posexp.cli import cost, data, errors, flags, inspect, new, results, run
-from posexp.launch import disk, exit_codes, signals
+from posexp.launch import exit_codes, signals
 from posexp.reports import text_table
 
 # In the order in which somebody new needs them.
@@ -82,9 +82,6 @@ def main(argv: Sequence[str]) -> int:
   except BrokenPipeError:  # `posexp schemes | head`
     flags.silence()
     return exit_codes.DONE
-  except disk.Full as error:
-    print(f'posexp: {error}', file=sys.stderr)
-    return error.code
   except Exception as error:
     code = errors.told(error)
     if code is None:

@@ -30,7 +30,6 @@ def cached(maxsize: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
       code = _code((*arguments, *named.values()))
       return kept(code, *arguments, **named)
 
-    call.again = lambda: cached(maxsize)(function)  # type: ignore[attr-defined]
     call.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
     return call
 

@@ -296,7 +296,7 @@ def _is_users(thing: Any) -> bool:
   """Return whether a class, function or module is of the experiment's code."""
   if isinstance(thing, types.FunctionType):
     # A wrapper of a library bears the name of what it wraps.
-    return _is_users_file(thing.__code__.co_filename)
+    return is_users_file(thing.__code__.co_filename)
   if isinstance(thing, types.ModuleType):
     module: types.ModuleType | None = thing
     name = thing.__name__
@@ -312,25 +312,29 @@ def _is_users(thing: Any) -> bool:
   if file is None:  # Built in, unless it was made by hand.
     root = name.split('.')[0]
     return root not in sys.stdlib_module_names
-  return _is_users_file(file)
+  return is_users_file(file)
+
+
+def is_users_file(file: str) -> bool:
+  """Return whether a file is neither posexp's, nor Python's, nor installed."""
+  return _outside(file, _installed())
 
 
 @functools.cache
-def _is_users_file(file: str) -> bool:
-  """Return whether a file is neither posexp's, nor Python's, nor installed."""
-  if file.startswith('<frozen'):
-    return False
-  path, ours = pathlib.Path(file).resolve(), pathlib.Path(__file__).parents[1]
-  return not any(path.is_relative_to(root) for root in (ours, *_installed()))
+def _outside(file: str, folders: tuple[pathlib.Path, ...]) -> bool:
+  path = pathlib.Path(file).resolve()
+  inside = any(path.is_relative_to(folder) for folder in folders)
+  return not inside and not file.startswith('<frozen')
 
 
 @functools.cache
 def _installed() -> tuple[pathlib.Path, ...]:
-  """Return the folders of Python's own and of installed modules."""
+  """Return the folders of posexp, of Python's own and of installed modules."""
   names = 'stdlib', 'platstdlib', 'purelib', 'platlib'
   paths = [sysconfig.get_path(name) for name in names]
   paths += [*site.getsitepackages(), site.getusersitepackages()]
-  return tuple({pathlib.Path(path).resolve() for path in paths})
+  folders = {pathlib.Path(path).resolve() for path in paths}
+  return pathlib.Path(__file__).parents[1], *folders
 
 
 def _by_dataclass(name: str, member: Any) -> bool:

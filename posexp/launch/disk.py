@@ -18,11 +18,11 @@ class Full(Exception):
   code = exit_codes.FULL
 
 
-def full(directory: pathlib.Path) -> Full:
+def full(where: str) -> Full:
   """Return what is raised where there is no room, with what to do."""
   return Full(
-    f'no space left for {directory}: what is finished is kept; make room, and '
-    'the same command goes on from there'
+    f'no space left {where}: what is finished is kept; make room, and the same '
+    'command goes on from there'
   )
 
 
@@ -33,5 +33,5 @@ def room(directory: pathlib.Path) -> Iterator[None]:
     yield
   except Exception as error:
     if files.is_full(error):
-      raise full(directory) from error
+      raise full(f'for {directory}') from error
     raise

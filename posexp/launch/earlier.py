@@ -35,7 +35,7 @@ def notes(runs: Sequence[config.Run], workdir: pathlib.Path) -> Iterator[str]:
   for run in missing:
     name, now = run.name, {**run.to_dict(), 'revision': config.REVISION}
     twins = [
-      {**r['config'], 'revision': r.get('revision')}
+      variants.described(r)
       for r in there
       if (r['name'], r['task']) == (name, str(run.task))
     ]

@@ -2,31 +2,23 @@
 
 import json
 import pathlib
-import sysconfig
 import traceback
 import types
 from typing import Any
 
+from posexp.component import user_code as user_code_lib
 from posexp.results import files
 
 NAME = 'failure.json'
-
-
-# Where libraries lie; compiled packages have a place of their own on some
-# systems.
-_LIBRARIES = 'stdlib', 'purelib', 'platlib'
 
 
 def user_code(
   trace: types.TracebackType | None,
 ) -> types.TracebackType | None:
   """Return a traceback from the first code of the user's own on, if any."""
-  libraries = [pathlib.Path(sysconfig.get_path(name)) for name in _LIBRARIES]
-  others = [pathlib.Path(__file__).parents[1], *libraries]
   while trace is not None:
-    file = pathlib.Path(trace.tb_frame.f_code.co_filename)
-    inside = any(file.is_relative_to(directory) for directory in others)
-    if not inside and file.is_file():
+    file = trace.tb_frame.f_code.co_filename
+    if user_code_lib.is_users_file(file) and pathlib.Path(file).is_file():
       return trace
     trace = trace.tb_next
   return None

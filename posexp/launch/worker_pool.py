@@ -130,7 +130,7 @@ def execute(
     _end(started)
   watch.look()
   if any(member.full for member in members):
-    raise disk.full(launch.workdir)
+    raise disk.full(f'for {launch.workdir}')
   return _missing(launch)
 
 

@@ -440,10 +440,7 @@ def _variants(records: list[dict[str, Any]]) -> list[str]:
   described = [''] * len(records)
   for places in by_name.values():
     if len(places) > 1:
-      twins = [
-        {**records[n]['config'], 'revision': records[n].get('revision')}
-        for n in places
-      ]
+      twins = [variants.described(records[n]) for n in places]
       for n, ending in zip(places, variants.endings(twins), strict=True):
         described[n] = ending
   return described

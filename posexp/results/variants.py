@@ -7,6 +7,11 @@ from typing import Any
 MOST = 3
 
 
+def described(record: Mapping[str, Any]) -> dict[str, Any]:
+  """Return what decides a record's numbers: configuration and revision."""
+  return {**record['config'], 'revision': record.get('revision')}
+
+
 def differences(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """Return the fields in which configurations differ, of each of them.
 

@@ -18,7 +18,7 @@ from posexp.cost import flop_count
 from posexp.data import frozen
 from posexp.launch import exit_codes, scheduler
 from posexp.models import mesh
-from tests import recorded
+from tests import recorded, small
 
 TINY = """
 from tests import small
@@ -76,14 +76,8 @@ def test_a_starter_experiment_runs_as_it_is(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   assert call('new', 'my_question.py') == 0
   assert 'posexp run my_question.py --dry_run' in capsys.readouterr().out
-  few = [
-    'train.steps=3',
-    'train.warmup=1',
-    'train.batch=4',
-    'evaluate.examples=4',
-    'seeds=0',
-  ]
-  assert call('run', 'my_question.py', *(f'--set={text}' for text in few)) == 0
+  few = [f'--set={text}' for text in small.FEW]
+  assert call('run', 'my_question.py', *few) == 0
   assert 'SquareRoot() -> NoPE()' in capsys.readouterr().out
   before = pathlib.Path('my_question.py').read_text()
   assert call('new', 'my_question.py') == exit_codes.BAD_INPUT

@@ -75,14 +75,7 @@ def test_the_experiment_of_the_readme_runs_as_it_stands(tmp_path):
     'SquareRoot(strength=0.1) + RoPE()',
     'NoPE()',
   ]
-  few = [
-    'train.steps=3',
-    'train.warmup=1',
-    'train.batch=4',
-    'evaluate.examples=4',
-    'seeds=0',
-  ]
-  runs = grid.change(runs, [*few, 'evaluate.lengths=32'])
+  runs = grid.change(runs, [*small.FEW, 'evaluate.lengths=32'])
   assert small.execute(tmp_path / 'w', *runs) == {}
 
 

@@ -1,9 +1,11 @@
 """What is shown of an error, and how a process is seen to have ended."""
 
+import functools
 import sysconfig
 
 import pytest
 
+from posexp.component import user_code
 from posexp.launch import exit_codes, failures
 
 LIBRARY = 'def call(function):\n  return function()\n'
@@ -29,9 +31,12 @@ def test_a_library_is_not_the_user_s_code_wherever_it_lies(
   kind, tmp_path, monkeypatch
 ):
   places = {
-    name: str(tmp_path / name) for name in ('stdlib', 'purelib', 'platlib')
+    name: str(tmp_path / name)
+    for name in ('stdlib', 'platstdlib', 'purelib', 'platlib')
   }
   monkeypatch.setattr(sysconfig, 'get_path', places.__getitem__)
+  asked = functools.cache(user_code._installed.__wrapped__)
+  monkeypatch.setattr(user_code, '_installed', asked)
   library = defined(tmp_path / kind / 'compiled.py', LIBRARY)
 
   # Calls of this test are no file's: raised from a library alone.

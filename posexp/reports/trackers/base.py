@@ -10,12 +10,11 @@ class Tracker(abc.ABC):
   """Where finished runs are sent; what is sent again replaces itself.
 
   Args:
-    workdir: as given to `posexp run`.
     output: a directory for what it writes.
   """
 
-  def __init__(self, workdir: pathlib.Path, output: pathlib.Path):
-    self._workdir, self._output = workdir, output
+  def __init__(self, output: pathlib.Path):
+    self._output = output
 
   @abc.abstractmethod
   def has(self, digest: str, name: str, seeds: Sequence[int]) -> bool:

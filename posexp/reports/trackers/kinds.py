@@ -29,4 +29,4 @@ def make(
 ) -> base.Tracker:
   """Return a tracker of a work directory, in its own place by default."""
   kind = KINDS[name]
-  return kind.Tracker(workdir, output or kind.place(workdir))
+  return kind.Tracker(output or kind.place(workdir))
