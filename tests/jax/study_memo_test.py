@@ -151,6 +151,7 @@ def test_a_collapse_is_told_with_its_seed_and_kind(work):
   assert bad[['digest', 'length', 'seed']].to_numpy().tolist() == [
     [deployed, recorded.TARGET, 1]
   ]
+  assert main.main(['posexp', 'memo', str(workdir)]) == 0
   text = (workdir / 'memo.md').read_text()
   sentence = 'deployed (base scaling + bias) collapsed in seed 1 at 64 tokens: '
   assert f'{sentence}diffuse: 2 of 2 heads, normalised entropy' in text
