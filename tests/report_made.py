@@ -59,6 +59,7 @@ def _row(rng, seed, length, far, learned, step):
     'token': token,
     'order': order,
     'retrieval': 1 - token - order,
+    'unanswered': 0.0,
     'first_error': 1.0,
     'nats': None,
     'end': None,

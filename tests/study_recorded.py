@@ -96,6 +96,7 @@ def record(run):
   parent = run.parent
   rest = {'exact': 0.5, 'order': 0.1, 'retrieval': 0.1, 'nats': 0.3}
   rest |= {'first_error': 1.5, 'end': None, 'targets': TARGETS}
+  rest |= {'unanswered': 0.0}
   return {
     'digest': run.digest,
     'name': run.name,

@@ -21,7 +21,6 @@ import pandas as pd
 from scipy import optimize, special
 
 from posexp.claims import intervals
-from posexp.results import records
 
 ALPHA, POWER = 0.05, 0.8
 # Of all intervals of a family together.
@@ -172,9 +171,8 @@ def pairs(
 def _tests(group: pd.DataFrame, measure: str) -> Iterable[dict[str, Any]]:
   """Yield the paired tests of one question, before their correction."""
   for length, cell in group.groupby('length'):
-    cell = cell.assign(value=_measured(cell, measure))
-    table = cell.pivot(index='seed', columns='digest', values='value')
-    unknown = set(cell.loc[cell['value'].isna(), 'digest'])
+    table = cell.pivot(index='seed', columns='digest', values=measure)
+    unknown = set(cell.loc[cell[measure].isna(), 'digest'])
     finest = 0.0 if measure == 'nats' else 1 / max(1, cell['targets'].max())
     values = {str(d): table[d].to_numpy(np.float64) for d in table}
     listed = dict.fromkeys(map(str, cell['digest']))
@@ -184,17 +182,6 @@ def _tests(group: pd.DataFrame, measure: str) -> Iterable[dict[str, Any]]:
       d_N = d_N[~np.isnan(d_N)] if unknown.isdisjoint((one, other)) else d_N[:0]
       test = _test(d_N, finest)
       yield {'length': length, 'one': one, 'other': other, **test}
-
-
-def _measured(cell: pd.DataFrame, measure: str) -> pd.Series:
-  """Return a measure; NaN for kinds of errors where answers are no number.
-
-  A model that gives no answers makes no errors of either kind.
-  """
-  kinds = list(records.KINDS)
-  if measure not in kinds[1:] or not set(kinds) <= set(cell):
-    return cell[measure]
-  return cell[measure].where(cell[kinds].sum(axis=1) > 1 - 1e-9)
 
 
 def _test(d_N: np.ndarray, finest: float) -> dict[str, float]:

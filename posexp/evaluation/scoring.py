@@ -85,9 +85,11 @@ def score(
 def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
   """Return one row of results a seed.
 
-  Keys: `token`, `order` and `retrieval` are shares of all targets, and sum to 1
-  where a model's logits are all finite, to less otherwise; `exact` is the share
-  of sequences with every target right; `first_error` the mean place among its
+  Keys: `token`, `order` and `retrieval` are shares of all targets and sum to 1;
+  `unanswered` is the share at which logits are not finite, and where there are
+  any, `order` and `retrieval` are None: a model that gives no answer makes no
+  error of either kind, and is not better for it. `exact` is the share of
+  sequences with every target right; `first_error` the mean place among its
   targets of a sequence's first error, their number where there is none; `nats`
   the mean of minus the log-probability of the right token, None where one is
   not a number; `end` the share of end-of-sequence tokens that were right, None
@@ -108,14 +110,17 @@ def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
     error_T = np.where(kind_T == CORRECT, number_T, place_T)
     first_error_B = np.minimum.reduceat(error_T, start_B)
     nats = float(nats_S[n])
+    share = np.bincount(kind_T, minlength=NO_NUMBER + 1) / kind_T.size
+    answered = not share[NO_NUMBER]
     rows.append(
       {
         'seed': seed,
         'length': outcomes.length,
         'exact': float(np.mean(first_error_B == number_B)),
-        'token': float(np.mean(kind_T == CORRECT)),
-        'order': float(np.mean(kind_T == ORDER_ERROR)),
-        'retrieval': float(np.mean(kind_T == RETRIEVAL_ERROR)),
+        'token': float(share[CORRECT]),
+        'order': float(share[ORDER_ERROR]) if answered else None,
+        'retrieval': float(share[RETRIEVAL_ERROR]) if answered else None,
+        'unanswered': float(share[NO_NUMBER]),
         'nats': nats if math.isfinite(nats) else None,
         'first_error': float(np.mean(first_error_B)),
         'end': float(np.mean(ends_N)) if ends_N.size else None,

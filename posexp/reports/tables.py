@@ -162,13 +162,12 @@ def _without_numbers(results: pd.DataFrame) -> Iterable[str]:
   There a target counts as not right, and as neither kind of error.
   """
   names = intervals.labels(results)
-  share = 1 - results[[*records.KINDS]].sum(axis=1, skipna=False)
-  lost = results.assign(share=share)
-  for _, row in lost[(share > 1e-9) & (results['diverged'] < 0)].iterrows():
+  lost = results[(results['unanswered'] > 0) & (results['diverged'] < 0)]
+  for _, row in lost.iterrows():
     yield (
       f'diverged: {names[row["digest"]]}, seed {row["seed"]}, at '
-      f'{row["length"]} tokens: {row["share"]:.1%} of the answers are not a '
-      'number, and count as not right'
+      f'{row["length"]} tokens: {row["unanswered"]:.1%} of the answers are not '
+      'a number, and count as not right'
     )
 
 

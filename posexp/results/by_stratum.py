@@ -118,7 +118,7 @@ def _counts(
   for stratum in records.strata_of(table):
     if stratum in CLASSES:
       continue
-    known = table[table[stratum] >= 0]
+    known = table[(table[stratum] >= 0) & (table['kind'] < len(records.KINDS))]
     # The name of a stratum may be that of a column, too.
     counts = pd.DataFrame(
       {

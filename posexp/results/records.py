@@ -59,6 +59,7 @@ _TYPES = {
   'ratio': 'float64',
   'seed': 'int64',
   **dict.fromkeys(('exact', 'token', 'order', 'retrieval'), 'float64'),
+  'unanswered': 'float64',
   **dict.fromkeys(('nats', 'first_error', 'end'), 'float64'),
   **dict.fromkeys(('chance', 'bag', 'recent'), 'float64'),
   **dict.fromkeys(('targets', 'parameters', 'steps', 'diverged'), 'int64'),
@@ -69,6 +70,7 @@ _TYPES = {
 COLUMNS = tuple(_TYPES)
 
 # What became of a target, by its kind: correct, an order or a retrieval error.
+# Any further kind is no answer, which is not correct and no error of either.
 KINDS = ('token', 'order', 'retrieval')
 # Columns of `outcomes` that are no strata.
 _NO_STRATA = ('length', 'seed', 'example', 'kind', 'nats')
@@ -409,9 +411,14 @@ def strata_of(table: pd.DataFrame) -> list[str]:
 
 def with_kinds(table: pd.DataFrame) -> pd.DataFrame:
   """Return a table of `outcomes` with a column for each of `KINDS`."""
-  return table.assign(
-    **{name: table['kind'] == kind for kind, name in enumerate(KINDS)}
-  )
+  kinds: dict[str, Any] = {
+    name: table['kind'] == kind for kind, name in enumerate(KINDS)
+  }
+  answered = table['kind'] < len(KINDS)
+  if not answered.all():
+    for name in KINDS[1:]:
+      kinds[name] = kinds[name].astype(float).where(answered)
+  return table.assign(**kinds)
 
 
 def checksum(content: bytes) -> str:

@@ -161,6 +161,7 @@ def test_error_kinds_by_hand():
     'token': 0.25,
     'order': 0.5,
     'retrieval': 0.25,
+    'unanswered': 0.0,
     'nats': None,
     'first_error': 0.0,
     'end': 0.5,
@@ -186,8 +187,10 @@ def test_what_is_not_a_number_is_no_answer_and_no_kind_of_error():
   assert found.kind_SxT.tolist() == kinds
   finite, diverged = scoring.summary(found, (0, 1))
   assert (finite['token'], finite['order'], finite['nats']) == (0.5, 0.5, 1.5)
-  shares = [diverged[n] for n in ('token', 'order', 'retrieval', 'exact')]
-  assert shares == [0, 0, 0, 0]
+  shares = [diverged[n] for n in ('token', 'exact', 'unanswered')]
+  assert shares == [0, 0, 1]
+  # No answer is no error of either kind, and is not shown as a lack of errors.
+  assert diverged['order'] is None and diverged['retrieval'] is None
   assert diverged['nats'] is None and diverged['first_error'] == 0
   assert found.ends_SxN.tolist() == [[False], [False]]
 

@@ -47,7 +47,7 @@ def workdir(tmp_path_factory):
       results += [
         {'seed': seed, 'length': length, 'nats': float(mean), 'exact': 0.0}
         | {'token': 0.5, 'order': 0.0, 'retrieval': 0.5, 'first_error': 1.0}
-        | {'end': None, 'targets': places.size}
+        | {'end': None, 'targets': places.size, 'unanswered': 0.0}
         for seed, mean in zip(SEEDS, found_SxT.mean(axis=1))
       ]
     made = recorded.record(

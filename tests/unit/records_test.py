@@ -11,6 +11,7 @@ import pathlib
 import stat
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from posexp import component
@@ -388,3 +389,11 @@ def test_damaged_outcomes_are_named(tmp_path, harm):
   harm(path)
   with pytest.raises(records.DamagedRecord, match=str(path)):
     records.outcomes(tmp_path, A)
+
+
+def test_a_target_without_an_answer_has_no_kind_of_error():
+  table = records.with_kinds(pd.DataFrame({'kind': [0, 1, 2, 3]}))
+  assert table['token'].tolist() == [True, False, False, False]
+  for name, place in (('order', 1), ('retrieval', 2)):
+    wanted = [float(n == place) for n in range(3)]
+    assert table[name].tolist()[:3] == wanted and np.isnan(table[name][3])

@@ -47,6 +47,7 @@ def run(name='RoPE()', token=((1.0, 0.8),), **changes):
         'token': value,
         'order': order,
         'retrieval': 1 - value - order,
+        'unanswered': 0.0,
         'first_error': 1.0,
         'end': math.nan,
         'admitted': by_length[0] >= 0.99,

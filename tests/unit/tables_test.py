@@ -1,5 +1,6 @@
 """The table in a terminal, letter by letter."""
 
+import math
 import os
 import subprocess
 import sys
@@ -168,7 +169,8 @@ def test_a_retrofit_does_not_repeat_that_its_parent_diverged():
 def test_answers_that_are_not_a_number_are_told_with_seed_and_length():
   rows = run('RoPE()', ((1.0, 0.9), (1.0, 0.9)))
   (row,) = [r for r in rows if r['seed'] == 1 and r['length'] == 128]
-  row |= {'token': 0.25, 'order': 0.125, 'retrieval': 0.125}
+  row |= {'token': 0.25, 'order': math.nan, 'retrieval': math.nan}
+  row |= {'unanswered': 0.5}
   lines = tables.text(table(rows)).splitlines()
   assert [line for line in lines if line.startswith('diverged')] == [
     'diverged: RoPE(), seed 1, at 128 tokens: 50.0% of the answers are not a '
