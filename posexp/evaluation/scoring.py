@@ -87,7 +87,7 @@ def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
 
   Keys: `token`, `order` and `retrieval` are shares of all targets and sum to 1;
   `unanswered` is the share at which logits are not finite, and where there are
-  any, `order` and `retrieval` are None: a model that gives no answer makes no
+  any, `order` and `retrieval` are NaN: a model that gives no answer makes no
   error of either kind, and is not better for it. `exact` is the share of
   sequences with every target right; `first_error` the mean place among its
   targets of a sequence's first error, their number where there is none; `nats`
@@ -118,8 +118,8 @@ def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
         'length': outcomes.length,
         'exact': float(np.mean(first_error_B == number_B)),
         'token': float(share[CORRECT]),
-        'order': float(share[ORDER_ERROR]) if answered else None,
-        'retrieval': float(share[RETRIEVAL_ERROR]) if answered else None,
+        'order': float(share[ORDER_ERROR]) if answered else math.nan,
+        'retrieval': float(share[RETRIEVAL_ERROR]) if answered else math.nan,
         'unanswered': float(share[NO_NUMBER]),
         'nats': nats if math.isfinite(nats) else None,
         'first_error': float(np.mean(first_error_B)),

@@ -190,7 +190,7 @@ def test_what_is_not_a_number_is_no_answer_and_no_kind_of_error():
   shares = [diverged[n] for n in ('token', 'exact', 'unanswered')]
   assert shares == [0, 0, 1]
   # No answer is no error of either kind, and is not shown as a lack of errors.
-  assert diverged['order'] is None and diverged['retrieval'] is None
+  assert np.isnan([diverged['order'], diverged['retrieval']]).all()
   assert diverged['nats'] is None and diverged['first_error'] == 0
   assert found.ends_SxN.tolist() == [[False], [False]]
 
