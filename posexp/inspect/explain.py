@@ -15,6 +15,7 @@ from posexp import component, schemes
 from posexp.attention import placed
 from posexp.inspect import rotation_scaling
 from posexp.results.explanations import Content, Explanation, Stairs
+from posexp.schemes import divided
 
 # Longer targets are sampled: so many pairs of neighbouring distances.
 EVERY, SAMPLED, LONGEST = 512, 160, 2**20
@@ -190,7 +191,7 @@ def _content(
     unscaled = rotation_scaling.plain(scheme)
     length = jax.tree.leaves(at)[0].shape[1]
     plain_at = jax.tree.map(
-      lambda _: _index(length), at, is_leaf=rotation_scaling.is_array
+      lambda _: _index(length), at, is_leaf=divided.is_array
     )
     _, plain_N = _scores(unscaled, params, plain_at, dims, distance_N)
   return Content(score_N, change_N, plain_N)

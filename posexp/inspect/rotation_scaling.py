@@ -10,6 +10,7 @@ import numpy as np
 
 from posexp import component, schemes
 from posexp.results.explanations import Equality, Rotation
+from posexp.schemes import divided
 
 
 def rotations(scheme, dims, lengths: tuple[int, int]):
@@ -23,7 +24,7 @@ def rotations(scheme, dims, lengths: tuple[int, int]):
   target = lengths[1]
   at = scheme.remap(jnp.arange(target, dtype=jnp.int32)[None], None)
   # Positions that are divided are one array, whatever they consist of.
-  arrays = jax.tree.leaves(at, is_leaf=is_array)
+  arrays = jax.tree.leaves(at, is_leaf=divided.is_array)
   leaves = [np.asarray(array, np.float64) for array in arrays]
   # Each scheme inside has positions of its own; their speed scales periods.
   rates = [1.0] * len(scheme.atoms)
@@ -35,11 +36,6 @@ def rotations(scheme, dims, lengths: tuple[int, int]):
     for rope in _rotating(atom)
   ]
   return tuple(described), at
-
-
-def is_array(node: Any) -> bool:
-  """Return whether a part of positions is an array, or stands for one."""
-  return hasattr(node, 'astype')
 
 
 def _rotating(atom: schemes.Scheme) -> Iterator[Any]:

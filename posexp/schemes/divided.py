@@ -4,6 +4,7 @@ import dataclasses
 import fractions
 import functools
 import math
+import operator
 from typing import Any
 
 import jax
@@ -25,7 +26,8 @@ class Divided:
 
   The difference of two such arrays is that of their indices over s, so that a
   distance is the same number wherever it stands, and whole where it is whole.
-  For everything else it is a float32 array.
+  For everything else it is a float32 array. A function over trees of positions
+  takes `is_array` as its `is_leaf`.
 
   Attributes:
     index: token indices.
@@ -61,22 +63,11 @@ class Divided:
       return quotient(self.index - other.index, self.ratio)
     return self.astype(jnp.float32) - other
 
-  def __add__(self, other: Any) -> jax.Array:
-    return self.astype(jnp.float32) + other
-
-  def __mul__(self, other: Any) -> jax.Array:
-    return self.astype(jnp.float32) * other
-
-  __radd__, __rmul__ = __add__, __mul__
-
-  def __rsub__(self, other: Any) -> jax.Array:
-    return other - self.astype(jnp.float32)
-
-  def __truediv__(self, other: Any) -> jax.Array:
-    return self.astype(jnp.float32) / other
-
-  def __neg__(self) -> jax.Array:
-    return -self.astype(jnp.float32)
+  def __getattr__(self, name: str) -> Any:
+    """Return what an array of the positions has, as a method of it."""
+    if name.startswith('__'):
+      raise AttributeError(name)
+    return getattr(self.astype(jnp.float32), name)
 
   def __lt__(self, other: Any) -> jax.Array:
     return self - other < 0
@@ -101,6 +92,35 @@ class Divided:
   def __ne__(self, other: Any) -> Any:
     equal = self == other
     return ~equal if hasattr(equal, 'dtype') else not equal
+
+
+def _of_array(function: Any, swapped: bool = False) -> Any:
+  """Return an operator on a float32 array of the positions."""
+
+  def operate(self: Divided, *other: Any) -> Any:
+    array = self.astype(jnp.float32)
+    return function(*other, array) if swapped else function(array, *other)
+
+  return operate
+
+
+# All but the difference and comparisons, which are exact.
+for _name in ('neg', 'pos', 'abs'):
+  setattr(Divided, f'__{_name}__', _of_array(getattr(operator, _name)))
+for _name in ('add', 'sub', 'mul', 'truediv', 'floordiv', 'mod', 'pow'):
+  _function = getattr(operator, _name)
+  if _name != 'sub':
+    setattr(Divided, f'__{_name}__', _of_array(_function))
+  setattr(Divided, f'__r{_name}__', _of_array(_function, swapped=True))
+
+
+def is_array(node: Any) -> bool:
+  """Return whether a part of positions is an array, or stands for one.
+
+  As `is_leaf` of a function over trees: the leaf of divided positions is their
+  index.
+  """
+  return hasattr(node, 'astype')
 
 
 def divide(at: Any, factor: float) -> Divided:

@@ -83,6 +83,12 @@ def test_divided_positions_are_arrays_for_a_scheme_of_ones_own():
     (at / number - number, quarter / 2 - 2),
     (number - at, 2 - quarter),
     (-at, -quarter),
+    (abs(-at), quarter),
+    (at**2 + 2**at, quarter**2 + 2**quarter),
+    (1 / (at + 1), 1 / (quarter + 1)),
+    (at % 0.5 + at // 0.5, quarter % 0.5 + quarter // 0.5),
+    (at.reshape(5, 1).T, quarter),
+    (at.max() - at, 1 - quarter),
     (at[..., None] >= at[:, :1, None], quarter[:, None] >= 0),
     (jnp.where(at == number, 1.0, at.astype(jnp.float32)), quarter),
   ):
