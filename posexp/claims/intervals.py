@@ -1,8 +1,9 @@
 """Intervals over seeds, and the table of every run at every length.
 
 The rule: a run's numbers are over its admitted seeds, those that learned the
-task at the trained length (`records.admitted`), and over no others; a seed is
-never picked for how it did, so there is no maximum over seeds anywhere.
+task at the trained length (`records.admitted`), and over no others. Examples of
+their own say which these are: a seed is never picked for how it did on those
+that the numbers are of, and there is no maximum over seeds anywhere.
 
 Length generalisation is bimodal over seeds: some extrapolate and some do not,
 and a mean hides which. So beside the mean there are the inter-quartile mean of

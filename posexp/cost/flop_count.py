@@ -85,6 +85,11 @@ def evaluate_flops(run: config.Run, length: int) -> float:
   return number * forward_flops(run, context, asked)
 
 
+def gate_flops(run: config.Run) -> float:
+  """Count the look at whether one seed learned the task; 0 of a retrofit."""
+  return 0.0 if run.parent else evaluate_flops(run, run.trained_length)
+
+
 def diagnose_flops(run: config.Run, length: int) -> float:
   """Count the look at one seed's attention, up to its last weights."""
   forward = forward_flops(run, run.context(length), diagnostics.QUERIES)
@@ -96,6 +101,7 @@ def run_flops(run: config.Run) -> float:
   if run.digest not in _known:
     flops = run.train.steps * train_flops(run)
     flops += sum(evaluate_flops(run, length) for length in run.lengths)
+    flops += gate_flops(run)
     flops += sum(diagnose_flops(run, length) for length in run.diagnosed)
     _known[run.digest] = flops * len(run.seeds)
   return _known[run.digest]

@@ -7,6 +7,7 @@ from posexp.data.corpora import Folder as Folder
 from posexp.data.corpora import StandardLibrary as StandardLibrary
 from posexp.data.examples import DRAW as DRAW
 from posexp.data.examples import FOLD as FOLD
+from posexp.data.examples import GATE_FOLD as GATE_FOLD
 from posexp.data.examples import NUMBER as NUMBER
 from posexp.data.examples import Set as Set
 from posexp.data.examples import digest as digest

@@ -7,17 +7,22 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from posexp import tasks
+from posexp import component, tasks
 
 # The root of all evaluation keys; training keys come from seeds, which are
 # unsigned, by another path (`train.DATA`), so that the folds never meet.
 FOLD = 0x0E7A1
+# That of the examples that decide which seeds learned the task: others, so that
+# no accuracy on the examples of evaluation is cut at the gate.
+GATE_FOLD = 0x06A7E
+# Those that draw from data that a task holds out.
+HELD_OUT = FOLD, GATE_FOLD
 # Examples drawn with one key: part of what defines the examples.
 DRAW = 64
 # How many examples a frozen set holds.
@@ -64,10 +69,11 @@ def draw(eval_set: Set, number: int = NUMBER, fold: int = FOLD) -> tasks.Batch:
   fold_in(fold_in(fold_in(key(fold), word(task)), length), i // 64)
   ```
 
-  so the first n are the same however many are drawn. Only the fold of
-  evaluation draws from data that a task holds out. The generator is
-  Threefry, whatever JAX is configured to use, and a task draws integers only,
-  so that the examples depend on no version of JAX, device or machine.
+  so the first n are the same however many are drawn. Only the folds of
+  evaluation and of the gate draw from data that a task holds out. The
+  generator is Threefry, whatever JAX is configured to use, and a task draws
+  integers only, so that the examples depend on no version of JAX, device or
+  machine.
 
   Args:
     eval_set: the task and the length.
@@ -75,15 +81,8 @@ def draw(eval_set: Set, number: int = NUMBER, fold: int = FOLD) -> tasks.Batch:
     fold: the root of the keys. What is chosen by its score must be chosen on
       examples of another fold.
   """
-  task = eval_set.task.evaluated() if fold == FOLD else eval_set.task
-  # A CPU takes half as long to compile what need not be fast.
-  on_cpu = jax.default_backend() == 'cpu'
-  options = {'xla_backend_optimization_level': 0} if on_cpu else None
-  sample = jax.jit(
-    task.sample,
-    static_argnames=('length', 'batch'),
-    compiler_options=options,
-  )
+  task = eval_set.task.evaluated() if fold in HELD_OUT else eval_set.task
+  sample = _sampler(task)
   with jax.threefry_partitionable(True):
     key = jax.random.key(fold, impl='threefry2x32')
     for part in (word(eval_set.task), eval_set.length):
@@ -95,6 +94,17 @@ def draw(eval_set: Set, number: int = NUMBER, fold: int = FOLD) -> tasks.Batch:
       for n in range(-(-number // DRAW))
     ]
   return jax.tree.map(lambda *x: np.concatenate(x)[:number], *batches)
+
+
+@component.cached(maxsize=16)  # Two folds of a run, one compilation.
+def _sampler(task: tasks.Task) -> Callable[..., tasks.Batch]:
+  # A CPU takes half as long to compile what need not be fast.
+  on_cpu = jax.default_backend() == 'cpu'
+  return jax.jit(
+    task.sample,
+    static_argnames=('length', 'batch'),
+    compiler_options={'xla_backend_optimization_level': 0} if on_cpu else None,
+  )
 
 
 def draw_each(sets: Iterable[Set]) -> Iterator[tuple[Set, tasks.Batch]]:

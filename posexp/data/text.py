@@ -29,9 +29,10 @@ class Text(tasks.Task):
   uniformly, so that a document may be shorter than a sequence or start outside
   of it. Attention may look across a separator.
 
-  Training draws from the split given here; a run is always evaluated on
-  'validation'. A document is held out if sha256(name), read as a fraction, is
-  below `held_out`: other documents in the corpus do not change its split.
+  Training draws from the split given here; a run is always evaluated, and its
+  gate measured, on 'validation'. A document is held out if sha256(name), read
+  as a fraction, is below `held_out`: other documents in the corpus do not
+  change its split.
 
   Every token but the first is a target. Chance is the accuracy of the commonest
   token of the training split.

@@ -24,7 +24,7 @@ from posexp.tasks import draw
 
 Array = jax.Array
 
-FOLD = data.FOLD
+FOLD, GATE_FOLD = data.FOLD, data.GATE_FOLD
 # Examples that are predicted with one call of a program, and their tokens on
 # each device: progress is told after every call.
 ROWS, TOKENS = 64, 2**15
@@ -42,8 +42,9 @@ def examples(
   A pure function of its arguments: no scheme, seed or machine enters, and the
   first n examples are the same however many are asked for. They are read from
   the frozen set where `posexp data build` made one, and drawn otherwise. What
-  is chosen by its score must be chosen on examples of another `fold`, which
-  never draws from data that are held out for evaluation.
+  is chosen by its score must be chosen on examples of another `fold`. Of those,
+  `GATE_FOLD` chooses seeds, and draws from the data that are held out, as
+  evaluation does; any other never does.
 
   Raises:
     UserError: one sentence with both digests, if the frozen set is damaged,
@@ -120,7 +121,11 @@ class Evaluator:
 
   @environment.fixed()
   def outcomes(
-    self, params: Any, length: int, advance: Advance = lambda share: None
+    self,
+    params: Any,
+    length: int,
+    advance: Advance = lambda share: None,
+    fold: int = FOLD,
   ) -> scoring.Outcomes:
     """Score every target at a length, for every seed.
 
@@ -128,8 +133,10 @@ class Evaluator:
       params: with the seeds as first axis, idle ones included.
       length: tokens in a sequence.
       advance: called every few sequences, with their share of the work.
+      fold: of the examples; their number is the same in every fold.
     """
-    batch = examples(self.run.task, length, self.run.evaluate.number(length))
+    number = self.run.evaluate.number(length)
+    batch = examples(self.run.task, length, number, fold)
     tokens_BxL, place_T = np.asarray(batch.tokens_BxL), asked(self.run, length)
     if place_T is None:
       predicted = self.predictions(params, tokens_BxL, advance)

@@ -16,6 +16,8 @@ from posexp import tasks
 
 # The kinds of an outcome, as they are recorded.
 CORRECT, ORDER_ERROR, RETRIEVAL_ERROR, NO_NUMBER = 0, 1, 2, 3
+# The stratum that says which task of a mixture a target is of.
+TASK = 'task'
 
 
 class Outcomes(NamedTuple):
@@ -80,6 +82,43 @@ def score(
     strata={k: np.asarray(v)[target_BxL] for k, v in batch.strata.items()},
     ends_SxN=correct_SxBxL[:, end_BxL],
   )
+
+
+def learned(outcomes: Outcomes, seeds: tuple[int, ...]) -> dict[str, Any]:
+  """Return what decides which seeds count, from outcomes of the gate's fold.
+
+  Keys: `learned` is the token accuracy by seed; `learned_by_task`, of a mixture
+  alone, is the same by seed and index of the task, for the tasks that have
+  targets there.
+
+  >>> outcomes = Outcomes(
+  ...   length=8,
+  ...   kind_SxT=np.array([[0, 1, 0, 0]], np.int8),
+  ...   nats_SxT=np.zeros((1, 4), np.float32),
+  ...   example_T=np.arange(4),
+  ...   strata={'task': np.array([0, 0, 2, 2])},
+  ...   ends_SxN=np.zeros((1, 0), bool),
+  ... )
+  >>> for name, value in learned(outcomes, (7,)).items():
+  ...   print(name, value)
+  learned {'7': 0.75}
+  learned_by_task {'7': {'0': 0.5, '2': 1.0}}
+  """
+  right_SxT = outcomes.kind_SxT == CORRECT
+  by_seed: dict[str, Any] = {
+    str(seed): float(right_T.mean()) for seed, right_T in zip(seeds, right_SxT)
+  }
+  if TASK not in outcomes.strata:
+    return {'learned': by_seed}
+  task_T = outcomes.strata[TASK]
+  by_task = {
+    str(seed): {
+      str(task): float(right_T[task_T == task].mean())
+      for task in np.unique(task_T).tolist()
+    }
+    for seed, right_T in zip(seeds, right_SxT)
+  }
+  return {'learned': by_seed, 'learned_by_task': by_task}
 
 
 def summary(outcomes: Outcomes, seeds: tuple[int, ...]) -> list[dict[str, Any]]:

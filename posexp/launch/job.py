@@ -27,6 +27,8 @@ Attention = dict[str, list[dict[str, Any]]]
 Computed = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 CONFIG = 'config.json'
+# What of a record decides which seeds count, see `_learned`.
+LEARNED = 'learned', 'learned_by_task', 'gate'
 # Seconds until a file that one host wrote is seen by another.
 PATIENCE = 90.0
 
@@ -132,14 +134,15 @@ def compute(
   else:
     trained = restore.weights(run, workdir, devices, tell.note)
   begun = time.monotonic()
+  parent = parents[0] if parents else None
+  learned = _learned(run, parent, trained.params, devices, tell)
   results, outcomes, attention = _evaluate(run, trained.params, devices, tell)
   now = time.monotonic()
   took = {k: v + before.get(k, 0.0) for k, v in trained.seconds.items()}
   took['evaluate'] = now - begun
   took['total'] = now - start + before.get('train', 0.0)
-  parent = parents[0] if parents else None
   record = _record(run, parent, devices, trained, took, results)
-  return record | attention, outcomes
+  return record | learned | attention, outcomes
 
 
 def keep(
@@ -199,7 +202,7 @@ def _prepare(
         files.put(path, body, over=True)
         parents.append(_parent_record(run, workdir, tell))
       _evaluator(run, mesh.mesh(len(run.seeds), run.train.batch)).check()
-      digests += _examples(run).values()
+      digests += [*_examples(run).values(), str(_gate_examples(run))]
     return ' '.join(digests)
 
   def seen() -> str:
@@ -225,6 +228,17 @@ def _examples(run: config.Run) -> dict[str, str]:
     examples = evaluate.examples(run.task, length, number)
     digests[str(length)] = data.digest(examples)
   return digests
+
+
+def _gate_examples(run: config.Run) -> str | None:
+  """The digest of the examples that decide which seeds count, of a root."""
+  if run.parent is not None:
+    return None
+  length = run.trained_length
+  number = run.evaluate.number(length)
+  return data.digest(
+    evaluate.examples(run.task, length, number, evaluate.GATE_FOLD)
+  )
 
 
 def tidy(directory: pathlib.Path) -> None:
@@ -270,6 +284,34 @@ def _evaluator(
 
 # Made once a stem.
 _evaluators = component.cached(maxsize=32)(evaluate.Evaluator)
+
+
+def _learned(
+  run: config.Run,
+  parent: dict[str, Any] | None,
+  params: Any,
+  devices: jax.sharding.Mesh,
+  tell: progress.Progress,
+) -> dict[str, Any]:
+  """Return which seeds count, and why: what a retrofit has from its root.
+
+  Not on the examples that results are of: their accuracy at the trained length
+  would be cut at the gate. The programs are those of the evaluation.
+  """
+  if parent is not None:
+    return {name: parent[name] for name in LEARNED if name in parent}
+  evaluator, seeds = _evaluator(run, devices), len(run.seeds)
+  advance = functools.partial(
+    _advance, tell, flop_count.gate_flops(run) * seeds, f'{run.name}: gate'
+  )
+  outcomes = evaluator.outcomes(
+    mesh.pad_seeds(params, devices, seeds),
+    run.trained_length,
+    advance,
+    evaluate.GATE_FOLD,
+  )
+  gate = records.GATE if run.task.gate is None else run.task.gate
+  return {**scoring.learned(outcomes, run.seeds), 'gate': gate}
 
 
 def _evaluate(
@@ -323,15 +365,6 @@ def _record(
 
   `parent` is the record of the run's parent, if it has one.
   """
-  if parent is None:
-    learned = {
-      str(row['seed']): row['token']
-      for row in results
-      if row['length'] == run.trained_length
-    }
-    gate = records.GATE if run.task.gate is None else run.task.gate
-  else:
-    learned, gate = parent['learned'], parent['gate']
   diverged = zip(run.seeds, trained.diverged_S.tolist(), strict=True)
   return {
     'digest': run.digest,
@@ -353,13 +386,12 @@ def _record(
     'losses': trained.losses_SxC.tolist(),
     'loss_every': train_step.CHUNK,
     'diverged': {str(seed): step for seed, step in diverged},
-    'learned': learned,
-    'gate': gate,
     'chance': {str(n): run.task.chance(n) for n in run.lengths},
     'baselines': {
       str(n): evaluate.baselines(run.task, n, run.evaluate.number(n))
       for n in run.lengths
     },
     'examples': _examples(run),
+    'gate_examples': _gate_examples(run),
     'results': results,
   }

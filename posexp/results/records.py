@@ -84,8 +84,10 @@ def admitted(record: Mapping[str, Any]) -> dict[str, bool]:
   """Return which seeds of a run count, by seed.
 
   A seed is admitted if it learned the task: if the token accuracy of the root
-  run at the trained length is at least the gate. Means, intervals, comparisons
-  and figures are over admitted seeds and over no others.
+  run at the trained length is at least the gate. That accuracy is of examples
+  that nothing else uses, so that an admitted seed may score below the gate in
+  the results. Means, intervals, comparisons and figures are over admitted seeds
+  and over no others.
 
   >>> admitted({'gate': 0.99, 'learned': {'3': 0.995, '5': 0.5, '7': None}})
   {'3': True, '5': False, '7': False}

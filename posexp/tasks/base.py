@@ -76,6 +76,7 @@ class Task(component.Component, abc.ABC):
   def gate(self) -> float | None:
     """The token accuracy at the trained length from which a seed counts.
 
+    It is measured on examples of the task's evaluation that nothing else uses.
     None, the default, is `records.GATE`, for tasks that can be learned whole.
     """
     return None

@@ -10,6 +10,7 @@ import pytest
 
 from posexp import schemes, tasks
 from posexp.evaluation import evaluate, scoring
+from posexp.launch import longrope_search
 from posexp.models import generation, memory, mesh, transformer
 from posexp.runs import config
 from posexp.training import train_step
@@ -53,6 +54,27 @@ def test_training_never_sees_the_evaluation_fold():
       )
       rows = {row.tobytes() for row in np.asarray(batch.tokens_BxL)}
       assert len(rows & held_out) < 3  # A chance meeting, not a shared fold.
+
+
+def test_seeds_are_admitted_on_examples_of_their_own():
+  task = small.run().task
+  folds = evaluate.FOLD, evaluate.GATE_FOLD, longrope_search.FOLD
+  assert len(set(folds)) == 3
+  drawn = [
+    {row.tobytes() for row in evaluate.examples(task, 12, 128, n).tokens_BxL}
+    for n in folds
+  ]
+  assert [len(rows) for rows in drawn] == [128] * 3
+  assert len(set.union(*drawn)) == 3 * 128
+
+
+def test_the_gate_takes_no_program_of_its_own():
+  run = small.run()
+  on, params = initial(run)
+  evaluator = evaluate.Evaluator(run, on)
+  evaluator.outcomes(params, 12)
+  evaluator.outcomes(params, 12, fold=evaluate.GATE_FOLD)
+  assert evaluator.compilations == 1
 
 
 @dataclasses.dataclass(frozen=True)

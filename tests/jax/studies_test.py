@@ -3,16 +3,18 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 import posexp
 from posexp import schemes
 from posexp.cli import main
+from posexp.evaluation import evaluate
 from posexp.inspect import mechanisms
 from posexp.launch import study_runs
 from posexp.reports import document, memo
 from posexp.results import records
-from posexp.runs import diff
+from posexp.runs import config, diff
 from posexp.studies import evidence, plan
 
 FILE = """
@@ -70,6 +72,25 @@ def file(tmp_path_factory):
   return str(path)
 
 
+def assert_admitted_by_task(workdir, study):
+  """Accuracies by task add up to what a seed is admitted by."""
+  records_of = {c: records.read(workdir, c.digest) for c in study.cells}
+  root = records_of[study.cells[0]]
+  run = config.Run.from_dict(root['config'])
+  number = run.evaluate.number(12)
+  batch = evaluate.examples(run.task, 12, number, evaluate.GATE_FOLD)
+  asked = batch.targets_BxL & ~batch.ends_BxL
+  targets_K = np.bincount(batch.strata['task'][asked])
+  assert len(targets_K) == len(study.tasks) and targets_K.all()
+  for seed, accuracy in root['learned'].items():
+    shares = root['learned_by_task'][seed]
+    assert list(shares) == ['0', '1', '2', '3', '4']
+    mean = np.average(list(shares.values()), weights=targets_K)
+    np.testing.assert_allclose(accuracy, mean, rtol=1e-12)
+  for name in ('learned', 'learned_by_task', 'gate'):
+    assert all(r[name] == root[name] for r in records_of.values())
+
+
 def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   workdir = tmp_path / 'work'
   command = ['posexp', 'run', file, f'--workdir={workdir}']
@@ -90,6 +111,7 @@ def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   assert not found.cells['admitted'].any()
   assert set(found.collapse['digest']) == {c.digest for c in study.cells}
   assert 'not admitted' in (workdir / 'memo.md').read_text()
+  assert_admitted_by_task(workdir, study)
   # As if all had been.
   good = found._replace(cells=found.cells.assign(admitted=True))
   blocks = list(mechanisms.blocks(good))

@@ -82,11 +82,12 @@ def test_every_token_but_the_first_is_a_target_at_its_place(task):
 
 
 def test_evaluation_draws_from_documents_held_out(task):
-  drawn = evaluate.examples(task, 24, 40).tokens_BxL.tolist()
-  for split, found in (('validation', True), ('train', False)):
-    text = ''.join(map(chr, STREAMS[split]))
-    inside = [''.join(map(chr, row)) in text for row in drawn]
-    assert all(inside) if found else not all(inside)
+  for fold in (evaluate.FOLD, evaluate.GATE_FOLD):
+    drawn = evaluate.examples(task, 24, 40, fold).tokens_BxL.tolist()
+    for split, found in (('validation', True), ('train', False)):
+      text = ''.join(map(chr, STREAMS[split]))
+      inside = [''.join(map(chr, row)) in text for row in drawn]
+      assert all(inside) if found else not all(inside)
   # What is searched for must not see them.
   drawn = evaluate.examples(task, 24, 40, fold=1).tokens_BxL.tolist()
   text = ''.join(map(chr, STREAMS['train']))

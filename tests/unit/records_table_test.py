@@ -50,6 +50,19 @@ def test_load_gives_a_row_a_seed_and_length(tmp_path):
   np.testing.assert_allclose(total, 1, rtol=0, atol=1e-12)
 
 
+def test_the_accuracy_of_an_admitted_seed_is_not_cut_at_the_gate(tmp_path):
+  made = record(learned={'3': 0.992, '5': 0.988})
+  # By chance, the seed that learned does worse where results are from.
+  for row in made['results']:
+    row['token'] = {3: 0.96, 5: 0.999}[row['seed']]
+  records.write(tmp_path, made, outcomes())
+  table = records.load(tmp_path)
+  assert table['admitted'].tolist() == [True, False, True, False]
+  (cell,) = intervals.summarize(table[table['length'] == 8]).to_dict('records')
+  assert (cell['n_admitted'], cell['n_seeds']) == (1, 2)
+  assert cell['token'] == 0.96 < cell['gate']
+
+
 def test_the_gate_is_at_99_percent(tmp_path):
   write(tmp_path, learned={'3': 0.99, '5': 0.9899999})
   table = records.load(tmp_path)
