@@ -1,16 +1,11 @@
 """A number with its interval, as every text of posexp writes it.
 
-There are two ways, and each is for one kind of interval:
+There are two ways:
 
-* `plus_minus`, mean ± half-width, for an interval that is symmetric about its
-  mean, as Student's t is;
+* `estimate`, for tables with many cells: mean ± half-width where the interval
+  is symmetric about its mean, as Student's t is, else the mean and both ends,
+  these in whole percent and rounded outwards;
 * `bracketed`, number [low, high], for every interval.
-
-An interval of a share is cut at 0 and 100 %, and one side of it is then
-shorter. The half-width is the *longer* of the two sides: where one end was
-cut that is the half-width before the cut, and mean ± half-width covers the
-interval in any case. Half of what is left between the ends would be less than
-what the seeds say: 0.97 with [0.72, 1] is 97 ±25 and not 97 ±14.
 
 An interval that does not exist (NaN, as with one seed) is left out, and a
 number that does not exist is a dash.
@@ -79,39 +74,49 @@ def gate(share: float) -> str:
   return f'{100 * share:.3g}%'
 
 
-def half_width(mean: float, low: float, high: float) -> float:
-  """Return the longer side of an interval; NaN where there is none.
-
-  >>> half_width(0.97, 0.72, 1.0) == 0.97 - 0.72
-  True
-  """
-  return max(mean - low, high - mean)
-
-
-def plus_minus(
+def estimate(
   mean: float,
   low: float,
   high: float,
   show: Callable[[float], str] = percent,
+  between: Callable[[float, float], str] | None = None,
   width: int = 0,
 ) -> str:
-  """Write a mean with the half-width of its interval.
+  """Write a mean with its interval, in a few letters.
 
   Args:
     mean: what was estimated.
     low: the lower end of its interval.
     high: the upper end of its interval.
-    show: how the mean and the half-width are written.
+    show: how the mean and its half-width are written.
+    between: how both ends are written where they are not symmetric about the
+      mean; `outwards` by default.
     width: to which the mean is padded, so that columns are aligned.
 
-  >>> plus_minus(0.5, 0.25, 0.75), plus_minus(0.97, 0.72, 1.0)
-  ('50.0 ±25.0', '97.0 ±25.0')
-  >>> plus_minus(0.5, math.nan, math.nan)
+  >>> estimate(0.5, 0.25, 0.75), estimate(0.97, 0.7202, 1.0)
+  ('50.0 ±25.0', '97.0 [72, 100]')
+  >>> estimate(0.5, math.nan, math.nan)
   '50.0'
   """
-  half = half_width(mean, low, high)
-  interval = '' if math.isnan(half) else f' ±{show(half)}'
-  return f'{show(mean):>{width}}{interval}'
+  shown = f'{show(mean):>{width}}'
+  if math.isnan(low) or math.isnan(high):
+    return shown
+  if math.isclose(mean - low, high - mean, rel_tol=1e-6, abs_tol=1e-9):
+    return f'{shown} ±{show(high - mean)}'
+  return f'{shown}{(between or outwards)(low, high)}'
+
+
+def outwards(low: float, high: float) -> str:
+  """Write both ends of a share's interval in whole percent, after a space.
+
+  Rounded so that what is written covers the interval.
+
+  >>> outwards(0.2924, 0.9501), outwards(0.29, 1.0)
+  (' [29, 96]', ' [29, 100]')
+  """
+  # Rounded first, as 100 * 0.29 is below 29.
+  least, most = round(100 * low, 6), round(100 * high, 6)
+  return f' [{math.floor(least)}, {math.ceil(most)}]'
 
 
 def bracketed(
@@ -149,7 +154,7 @@ def ends(
   >>> ends(0.25, 0.75), ends(math.nan, math.nan)
   (' [25.0, 75.0]', '')
   """
-  if not (math.isfinite(low) and math.isfinite(high)):
+  if math.isnan(low) or math.isnan(high):
     return ''
   return f' [{show(low)}, {show(high)}]'
 

@@ -1,9 +1,10 @@
 """Intervals over seeds, and the table of every run at every length.
 
-The rule: a run's numbers are over its admitted seeds, those that learned the
+The rule: a run's means are over its admitted seeds, those that learned the
 task at the trained length (`records.admitted`), and over no others. Examples of
 their own say which these are: a seed is never picked for how it did on those
-that the numbers are of, and there is no maximum over seeds anywhere.
+that the numbers are of, and there is no maximum over seeds anywhere. A
+probability of success is over all seeds.
 
 Length generalisation is bimodal over seeds: some extrapolate and some do not,
 and a mean hides which. So beside the mean there are the inter-quartile mean of
@@ -12,7 +13,7 @@ the seeds and how many of them succeeded.
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +40,14 @@ FEWEST = 5
 # How much is cut off at either end for an inter-quartile mean.
 QUARTER = 0.25
 
+# How near to an end a value may be, as a share of the range between both, for
+# Student's interval; see `interval`.
+NEAR = 0.05
+# Halvings until the ends of a bounded interval are as good as exact.
+BISECTIONS = 32
+
 _ENDS = ('', '_low', '_high')
+_NOTHING = math.nan, math.nan
 # Of the table that `summarize` gives, in this order; each measure is followed
 # by the ends of its interval.
 COLUMNS = (
@@ -94,42 +102,129 @@ def interval(
   *,
   within: tuple[float, float] | None = None,
 ) -> Interval:
-  """Return Student's t interval for a mean over independent seeds.
+  """Return an interval for a mean over independent seeds.
 
     mean ± t_{(1 + confidence) / 2, n - 1} · s / √n,
 
-  s² the variance over seeds with n - 1 below: for values that are about
-  normal. Bimodal outcomes are not, so show every seed beside the interval.
+  s² the variance over seeds with n - 1 below, is Student's, for values that are
+  about normal. A share is not where values sit at an end: some seeds solve a
+  task and some do not, and three that do have hardly a spread, though every
+  other seed may fail. So where a value lies within 5 % of the range from an
+  end, or this interval passes an end or has no width, there is Gaffke's in its
+  place, which stays between the ends by construction. Its low end is the
+  quantile (1 - confidence) / 2 of
+
+    w_0 · least + Σ w_i x_i,  w uniform on the simplex (Dirichlet(1, ..., 1)),
+
+  and its high end the quantile (1 + confidence) / 2 with the most in place of
+  the least. Where all values are at an end it is that of Clopper and Pearson.
+  It assumes no distribution, so it is wide: nothing between 29 and 100 % is
+  excluded by three seeds at 100 %.
 
   Args:
     values: one number per seed. If one is NaN, the result is NaN.
     confidence: the share of such intervals that cover the true mean.
-    within: ends that the quantity cannot pass, such as `SHARE`; the interval
-      is cut there, and then no longer symmetric.
+    within: the least and the most that a value can be, such as `SHARE`. If one
+      of them is infinite, Student's interval is cut at the other.
 
   Returns:
     The interval; low and high are NaN for one value, the mean too for none.
 
+  Source: Gaffke 2005, Three test statistics for a nonparametric one-sided
+  hypothesis on the mean of a nonnegative variable; that it covers was proved
+  for some distributions and never seen to fail, see Learned-Miller and Thomas
+  2019, arXiv 1905.06208.
+
   >>> mean, low, high, n = interval([0.80, 0.90, 0.85])
   >>> print(f'{mean:.3f} [{low:.3f}, {high:.3f}] from {n}')
   0.850 [0.726, 0.974] from 3
-  >>> interval([0.90, 1.0], within=SHARE).high
-  1.0
+  >>> mean, low, high, n = interval([1.0, 1.0, 1.0], within=SHARE)
+  >>> print(f'{mean:.3f} [{low:.3f}, {high:.3f}] from {n}')
+  1.000 [0.292, 1.000] from 3
   >>> interval([0.9])
   Interval(mean=0.9, low=nan, high=nan, n=1)
   """
   check_confidence(confidence)
   array = np.asarray(list(values), np.float64)
   n = array.size
-  mean = float(array.mean()) if n else math.nan
   if n < 2:
-    return Interval(mean, math.nan, math.nan, n)
+    return Interval(float(array.mean()) if n else math.nan, *_NOTHING, n)
+  ends = None if within is None else np.array([within])
+  means, lows, highs = _intervals(array[None], confidence, ends)
+  return Interval(float(means[0]), float(lows[0]), float(highs[0]), n)
+
+
+def _intervals(
+  values_CxN: np.ndarray, confidence: float, within_Cx2: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Return the means of cells of N >= 2 values and the ends, see `interval`."""
+  n = values_CxN.shape[1]
+  mean_C = values_CxN.mean(1)
   quantile = special.stdtrit(n - 1, (1 + confidence) / 2)
-  half = float(quantile * array.std(ddof=1) / math.sqrt(n))
-  low, high = mean - half, mean + half
-  if within is not None:
-    low, high = max(low, within[0]), min(high, within[1])
-  return Interval(mean, low, high, n)
+  half_C = quantile * values_CxN.std(1, ddof=1) / math.sqrt(n)
+  low_C, high_C = mean_C - half_C, mean_C + half_C
+  if within_Cx2 is None:
+    return mean_C, low_C, high_C
+  least_C, most_C = within_Cx2.T
+  bounded_C = np.isfinite(within_Cx2).all(1) & np.isfinite(mean_C)
+  near_C = NEAR * np.where(bounded_C, most_C - least_C, 0)
+  first_C, last_C = values_CxN.min(1), values_CxN.max(1)
+  passes_C = (low_C < least_C) | (high_C > most_C)
+  passes_C |= (first_C < least_C + near_C) | (last_C > most_C - near_C)
+  # As rounding gives equal values a spread.
+  passes_C |= first_C == last_C
+  passes_C &= bounded_C
+  low_C, high_C = np.maximum(low_C, least_C), np.minimum(high_C, most_C)
+  if passes_C.any():
+    ends = _bounded(values_CxN[passes_C], confidence, within_Cx2[passes_C])
+    low_C[passes_C], high_C[passes_C] = ends
+  return mean_C, low_C, high_C
+
+
+def _bounded(
+  values_CxN: np.ndarray, confidence: float, within_Cx2: np.ndarray
+) -> np.ndarray:
+  """Return the ends of Gaffke's interval, all low ones before all high ones.
+
+  By bisection of the probability that the weighted mean is above t, which is
+  exact and takes no draws.
+  """
+  count, tail = len(values_CxN), (1 - confidence) / 2
+  points = [np.column_stack((values_CxN, bound_C)) for bound_C in within_Cx2.T]
+  both_RxP = np.sort(np.concatenate(points), 1)
+  above_R = np.repeat((1 - tail, tail), count)
+  low_R, high_R = both_RxP[:, 0], both_RxP[:, -1]
+  for _ in range(BISECTIONS):
+    middle_R = (low_R + high_R) / 2
+    below_R = _above(both_RxP, middle_R) > above_R
+    low_R = np.where(below_R, middle_R, low_R)
+    high_R = np.where(below_R, high_R, middle_R)
+  return ((low_R + high_R) / 2).reshape(2, count)
+
+
+def _above(points_RxP: np.ndarray, t_R: np.ndarray) -> np.ndarray:
+  """Return the probability that Σ w_i x_i > t, w uniform on the simplex.
+
+  It is the divided difference of (x - t)^(P - 1), 0 below t, at the points:
+
+    S_{i..j} = ((t - x_i) S_{i..j-1} + (x_j - t) S_{i+1..j}) / (x_j - x_i),
+
+  S_{i..i} whether x_i > t; the recursion of de Boor's for splines, which only
+  averages and so is stable, also where points are equal.
+
+  Args:
+    points_RxP: x, ascending in each row.
+    t_R: of each row.
+  """
+  above = (points_RxP > t_R[:, None]).astype(np.float64)
+  for apart in range(1, points_RxP.shape[1]):
+    first, last = points_RxP[:, :-apart], points_RxP[:, apart:]
+    gap = last - first
+    # Outside of its points a part is 0 or 1 by both terms.
+    part = np.clip(t_R[:, None] - first, 0, gap)
+    part = np.divide(part, gap, out=np.zeros_like(gap), where=gap > 0)
+    above = part * above[:, :-1] + (1 - part) * above[:, 1:]
+  return above[:, 0]
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Share:
@@ -309,36 +404,104 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
   Returns:
     One row a (digest, length), runs in the order of their first row and
     lengths ascending, with `COLUMNS`: for each of `MEASURES` the mean and the
-    ends `_low` and `_high` of its interval, NaN where no seed is admitted;
+    ends `_low` and `_high` of its interval, NaN where no seed is admitted. At
+    the trained length of a root the seeds that count have passed the gate, so
+    that accuracy is taken to lie between it and 1, and errors below what it
+    leaves (or, if a seed is beyond, between that seed and 1);
     `in_distribution`, the mean token accuracy of *all* seeds at the trained
     length, which says how far a run came that was not admitted; `label`, the
     run in a table of its task.
   """
   names = labels(results)
   columns = {str(name): results[name].to_numpy() for name in results}
-  places = _cells(results)
-  rows = []
+  places, rows, admitted = _cells(results), [], []
   for (digest, _), cell in places.items():
-    admitted = cell[columns['admitted'][cell].astype(bool)]
+    admitted.append(cell[columns['admitted'][cell].astype(bool)])
     row = {name: columns[name][cell[0]] for name in COLUMNS if name in columns}
-    row |= {'n_seeds': len(cell), 'n_admitted': len(admitted)}
+    row |= {'n_seeds': len(cell), 'n_admitted': len(admitted[-1])}
     trained = places.get((digest, row['trained_length']))
     row['in_distribution'] = (
       math.nan if trained is None else columns['token'][trained].mean()
     )
     row['label'] = names[digest]
-    for measure, within in MEASURES.items():
-      mean = interval(columns[measure][admitted], within=within)
-      row |= {f'{measure}{end}': value for end, value in zip(_ENDS, mean)}
     rows.append(row)
-  return pd.DataFrame(rows, columns=list(COLUMNS))
+  table = pd.DataFrame(rows, columns=list(COLUMNS))
+  first = [cell[0] for cell in places.values()]
+  gates_C = np.where(_gated(results)[first], columns['gate'][first], math.nan)
+  for measure in MEASURES:
+    ends = [f'{measure}{end}' for end in _ENDS]
+    table[ends] = _means(measure, columns[measure], admitted, gates_C)
+  return table
+
+
+def passed(values: Iterable[float], gate: float) -> tuple[float, float]:
+  """Return the ends of accuracies that a gate has let pass, for `interval`.
+
+  >>> passed([0.995, 1.0], 0.99), passed([0.985, 1.0], 0.99)
+  ((0.99, 1.0), (0.985, 1.0))
+  """
+  return min((gate, *map(float, values))), SHARE[1]
+
+
+def _gated(results: pd.DataFrame) -> np.ndarray:
+  """Return of which rows the accuracy is what the gate has let pass.
+
+  Those at the trained length of root runs, and of these evaluated again.
+  """
+  runs = results.drop_duplicates('digest').set_index('digest')
+  roots = runs.loc[runs['parent_digest'] == '', 'name']
+  # Evaluations in windows have another name.
+  again = results['parent_digest'].map(roots) == results['name']
+  again &= results['reevaluation'].astype(bool)
+  there = results['length'] == results['trained_length']
+  return (there & (again | (results['parent_digest'] == ''))).to_numpy(bool)
+
+
+def _means(
+  measure: str,
+  value_N: np.ndarray,
+  cells: Sequence[np.ndarray],
+  gates_C: np.ndarray,
+) -> np.ndarray:
+  """Return a row a cell of a measure: its mean and the ends of its interval.
+
+  Cells with as many values are computed at once, as there may be thousands.
+
+  Args:
+    measure: one of `MEASURES`.
+    value_N: of each row of the results.
+    cells: the rows that count in each cell.
+    gates_C: that the accuracy of a cell has passed; NaN where there is none.
+  """
+  table_Cx3 = np.full((len(cells), 3), math.nan)
+  sizes = np.array([len(cell) for cell in cells], np.int64)
+  for n in set(sizes) - {0}:
+    alike = np.flatnonzero(sizes == n)
+    values_CxN = value_N[np.stack([cells[int(c)] for c in alike])].astype(
+      np.float64
+    )
+    if n == 1:
+      table_Cx3[alike, 0] = values_CxN[:, 0]
+      continue
+    within_Cx2 = np.tile(MEASURES[measure], (len(alike), 1)).astype(np.float64)
+    least_C, most_C = within_Cx2.T
+    gate_C = gates_C[alike]
+    if measure == 'token':
+      floor_C = np.fmin(gate_C, values_CxN.min(1))
+      within_Cx2[:, 0] = np.where(np.isnan(gate_C), least_C, floor_C)
+    elif measure in ('order', 'retrieval'):
+      roof_C = np.fmax(1 - gate_C, values_CxN.max(1))
+      within_Cx2[:, 1] = np.where(np.isnan(gate_C), most_C, roof_C)
+    table_Cx3[alike] = np.column_stack(_intervals(values_CxN, 0.95, within_Cx2))
+  return table_Cx3
 
 
 def cells(results: pd.DataFrame, measure: str = 'token') -> pd.DataFrame:
   """Return mean, middle and success of every run at every length.
 
-  A seed succeeds at a length where its token accuracy there is at least the
-  gate, that is where it does as well as what counts as learned.
+  A seed succeeds if it learned the task and its token accuracy at that length
+  is at least the gate too, that is if it does as well there as what counts as
+  learned. One that did not learn the task is no success.
 
   Args:
     results: a table as `records.load` gives it.
@@ -346,8 +509,8 @@ def cells(results: pd.DataFrame, measure: str = 'token') -> pd.DataFrame:
       'retrieval' or 'nats'.
 
   Returns:
-    The rows of `summarize` with `CELLS`; numbers are over admitted seeds, NaN
-    where there are none.
+    The rows of `summarize` with `CELLS`; mean and middle are over admitted
+    seeds, NaN where there are none, and successes are of all seeds.
   """
   if measure not in MEASURES:
     raise component.UserError(
@@ -362,7 +525,7 @@ def cells(results: pd.DataFrame, measure: str = 'token') -> pd.DataFrame:
     admitted = cell[admitted_N[cell]]
     iqm = middle(value_N[admitted], within=MEASURES[measure])
     successes = int((token_N[admitted] >= gate).sum())
-    rows.append((*iqm[:3], *wilson(successes, len(admitted))[:4]))
+    rows.append((*iqm[:3], *wilson(successes, len(cell))[:4]))
   names = [f'{name}{end}' for name in ('iqm', 'success') for end in _ENDS]
   beside = pd.DataFrame(rows, columns=[*names, 'successes'])
   return table.join(beside)[list(CELLS)]

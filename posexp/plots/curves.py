@@ -1,7 +1,7 @@
 """Curves in panels: a line a run, with intervals and seeds, and as a table."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from posexp.plots import layout, style
 # Of a column's name: its mean, and the ends of its interval.
 ENDS = ('', '_low', '_high')
 VALUES = [f'value{end}' for end in ENDS]
+
+# That a mean cannot pass, see `intervals.interval`.
+Ends = tuple[float, float]
 
 
 class Curves(NamedTuple):
@@ -167,17 +170,23 @@ def tidy(
 
 
 def means(
-  seeds: pd.DataFrame, within: tuple[float, float] | None = None
+  seeds: pd.DataFrame,
+  within: Callable[[Any, float, pd.Series], Ends] | Ends | None = None,
 ) -> pd.DataFrame:
   """Return means over seeds with their intervals, for `Curves`.
 
   Args:
     seeds: rows of seeds, see `tidy`.
-    within: ends that a mean cannot pass.
+    within: ends that a mean cannot pass, or what gives them for a run, a place
+      and the values there.
   """
-  keys = ['panel', 'run', 'x']
-  rows = [
-    (*key, *intervals.interval(cell['value'], within=within)[:3])
-    for key, cell in seeds.groupby(keys, sort=False)
-  ]
+  keys, rows = ['panel', 'run', 'x'], []
+  for key, cell in seeds.groupby(keys, sort=False):
+    values = cell['value']
+    _, run, x = place = cast(tuple[Any, Any, Any], key)
+    if within is None or isinstance(within, tuple):
+      ends = within
+    else:
+      ends = within(run, x, values)
+    rows.append((*place, *intervals.interval(values, within=ends)[:3]))
   return pd.DataFrame(rows, columns=[*keys, *VALUES])

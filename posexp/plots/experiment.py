@@ -23,7 +23,7 @@ CURVES, BARS, TITLE = 3.1, 1.25, 0.35
 # Letters in a line of the legend beside the curves.
 ENTRY = 31
 # With no, one and several admitted seeds in a run.
-SHOWN = ('no seed learned it', 'one seed a run', 'mean, 95% t interval, seeds')
+SHOWN = ('no seed learned it', 'one seed a run', 'mean, 95% interval, seeds')
 
 Runs = dict[str, pd.DataFrame]  # the rows of a summary, by digest
 

@@ -53,7 +53,7 @@ def accuracy(results: pd.DataFrame) -> paper.Plate:
 
 @style.styled
 def success(results: pd.DataFrame) -> paper.Plate:
-  """Draw the share of seeds that reach the gate, with Wilson's interval."""
+  """Draw the share of all seeds that reach the gate, with Wilson's interval."""
   question = paper.ask(results, intervals.cells, 'success')
   lines = question.curves({'success': ''})
   drawn, panels = lines.draw(question.length_axis, width=style.COLUMN)
@@ -63,8 +63,9 @@ def success(results: pd.DataFrame) -> paper.Plate:
     'success',
     drawn,
     lines.numbers(),
-    'Share of the admitted seeds that succeed, by sequence length',
-    f'at least {gate} of targets right, 95 % intervals of Wilson',
+    'Share of all seeds that succeed, by sequence length',
+    f'at least {gate} of targets right there and at the trained length; 95 % '
+    'intervals of Wilson',
   )
 
 

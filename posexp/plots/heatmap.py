@@ -54,7 +54,7 @@ def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
     _draw(cells, schemes, tasks),
     numbers.fillna(format_lib.MISSING).rename_axis(index=None, columns=None),
     f'Accuracy (% of targets) at {ratio:g} times the trained length, mean and '
-    'half of its 95 % t interval over admitted seeds. Bold: no run is shown to '
+    'its 95 % interval over admitted seeds. Bold: no run is shown to '
     'be better (paired t tests over seeds, Holm’s correction over all pairs '
     'and lengths of a task). n.a.: no seed learned the task.',
     paper.source(results),
@@ -84,7 +84,7 @@ def _text(cell: Mapping[Any, Any]) -> str:
     return 'n.a.'
   whole = functools.partial(format_lib.percent, digits=0)
   ends = cell['token_low'], cell['token_high']
-  return format_lib.plus_minus(cell['token'], *ends, whole)
+  return format_lib.estimate(cell['token'], *ends, whole)
 
 
 @style.styled

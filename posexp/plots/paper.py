@@ -146,7 +146,7 @@ class Question(NamedTuple):
     results: a table as `records.load` gives it.
     admitted: the rows of admitted seeds.
     summary: means over them with intervals, a row for each run and length.
-    looks: of the admitted runs, the topmost line first.
+    looks: of the runs that are drawn, the topmost line first.
     names: what each run is called, by digest.
     trained: the trained length.
   """
@@ -257,7 +257,7 @@ def seeds(summary: pd.DataFrame) -> str:
   most = int(counts.max())
   text = f'{span(counts)} seed{"s" * (most > 1)} a run'
   text += (
-    ', mean with 95 % t interval over seeds'
+    ', mean with 95 % interval over seeds'
     if most > 1
     else ', which give no interval'
   )

@@ -80,7 +80,7 @@ def draw(
     looks: how each run is drawn, by digest.
     name: of the figure, unlike any other of the page.
   """
-  cells = cells[cells['n_admitted'] > 0]
+  cells = cells.dropna(subset=[measure.column])
   admitted = results[results['admitted'].astype(bool)]
   shown = {digest: looks[digest] for digest in cells['digest'].unique()}
   titles = {measure.column: ''}

@@ -1,6 +1,6 @@
 """The figures of a memo, from the tables of a study; PNG bytes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -80,7 +80,7 @@ def draw(evidence: evidence_lib.Evidence, regime: str) -> dict[str, bytes]:
 def _curves(
   study: plan.Study,
   seeds: pd.DataFrame,
-  within: tuple[float, float] | None = None,
+  within: Callable[[str, float, pd.Series], curves.Ends] | None = None,
 ) -> curves.Curves:
   """Return curves of options, alike in all figures; the root in grey."""
   known = plan.OPTIONS if study.kind == 'regression' else ()
@@ -116,7 +116,13 @@ def accuracy(study: plan.Study, shown: Panels) -> figure.Figure:
     curves.tidy(_seeds(rows, ['token']), {'token': title}, run='option')
     for title, rows in shown
   )
-  drawn, panels = _curves(study, seeds, intervals.SHARE).draw(
+
+  def within(option: str, length: float, values: pd.Series) -> curves.Ends:
+    if (option, length) == (plan.ROOT, trained):
+      return intervals.passed(values, study.gate)
+    return intervals.SHARE
+
+  drawn, panels = _curves(study, seeds, within).draw(
     lambda panel: elements.length_axis(panel, seeds['x'], trained),
     sharey=True,
   )

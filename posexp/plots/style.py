@@ -86,15 +86,15 @@ def looks(results: pd.DataFrame) -> Looks:
 def ranked(
   results: pd.DataFrame, cells: pd.DataFrame, column: str = 'token'
 ) -> Looks:
-  """Return the looks of the admitted runs, the topmost line first.
+  """Return the looks of the runs that have a value, the topmost line first.
 
   Args:
     results: a table as `records.load` gives it.
     cells: a row for each run and length, with the column.
     column: whose value at a run's longest length decides.
   """
-  admitted = cells[cells['n_admitted'] > 0].dropna(subset=[column])
-  last = admitted.sort_values('length').drop_duplicates('digest', keep='last')
+  known = cells.dropna(subset=[column]).sort_values('length')
+  last = known.drop_duplicates('digest', keep='last')
   order = last.sort_values(['length', column], ascending=False, kind='stable')
   by_digest = looks(results)
   return {digest: by_digest[digest] for digest in order['digest']}

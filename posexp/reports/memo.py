@@ -147,9 +147,9 @@ def _figures(
   study = evidence.study
   captions = {
     'accuracy': 'Accuracy by length, mean over tasks and admitted seeds with '
-    f'95% t intervals; {regime}. The line marks the trained length.',
+    f'95% intervals; {regime}. The line marks the trained length.',
     'errors': f'Order and retrieval errors at {study.target:,} tokens, mean '
-    f'over tasks, with 95% t intervals; {regime}.',
+    f'over tasks, with 95% intervals; {regime}.',
     'square': 'Base scaling and bias, each with and without the other, at '
     f'{study.target:,} tokens; {regime}. Parallel lines are no interaction.',
   }

@@ -66,10 +66,13 @@ def _numbers(
   ends = (*ratios, f'{admitted} of {rows["seed"].nunique()}', cell.digest)
   if not admitted:
     return ('not admitted', *blank, *ends)
-  means = [
-    intervals.interval(compare.by_seed(rows, *c), within=intervals.SHARE)
-    for c in columns
-  ]
+  gated = (cell.option, cell.schedule) == (plan.ROOT, 'trained')
+  means = []
+  for column in columns:
+    values, within = compare.by_seed(rows, *column), intervals.SHARE
+    if gated and column[:2] == ('token', evidence.study.trained_length):
+      within = intervals.passed(values, evidence.study.gate)
+    means.append(intervals.interval(values, within=within))
   judged = criteria.collapse(evidence, cell)
   collapsed = judged.branch
   if judged.numbers:

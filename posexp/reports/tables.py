@@ -27,7 +27,8 @@ EMPTY = (
 )
 LEGEND = (
   'Mean over the seeds that learned the task (at least {} at the trained '
-  'length), ± 95% t interval.'
+  'length)\nwith its 95% interval: ± half of it, or both ends where it is not '
+  'symmetric.'
 )
 
 
@@ -35,7 +36,7 @@ def text(results: pd.DataFrame) -> str:
   """Return the results of `records.load` as a table for a terminal.
 
   One block a task and trained length: the accuracy of every run at every
-  length, in percent with the half-width of its interval, then what the errors
+  length, in percent with its interval, then what the errors
   were, or, for a task that cannot be learned whole (a gate of its own),
   perplexity. A run that no seed learned shows how far it came and nothing
   beyond. What was evaluated again stands in the row of its run, above the
@@ -128,7 +129,7 @@ def _percent(share: float) -> str:
 
 def _accuracy(row: pd.Series) -> str:
   ends = row['token'], row['token_low'], row['token_high']
-  return format_lib.plus_minus(*ends, width=5)
+  return format_lib.estimate(*ends, width=5)
 
 
 def _errors(row: pd.Series) -> str:
@@ -141,7 +142,12 @@ def _perplexity(row: pd.Series) -> str:
   nats = [row[f'nats{end}'] for end in ('', '_low', '_high')]
   with np.errstate(over='ignore'):  # More than 709 nats are inf.
     mean, low, high = np.exp(nats).tolist()
-  return format_lib.plus_minus(mean, low, high, format_lib.number, width=6)
+  show, between = format_lib.number, _between
+  return format_lib.estimate(mean, low, high, show, between, width=6)
+
+
+def _between(low: float, high: float) -> str:
+  return format_lib.ends(low, high, format_lib.significant)
 
 
 def _diverged(results: pd.DataFrame) -> Iterable[str]:

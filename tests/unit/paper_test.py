@@ -114,16 +114,21 @@ def test_intervals_are_those_of_statistics(results, plates):
     for n, values in zip(
       sorted(results['length'].unique()), of(results, name).T
     ):
-      found = intervals.interval(values, within=intervals.SHARE)
+      # The first of a root is what its gate let pass.
+      gated = label == 'RoPE()' and n == 64
+      within = (0.99, 1.0) if gated else intervals.SHARE
+      found = intervals.interval(values, within=within)
       ends = f'[{100 * found.low:.1f}, {100 * found.high:.1f}]'
       assert table.loc[label, str(n)] == f'{100 * found.mean:.1f} {ends}'
   assert set(table.loc['ALiBi()']) == {'n.a.'}
 
 
 def test_success_counts_seeds_at_the_gate(results, plates):
-  won = (of(results, 'T5()') >= 0.99).mean(0)
-  drawn = marks(plates['success'].figure, 'mean:')[digests(results)['T5()']]
-  np.testing.assert_allclose(drawn, won)
+  """Of all seeds: T5 was learned in two of three, ALiBi in none."""
+  won = (of(results, 'T5()') >= 0.99).sum(0) / 3
+  drawn = marks(plates['success'].figure, 'mean:')
+  np.testing.assert_allclose(drawn[digests(results)['T5()']], won)
+  assert set(drawn[digests(results)['ALiBi()']]) == {0}
 
 
 def test_a_legend_has_the_order_of_the_lines(results, plates):

@@ -88,12 +88,22 @@ def test_interval_covers_the_mean_as_often_as_it_says():
   assert abs(covered / 2000 - 0.8) < 4 * math.sqrt(0.8 * 0.2 / 2000)
 
 
-def test_interval_is_cut_only_where_asked():
+def test_interval_stays_inside_only_where_asked():
   free = intervals.interval([0.9, 1.0])
-  cut = intervals.interval([0.9, 1.0], within=intervals.SHARE)
-  assert free.high > 1 and cut.high == 1
-  assert (cut.mean, cut.low) == (free.mean, free.low)
-  assert intervals.interval([0.0, 0.1], within=intervals.SHARE).low == 0
+  inside = intervals.interval([0.9, 1.0], within=intervals.SHARE)
+  assert free.high > 1 > inside.high and free.mean == inside.mean
+  assert intervals.interval([0.0, 0.1], within=intervals.SHARE).low > 0
+  # One that is near no end is Student's; near is 5 % of the range.
+  values = [0.4, 0.5, 0.6]
+  inside = intervals.interval(values, within=intervals.SHARE)
+  assert inside == intervals.interval(values)
+  values = [0.93, 0.94, 0.951]
+  near = intervals.interval(values, within=intervals.SHARE)
+  assert near.low < 0.5 < 0.9 < intervals.interval(values).low
+  # There is no bounded one where an end is infinite: it is cut at the other.
+  free = intervals.interval([0.1, 0.5])
+  cut = intervals.interval([0.1, 0.5], within=(0, math.inf))
+  assert free.low < 0 and cut == free._replace(low=0)
 
 
 def test_interval_of_few_values():
@@ -103,6 +113,9 @@ def test_interval_of_few_values():
   none = intervals.interval([])
   assert none.n == 0 and all(math.isnan(x) for x in none[:3])
   assert intervals.interval([0.5] * 3) == (0.5, 0.5, 0.5, 3)
+  # A share has no such interval without a width.
+  low, high = intervals.interval([0.1] * 3, within=intervals.SHARE)[1:3]
+  assert low < 0.1 < high
 
 
 def test_a_nan_is_not_dropped():
@@ -159,11 +172,45 @@ def test_summary_averages_admitted_seeds_only():
   assert far['exact'] == pytest.approx((0.64 + 0.49) / 2)
   assert far['order'] == pytest.approx((0.05 + 0.075) / 2)
   assert far['retrieval'] == pytest.approx((0.15 + 0.225) / 2)
-  # The t quantile for two seeds is 12.7: half is 0.635, so only high is cut.
-  test = stats.ttest_1samp([0.8, 0.7], 0).confidence_interval()
-  assert far['token_low'] == pytest.approx(test.low)
-  assert test.high > 1 and far['token_high'] == 1
+  ends = intervals.interval([0.8, 0.7], within=intervals.SHARE)[1:3]
+  assert tuple(far[['token_low', 'token_high']]) == ends
   assert far['in_distribution'] == pytest.approx((1 + 0.6 + 0.99) / 3)
+
+
+def test_what_a_gate_let_pass_is_bounded_by_it():
+  """Of a root at the trained length, not elsewhere and of no retrofit."""
+  tokens = ((1.0, 1.0), (0.998, 0.998), (0.996, 0.996))
+  root = run('A()', tokens)
+  others = {'parent': 'A()', 'parent_digest': root[0]['digest']}
+  again = run('A()', tokens, digest='again', reevaluation=True, **others)
+  windows = run('A() in windows', tokens, reevaluation=True, **others)
+  retrofit = run('A() -> B()', tokens, **others)
+  summary = intervals.summarize(table(root, again, windows, retrofit))
+  summary = summary.set_index(['digest', 'length'])
+  values = [row[0] for row in tokens]
+  gated = intervals.interval(values, within=(0.99, 1))
+  free = intervals.interval(values, within=intervals.SHARE)
+  assert gated.low > 0.99 and free.low < 0.3
+  for digest in summary.index.unique(0):
+    passed = digest in (root[0]['digest'], 'again')
+    for length in (64, 128):
+      cell = summary.loc[digest, length]
+      wanted = gated if passed and length == 64 else free
+      ends = 'token', 'token_low', 'token_high'
+      assert tuple(cell[list(ends)]) == pytest.approx(wanted[:3])
+      # Errors are what accuracy leaves.
+      most = 0.01 if passed and length == 64 else 1
+      order = intervals.interval(
+        [0.25 * (1 - value) for value in values], within=(0, most)
+      )
+      ends = 'order_low', 'order_high'
+      assert tuple(cell[list(ends)]) == pytest.approx(order[1:3])
+  # A seed beyond the gate, as one that was measured on other examples may be.
+  cell = intervals.summarize(
+    table(run(token=((0.985,), (1.0,)), admitted=True))
+  )
+  low = intervals.interval([0.985, 1.0], within=(0.985, 1)).low
+  assert cell['token_low'].tolist() == pytest.approx([low])
 
 
 def test_summary_of_a_run_that_was_not_admitted():

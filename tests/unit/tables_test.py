@@ -14,24 +14,25 @@ from tests.unit.statistics_test import run, table
 GOLDEN = """\
 Ordering(), trained at 64 tokens, 3 seeds
 
-accuracy, %                     64           128 (2x)      256 (4x)
-RoPE()                       100.0 ±0.0     80.0 ±24.8    50.0 ±0.0
+accuracy, %                     64              128 (2x)        256 (4x)
+RoPE()                       100.0 [99, 100]   80.0 [23, 95]   50.0 ±35.4
 ALiBi()
   not admitted: 0 of 3 seeds reached 99% at the trained length (mean 70.0%)
-T5() [2 of 3 seeds]           99.5 ±6.4     90.0 ±0.0     84.0 ±50.8
-RoPE() -> RoPE(NTK(4))        88.0 ±0.0     88.0 ±0.0        –
-(chance)                      50.0          50.0          50.0
-(bag of tokens)               62.5             –          62.5
+T5() [2 of 3 seeds]           99.5 ±0.5        90.0 [14, 99]   84.0 [13, 98]
+RoPE() -> RoPE(NTK(4))        88.0 [25, 97]    88.0 [25, 97]      –
+(chance)                      50.0             50.0            50.0
+(bag of tokens)               62.5                –            62.5
 
-order / retrieval errors, %     64           128 (2x)      256 (4x)
-RoPE()                         0.0 /  0.0    5.0 / 15.0   12.5 / 37.5
-T5() [2 of 3 seeds]            0.1 /  0.4    2.5 /  7.5    4.0 / 12.0
-RoPE() -> RoPE(NTK(4))         3.0 /  9.0    3.0 /  9.0      –
+order / retrieval errors, %     64              128 (2x)        256 (4x)
+RoPE()                         0.0 /  0.0       5.0 / 15.0     12.5 / 37.5
+T5() [2 of 3 seeds]            0.1 /  0.4       2.5 /  7.5      4.0 / 12.0
+RoPE() -> RoPE(NTK(4))         3.0 /  9.0       3.0 /  9.0        –
 
 diverged: T5(), seed 2, at step 812
 
 Mean over the seeds that learned the task \
-(at least 99% at the trained length), ± 95% t interval."""
+(at least 99% at the trained length)
+with its 95% interval: ± half of it, or both ends where it is not symmetric."""
 
 
 def results():
@@ -63,7 +64,7 @@ def test_a_terminal_without_unicode_can_show_it(tmp_path):
   shown = subprocess.run(command, env=environment, capture_output=True)
   assert shown.returncode == 0, shown.stderr
   text = shown.stdout.decode('ascii')
-  assert '+- 95% t interval' in text and '?' not in text
+  assert '95% interval: +- half' in text and '?' not in text
 
 
 def test_perplexity_where_a_task_cannot_be_learned_whole():
@@ -76,7 +77,8 @@ def test_perplexity_where_a_task_cannot_be_learned_whole():
   assert not any(tables.ERRORS in line for line in lines)
   shown = lines[lines.index(next(x for x in lines if 'perplexity' in x)) + 1]
   # exp(1.55) and exp(2.05); half is 12.71 times 0.05 in the exponent.
-  assert shown.split() == ['RoPE()', '4.71', '±4.18', '7.77', '±6.89']
+  ends = '4.71 [2.50, 8.89]', '7.77 [4.12, 14.7]'
+  assert shown.split() == ['RoPE()', *' '.join(ends).split()]
 
 
 def test_a_perplexity_beyond_all_floats_is_infinite():
@@ -87,8 +89,9 @@ def test_a_perplexity_beyond_all_floats_is_infinite():
     row['nats'] = 800.0 if row['length'] == 64 else 700.0 + 20 * row['seed']
   lines = tables.text(table(rows)).split('\n')
   shown = lines[lines.index(next(x for x in lines if 'perplexity' in x)) + 1]
-  # 800 by both seeds, and 710 with an end far below.
-  assert shown.split() == ['RoPE()', 'inf', 'inf', '±inf']
+  # 800 by both seeds, and 710 with an end at 710 - 12.706 * 10 nats.
+  ends = 'inf [inf, inf]', 'inf [1.47e+253, inf]'
+  assert shown.split() == ['RoPE()', *' '.join(ends).split()]
 
 
 def test_no_results_is_one_sentence():
@@ -150,10 +153,10 @@ def test_lines_fit_a_terminal(number):
   for power in range(number):
     assert words.count(str(64 * 2**power)) >= 2
   for head in (tables.ACCURACY, tables.ERRORS):
-    assert sum(line.startswith(head) for line in lines) == -(-number // 4)
+    assert sum(line.startswith(head) for line in lines) == -(-number // 3)
   # The long label stands alone, its numbers below it.
   at = lines.index(name)
-  assert lines[at + 1].split()[:2] == ['100.0', '±0.0']
+  assert lines[at + 1].split()[:3] == ['100.0', '[99,', '100]']
 
 
 def test_a_retrofit_does_not_repeat_that_its_parent_diverged():
