@@ -98,7 +98,7 @@ class Train(component.Component):
     batch: sequences in a step, for each seed.
     learning_rate: the peak.
     warmup: steps of linear warm-up, fewer than `steps`.
-    decay: weight decay, on matrices only.
+    decay: weight decay, on matrices that are not of position only.
     beta2: AdamW's second moment rate.
     clip: the largest global norm of a gradient.
     checkpoint_every: steps between checkpoints; also the longest stretch that
@@ -110,6 +110,8 @@ class Train(component.Component):
       'position'.
     warm_in: steps of an adaptation over which the biases that it adds grow
       linearly to their full strength; 0 adds them at once.
+    decay_position: whether all that a scheme learns decays too, vectors as well
+      as tables. It pulls a learned bias to 0, whatever the scheme would learn.
   """
 
   length: int = component.field(64, at_least=2, at_most=INDEX)
@@ -129,6 +131,7 @@ class Train(component.Component):
     at_most='steps',
     remedy='a bias must have its full strength at the end',
   )
+  decay_position: bool = False
 
   def __post_init__(self):
     super().__post_init__()

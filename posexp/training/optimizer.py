@@ -1,5 +1,6 @@
 """AdamW, whose learning rate and decay a program may be given."""
 
+import functools
 import operator
 from typing import Any, NamedTuple
 
@@ -40,12 +41,30 @@ def _not_positional(params: Params) -> Params:
   return jax.tree.map(operator.not_, positional(params))
 
 
+def decayed(train: config.Train, params: Params) -> Params:
+  """Return which parameters decay, a tree of booleans.
+
+  Of those of content the matrices, as is usual: not the gains of norms. Of
+  those of position all or none, as `decay_position` says: by their shape, a
+  scheme that learns a table would be held back and one that learns a number a
+  head would not.
+  """
+
+  def of(path: Any, value: Array) -> bool:
+    if transformer.is_positional(path):
+      return train.decay_position
+    return value.ndim > 1
+
+  return jax.tree_util.tree_map_with_path(of, params)
+
+
 def optimiser(
   train: config.Train, member: Member | None = None
 ) -> optax.GradientTransformation:
   """Build AdamW with warm-up, cosine decay to zero, and clipping.
 
-  With `only='position'` of `train` all other parameters stay as they are.
+  With `only='position'` of `train` all other parameters stay as they are. What
+  decays, see `decayed`.
 
   Args:
     train: how a run is trained.
@@ -69,7 +88,7 @@ def optimiser(
       rate,
       b2=train.beta2,
       weight_decay=numbers.decay,
-      mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+      mask=functools.partial(decayed, train),
     ),
   )
   if train.only == 'all':

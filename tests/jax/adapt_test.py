@@ -68,7 +68,11 @@ def by_hand(run, params, seed, warm=lambda scheme, number: scheme):
       rate,
       b2=run.train.beta2,
       weight_decay=run.train.decay,
-      mask=[x.ndim > 1 for x, f in zip(values, free) if f],
+      mask=[
+        x.ndim > 1 and 'position' not in str(path)
+        for (path, x), f in zip(flat, free)
+        if f
+      ],
     ),
   )
   mine = [x for x, f in zip(values, free) if f]
