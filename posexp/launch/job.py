@@ -298,8 +298,9 @@ def _learned(
   Not on the examples that results are of: their accuracy at the trained length
   would be cut at the gate. The programs are those of the evaluation.
   """
-  if parent is not None:
-    return {name: parent[name] for name in LEARNED if name in parent}
+  if run.parent is not None:  # Its record is read in the first process alone.
+    inherited = parent or {}
+    return {n: inherited[n] for n in LEARNED if n in inherited}
   evaluator, seeds = _evaluator(run, devices), len(run.seeds)
   advance = functools.partial(
     _advance, tell, flop_count.gate_flops(run) * seeds, f'{run.name}: gate'
