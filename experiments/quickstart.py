@@ -15,6 +15,9 @@ from posexp.plots import experiment
 
 TRAINED = 32
 LENGTHS = (32, 48, 64, 128)
+# Each scheme is compared with RoPE, and each retrofit with the RoPE models that
+# it was made from, at twice the trained length and at the longest.
+BASELINE, TARGET = schemes.RoPE(), 64
 
 
 def grid():
@@ -33,7 +36,7 @@ def grid():
       model=posexp.Model(layers=2),
       train=train,
       evaluate=posexp.Evaluate(lengths=LENGTHS, examples=512),
-      seeds=(0, 1, 2),
+      seeds=(0, 1, 2, 3, 4),
     )
     yield run
     if scheme == schemes.RoPE():

@@ -1,9 +1,10 @@
 """Controlled experiments on position in transformers.
 
 The public API: `Run` with its parts `Model`, `Train` and `Evaluate` describes
-an experiment, `attend` applies a positional scheme to arrays, `load` reads
-finished runs as a table, and `UserError` is what bad input raises. The
-namespaces, from bottom to top, are packages with one purpose each.
+an experiment, and `Contrast` what it asks; `attend` applies a positional scheme
+to arrays, `load` reads finished runs as a table, and `UserError` is what bad
+input raises. The namespaces, from bottom to top, are packages with one purpose
+each.
 """
 
 import importlib
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
   from posexp.runs.config import Model as Model
   from posexp.runs.config import Run as Run
   from posexp.runs.config import Train as Train
+  from posexp.runs.contrast import Contrast as Contrast
 
 # Imported when first asked for, so that results are read without JAX.
 _WHERE = {
   'attend': 'posexp.attention.attend',
+  'Contrast': 'posexp.runs.contrast',
   'Evaluate': 'posexp.runs.config',
   'load': 'posexp.results.records',
   'Model': 'posexp.runs.config',

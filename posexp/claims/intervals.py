@@ -22,6 +22,7 @@ from scipy import special, stats
 
 from posexp import component
 from posexp.claims import format
+from posexp.results import plans
 
 # The two ends of a share, for `interval`.
 SHARE = (0.0, 1.0)
@@ -29,8 +30,8 @@ SHARE = (0.0, 1.0)
 # What is averaged over seeds, shares of targets or of sequences and nats, with
 # the ends that it cannot pass.
 MEASURES = {
-  **dict.fromkeys(('token', 'exact', 'order', 'retrieval'), SHARE),
-  'nats': (0.0, math.inf),
+  measure: (0.0, math.inf) if measure == 'nats' else SHARE
+  for measure in plans.MEASURES
 }
 
 # Of the bootstrap: the same on every machine and in every report.

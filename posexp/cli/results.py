@@ -41,16 +41,23 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-  """Print which runs differ and which are tied.
+  """Print which of the planned differences can be claimed.
 
-  By paired tests over seeds, corrected for the number of comparisons.
+  By paired tests over seeds, corrected for the number of planned comparisons.
+  With --against or --length: all pairs of runs, to explore.
   """
   from posexp.claims import contrasts, intervals
   from posexp.reports import contrasts_text
-  from posexp.results import records
+  from posexp.results import plans, records
 
-  results = intervals.joined(records.load(arguments.WORKDIR))
-  print(contrasts_text.text(contrasts.pairs(results)))
+  workdir = arguments.WORKDIR
+  results = records.load(workdir)
+  if arguments.against is None and arguments.length is None:
+    planned = contrasts.planned(results, plans.read(workdir, results))
+    print(contrasts_text.text(planned))
+    return exit_codes.DONE
+  pairs = contrasts.pairs(intervals.joined(results))
+  print(contrasts_text.explored(pairs, arguments.against, arguments.length))
   return exit_codes.DONE
 
 
@@ -152,7 +159,23 @@ COMMANDS = {
       flags.switch('--follow', 'repeat until all runs are done'),
     ),
   ),
-  'compare': flags.Command(compare, (flags.WORKDIR,)),
+  'compare': flags.Command(
+    compare,
+    (
+      flags.WORKDIR,
+      flags.argument(
+        '--against',
+        'explore all pairs with runs whose name contains this, or matches it',
+        metavar='NAME',
+      ),
+      flags.argument(
+        '--length',
+        'explore all pairs at this length, in tokens',
+        metavar='N',
+        type=flags.number(int),
+      ),
+    ),
+  ),
   'report': flags.Command(
     report, (flags.WORKDIR, flags.output('WORKDIR/report.html', 'FILE'))
   ),

@@ -23,7 +23,8 @@ NOT_TIMED = (
 
 def run(arguments: argparse.Namespace) -> int:
   """Train, retrofit and evaluate the unfinished runs of a grid."""
-  from posexp.launch import grid, launcher
+  from posexp.launch import asked, grid, launcher, multihost
+  from posexp.results import plans
 
   executor = _executor(arguments)
   launcher.take_cores(executor)
@@ -33,14 +34,24 @@ def run(arguments: argparse.Namespace) -> int:
   changes = list(arguments.set)
   if arguments.seeds is not None:
     changes.append(f'seeds={arguments.seeds}')
-  runs = grid.change(experiment.runs, changes)
+  runs = every = grid.change(experiment.runs, changes)
   if arguments.only:
     runs = grid.select(runs, arguments.only)
   name = pathlib.Path(arguments.FILE).stem
   workdir = pathlib.Path(arguments.workdir or f'runs/{name}')
-  code = _execute(
-    runs, workdir, executor, arguments, lambda: _print_outlook(runs, workdir)
+  planned = asked.contrasts(
+    pathlib.Path(arguments.FILE), experiment.module, every, runs
   )
+
+  def write() -> None:
+    plans.write(workdir, planned)
+
+  def begin() -> None:
+    _print_outlook(runs, workdir, planned, arguments.dry_run)
+    if not arguments.dry_run:
+      multihost.agree(write, 'the plan')
+
+  code = _execute(runs, workdir, executor, arguments, begin)
   if code in ENDED and not arguments.dry_run:
     _present(experiment.module, runs, workdir)
   return code
@@ -163,7 +174,9 @@ def _execute(
   return launcher.execute(runs, workdir, executor)
 
 
-def _print_outlook(runs: Sequence, workdir: pathlib.Path) -> None:
+def _print_outlook(
+  runs: Sequence, workdir: pathlib.Path, planned: Sequence, listed: bool
+) -> None:
   """Say what so many seeds can show, while more can still be asked for."""
   from posexp.launch import earlier, multihost
   from posexp.reports import contrasts_text
@@ -173,22 +186,30 @@ def _print_outlook(runs: Sequence, workdir: pathlib.Path) -> None:
   if missing and multihost.leads():
     for note in earlier.notes(runs, workdir):
       print(f'posexp: note: {note}', file=sys.stderr)
-    print(contrasts_text.planned(runs), file=sys.stderr)
+    seeds = {run.digest: len(run.seeds) for run in runs}
+    print(contrasts_text.outlook(planned, seeds), file=sys.stderr)
+    if listed:
+      print(contrasts_text.listing(planned), file=sys.stderr)
 
 
 def _present(module: Any, runs: Sequence, workdir: pathlib.Path) -> None:
-  """Print the table, and draw the figures of the experiment file."""
-  from posexp.reports import tables
-  from posexp.results import records
+  """Print what can be claimed and the table, and draw the file's figures."""
+  from posexp.claims import contrasts
+  from posexp.reports import contrasts_text, tables
+  from posexp.results import plans, records
 
+  hint = shlex.quote(str(workdir))
   table = records.load(workdir, [run.digest for run in runs])
   try:
+    if len(table) and module is not None:
+      every = records.load(workdir)
+      planned = contrasts.planned(every, plans.read(workdir, every))
+      _say(contrasts_text.summary(planned, hint))
     _say(tables.text(table))
     if callable(getattr(module, 'figure', None)) and len(table):
       for path in module.figure(table, workdir) or ():
         _say(f'figure: {path}')
   finally:  # Whatever a figure does, all is recorded.
-    hint = shlex.quote(str(workdir))
     _say(f'records: {workdir}/runs  (posexp show {hint})')
 
 

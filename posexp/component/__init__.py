@@ -8,6 +8,7 @@ from posexp.component.base import written as written
 from posexp.component.cache import cached as cached
 from posexp.component.errors import UserError as UserError
 from posexp.component.errors import extra as extra
+from posexp.component.errors import matches as matches
 from posexp.component.errors import nearest as nearest
 from posexp.component.errors import one_of as one_of
 from posexp.component.kinds import as_kind as as_kind

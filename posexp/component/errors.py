@@ -1,6 +1,7 @@
 """Bad input, told in one sentence with the value and the remedy."""
 
 import difflib
+import fnmatch
 import importlib
 import types
 import typing
@@ -23,6 +24,16 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
   if close:
     return f' (did you mean {" or ".join(by_lower[c] for c in close)}?)'
   return f' (known: {", ".join(by_lower.values())})' if by_lower else ''
+
+
+def matches(name: str, pattern: str) -> bool:
+  """Return whether a name contains the text, or matches it as a glob.
+
+  >>> [matches('RoPE(NTK(4))', text) for text in ('ntk', 'rope*', 'ALiBi')]
+  [True, True, False]
+  """
+  name, pattern = name.lower(), pattern.lower()
+  return pattern in name or fnmatch.fnmatch(name, pattern)
 
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -1,8 +1,8 @@
 """Experiment files: loading them, changing fields, ordering their runs."""
 
 import ast
+import contextlib
 import dataclasses
-import fnmatch
 import importlib.util
 import os
 import pathlib
@@ -10,7 +10,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from posexp import component
@@ -50,8 +50,19 @@ def load(path: str | os.PathLike, size: str | None = None) -> Experiment:
       syntax error; no such file (naming the nearest); no `grid`, or something
       else than runs in it.
   """
-  try:
+  with errors_of(path):
     return _load(pathlib.Path(path), size)
+
+
+@contextlib.contextmanager
+def errors_of(path: str | os.PathLike) -> Iterator[None]:
+  """Tell with its line what an experiment file does that cannot be.
+
+  Raises:
+    UserError: for a syntax error, an end of the command, or any `UserError`.
+  """
+  try:
+    yield
   except SyntaxError as error:
     where = pathlib.Path(error.filename or '')
     if not where.is_file():  # Of some text that the file compiles itself.
@@ -174,16 +185,10 @@ def select(runs: Iterable[config.Run], pattern: str) -> tuple[config.Run, ...]:
     UserError: if none does; the sentence lists the names.
   """
   runs = tuple(runs)
-  chosen = [run for run in runs if matches(run.name, pattern)]
+  chosen = [run for run in runs if component.matches(run.name, pattern)]
   if not chosen:
     raise no_match(pattern, (run.name for run in runs))
   return plan(chosen)
-
-
-def matches(name: str, pattern: str) -> bool:
-  """Return whether a name contains the text, or matches it as a glob."""
-  name, pattern = name.lower(), pattern.lower()
-  return pattern in name or fnmatch.fnmatch(name, pattern)
 
 
 def no_match(pattern: str, names: Iterable[str]) -> component.UserError:

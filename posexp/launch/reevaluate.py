@@ -60,7 +60,7 @@ def finished(
     )
   if only:
     names = [record['name'] for record in trained]
-    trained = [r for r in trained if grid.matches(r['name'], only)]
+    trained = [r for r in trained if component.matches(r['name'], only)]
     if not trained:
       raise grid.no_match(only, names)
   runs = [_run(record) for record in trained]

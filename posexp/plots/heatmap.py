@@ -54,9 +54,9 @@ def grid(results: pd.DataFrame, ratio: float | None = None) -> paper.Plate:
     _draw(cells, schemes, tasks),
     numbers.fillna(format_lib.MISSING).rename_axis(index=None, columns=None),
     f'Accuracy (% of targets) at {ratio:g} times the trained length, mean and '
-    'its 95 % interval over admitted seeds. Bold: no run is shown to '
-    'be better (paired t tests over seeds, Holm’s correction over all pairs '
-    'and lengths of a task). n.a.: no seed learned the task.',
+    'its 95 % interval over admitted seeds. Bold, to explore and no claim: no '
+    'run is seen to be better (paired t tests over seeds, Holm’s correction '
+    'over all pairs and lengths of a task). n.a.: no seed learned the task.',
     paper.source(results),
   )
 

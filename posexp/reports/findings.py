@@ -11,7 +11,7 @@ import pandas as pd
 from posexp.claims import contrasts, intervals
 from posexp.claims import format as format_lib
 from posexp.reports import tables
-from posexp.results import records
+from posexp.results import plans, records
 
 PLACE = ['digest', 'length']
 
@@ -26,8 +26,9 @@ class Findings(NamedTuple):
       joined.
     cells: a row for each run and length, see `intervals.cells`, with the
       columns of `intervals.summarize` and the rank too.
-    pairs: as `contrasts.pairs` gives them; claimed ones first, then the
-      largest.
+    planned: as `contrasts.planned` gives it: what can be claimed.
+    pairs: as `contrasts.pairs` gives them, to explore; those that differ first,
+      then the largest.
     records: of the finished runs.
     coverage: text, '' where there is none.
     notes: sentences on records that could not be read, and on what is missing.
@@ -38,6 +39,7 @@ class Findings(NamedTuple):
   progress: str
   results: pd.DataFrame
   cells: pd.DataFrame
+  planned: pd.DataFrame
   pairs: pd.DataFrame
   records: tuple[dict[str, Any], ...]
   coverage: str
@@ -72,13 +74,14 @@ def load(workdir: str | os.PathLike, progress: str = '') -> Findings:
     ranks = contrasts.ranks(pairs)[[*PLACE, 'rank', 'tied']]
     cells = cells.merge(ranks, on=PLACE, how='left')
   order = pairs.assign(size=pairs['effect'].abs()).sort_values(
-    ['claimed', 'size'], ascending=False, kind='stable'
+    ['differs', 'size'], ascending=False, kind='stable'
   )
   return Findings(
     name=directory.resolve().name,
     progress=progress,
     results=joined,
     cells=cells,
+    planned=contrasts.planned(results, plans.read(directory, results)),
     pairs=order,
     records=tuple(finished),
     coverage=tables.coverage(covered) if len(covered) else '',

@@ -20,11 +20,9 @@ from posexp.reports import findings as findings_lib
 from posexp.results import files
 
 NAME = 'report.html'
-# Rows of the table of comparisons, those that are claimed first: a grid of
-# hundreds of runs has too many pairs for a page.
+# Rows of the table to explore, those that differ first: a grid of hundreds of
+# runs has too many pairs for a page.
 PAIRS = 500
-# Sentences of claims of a question, largest differences first.
-CLAIMS = 12
 
 
 def write(
@@ -68,11 +66,11 @@ def compose(
     schemes=_schemes(findings, looks),
     lengths=sorted(set(findings.cells['length'])),
     rows=_of_questions(findings.cells, questions),
+    planned=_of_questions(findings.planned, questions),
     pairs=_of_questions(findings.pairs.head(PAIRS), questions),
     more_pairs=max(0, len(findings.pairs) - PAIRS),
     not_admitted=list(findings_lib.not_admitted(findings.cells)),
-    CLAIMS=CLAIMS,
-    claim=contrasts_text.claim,
+    text=contrasts_text,
     dumps=functools.partial(json.dumps, indent=1),
     format=format_lib,
     isnan=math.isnan,
@@ -87,9 +85,9 @@ def _questions(
   """Yield each question with its names, its figures and its comparisons."""
   names = intervals.questions(findings.cells)
   for number, (key, short) in enumerate(names.items()):
-    cells, pairs = (
+    cells, planned = (
       table[(table['task'] == key[0]) & (table['trained_length'] == key[1])]
-      for table in (findings.cells, findings.pairs)
+      for table in (findings.cells, findings.planned)
     )
     rows = findings.results[findings.results['digest'].isin(cells['digest'])]
     measures = report.MEASURES if cells['n_admitted'].any() else ()
@@ -99,8 +97,7 @@ def _questions(
         'number': number,
         'title': f'{key[0]}, trained at {key[1]} tokens',
         'short': short,
-        'pairs': pairs,
-        'claimed': [row for _, row in pairs[pairs['claimed']].iterrows()],
+        'planned': planned.to_dict('records'),
         'figures': {
           m.title: report.draw(m, cells, rows, looks, f'{number}-{m.column}')
           for m in measures
@@ -136,4 +133,5 @@ def _of_questions(
   return [
     row | {'question': questions[row['task'], row['trained_length']]}
     for row in rows
+    if (row['task'], row['trained_length']) in questions
   ]

@@ -90,10 +90,19 @@ def test_run_then_show_then_run_again(file, tmp_path, capsys):
   assert call('run', file, f'--workdir={workdir}', '--seeds=4') == 0
   first = capsys.readouterr()
   assert 'RoPE() -> RoPE(NTK(2))' in first.out
+  said = ' '.join(first.err.split())
+  assert '1 planned comparison, 1 seed: one seed shows no' in said
+  assert 'Claimed: none of 1 planned comparison (posexp compare' in first.out
   assert (tmp_path / 'w' / 'figure.txt').read_text() == '4 rows'
   assert 'done' in first.err and 'done' in (tmp_path / 'w/log.txt').read_text()
   assert call('show', workdir) == 0
   assert 'RoPE(NTK(2))' in capsys.readouterr().out
+  assert call('compare', workdir) == 0
+  assert 'RoPE(NTK(2)) against RoPE() at 24' in capsys.readouterr().out
+  assert call('compare', workdir, '--against=ntk', '--length=12') == 0
+  assert capsys.readouterr().out.startswith('Exploratory')
+  assert call('compare', workdir, '--against=T5') == exit_codes.BAD_INPUT
+  assert "--against='T5' matches no run" in capsys.readouterr().err
   assert call('run', file, f'--workdir={workdir}', '--seeds=4') == 0
   assert 'done' not in capsys.readouterr().err
 

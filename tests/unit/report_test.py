@@ -1,18 +1,22 @@
 """The page of a report: what it says."""
 
+import html
 import json
 import re
 import shutil
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from posexp.claims import contrasts
 from posexp.cli import main
 from posexp.launch import exit_codes
 from posexp.plots import style
 from posexp.plots.report import MEASURES, draw
-from posexp.reports import findings, page
+from posexp.reports import contrasts_text, findings, page
+from posexp.results import plans, records
 from tests import report_made
 from tests.report_made import LENGTHS, report
 
@@ -41,16 +45,25 @@ def test_the_same_records_give_the_same_page(grid, tmp_path):
   assert again == (grid[0] / 'report.html').read_text()
 
 
-def test_claims_and_ties_are_those_of_the_comparisons(grid):
+def test_claims_are_those_of_the_planned_comparisons(grid):
   workdir, _ = grid
   found = findings.load(workdir)
   text = ' '.join(page.compose(found).split())
-  claimed = found.pairs[found.pairs['claimed']]
-  assert 0 < len(claimed) < len(found.pairs)
-  for count in (len(g) for _, g in claimed.groupby('task')):
-    assert f'{count} of {len(found.pairs) // 2} differences are claimed' in text
-  assert text.count('<td>claimed</td>') == len(claimed)
-  assert text.count('<td>tie</td>') == len(found.pairs) - len(claimed)
+  planned = found.planned
+  claimed = planned['claimed'].sum() + planned['all_claimed'].sum()
+  assert 0 < planned['claimed'].sum() < len(planned)
+  assert text.count('<td>claimed</td>') == claimed
+  assert text.count('<td>not claimed</td>') == 2 * len(planned) - claimed
+  for row in planned.to_dict('records'):
+    said = html.escape(contrasts_text.claim(row), quote=False)
+    assert (f'<li>{said}.</li>' in text) == row['claimed']
+  for _, asked in planned.groupby('task'):
+    words = f'{asked["claimed"].sum()} of {len(asked)} planned comparisons'
+    assert words in text
+  # The same in the terminal, to the digit.
+  results = records.load(workdir)
+  told = contrasts.planned(results, plans.read(workdir, results))
+  pd.testing.assert_frame_equal(told, planned)
   # The two that cannot be told apart are both first.
   far = found.cells[(found.cells['length'] == 32)]
   best = far[far['rank'] == 1].groupby('task')['label'].apply(set)
@@ -64,7 +77,9 @@ def test_a_run_that_did_not_learn_has_no_number_anywhere(grid):
   drawn = re.findall(rf'"\d-(\w+):mean:{digest}"', text)
   assert set(drawn) == {'success'}
   assert 'not admitted: 0 of 5 seeds reached 99% at the trained length' in text
-  rows = re.findall(rf'<tr data-run="{digest}".*?</tr>', text)
+  results = text[text.index('<section id="results">') :]
+  results = results[: results.index('</section>')]
+  rows = re.findall(rf'<tr data-run="{digest}".*?</tr>', results)
   assert len(rows) == len(LENGTHS)
   for row in rows:
     assert re.findall(r'<td data-value="nan">(.*?)</td>', row) == ['–'] * 4
