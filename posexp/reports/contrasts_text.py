@@ -222,7 +222,7 @@ def explored(
     UserError: if no run has that label, or none was evaluated at the length.
   """
   if pairs.empty:
-    return NOTHING
+    return 'nothing to explore: no two runs of a question have learned the task'
   if against is not None:
     labels = dict.fromkeys([*pairs['label'], *pairs['against']])
     chosen = {name for name in labels if component.matches(name, against)}
