@@ -12,7 +12,8 @@ from posexp.studies import plan, verdict
 TRAINED, TARGET = 64, 256
 TASKS = ('ordering', 'presence')
 REGIME = 'base 10,000'
-SEEDS = (0, 1, 2, 3, 4)
+# As many as decide the criteria.
+SEEDS = (0, 1, 2, 3, 4, 5, 6, 7)
 # What all options have unless a test says otherwise: shares of order errors
 # and of retrieval errors at the target.
 CALM = (0.10, 0.10)
@@ -103,7 +104,8 @@ def evidence(
     wrong = planted.get(cell.option, CALM)
     wrong = planted.get((cell.option, cell.schedule), wrong)
     lost = (short or {}).get(cell.option, 0.0)
-    rows += _rows(made, cell, wrong, noise * draw.normal(size=(5, 2, 2)), lost)
+    apart = noise * draw.normal(size=(len(SEEDS), 2, 2))
+    rows += _rows(made, cell, wrong, apart, lost)
   table = pd.DataFrame(rows)[list(evidence_lib.COLUMNS)]
   near = table['seed'].isin(unlearned) & (
     table['length'] == made.trained_length
@@ -148,7 +150,7 @@ def _rows(made, cell, wrong, noise_SxTx2, lost):
           'token': 1 - order - retrieval,
           'targets': 100,
           'short': 1 - lost if near else np.nan,
-          'near': 10 * near,
+          'near': 100 * near,
           'admitted': False,
         }
 

@@ -321,7 +321,7 @@ def planned(
           'm': len(asked),
           **_columns('', learned),
           **_columns('all_', every),
-          'disagree': _disagree(learned, every),
+          'disagree': disagree(learned, every),
           'detectable': detectable(learned.n, len(asked), alpha=alpha) * sd,
           'why': why[contrast],
         }
@@ -351,7 +351,7 @@ def _pair(
   return paired(values, base, *_unit(measure, targets))
 
 
-def _disagree(learned: Difference, every: Difference) -> bool:
+def disagree(learned: Difference, every: Difference) -> bool:
   """Return whether both estimates differ in sign or in what is claimed."""
   if learned.n == every.n or math.isnan(every.mean):
     return False

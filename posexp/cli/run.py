@@ -111,6 +111,9 @@ def _run_study(planned, arguments: argparse.Namespace, executor) -> int:
       plan.write(workdir, planned.study)
 
     multihost.agree(begin, 'the study')
+  few = study_runs.few_seeds(planned)
+  if few and multihost.leads():
+    print(few, file=sys.stderr)
   code = _execute(grid.plan(runs), workdir, executor, arguments)
   if arguments.dry_run:
     print(study_runs.outlook(planned))

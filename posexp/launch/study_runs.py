@@ -11,13 +11,14 @@ import jax.numpy as jnp
 
 from posexp import schemes
 from posexp.attention import placed
+from posexp.claims import format as format_lib
 from posexp.cost import flop_count, measure
 from posexp.launch import grid, study_sizes
 from posexp.launch.study_sizes import Size
 from posexp.models import memory
 from posexp.results import cost_records, progress
 from posexp.runs import config
-from posexp.studies import plan
+from posexp.studies import families, plan
 
 # How often each program is timed, if the minutes allow: the interval of a ratio
 # must fit below `criteria.SLOWER`.
@@ -167,6 +168,18 @@ def _gathered(jaxpr: Any, learned: set[Any]) -> int:
       total += sum(v.aval.size for v in eqn.outvars)
     learned.update(eqn.outvars)
   return total
+
+
+def few_seeds(planned: Planned) -> str:
+  """Say what the study cannot claim with its seeds; '' if it can all."""
+  seeds = len(planned.runs[0].seeds)
+  beyond = families.beyond(planned.study, seeds)
+  if not beyond:
+    return ''
+  return (
+    f'With {seeds} seeds the study cannot claim '
+    f'{format_lib.listed(beyond, "or")}, whatever they show.'
+  )
 
 
 def outlook(planned: Planned) -> str:

@@ -159,9 +159,19 @@ def _bars(panel: axes.Axes, rows: Rows, study: plan.Study) -> None:
   # Intervals of neighbours are drawn one above the other.
   left = np.zeros(len(rows))
   for kind, aside in zip(kinds, (0.12, -0.12)):
-    ends = left + lows[kind], left + highs[kind]
-    panel.hlines(np.arange(len(rows)) + aside, *ends, 'black', lw=0.8)
-    left = left + np.nan_to_num(means[kind])
+    middle = means[kind].to_numpy()
+    sides = middle - lows[kind], highs[kind] - middle
+    panel.errorbar(
+      left + middle,
+      np.arange(len(rows)) + aside,
+      xerr=np.asarray(sides, np.float64),
+      fmt='none',
+      ecolor='black',
+      lw=0.8,
+      capsize=2,
+      capthick=0.8,
+    )
+    left = left + np.nan_to_num(middle)
   names = [style.wrap(study.shown(option), 18) for option in rows]
   panel.set_yticks(range(len(rows)), names)
   panel.invert_yaxis()

@@ -123,6 +123,8 @@ def as_html(text: str, pictures: Mapping[str, bytes]) -> str:
     pictures: by the names of their files; they become part of the page.
   """
   body = markdown.markdown(text, extensions=['tables', 'fenced_code'])
+  # A line breaks before an interval, and not within.
+  body = re.sub(r'(\[[+-]?[\d.]+,) (?=[+-]?[\d.]+\])', r'\1&nbsp;', body)
   body = body.replace('<table>', '<div class="wide"><table>')
   body = body.replace('</table>', '</table></div>')
   for name, png in pictures.items():

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from posexp.claims import collapse
+from posexp.claims import collapse, contrasts
 from posexp.claims import format as format_lib
 from posexp.plots import study_figures
 from posexp.reports import document, memo_facts, memo_tables, templates
@@ -17,6 +17,11 @@ from posexp.studies import evidence as evidence_lib
 
 # Whose names and docstrings the templates use.
 MODULES = (collapse, compare, criteria, plan, rules)
+# Of `memo_facts`, what the sentences do to values.
+FILTERS = (
+  *('differing', 'each', 'failing', 'gaining', 'grouped', 'lacks', 'leading'),
+  *('selecting', 'tasks', 'times'),
+)
 NAMES = {module.__name__.split('.')[-1]: module for module in MODULES}
 
 
@@ -46,12 +51,11 @@ def answer(
 
 def _sentences(evidence: evidence_lib.Evidence) -> types.SimpleNamespace:
   """Return the macros of `memo_sentences.jinja` as functions to plain text."""
-  filters = 'differing each gaining grouped lacks leading tasks times'
   template = templates.template(
     'memo_sentences.jinja',
     memo_facts.plain,
     autoescape=False,
-    **{name: getattr(memo_facts, name) for name in filters.split()},
+    **{name: getattr(memo_facts, name) for name in FILTERS},
     points=memo_facts.points,
   )
   module = template.make_module(
@@ -59,6 +63,7 @@ def _sentences(evidence: evidence_lib.Evidence) -> types.SimpleNamespace:
       'study': evidence.study,
       'format': format_lib,
       'label': study_figures.label,
+      'contrasts': contrasts,
       **NAMES,
     }
   )

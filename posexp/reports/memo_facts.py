@@ -10,7 +10,7 @@ import pandas as pd
 from posexp.claims import contrasts
 from posexp.claims import format as format_lib
 from posexp.plots import study_figures
-from posexp.studies import criteria, plan, rules
+from posexp.studies import compare, criteria, families, plan, rules
 from posexp.studies.evidence import Evidence
 from posexp.studies.verdict import Case
 
@@ -50,6 +50,25 @@ def times(texts: Iterable[str]) -> str:
   """
   counts = collections.Counter(texts)
   return '; '.join(f'{text} in {n}' for text, n in counts.most_common())
+
+
+def failing(cases: Iterable[Case]) -> list[str]:
+  """Return the criteria that what is put first fails.
+
+  With the number of cases in which it does, if there are several.
+  """
+  cases = list(cases)
+  counts = collections.Counter(
+    name
+    for case in cases
+    if case.branch in (compare.FIRST, compare.TIE)
+    for option in (case.preferred or (case.lead.option,))[:1]
+    for name in named(case.judged[option], criteria.FAIL)
+  )
+  return [
+    f'{name} (in {n} of {len(cases)} cases)' if len(cases) > 1 else name
+    for name, n in counts.items()
+  ]
 
 
 def gaining(cases: Iterable[Case]) -> list[Case]:
@@ -136,6 +155,64 @@ def not_passed(case: Case) -> dict[str, str]:
   return lines
 
 
+def of_status(case: Case, status: str) -> str:
+  """Return the candidates that pass, fail or are undecided."""
+  options = [
+    option
+    for option, judged in case.judged.items()
+    if option in case.gains and judged.status == status
+  ]
+  return ', '.join(options) or 'none'
+
+
+def over_all(case: Case, option: str) -> str:
+  """Return what an option gains over all seeds, if not all are admitted."""
+  gain, every = case.gains[option], case.every[option]
+  if every.n == gain.n:
+    return ''
+  return f'({points(every)} over all {every.n} seeds)'
+
+
+def too_few(evidence: Evidence) -> list[str]:
+  """Return what a regime has too few seeds to claim, whatever they show."""
+  regimes: dict[str, list[str]] = {}
+  for regime in evidence.study.regimes:
+    rows = evidence.cells[evidence.cells['regime'] == regime]
+    n = rows.loc[rows['admitted'], 'seed'].nunique()
+    lacking = families.beyond(evidence.study, n)
+    if lacking and len(rows):
+      seeds = '1 admitted seed' if n == 1 else f'{n} admitted seeds'
+      sentence = (
+        f'{seeds} cannot claim {format_lib.listed(lacking, "or")}, whatever '
+        'they show'
+      )
+      regimes.setdefault(sentence, []).append(regime)
+  return [
+    f'{sentence} ({", ".join(names)}).' for sentence, names in regimes.items()
+  ]
+
+
+def is_gate_apart(evidence: Evidence) -> bool:
+  """Return whether the roots were admitted on examples of their own."""
+  return all(
+    evidence.runs[cell.digest].get('learned')
+    for cell in evidence.study.cells
+    if cell.schedule == 'trained' and cell.digest in evidence.runs
+  )
+
+
+def selecting(cases: Iterable[Case]) -> list[Case]:
+  """Return the cases in which it matters which seeds are admitted."""
+
+  def lost(case: Case) -> bool:
+    loss = case.regression
+    if loss is None or loss.change is None or loss.every is None:
+      return False
+    return contrasts.disagree(loss.change, loss.every)
+
+  return [case for case in cases if case.disagreeing or lost(case)]
+
+
 def admitted(evidence: Evidence, regime: str) -> str:
   """Return how many seeds of a regime count."""
   rows = evidence.cells[evidence.cells['regime'] == regime]
@@ -197,6 +274,4 @@ def lost(judged: criteria.Judged) -> str:
 
 def order_errors(case: Case) -> str:
   """Return what the leading option does to order errors."""
-  fall = case.order[case.lead.option]
-  rise = fall._replace(mean=-fall.mean, low=-fall.high, high=-fall.low)
-  return points(rise)
+  return points(case.order[case.lead.option].reversed)

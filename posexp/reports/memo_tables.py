@@ -6,6 +6,7 @@ from posexp.claims import format as format_lib
 from posexp.claims import intervals
 from posexp.reports import document, memo_facts
 from posexp.studies import compare, criteria, plan
+from posexp.studies import families as families_lib
 from posexp.studies.evidence import QUANTITIES, Evidence
 from posexp.studies.verdict import Case
 
@@ -73,10 +74,9 @@ def _numbers(
     if gated and column[:2] == ('token', evidence.study.trained_length):
       within = intervals.passed(values, evidence.study.gate)
     means.append(intervals.interval(values, within=within))
-  judged = criteria.collapse(evidence, cell)
-  collapsed = judged.branch
-  if judged.numbers:
-    collapsed = '{collapsed:g} of {seeds:g}'.format(**judged.numbers)
+  count, collapsed = criteria.collapsed(evidence, cell), criteria.NOT_MEASURED
+  if count.known:
+    collapsed = f'{count.collapsed} of {count.seeds}'
   return (
     *(format_lib.bracketed(*mean[:3]) for mean in means),
     *(collapsed, *ends),
@@ -86,8 +86,11 @@ def _numbers(
 def options(evidence: Evidence, case: Case) -> document.Table:
   """Return the criteria of every option of a case, with what led to each."""
   base = 'deployed' if evidence.study.kind == 'regression' else 'root'
+  # Where all seeds are admitted, all say the same.
+  selected = any(case.every[o].n > gain.n for o, gain in case.gains.items())
   head = (
     *('option', 'schedule', f'gain over {base} at {evidence.study.target:,}'),
+    *('the same over all seeds',) * selected,
     *(*criteria.NAMES.values(), 'run'),
   )
   rows = []
@@ -98,10 +101,31 @@ def options(evidence: Evidence, case: Case) -> document.Table:
         evidence.study.shown(option),
         case.schedules[option],
         memo_facts.points(gain) if gain else NONE,
+        *[memo_facts.points(case.every[option]) if gain else NONE] * selected,
         *map(_judged, judged, (memo_facts.lost, _stable, _latency, _lookups)),
         case.digests[option],
       )
     )
+  return document.Table(head, tuple(rows))
+
+
+FAMILIES = {
+  'errors': 'errors of a regression',
+  'by_task': 'errors by task',
+  'causes': 'causes',
+  'gains': 'gains, and which option leads',
+  'criteria': 'criteria',
+}
+
+
+def families(study: plan.Study) -> document.Table:
+  """Return how many comparisons each family of a study has."""
+  head = ('family', 'comparisons', 'level', 'fewest seeds that can claim')
+  rows = [
+    (FAMILIES[name], f'{family.m}', f'{family.alpha:.1%}', f'{family.seeds}')
+    for name, family in families_lib.of(study)._asdict().items()
+    if family.m
+  ]
   return document.Table(head, tuple(rows))
 
 

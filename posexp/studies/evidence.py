@@ -2,13 +2,15 @@
 
 A study admits as `records.admitted` does, task by task: a seed counts in all
 cells of a regime if the root of that regime, with that seed, reached the gate
-in every task at the trained length. No seed is left out for how it did at
-another length.
+in every task at the trained length, on examples that nothing else uses. No seed
+is left out for how it did at another length, or on what is reported.
 """
 
 import datetime
+import math
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -62,7 +64,8 @@ class Evidence(NamedTuple):
       ratio to the root, the ends of its interval, and same_program.
     missing: cells whose run has not finished or cannot be read.
     runs: by digest what is kept of a record: scheme, the seeds whose training
-      diverged, heads, head_width, seconds, device, versions and written.
+      diverged, heads, head_width, seconds, device, versions, written, and
+      learned, see `learned`.
     heads: what the heads of the runs do, as `attention_records.load` gives it.
   """
 
@@ -89,10 +92,12 @@ def load(workdir: str | os.PathLike, study: plan.Study) -> Evidence:
       warnings.warn(str(error), stacklevel=2)
       missing.append(cell)
       continue
-    runs[cell.digest] = _run(record)
+    runs[cell.digest] = _run(record) | {'learned': learned(record, study)}
   empty = pd.DataFrame(columns=list(COLUMNS)).astype(_TYPES)
   table = pd.concat([empty, *frames], ignore_index=True)
-  table['admitted'] = admitted(study, table)
+  table['admitted'] = admitted(
+    study, table, {digest: run['learned'] for digest, run in runs.items()}
+  )
   heads = attention_records.load(workdir, runs)
   return Evidence(
     study=study,
@@ -151,20 +156,62 @@ def _table(
   return means[list(COLUMNS)].astype(_TYPES)
 
 
-def admitted(study: plan.Study, table: pd.DataFrame) -> pd.Series:
-  """Return whether the seed of each row is admitted, by its regime's root."""
+# By seed the least accuracy in a task, NaN where a task was not measured.
+Learned = Mapping[int, float]
+
+
+def learned(record: Mapping[str, Any], study: plan.Study) -> Learned | None:
+  """Return what a seed is admitted by, on the examples of the gate.
+
+  None for an older record, whose gate was on the examples that are reported.
+
+  Args:
+    record: of a root.
+    study: for its tasks.
+  """
+  if not record.get('gate_examples'):
+    return None
+  by_task = record.get('learned_by_task') or {
+    seed: {'0': accuracy} for seed, accuracy in record['learned'].items()
+  }
+  least = {}
+  for seed, accuracies in by_task.items():
+    known = [a for a in accuracies.values() if a is not None]
+    # A task without targets there was not learned there.
+    whole = len(known) == len(study.tasks)
+    least[int(seed)] = min(known) if whole else math.nan
+  return least
+
+
+def admitted(
+  study: plan.Study,
+  table: pd.DataFrame,
+  learned: Mapping[str, Learned | None] | None = None,
+) -> pd.Series:
+  """Return whether the seed of each row is admitted, by its regime's root.
+
+  Args:
+    study: for its gate.
+    table: with the rows of the roots.
+    learned: by digest of a root, see `learned`; where there is none, the
+      accuracy in the table is what counts.
+  """
   roots = table[
     (table['option'] == plan.ROOT)
     & (table['schedule'] == 'trained')
     & (table['length'] == study.trained_length)
   ]
-  tasks = roots.groupby(['regime', 'seed'])['token'].agg(['min', 'size'])
-  # A task without targets there was not learned there.
-  learned = tasks[
-    (tasks['min'] >= study.gate) & (tasks['size'] == len(study.tasks))
-  ]
-  keys = pd.MultiIndex.from_frame(table[['regime', 'seed']])
-  return pd.Series(keys.isin(learned.index), table.index)
+  counts: set[tuple[str, int]] = set()
+  for _, rows in roots.groupby(['regime', 'digest']):
+    regime, digest = (str(rows[name].iloc[0]) for name in ('regime', 'digest'))
+    least = (learned or {}).get(digest)
+    if least is None:
+      tasks = rows.groupby('seed')['token'].agg(['min', 'size'])
+      whole = tasks[tasks['size'] == len(study.tasks)]
+      least = dict(zip(whole.index.tolist(), whole['min'].tolist()))
+    counts |= {(regime, seed) for seed, a in least.items() if a >= study.gate}
+  keys = zip(table['regime'], table['seed'])
+  return pd.Series([key in counts for key in keys], table.index, dtype=bool)
 
 
 def _run(record: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from posexp import component
@@ -39,6 +39,10 @@ SHOWN = {
   BIASED: 'bias alone',
   **{option: f'{option} + bias' for option in FIXES[2:]},
 }
+
+# A case, of which there is one verdict: regime, variant and schedule; in a
+# choice the last two are ''.
+Group = tuple[str, str, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,7 +172,7 @@ class Study(component.Component):
     """Return the regimes in the order of the cells."""
     return tuple(dict.fromkeys(cell.regime for cell in self.cells))
 
-  def groups(self) -> list[tuple[str, str, str]]:
+  def groups(self) -> list[Group]:
     """Return regime, variant and schedule of every verdict, in a fixed order.
 
     In a regression there is one for each deployed cell; in a choice one for
@@ -186,6 +190,44 @@ class Study(component.Component):
       groups,
       key=lambda g: (regimes.index(g[0]), g[1], SCHEDULES.index(g[2])),
     )
+
+  @property
+  def base(self) -> str:
+    """Return what options are to gain on: the deployed model, or the root."""
+    return ROOT if self.kind == 'choice' else DEPLOYED
+
+  def members(
+    self, group: Group, missing: Collection[Cell] = ()
+  ) -> dict[str, Cell]:
+    """Return the cells of a case by option; 'root' is the trained one.
+
+    Args:
+      group: the case.
+      missing: cells that are left out.
+    """
+    regime, variant, schedule = group
+    cells: dict[str, Cell] = {}
+    for cell in self.cells:
+      if cell.regime != regime or cell in missing:
+        continue
+      if cell.option == ROOT:
+        if cell.schedule == 'trained':
+          cells[ROOT] = cell
+      elif self.kind == 'regression':
+        of_option = '' if cell.option == SCALED else variant
+        if (cell.variant, cell.schedule) == (of_option, schedule):
+          cells[cell.option] = cell
+      elif cell.schedule == 'adapted' or cell.option not in cells:
+        cells[cell.option] = cell
+    return cells
+
+  def options(
+    self, group: Group, missing: Collection[Cell] = ()
+  ) -> tuple[str, ...]:
+    """Return what competes in a case: the fixes, or the candidates."""
+    members = self.members(group, missing)
+    known = members if self.kind == 'choice' else FIXES
+    return tuple(o for o in known if o in members and o != self.base)
 
   def shown(self, option: str) -> str:
     """Return an option as one reads it: with what a regression's fixes keep."""

@@ -95,8 +95,9 @@ def test_a_study_runs_by_one_command_to_its_memo(file, tmp_path, capsys):
   workdir = tmp_path / 'work'
   command = ['posexp', 'run', file, f'--workdir={workdir}']
   assert main.main(command) == 0
-  said = capsys.readouterr().out
+  said, warned = capsys.readouterr()
   assert str(workdir / 'memo.html') in said
+  assert 'With 2 seeds the study cannot claim a gain (from 4 on)' in warned
   study = plan.read(workdir)
   assert [c.label for c in study.cells] == ['root', 'no change', 'T5', 'T5']
   assert study.lookups == {'root': (0, 0), 'no change': (0, 0), 'T5': (12, 24)}

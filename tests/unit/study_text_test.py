@@ -1,8 +1,11 @@
 """The sentences, figures and rules of a memo, on made-up tables."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from posexp.claims import intervals
 from posexp.plots import study_figures
 from posexp.reports import document, memo, memo_facts
 from posexp.studies import compare, criteria, plan, rules, verdict
@@ -134,6 +137,124 @@ def test_a_regression_that_cannot_be_judged_is_open(changes, why, elsewhere):
   assert elsewhere in text_of(evidence)
 
 
+@pytest.mark.parametrize(
+  'branch, words',
+  [
+    (rules.BIAS, 'the bias'),
+    (rules.BASE, 'the base scaling'),
+    (
+      rules.BOTH,
+      'both the bias and the base scaling; which does more harm cannot be',
+    ),
+    (
+      rules.SOME_BIAS,
+      'the bias does harm; whether more than the base scaling cannot be',
+    ),
+    (
+      rules.SOME_BASE,
+      'the base scaling does harm; whether more than the bias cannot be',
+    ),
+    (rules.UNCLEAR, 'a loss can be claimed for neither change'),
+  ],
+)
+def test_a_cause_is_said_in_plain_words(branch, words):
+  evidence = made.evidence(made.regression(), BAD)
+  (case,) = verdict.verdicts(evidence)
+  cause = dataclasses.replace(case.attribution, branch=branch)
+  case = dataclasses.replace(case, attribution=cause)
+  answer = memo.answer(evidence, [case]).split(' Cause: ')[1]
+  assert answer.startswith(words)
+  # The bias is the only change whose effect is claimed.
+  assert ('does harm, too' in answer) == (branch == rules.BASE)
+
+
+@pytest.mark.parametrize(
+  'branch, words',
+  [
+    (rules.ORDER, 'to rise more than retrieval errors'),
+    (rules.RETRIEVAL, 'to rise more than order errors'),
+    (rules.BOTH_KINDS, 'are both claimed to rise; which rise more cannot be'),
+    (rules.SOME_ORDER, 'order errors are claimed to rise; whether they rise'),
+    (rules.SOME_RETRIEVAL, 'retrieval errors are claimed to rise; whether'),
+    (rules.NEITHER, 'a rise can be claimed of neither kind of errors'),
+  ],
+)
+def test_a_kind_is_said_in_plain_words(branch, words):
+  evidence = made.evidence(made.regression(), BAD)
+  (case,) = verdict.verdicts(evidence)
+  errors = [
+    dataclasses.replace(e, branch=branch) for e in case.regression.errors
+  ]
+  loss = dataclasses.replace(case.regression, errors=tuple(errors))
+  case = dataclasses.replace(case, regression=loss)
+  text = memo.markdown(evidence, [case])
+  lines = lines_with(text, '- Change of errors, ', words)
+  assert len(lines) == 1 + len(made.TASKS)
+  assert 'not told apart' not in text and 'Kind: ' not in text
+
+
+def test_what_depends_on_the_seeds_that_count_is_said_first():
+  tables = made.evidence(made.regression(), BAD, unlearned=(0, 1))
+  assert answer_of(tables).startswith('**Answer.** First fix: remove the bias')
+  table = text_of(tables)
+  assert lines_with(table, '| option |', 'the same over all seeds')
+  cells = tables.cells
+  rows = cells['seed'].isin((0, 1)) & (cells['option'] == plan.DEPLOYED)
+  rows &= cells['length'] == made.TARGET
+  cells.loc[rows, ['token', 'order']] = (0.9, 0.0)
+  (case,) = verdict.verdicts(tables)
+  answer = answer_of(tables)
+  assert answer.startswith(
+    '**Answer.** Which seeds learned the tasks is a part'
+  )
+  learned, every = case.gains[plan.SCALED], case.every[plan.SCALED]
+  assert (
+    f'base scaling alone gains {memo_facts.points(learned)} (claimed, 6 seeds) '
+    f'and {memo_facts.points(every)} (not claimed, 8 seeds)'
+  ) in answer
+  assert (
+    'over all seeds'
+    not in text_of(made.evidence(made.regression())).split('## Rules')[0]
+  )
+
+
+def test_too_few_seeds_are_said_before_the_verdict():
+  tables = made.evidence(made.regression(), BAD, unlearned=made.SEEDS[4:])
+  (line,) = lines_with(text_of(tables), '**Too few seeds.**')
+  for words in (
+    '4 admitted seeds',
+    'a cause (from 5 on)',
+    'a gain (from 5 on)',
+  ):
+    assert words in line
+  # Errors are a family of four at 5 %, of which 4 seeds can claim something.
+  assert 'regression' not in line
+  assert not lines_with(text_of(made.evidence(made.regression())), 'Too few')
+
+
+def test_the_families_are_printed_with_their_sizes():
+  text = text_of(made.evidence(made.regression(variants=('A', 'B')), BAD))
+  rows = text.split('### The families of this study')[1].split('### ')[0]
+  for row in (
+    '| errors of a regression | 8 | 5.0% | 5 |',
+    '| errors by task | 12 | 5.0% | 5 |',
+    '| causes | 8 | 2.5% | 5 |',
+    '| gains, and which option leads | 10 | 2.5% | 5 |',
+    '| criteria | 44 | 2.5% | 6 |',
+  ):
+    assert row in rows
+
+
+def test_what_a_first_fix_costs_is_said_with_it():
+  lost = {plan.SCALED: 0.1}
+  evidence = made.evidence(made.regression(), BAD, short=lost)
+  (case,) = verdict.verdicts(evidence)
+  assert case.branch == compare.FIRST and case.lead.option == plan.SCALED
+  failed = f'It fails a criterion: {criteria.NAMES["short"]}.'
+  assert failed in answered(evidence)[0]
+  assert failed not in answer_of(made.evidence(made.regression(), BAD))
+
+
 POOR, GOOD = (0.25, 0.2), (0.02, 0.02)
 OTHERS = [
   cell.option
@@ -145,13 +266,30 @@ OTHERS = [
 @pytest.mark.parametrize(
   'good, changes, words',
   [
-    (['YaRN'], {}, ['YaRN (zero-shot)', 'best of those that pass']),
+    (
+      ['YaRN'],
+      {},
+      [
+        'YaRN (zero-shot), claimed to be better than every other candidate',
+        'not shown to fail a criterion (NTK, ALiBi and NTK + ALiBi)',
+        'it passes all criteria',
+      ],
+    ),
     (
       ['YaRN'],
       {'short': dict.fromkeys(OTHERS, 0.1)},
-      ['YaRN (zero-shot)', 'only candidate that passes'],
+      ['YaRN (zero-shot)', 'the only candidate that is not shown to fail'],
     ),
-    (['YaRN', 'NTK'], {'noise': 0.02}, ['a preference', 'not a finding']),
+    (
+      ['YaRN', 'NTK'],
+      {'noise': 0.02},
+      [
+        'none can be claimed; preferred is',
+        'a preference and not a finding',
+        'cannot be told apart from',
+        'among these it was chosen by the largest mean',
+      ],
+    ),
     ([], {}, ['none', 'no difference']),
     (['YaRN'], {'unlearned': made.SEEDS}, ['open', 'fewer than two seeds']),
     (['YaRN'], {'missing': ['root']}, ['open', 'have not finished']),
@@ -175,10 +313,11 @@ def test_a_choice_that_is_not_measured_says_what_is_left():
   evidence = evidence._replace(collapse=evidence.collapse[:0])
   answer = answer_of(evidence)
   missing = f'{criteria.NAMES["stable"]}: {criteria.NOT_MEASURED}'
-  for word in ('YaRN (zero-shot)', 'on condition', missing):
+  passed = 'it is not shown to pass all criteria'
+  for word in ('YaRN (zero-shot)', passed, missing):
     assert word in answer
   (case,) = verdict.verdicts(evidence)
-  assert case.branch == rules.NO_CANDIDATE and case.lead.option == 'YaRN'
+  assert case.branch == compare.FIRST and case.lead.option == 'YaRN'
 
 
 def test_where_all_fail_the_one_to_go_on_with_is_not_recommended():
@@ -190,7 +329,7 @@ def test_where_all_fail_the_one_to_go_on_with_is_not_recommended():
 
   def answer(study):
     text = answer_of(made.evidence(study, errors, short=lost))
-    assert 'Recommendation: none, as no candidate passes' in text
+    assert 'Recommendation: none, as every candidate fails' in text
     return text
 
   for word in ('best to pursue is YaRN (zero-shot)', failed):
@@ -225,10 +364,21 @@ def test_a_figure_shows_the_numbers_of_the_tables():
   drawn = study_figures.errors(evidence.study, [('', rows)])
   (panel,) = drawn.axes
   at = list(rows).index('YaRN')
-  wide = [bars[at].get_width() for bars in panel.containers]
+  bars = [each for each in panel.containers if len(each) == len(rows)]
+  wide = [each[at].get_width() for each in bars]
   target = rows['YaRN'][rows['YaRN']['length'] == made.TARGET]
   expected = target[['order', 'retrieval']].mean()
   np.testing.assert_allclose(wide, expected, rtol=0, atol=1e-12)
+  # The ends of an interval have caps; the second kind begins behind the first.
+  lines = [each.lines for each in panel.containers if each not in bars]
+  start = 0.0
+  for (_, caps, (stems,)), kind in zip(lines, expected.index, strict=True):
+    by_seed = target.groupby('seed')[kind].mean()
+    mean, *ends = intervals.interval(by_seed, within=intervals.SHARE)[:3]
+    segment = stems.get_segments()[at][:, 0]
+    np.testing.assert_allclose(segment, start + np.array(ends), atol=1e-12)
+    assert [cap.get_xdata()[at] for cap in caps] == pytest.approx(segment)
+    start += mean
 
 
 def test_regimes_are_compared():
@@ -262,5 +412,7 @@ def test_a_seed_that_diverged_is_named():
 
 def test_the_rules_are_printed_whole():
   text = text_of(made.evidence(made.regression()))
-  for part in f'\n{rules.__doc__}'.split('\n* ')[1:]:
-    assert f'- {document.escape(part)}' in text
+  for part in rules.__doc__.split('\n\n')[1:]:
+    listed = part.startswith('* ')
+    for rule in f'\n{part}'.split('\n* ')[1:] if listed else [part]:
+      assert f'{"- " * listed}{document.escape(rule)}\n' in text
