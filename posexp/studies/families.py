@@ -99,7 +99,7 @@ CLAIMS = {
   'by_task': 'its kind by task',
   'causes': 'a cause',
   'gains': 'a gain',
-  'criteria': 'that seeds pass or fail a criterion',
+  'criteria': 'how much accuracy an option keeps',
 }
 
 

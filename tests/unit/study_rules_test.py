@@ -495,6 +495,29 @@ def test_of_two_that_are_best_neither_is_claimed():
   assert claimed <= most
 
 
+def test_two_changes_that_do_the_same_harm_are_rarely_told_apart():
+  """Each surely does harm; that one does more would be false."""
+  draw = np.random.default_rng(8)
+  family = families.Family(families.CAUSES, families.ALPHA)
+  named = harmful = 0
+  for _ in range(200):
+    noise = pd.DataFrame(draw.normal(0, 0.05, (8, 3)))
+    scaled, biased, deployed = (
+      compare.Share(mean + noise[n], 0.0)
+      for n, mean in enumerate((0.7, 0.7, 0.3))
+    )
+    pairs = {
+      'bias': deployed.over(scaled),
+      'base': deployed.over(biased),
+      'difference': biased.over(scaled),
+    }
+    culprit = rules.culprit(*family.judge(pairs).values())
+    named += culprit in (rules.BIAS, rules.BASE)
+    harmful += culprit != rules.UNCLEAR
+  assert harmful == 200
+  assert named <= 200 * families.ALPHA + 3 * np.sqrt(200 * families.ALPHA)
+
+
 def test_a_study_of_many_cases_names_no_more_than_one_of_few():
   """Families span the cases, so that each is judged at a lower level."""
   few, many = (

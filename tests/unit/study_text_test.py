@@ -144,15 +144,15 @@ def test_a_regression_that_cannot_be_judged_is_open(changes, why, elsewhere):
     (rules.BASE, 'the base scaling'),
     (
       rules.BOTH,
-      'both the bias and the base scaling; which does more harm cannot be',
+      'both the bias and the base scaling, but neither is claimed to do',
     ),
     (
       rules.SOME_BIAS,
-      'the bias does harm; whether more than the base scaling cannot be',
+      'the bias does harm, but is not claimed to do more than the base',
     ),
     (
       rules.SOME_BASE,
-      'the base scaling does harm; whether more than the bias cannot be',
+      'the base scaling does harm, but is not claimed to do more than the',
     ),
     (rules.UNCLEAR, 'a loss can be claimed for neither change'),
   ],
@@ -173,9 +173,15 @@ def test_a_cause_is_said_in_plain_words(branch, words):
   [
     (rules.ORDER, 'to rise more than retrieval errors'),
     (rules.RETRIEVAL, 'to rise more than order errors'),
-    (rules.BOTH_KINDS, 'are both claimed to rise; which rise more cannot be'),
-    (rules.SOME_ORDER, 'order errors are claimed to rise; whether they rise'),
-    (rules.SOME_RETRIEVAL, 'retrieval errors are claimed to rise; whether'),
+    (
+      rules.BOTH_KINDS,
+      'are both claimed to rise, but neither to rise more',
+    ),
+    (
+      rules.SOME_ORDER,
+      'order errors are claimed to rise, but not to rise more',
+    ),
+    (rules.SOME_RETRIEVAL, 'retrieval errors are claimed to rise, but not to'),
     (rules.NEITHER, 'a rise can be claimed of neither kind of errors'),
   ],
 )
