@@ -44,7 +44,7 @@ def grid():
       model=posexp.Model(layers=2, width=64, heads=4),
       train=posexp.Train(length=TRAINED, steps=1600, learning_rate=3e-3),
       evaluate=posexp.Evaluate(lengths=(TRAINED, 2 * TRAINED, 4 * TRAINED)),
-      seeds=(0, 1, 2),
+      seeds=(0, 1, 2, 3, 4),
     )
     yield run
     yield run.retrofit(schemes.NoPE())

@@ -36,7 +36,7 @@ PRINTED = {
   'class First': '[ True  True]',
   'posexp.attend': '(1, 300, 2, 16)',
   'intervals.wilson': '3 of 4: 0.75 [0.30, 0.95]',
-  'contrasts.detectable': ' 5 seeds:  1.68 alone,     5.00 among 60',
+  'contrasts.detectable': ' 5 seeds:  1.68 alone,     3.16 among 10',
 }
 
 
