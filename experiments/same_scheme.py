@@ -24,7 +24,7 @@ SEEDS = tuple(range(8))
 
 @dataclasses.dataclass(frozen=True)
 class ReversedALiBi(schemes.ALiBi):
-  """ALiBi whose first head has the flattest slope, and the last the steepest."""
+  """ALiBi whose first head has the flattest slope, the last the steepest."""
 
   def slopes(self, heads: int) -> np.ndarray:
     return super().slopes(heads)[::-1].copy()
