@@ -1,10 +1,10 @@
 """Controlled experiments on position in transformers.
 
 The public API: `Run` with its parts `Model`, `Train` and `Evaluate` describes
-an experiment, and `Contrast` what it asks; `attend` applies a positional scheme
-to arrays, `load` reads finished runs as a table, and `UserError` is what bad
-input raises. The namespaces, from bottom to top, are packages with one purpose
-each.
+an experiment, `tuned` chooses a run's learning rate, and `Contrast` is what it
+asks; `attend` applies a positional scheme to arrays, `load` reads finished runs
+as a table, and `UserError` is what bad input raises. The namespaces, from
+bottom to top, are packages with one purpose each.
 """
 
 import importlib
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from posexp.runs.config import Run as Run
   from posexp.runs.config import Train as Train
   from posexp.runs.contrast import Contrast as Contrast
+  from posexp.runs.tuning import tuned as tuned
 
 # Imported when first asked for, so that results are read without JAX.
 _WHERE = {
@@ -31,6 +32,7 @@ _WHERE = {
   'Model': 'posexp.runs.config',
   'Run': 'posexp.runs.config',
   'Train': 'posexp.runs.config',
+  'tuned': 'posexp.runs.tuning',
   'UserError': 'posexp.component',
 }
 _NAMESPACES = (

@@ -34,6 +34,7 @@ def contrasts(
       than contrasts, or a baseline or target that no run has.
   """
   digests = {run.digest for run in launched}
+  runs = [run for run in runs if not run.trial]
   with grid.errors_of(path):
     asked = _asked(path, module, runs)
   return tuple(c for c in asked if digests.issuperset(c.digests))

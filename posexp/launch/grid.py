@@ -21,6 +21,8 @@ from posexp.reports import text_table
 from posexp.results import progress, records
 from posexp.runs import config
 
+# What a run that is tuned does not take from its configuration.
+RATE = 'train.learning_rate'
 # Of the table that `estimate` gives.
 TITLES = 'run', 'parameters', 'positional', 'tokens', 'seeds', 'TFLOP', 'about'
 
@@ -168,13 +170,13 @@ def _import(path: pathlib.Path) -> types.ModuleType:
 
 
 def plan(runs: Iterable[config.Run]) -> tuple[config.Run, ...]:
-  """Return the runs and all their parents, each once, parents first."""
+  """Return the runs, each once, after all their parents and trials."""
   ordered: dict[config.Run, None] = {}
   for run in runs:
     ancestry = [run]
     while ancestry[-1].parent is not None:
       ancestry.append(ancestry[-1].parent)
-    ordered |= dict.fromkeys(reversed(ancestry))
+    ordered |= dict.fromkeys([*ancestry[-1].trials, *reversed(ancestry)])
   return tuple(ordered)
 
 
@@ -184,7 +186,7 @@ def select(runs: Iterable[config.Run], pattern: str) -> tuple[config.Run, ...]:
   Raises:
     UserError: if none does; the sentence lists the names.
   """
-  runs = tuple(runs)
+  runs = tuple(run for run in runs if not run.trial)
   chosen = [run for run in runs if component.matches(run.name, pattern)]
   if not chosen:
     raise no_match(pattern, (run.name for run in runs))
@@ -205,7 +207,9 @@ def change(
   """Return the runs with fields changed, e.g. 'train.learning_rate=3e-4'.
 
   The same change is made in every run and its parents, so that a grid stays
-  a controlled comparison; the steps of a retrofit stay what they are.
+  a controlled comparison; the steps of a retrofit stay what they are. The
+  learning rate is changed where it is not chosen by trials, and the fields of
+  `tuning` where it is.
 
   Raises:
     UserError: for an unknown field (naming the nearest), or a
@@ -219,16 +223,44 @@ def change(
         f'--set={assignment!r} must be FIELD=VALUE, e.g. train.steps=500'
       )
     settings[path.strip()] = text.strip()
+  # Trials are made anew, from the changed runs.
+  runs = [run for run in plan(runs) if not run.trial]
+  for path in settings:
+    if not any(_concerns(run, path, settings) for run in runs):
+      raise component.UserError(
+        f'--set={path} concerns no run of the grid: '
+        + (
+          'the rate of each is chosen among others, so set tuning.rates, or '
+          'tuning=None'
+          if path == RATE
+          else 'none is tuned, so let grid() yield posexp.tuned(run, rates=...)'
+        )
+      )
   return plan(_changed(run, settings) for run in runs)
 
 
 def _changed(run: config.Run, settings: dict[str, str]) -> config.Run:
   """Return the run with all fields set at once, as one may need another."""
   parent = run.parent and _changed(run.parent, settings)
-  if parent is not None:
-    settings = {k: v for k, v in settings.items() if k != 'train.steps'}
-  paths = {tuple(path.split('.')): text for path, text in settings.items()}
+  paths = {
+    tuple(path.split('.')): text
+    for path, text in settings.items()
+    if _concerns(run, path, settings)
+  }
   return dataclasses.replace(run, parent=parent, **_fields(run, paths, ''))
+
+
+def _concerns(run: config.Run, path: str, settings: dict[str, str]) -> bool:
+  """Return whether a run has the field, of all settings, that a path names."""
+  if path == 'train.steps':
+    return run.parent is None
+  if path.split('.')[0] == 'tuning':
+    return run.tuning is not None
+  if path != RATE:
+    return True
+  if run.parent is None:
+    return run.tuning is None or settings.get('tuning') == 'None'
+  return run.train.steps > 0 or _concerns(run.parent, path, settings)
 
 
 def _fields(
@@ -241,7 +273,8 @@ def _fields(
     settings: from the path of a field within it to the text of its value.
     above: the path of the owner itself.
   """
-  known = [f.name for f in dataclasses.fields(owner) if f.name != 'parent']
+  fields_of = dataclasses.fields(owner)
+  known = [f.name for f in fields_of if f.name not in ('parent', 'trial')]
   inner: dict[str, dict[tuple[str, ...], str]] = {}
   fields: dict[str, Any] = {}
   for (name, *rest), text in settings.items():
@@ -305,7 +338,8 @@ def check(
 def estimate(runs: Iterable[config.Run]) -> str:
   """Return the runs, their sizes and about how long they take, as a table."""
   rate = flop_count.TYPICAL_SHARE * flop_count.matmul_rate(1024)
-  rows = [TITLES]
+  rows, runs = [TITLES], tuple(runs)
+  trials = sum(run.trial for run in runs)
   total = 0.0
   for run in runs:
     sizes, flops = flop_count.parameters(run), flop_count.run_flops(run)
@@ -322,8 +356,9 @@ def estimate(runs: Iterable[config.Run]) -> str:
         progress.duration(flops / rate),
       )
     )
+  some = f'{trials} of them trials of a learning rate, ' if trials else ''
   return (
-    f'{text_table.columns(rows)}\n\n{len(rows) - 1} runs, '
+    f'{text_table.columns(rows)}\n\n{len(runs)} runs, {some}'
     f'{total / 1e12:.1f} TFLOP, about '
     f'{progress.duration(total / rate)} on this machine, at '
     f'{flop_count.TYPICAL_SHARE:.0%} of its matmul rate of '

@@ -18,7 +18,7 @@ from posexp.launch import multihost
 from posexp.models import environment, mesh
 from posexp.results import files, progress, records
 from posexp.runs import config, stacking
-from posexp.training import checkpoint, loop, restore, train_step
+from posexp.training import checkpoint, loop, rates, restore, train_step
 from posexp.training import monitor as monitor_lib
 
 # Rows of coverage and of diagnostics, see `diagnostics.report`.
@@ -27,8 +27,8 @@ Attention = dict[str, list[dict[str, Any]]]
 Computed = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 CONFIG = 'config.json'
-# What of a record decides which seeds count, see `_learned`.
-LEARNED = 'learned', 'learned_by_task', 'gate'
+# What of a record is its root's: which seeds count, and how it was tuned.
+LEARNED = 'learned', 'learned_by_task', 'gate', 'tuned'
 # Seconds until a file that one host wrote is seen by another.
 PATIENCE = 90.0
 
@@ -136,6 +136,8 @@ def compute(
   begun = time.monotonic()
   parent = parents[0] if parents else None
   learned = _learned(run, parent, trained.params, devices, tell)
+  if run.tuning:
+    learned['tuned'] = rates.choose(run, workdir).to_dict()
   results, outcomes, attention = _evaluate(run, trained.params, devices, tell)
   now = time.monotonic()
   took = {k: v + before.get(k, 0.0) for k, v in trained.seconds.items()}
@@ -172,9 +174,10 @@ def keep(
   right = [r['token'] for r in record['results'] if r['length'] == nearest]
   accuracy = f'{100 * min(right):.1f} to {100 * max(right):.1f} %'
   duration = progress.duration(record['seconds']['total'])
+  rate = f', learning rate {record["tuned"]["rate"]:g}' if run.tuning else ''
   tell.note(
-    f'done    {run.name}: accuracy {accuracy} over seeds at {nearest} tokens '
-    f'({duration})'
+    f'done    {run.name}: accuracy {accuracy} over seeds at {nearest} tokens'
+    f'{rate} ({duration})'
   )
 
 

@@ -276,7 +276,8 @@ def _lead(
     def work() -> scheduler.Failures:
       with disk.room(workdir):
         status.plan(workdir, plan)
-      with tracking.followed(runs, workdir, executor.track, tell):
+      shown = [run for run in runs if not run.trial]
+      with tracking.followed(shown, workdir, executor.track, tell):
         if executor.alone:
           return scheduler.execute(launch)
         return worker_pool.execute(launch, _hired(launch, executor))

@@ -108,7 +108,7 @@ def resources(workers: int) -> dict[str, float]:
 
 
 class _Tasks(worker_pool.Member):
-  """All tasks of a grid; each waits for that of its parent."""
+  """All tasks of a grid; each waits for those of its parent or its trials."""
 
   def __init__(self, launch: scheduler.Launch, needs: dict[str, float]):
     self._ray, self._launch, self._needs = library(), launch, needs
@@ -130,9 +130,10 @@ class _Tasks(worker_pool.Member):
       if records.finished(self._launch.workdir, run.digest):
         continue
       command = worker_command.command(self._launch, run.digest)
-      parent = run.parent and by_digest.get(run.parent.digest)
-      # A reference among the arguments is waited for.
-      reference = remote.remote(command, parent)
+      digests = [needed.digest for needed in run.before]
+      before = [by_digest[d] for d in digests if d in by_digest]
+      # References among the arguments are waited for.
+      reference = remote.remote(command, *before)
       by_digest[run.digest] = reference
       self._left[reference] = run
 
@@ -171,8 +172,8 @@ class _Tasks(worker_pool.Member):
       self._ray.cancel(reference, force=True, recursive=False)
 
 
-def work(command: worker_command.Command, parent: Any) -> worker_command.Ended:
-  """Do a task: a worker of one run, whose parent's task has ended.
+def work(command: worker_command.Command, *before: Any) -> worker_command.Ended:
+  """Do a task: a worker of one run, whose parent's or trials' tasks have ended.
 
   Raises:
     Died: if a signal killed it.

@@ -37,7 +37,7 @@ class Launch:
   """A grid that is computed, by this process or by workers.
 
   Attributes:
-    runs: parents before their retrofits.
+    runs: parents before their retrofits, trials before what they tune.
     workdir: where records go; any number of processes may share it.
     tell: the progress of the grid.
     retries: how often a run that failed is tried again.
@@ -122,7 +122,7 @@ class _Scheduler:
           self._tidy(run)
           self._skip(run)
           return True
-        if self._awaits_parent(run):
+        if self._awaits(run):
           return False
         with locks.claimed(self._directory(run)) as claim:
           # It may have been finished, or given up, since the look above.
@@ -167,12 +167,22 @@ class _Scheduler:
           job.tidy(directory)
           failures.clear(directory)
 
-  def _awaits_parent(self, run: config.Run) -> bool:
-    """Return whether the parent is still being computed by another process."""
-    parent = run.parent
-    if parent is None or parent.digest in self.failures:
+  def _awaits(self, run: config.Run) -> bool:
+    """Return whether another process still computes its parent or a trial."""
+    if self._failed_before(run):
       return False
-    return parent.digest in self._planned and not self._finished(parent)
+    return any(
+      needed.digest in self._planned and not self._finished(needed)
+      for needed in run.before
+    )
+
+  def _failed_before(self, run: config.Run) -> str:
+    """Return which of the runs that it needs failed, '' if none did."""
+    for needed in run.before:
+      if needed.digest in self.failures:
+        kind = 'its trial' if needed.trial else 'its parent'
+        return f'{kind} failed: {needed.name}'
+    return ''
 
   def _given_up(self, run: config.Run) -> str | None:
     """Return why another process of this launch gave a run up, if one did."""
@@ -182,8 +192,8 @@ class _Scheduler:
 
   def _compute(self, run: config.Run, claim: locks.Claim) -> str | None:
     """Compute a run, again if it fails; a sentence if it failed for good."""
-    if run.parent is not None and run.parent.digest in self.failures:
-      return self._give_up(run, f'its parent failed: {run.parent.name}', 0)
+    if failed := self._failed_before(run):
+      return self._give_up(run, failed, 0)
     died = 0
     if claim.before.get('launch') == self.launch.name:
       died = int(claim.before.get('attempt', 1))
@@ -273,11 +283,11 @@ class _Scheduler:
 
     One whose process died in this launch is tried alone.
     """
-    parent = run.parent and run.parent.digest
-    if parent and (
-      parent in self.failures or not records.finished(self.workdir, parent)
-    ):
-      return False
+    for needed in run.before:
+      if needed.digest in self.failures:
+        return False
+      if not records.finished(self.workdir, needed.digest):
+        return False
     if run.digest in self._apart | self._trained.keys():
       return False
     if records.finished(self.workdir, run.digest):

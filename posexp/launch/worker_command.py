@@ -77,7 +77,7 @@ def joined() -> tuple[str, int] | None:
 
 
 def share(runs: Iterable[config.Run]) -> tuple[config.Run, ...]:
-  """Return the runs that this worker is for: all, or one and its parents."""
+  """Return the runs that this worker is for: all, or one and what it needs."""
   only = os.environ.get(ONLY)
   return grid.plan(run for run in runs if only in (None, run.digest))
 

@@ -64,7 +64,8 @@ _TYPES = {
   **dict.fromkeys(('chance', 'bag', 'recent'), 'float64'),
   **dict.fromkeys(('targets', 'parameters', 'steps', 'diverged'), 'int64'),
   'gate': 'float64',
-  **dict.fromkeys(('admitted', 'reevaluation'), 'bool'),
+  **dict.fromkeys(('admitted', 'reevaluation', 'tuned'), 'bool'),
+  'rate': 'float64',
   'variant': 'str',
 }
 COLUMNS = tuple(_TYPES)
@@ -110,6 +111,11 @@ def reevaluates(record: Mapping[str, Any]) -> bool:
   if not parent or config['train']['steps']:
     return False
   return all(config[name] == parent[name] for name in ('scheme', 'task'))
+
+
+def is_trial(record: Mapping[str, Any]) -> bool:
+  """Return whether a run only tells at which rate a tuned run is trained."""
+  return bool(record['config'].get('trial'))
 
 
 def run_directory(workdir: str | os.PathLike, digest: str) -> pathlib.Path:
@@ -266,13 +272,18 @@ def read_all(
   digests: Iterable[str] | None = None,
   *,
   details: bool = False,
+  trials: bool = False,
 ) -> list[dict[str, Any]]:
   """Return the records of finished runs; a damaged one is a warning.
+
+  Without the trials that only tell at which rate a tuned run is trained: they
+  are no results, and what is made of records need not know of them.
 
   Args:
     workdir: as given to `posexp run`.
     digests: the runs, in this order; all of them, by name, by default.
     details: whether to read these too, which takes most of the time.
+    trials: whether to return those, too.
 
   Raises:
     UserError: if there is no such directory.
@@ -286,7 +297,7 @@ def read_all(
     except component.UserError as error:
       warnings.warn(str(error), stacklevel=3)
       continue
-    if record is not None:
+    if record is not None and (trials or not is_trial(record)):
       records.append(record)
   if digests is None:
     records.sort(key=lambda record: (record['name'], record['digest']))
@@ -294,7 +305,10 @@ def read_all(
 
 
 def load(
-  workdir: str | os.PathLike, digests: Iterable[str] | None = None
+  workdir: str | os.PathLike,
+  digests: Iterable[str] | None = None,
+  *,
+  trials: bool = False,
 ) -> pd.DataFrame:
   """Return the results under a work directory by run, seed and length.
 
@@ -307,19 +321,23 @@ def load(
   examples, see `Task.guesses`; NaN where the task has none), targets,
   parameters, steps, diverged (step or -1), gate (0.99, or what the task says),
   admitted (whether the seed learned the task, see `admitted`), reevaluation
-  (whether the run is only its parent evaluated again), variant (the fields in
-  which it differs from others of its name, '' if there are none or many). A
-  record that cannot be read is a warning that names its file.
+  (whether the run is only its parent evaluated again), tuned (whether the
+  learning rate of the root run was chosen by trials, see `posexp.tuned`), rate
+  (the peak learning rate of the root run, NaN where the record does not say),
+  variant (the fields in which it differs from others of its name, '' if there
+  are none or many). A record that cannot be read is a warning that names its
+  file.
 
   Args:
     workdir: as given to `posexp run`.
     digests: the runs to load, in this order, of those that have finished; all
       of them, by name, by default.
+    trials: whether the trials of tuned runs have rows, too.
 
   Raises:
     UserError: if there is no such directory.
   """
-  return _table(read_all(workdir, digests))
+  return _table(read_all(workdir, digests, trials=trials))
 
 
 def coverage(workdir: str | os.PathLike) -> pd.DataFrame:
@@ -465,6 +483,8 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     'steps': record['config']['train']['steps'],
     'gate': record['gate'],
     'reevaluation': reevaluates(record),
+    'tuned': bool(record.get('tuned')),
+    'rate': _rate(record),
   }
   counts = admitted(record)
   for row in record['results']:
@@ -480,6 +500,16 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
       'diverged': record['diverged'][seed],
       'admitted': counts[seed],
     }
+
+
+def _rate(record: Mapping[str, Any]) -> float | None:
+  """Return the peak learning rate at which the root of a run was trained."""
+  if record.get('tuned'):
+    return record['tuned']['rate']
+  root = record['config']
+  while root.get('parent'):
+    root = root['parent']
+  return root['train'].get('learning_rate')
 
 
 def _part(

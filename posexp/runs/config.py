@@ -9,6 +9,7 @@ from typing import Any
 from posexp import component, schemes, tasks
 from posexp.attention import dispatch
 from posexp.runs import diff, length_schedule
+from posexp.runs import tuning as tuning_lib
 
 # Part of every digest: raise it when the same config gives other numbers, as
 # with another default, since fields at their default are no part of a digest.
@@ -231,6 +232,10 @@ class Run(component.Component):
     evaluate: the lengths and the number of examples of the evaluation.
     seeds: each fixes initialisation and training data; paired across runs.
     parent: the run whose trained weights this one takes over.
+    tuning: how its learning rate is chosen, see `posexp.tuned`; None trains at
+      that of `train`.
+    trial: whether it only tells which learning rate a tuned run takes, and is
+      in no table.
 
   >>> from posexp import schemes, tasks
   >>> run = Run(task=tasks.Ordering(filler=8), scheme=schemes.RoPE())
@@ -251,6 +256,8 @@ class Run(component.Component):
     remedy='write numbers of 32 bits, as (0, 1, 2)',
   )
   parent: 'Run | None' = None
+  tuning: tuning_lib.Tuning | None = None
+  trial: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -269,6 +276,7 @@ class Run(component.Component):
     how = self.model.block, self.model.implementation
     dispatch.check_scheme(self.scheme, *how)
     self._check_parent()
+    tuning_lib.check(self)
 
   def _check_parent(self):
     parent = self.parent
@@ -314,6 +322,16 @@ class Run(component.Component):
           'adaptation of a parent, and the run has none: use '
           f'{name}={default!r}'
         )
+
+  @functools.cached_property
+  def trials(self) -> tuple['Run', ...]:
+    """The runs that choose its learning rate; none where it is not tuned."""
+    return tuning_lib.trials(self)
+
+  @property
+  def before(self) -> tuple['Run', ...]:
+    """The runs that must have finished before it: its parent, or its trials."""
+    return self.trials if self.parent is None else (self.parent,)
 
   @property
   def lengths(self) -> tuple[int, ...]:
@@ -409,9 +427,16 @@ class Run(component.Component):
     """Return the scheme, with the adaptation to it if there was one."""
     if self.parent and self._evaluates():
       return self.parent._stage()
-    if self.parent is None or not self.train.steps:
+    if self.parent is None:
+      return f'{self.scheme}{self._rate()}'
+    if not self.train.steps:
       return str(self.scheme)
     return f'{self.scheme} [{self._adapted()}]'
+
+  def _rate(self) -> str:
+    if self.trial:
+      return f' [trial at {self.train.learning_rate:g}]'
+    return ' [tuned]' if self.tuning else ''
 
   def _adapted(self) -> str:
     train, rungs = self.train, self.train.rungs
@@ -439,8 +464,9 @@ class Run(component.Component):
     Ordering: RoPE() -> RoPE(NTK(4)) [100 steps at 128]
     """
     zero_shot = dataclasses.replace(self.train, steps=0, only='all', warm_in=0)
-    changed = {'train': zero_shot, **changed}
-    return dataclasses.replace(self, scheme=scheme, parent=self, **changed)
+    defaults = {'train': zero_shot, 'tuning': None, 'trial': False}
+    changed = {'scheme': scheme, 'parent': self, **defaults, **changed}
+    return dataclasses.replace(self, **changed)
 
   def without(self, kind: type[schemes.Scheme], **changed: Any) -> 'Run':
     """Return a run of these trained weights without the terms of a class.

@@ -15,7 +15,7 @@ def stem(run: config.Run, seeds: int) -> config.Run:
   """Return what the programs of a run depend on, as a run.
 
   Two runs with the same stem differ in nothing but their seeds, and the
-  `NUMBERS` of their training or of their parents' training.
+  `NUMBERS` of their training or of their parents' training, whoever chose them.
 
   >>> from posexp import schemes, tasks
   >>> def run(rate, seeds):
@@ -36,7 +36,22 @@ def stem(run: config.Run, seeds: int) -> config.Run:
     train=dataclasses.replace(run.train, **defaults),
     seeds=tuple(range(seeds)),
     parent=run.parent and stem(run.parent, seeds),
+    tuning=None,
+    trial=False,
   )
+
+
+def trained(run: config.Run) -> config.Run:
+  """Return the stem of one seed without what only its evaluation depends on.
+
+  So that the trials of a tuned run, which are evaluated at one length, are
+  trained by the program of the run.
+  """
+  one = stem(run, 1)
+  if one.parent is not None:
+    return one
+  evaluation = config.Evaluate(lengths=(one.train.length,))
+  return dataclasses.replace(one, evaluate=evaluation)
 
 
 def alike(

@@ -46,7 +46,7 @@ def train(
     trainings.extend(
       restore.begin(run, workdir, devices, monitor.note) for run in runs
     )
-    return ' '.join(f'{t.run.digest} {t.step}' for t in trainings)
+    return ' '.join(f'{t.run.digest} {t.step} {t.rate}' for t in trainings)
 
   monitor.agree(begin, f'what is saved under {workdir}')
   levels: dict[int, list[restore.Training]] = {}
@@ -73,7 +73,8 @@ def _advance(
   if mesh.looped(devices.devices.flat[0]):  # Idle members are left out there.
     members = len(runs) * seeds
   start, advance = train_step.programs(run, devices, number=members)
-  inputs = train_step.members(runs, devices, members)
+  rates = [training.rate for training in trainings]
+  inputs = train_step.members(runs, devices, members, rates)
   begun, first_chunk = time.monotonic(), 0.0
   if trainings[0].state is None:
     state = start(inputs)

@@ -11,7 +11,7 @@ import numpy as np
 from posexp import component
 from posexp.results import records
 from posexp.runs import config
-from posexp.training import checkpoint, retrofit, train_step
+from posexp.training import checkpoint, rates, retrofit, train_step
 
 Note = Callable[[str], None]
 
@@ -42,6 +42,7 @@ class Training:
     run: the run.
     checkpoints: where it is saved.
     transfer: what became of its parent's parameters, if it has a parent.
+    rate: its peak learning rate, which trials have chosen if it is tuned.
     step: how many steps it has behind it.
     state: on the host; None before the first step of a new run.
     losses_SxC: the mean loss of each chunk of steps, NaN where none was done.
@@ -51,6 +52,7 @@ class Training:
   run: config.Run
   checkpoints: checkpoint.Checkpoints
   transfer: dict[str, Any] | None
+  rate: float
   step: int
   state: train_step.State | None
   losses_SxC: np.ndarray
@@ -169,6 +171,7 @@ def begin(
     run=run,
     checkpoints=store,
     transfer=start.transfer if start else None,
+    rate=rates.of(run, workdir),
     step=step,
     state=state,
     losses_SxC=losses_SxC,

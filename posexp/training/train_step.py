@@ -1,5 +1,6 @@
 """Training: one jitted program for all seeds of a run, or of several runs."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -238,7 +239,7 @@ def programs(
   """
   number = len(run.seeds) if number is None else number
   chunk = CHUNK if chunk is None else chunk
-  return _programs(stacking.stem(run, 1), devices, chunk, number)
+  return _programs(stacking.trained(run), devices, chunk, number)
 
 
 @component.cached(maxsize=64)
@@ -304,6 +305,7 @@ def members(
   runs: Sequence[config.Run],
   devices: jax.sharding.Mesh,
   number: int | None = None,
+  rates: Sequence[float] | None = None,
 ) -> optimizer.Member:
   """Return the members of runs that are trained at once, idle ones included.
 
@@ -311,8 +313,16 @@ def members(
     runs: of one stem.
     devices: the mesh.
     number: how many the program is for, as many as there are by default.
+    rates: the peak learning rate of each run, by default that of its
+      configuration.
   """
-  rows = [(seed, run.train) for run in runs for seed in run.seeds]
+  if rates is None:
+    rates = [run.train.learning_rate for run in runs]
+  trains = [
+    dataclasses.replace(run.train, learning_rate=rate)
+    for run, rate in zip(runs, rates, strict=True)
+  ]
+  rows = [(s, train) for run, train in zip(runs, trains) for s in run.seeds]
   numbers = {
     name: np.asarray([getattr(train, name) for _, train in rows], np.float32)
     for name in stacking.NUMBERS

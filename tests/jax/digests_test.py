@@ -17,7 +17,7 @@ from posexp.component import user_code
 from posexp.launch import earlier, job
 from posexp.models import environment
 from posexp.results import progress, records
-from posexp.runs import config
+from posexp.runs import config, contrast
 from posexp.tasks import draw
 from posexp.training import train_step
 from tests import recorded, small
@@ -274,6 +274,7 @@ def defaults():
 
   Of classes that a module holds: others are of a test, or of a doctest.
   """
+  assert contrast.Contrast  # Whatever else was imported, so is this module.
   packages = 'posexp.schemes.', 'posexp.tasks.', 'posexp.data.', 'posexp.runs.'
   fields = {}
   for kind in component.base._subclasses(component.Component):

@@ -63,6 +63,36 @@ def test_the_accuracy_of_an_admitted_seed_is_not_cut_at_the_gate(tmp_path):
   assert cell['token'] == 0.96 < cell['gate']
 
 
+def test_trials_are_no_results_and_a_tuned_run_says_its_rate(tmp_path):
+  config = record()['config']
+  steps = {'steps': 20, 'learning_rate': 0.25}
+  root = {**config, 'train': steps, 'parent': None}
+  write(tmp_path, digest='c' * 16, config={**root, 'trial': True})
+  write(tmp_path, digest='d' * 16, config={**root, 'trial': False})
+  tuned = {'rate': 0.5, 'tried': {}, 'trials': {'0.5': 'c' * 16}}
+  write(tmp_path, config={**root, 'tuning': {}}, tuned=tuned)
+  child = {**root, 'train': {'steps': 4, 'learning_rate': 2.0}, 'parent': root}
+  names = {'parent': 'RoPE()', 'name': 'Ordering: RoPE() -> NoPE()'}
+  write(tmp_path, digest=B, config=child, tuned=tuned, **names)
+  write(tmp_path, digest='e' * 16, config=child, **names)
+  write(tmp_path, digest='f' * 16)  # Of a version that had none of it.
+  runs = records.load(tmp_path).drop_duplicates('digest').set_index('digest')
+  assert runs['tuned'].to_dict() == {
+    A: True,
+    B: True,
+    'd' * 16: False,
+    'e' * 16: False,
+    'f' * 16: False,
+  }
+  # The root's, also of a run that is adapted at another.
+  rates = {A: 0.5, B: 0.5, 'd' * 16: 0.25, 'e' * 16: 0.25}
+  assert runs['rate'].dropna().to_dict() == rates
+  assert records.load(tmp_path, ['c' * 16, A])['digest'].unique() == [A]
+  assert len(records.read_all(tmp_path, trials=True)) == 6
+  every = records.load(tmp_path, ['c' * 16], trials=True)
+  assert set(every['rate']) == {0.25} and not every['tuned'].any()
+
+
 def test_the_gate_is_at_99_percent(tmp_path):
   write(tmp_path, learned={'3': 0.99, '5': 0.9899999})
   table = records.load(tmp_path)
