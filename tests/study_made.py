@@ -17,6 +17,12 @@ SEEDS = (0, 1, 2, 3, 4, 5, 6, 7)
 # What all options have unless a test says otherwise: shares of order errors
 # and of retrieval errors at the target.
 CALM = (0.10, 0.10)
+# Order errors come with the bias and with nothing else.
+BIASED = {
+  name: (0.30, 0.10)
+  for name in (plan.DEPLOYED, *plan.FIXES)
+  if name != plan.SCALED
+}
 
 
 def digest(number):

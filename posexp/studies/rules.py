@@ -4,9 +4,9 @@ Every number is a mean over admitted seeds, unless it says 'over all seeds':
 those for which the root, the trained model without any change, passed the gate
 in every task at the trained length. Beside the gains and the loss of accuracy
 stands the same number over all seeds, a seed that did not learn the tasks
-counting as it is, judged in a family of the same size. Where the two differ in
-sign, or one is claimed and the other is not, the memo says so first.
-Comparisons are paired: they use the same seed, the same regime and, at each
+counting as it is, judged in a family of the same size. Where one of the two is
+claimed and the other is not, or those of what is named differ in sign, the memo
+says so first. Comparisons are paired: they use the same seed, the same regime and, at each
 length, the same examples. Shares of several tasks are averaged with equal
 weights.
 
