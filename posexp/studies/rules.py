@@ -6,9 +6,9 @@ in every task at the trained length. Beside the gains and the loss of accuracy
 stands the same number over all seeds, a seed that did not learn the tasks
 counting as it is, judged in a family of the same size. Where one of the two is
 claimed and the other is not, or those of what is named differ in sign, the memo
-says so first. Comparisons are paired: they use the same seed, the same regime and, at each
-length, the same examples. Shares of several tasks are averaged with equal
-weights.
+says so first. Comparisons are paired: they use the same seed, the same regime
+and, at each length, the same examples. Shares of several tasks are averaged
+with equal weights.
 
 What is claimed, and how often that is false. A difference is tested by
 Student's t over seeds, with a spread of at least what a single target is worth,
