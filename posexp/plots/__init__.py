@@ -25,6 +25,7 @@ from posexp.plots.figures import (
   retrofits,
   success,
 )
+from posexp.plots.forest import contrasts
 from posexp.plots.heatmap import grid
 from posexp.plots.paper import Plate, questions
 from posexp.results.by_stratum import errors as strata
@@ -34,6 +35,7 @@ __all__ = [
   'accuracy',
   'attention',
   'by_stratum',
+  'contrasts',
   'cost',
   'errors',
   'explained',

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from posexp import component
-from posexp.claims import intervals
+from posexp.claims import contrasts, intervals
 from posexp.plots import (
   explanation,
   figures,
+  forest,
   heatmap,
   paper,
   style,
@@ -22,6 +23,7 @@ from posexp.results import (
   by_stratum,
   cost_records,
   explanations,
+  plans,
   records,
 )
 
@@ -85,6 +87,7 @@ def _of_runs(workdir: pathlib.Path) -> Iterator[tuple[str, Iterable[Part]]]:
   if results.empty:
     yield '', [f'no finished run under {workdir}: nothing to draw of runs']
     return
+  planned = contrasts.planned(results, plans.read(workdir, results))
   results = intervals.joined(results)
   names = intervals.questions(results)
   diagnostics = functools.cache(lambda: attention_records.load(workdir))
@@ -95,6 +98,12 @@ def _of_runs(workdir: pathlib.Path) -> Iterator[tuple[str, Iterable[Part]]]:
     if not question['admitted'].astype(bool).any():
       yield ending, [f'{paper.in_words(question)}: no seed learned the task']
       continue
+    asked = planned[
+      (planned['task'] == task) & (planned['trained_length'] == trained)
+    ]
+    if len(asked):
+      source = paper.source(question)
+      yield ending, [functools.partial(forest.contrasts, asked, source)]
     parts = list(_parts(question))
     for place, part in enumerate(parts):
       number = f'-{place + 1}' if len(parts) > 1 else ''

@@ -100,9 +100,7 @@ def _block(rows: Sequence[Row]) -> Iterator[str]:
     'Not claimed:': [
       tie(row) for row in rows if not row['claimed'] and not row['why']
     ],
-    'Not compared:': [
-      f'{pair(row)}: {row["why"]}' for row in rows if row['why']
-    ],
+    'Not compared:': [not_compared(row) for row in rows if row['why']],
   }
   for title, lines in parts.items():
     if lines:
@@ -145,6 +143,14 @@ def claim(row: Row) -> str:
 def tie(row: Row) -> str:
   """Return the difference of a contrast that is not claimed."""
   return f'{pair(row)}: {numbers(row)}, {_p(row["p"])}{_seeds(row)}'
+
+
+def not_compared(row: Row) -> str:
+  """Return why a contrast has no number, and what it is over all seeds."""
+  text = f'{pair(row)}: {row["why"]}'
+  if row['all_n'] < 2 or row['disagree']:  # Said before.
+    return text
+  return f'{text}; over all of them {numbers(row, "all_")}'
 
 
 def pair(row: Row) -> str:

@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from posexp import plots
-from posexp.claims import intervals
+from posexp.claims import contrasts, intervals
 from posexp.cli import main
 from posexp.launch import exit_codes
 from posexp.plots import paper, style
-from posexp.results import attention_records, explanations, records
+from posexp.results import attention_records, explanations, plans, records
 from tests import recorded
 from tests.unit import figures_test
 
@@ -407,3 +407,34 @@ def test_the_style_can_be_used_by_name():
     assert matplotlib.rcParams['pdf.fonttype'] == 42
     cycle = matplotlib.rcParams['axes.prop_cycle'].by_key()['color']
     assert cycle == style.COLORS
+
+
+def test_planned_contrasts_are_drawn_with_both_estimates(results):
+  """As they are told: means, simultaneous intervals, filled if claimed."""
+  asked = plans.default(plans._candidates(results))
+  planned = contrasts.planned(results, list(asked), alpha=0.6)
+  assert 0 < planned['claimed'].sum() < len(planned)
+  assert (planned['n'] < planned['all_n']).any()
+  plate = plots.contrasts(planned)
+  drawn = figures_test.artists(plate.figure, 'contrast:')
+  for row in planned.to_dict('records'):
+    for prefix in ('', 'all_'):
+      key = f'{prefix}{row["measure"]}:{row["length"]}:{row["run"]}'
+      shown = not np.isnan(row[f'{prefix}effect'])
+      if prefix:  # Drawn where it is another one.
+        shown &= row['n'] != row['all_n']
+      assert (key in drawn) == shown
+      if not shown:
+        continue
+      container = drawn[key]
+      (x,) = container.get_xdata()
+      assert x == pytest.approx(row[f'{prefix}effect'])
+      white = container.get_markerfacecolor() == 'white'
+      assert white != row[f'{prefix}claimed']
+  cells = plate.table.to_numpy().flatten().tolist()
+  assert (
+    sum(str(cell).endswith('*') for cell in cells) == planned['claimed'].sum()
+  )
+  (none,) = planned[planned['effect'].isna()].to_dict('records')[:1]
+  with pytest.raises(ValueError, match='none of them could be made'):
+    plots.contrasts(pd.DataFrame([none | {'all_effect': np.nan}]))
