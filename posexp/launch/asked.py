@@ -81,7 +81,7 @@ def _default(
   baseline = getattr(module, 'BASELINE', None)
   if baseline is not None:
     baseline = str(baseline)
-    labels = dict.fromkeys(c.label for c in candidates)
+    labels = dict.fromkeys(plans.untuned(c.label) for c in candidates)
     if baseline not in labels:
       raise component.UserError(
         f'BASELINE of {path} is {baseline}, and no run of grid() has that '

@@ -97,6 +97,7 @@ def _block(rows: Sequence[Row]) -> Iterator[str]:
       disagreement(row) for row in rows if row['disagree']
     ],
     'Claimed:': claims(rows),
+    'At the best learning rate of each scheme:': survivals(rows),
     'Not claimed:': [
       tie(row) for row in rows if not row['claimed'] and not row['why']
     ],
@@ -124,6 +125,38 @@ def claims(rows: Iterable[Row]) -> list[str]:
   claimed = [row for row in rows if row['claimed']]
   claimed.sort(key=lambda row: -abs(row['effect']))
   return [f'{claim(row)}.' for row in claimed]
+
+
+def survivals(rows: Sequence[Row]) -> list[str]:
+  """Return what becomes of each claim at the best rate of each scheme.
+
+  Of the claims whose runs have twins that were tuned, see `posexp.tuned`.
+  """
+  of_twins = {_question(row): row for row in rows if _tuned(row)}
+  lines = []
+  for row in rows:
+    twin = of_twins.get(_question(row))
+    if not row['claimed'] or _tuned(row) or twin is None:
+      continue
+    fate = 'is not claimed'
+    if twin['claimed']:
+      same = row['effect'] * twin['effect'] > 0
+      fate = 'is claimed, too' if same else 'is reversed'
+    found = twin['why'] or numbers(twin)
+    lines.append(f'{pair(row)}: the difference {fate} ({found})')
+  return lines
+
+
+def _tuned(row: Row) -> bool:
+  """Return whether both runs of a contrast were trained at a tuned rate."""
+  return all(plans.TUNED in row[name] for name in ('label', 'baseline'))
+
+
+def _question(row: Row) -> tuple[Any, ...]:
+  """Return what a contrast has in common with that of its tuned twins."""
+  names = (plans.untuned(row[name]) for name in ('label', 'baseline'))
+  where = (row[c] for c in ('task', 'trained_length', 'length', 'measure'))
+  return (*names, *where)
 
 
 def claim(row: Row) -> str:

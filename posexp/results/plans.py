@@ -22,6 +22,8 @@ from posexp.results import files
 
 FORMAT = 1
 NEWEST = 'newest'
+# In the name of a run whose learning rate trials chose, see `posexp.tuned`.
+TUNED = ' [tuned]'
 # What can be compared: shares of targets or of sequences, and nats a target.
 MEASURES = ('token', 'exact', 'order', 'retrieval', 'nats')
 
@@ -73,6 +75,7 @@ class Candidate(NamedTuple):
   lengths: tuple[int, ...]
   parent: str | None
   again: bool
+  tuned: bool = False
 
 
 def default(
@@ -84,7 +87,8 @@ def default(
 
   Each retrofit with its parent, and each other run of a question with the
   baseline of it, at the longest length that both were evaluated at, and at the
-  target. A run that is only its parent evaluated again is compared with none.
+  target. Runs at a tuned learning rate are compared among themselves. A run
+  that is only its parent evaluated again is compared with none.
 
   Args:
     candidates: of one grid.
@@ -92,14 +96,14 @@ def default(
       of each question by default, and of one in which it is not.
     target: a length that is asked about besides, in tokens.
   """
-  own = [c for c in candidates if not c.again]
-  by_question: dict[Question, list[Candidate]] = {}
-  for candidate in own:
-    question = candidate.task, candidate.trained_length
-    by_question.setdefault(question, []).append(candidate)
-  for question, group in by_question.items():
+  groups: dict[tuple[Question, bool], list[Candidate]] = {}
+  for candidate in candidates:
+    if not candidate.again:
+      question = candidate.task, candidate.trained_length
+      groups.setdefault((question, candidate.tuned), []).append(candidate)
+  for (question, _), group in groups.items():
     there = {c.digest: c for c in group}
-    named = [c for c in group if c.label == baseline]
+    named = [c for c in group if untuned(c.label) == baseline]
     first = (named or group)[0]
     for candidate in group:
       against = there.get(candidate.parent or '', first)
@@ -117,6 +121,15 @@ def default(
           candidate.label,
           against.label,
         )
+
+
+def untuned(label: str) -> str:
+  """Return what a run is called without its rate being tuned.
+
+  >>> untuned('RoPE() [tuned] -> NoPE()')
+  'RoPE() -> NoPE()'
+  """
+  return label.replace(TUNED, '')
 
 
 def write(
@@ -198,6 +211,7 @@ def _candidates(results: pd.DataFrame) -> list[Candidate]:
         tuple(sorted(map(int, rows['length'].unique()))),
         first['parent_digest'] or None,
         bool(first['reevaluation']),
+        first['tuned'] in (True, 1),  # Not NaN, as of a table made by hand.
       )
     )
   return candidates

@@ -8,6 +8,7 @@ from typing import Any
 
 from posexp import component, schemes, tasks
 from posexp.attention import dispatch
+from posexp.results import plans
 from posexp.runs import diff, length_schedule
 from posexp.runs import tuning as tuning_lib
 
@@ -436,7 +437,7 @@ class Run(component.Component):
   def _rate(self) -> str:
     if self.trial:
       return f' [trial at {self.train.learning_rate:g}]'
-    return ' [tuned]' if self.tuning else ''
+    return plans.TUNED if self.tuning else ''
 
   def _adapted(self) -> str:
     train, rungs = self.train, self.train.rungs

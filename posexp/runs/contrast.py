@@ -102,4 +102,5 @@ def candidate(run: config.Run) -> plans.Candidate:
     lengths=run.lengths,
     parent=parent.digest if parent else None,
     again=again,
+    tuned=run.root.tuning is not None,
   )

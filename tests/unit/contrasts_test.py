@@ -383,3 +383,31 @@ def test_all_pairs_are_labelled_as_exploratory():
     contrasts_text.explored(compared, 'RoPE')
   with pytest.raises(ValueError, match=r'--length=99: .*64, 128, 256'):
     contrasts_text.explored(compared, None, 99)
+
+
+@pytest.mark.parametrize(
+  ('tuned', 'fate'),
+  [
+    (0.9, 'the difference is claimed, too (+40.0 points ['),
+    (0.1, 'the difference is reversed (-40.0 points ['),
+    (0.5, 'the difference is not claimed (+0.0 points ['),
+    (None, ''),
+  ],
+)
+def test_a_claim_says_whether_it_survives_at_the_best_rates(tuned, fate):
+  def seeds(share):
+    return tuple((1.0, share) for _ in range(8))
+
+  runs = [run('A()', seeds(0.5)), run('B()', seeds(0.9))]
+  if tuned is not None:
+    runs.append(run('A() [tuned]', seeds(0.5), tuned=True))
+    runs.append(run('B() [tuned]', seeds(tuned), tuned=True))
+  results = table(*runs)
+  asked = plans.default(plans._candidates(results))
+  judged = contrasts.planned(results, list(asked))
+  assert len(judged) == (1 if tuned is None else 2)
+  said = contrasts_text.survivals(judged.to_dict('records'))
+  assert len(said) == (tuned is not None)
+  assert not said or f'B() against A() at 128 tokens (2x): {fate}' in said[0]
+  title = 'At the best learning rate of each scheme'
+  assert (title in contrasts_text.text(judged)) == bool(said)

@@ -62,6 +62,16 @@ def test_lengths_are_those_of_both_and_one_that_is_evaluated_again_has_none():
   assert pairs(candidate('a'), candidate('b', lengths=(32,))) == []
 
 
+def test_tuned_runs_are_compared_among_themselves():
+  tuned = {
+    'a2': candidate('a2', label='a() [tuned]', tuned=True),
+    'b2': candidate('b2', label='b() [tuned]', tuned=True),
+  }
+  runs = candidate('a'), tuned['a2'], candidate('b'), tuned['b2']
+  assert pairs(*runs) == [('b', 'a', 256), ('b2', 'a2', 256)]
+  assert pairs(*runs, baseline='b()') == [('a', 'b', 256), ('a2', 'b2', 256)]
+
+
 def contrast(one, other, length=128):
   return plans.Contrast(TASK, 64, one, other, length, 'token', one, other)
 
