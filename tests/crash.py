@@ -50,7 +50,8 @@ def grid():
 ONLY = '--only=*: RoPE()*'
 # All that a finished grid leaves, relative to its work directory.
 KNOWN = re.compile(
-  r'log\.txt|grids/(newest|\w{16}\.json)|runs/\w{16}/(config|record)\.json|'
+  r'log\.txt|(grids|plans)/(newest|\w{16}\.json)|'
+  r'runs/\w{16}/(config|record)\.json|'
   r'runs/\w{16}/(details-\w{16}\.json|outcomes-\w{16}\.npz)|'
   r'runs/\w{16}/checkpoints/step_\d{8}/.*'
 )
@@ -176,7 +177,7 @@ def twice(workdir: pathlib.Path) -> list[str]:
   """
   log = (workdir / 'log.txt').read_text()
   runs = Counter(record['name'] for record in records.read_all(workdir))
-  done = Counter(re.findall(r'  done    (.*): \d\.\d+ to', log))
+  done = Counter(re.findall(r'  done    (.*): accuracy [\d.]+ to', log))
   late = re.findall(r'  twice   (.*): another process', log)
   more = (name for name, times in done.items() if times > runs[name])
   return [*more, *late]
