@@ -10,7 +10,7 @@ CRASHES ?= 20
 PYTEST = $(RUN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: quickstart lint check test test-all crash-test slurm-test bench \
-  bench-peers test-oldest docs images site digests clean
+  bench-peers test-oldest docs images calibration site digests clean
 
 quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
 	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
@@ -80,6 +80,11 @@ docs: .setup/dev  ## pages and lists of the documentation, from the docstrings
 images: quickstart  ## docs/images, from the quickstart's figure
 	$(RUN)/python docs/images.py $(WORKDIR)/quickstart.png \
 	  docs/images/quickstart.png
+
+calibration: .setup/dev  ## tables and figure of docs/explanation/calibration.md
+	$(RUN)/python experiments/calibration.py --write
+	$(RUN)/python docs/images.py docs/images/calibration.png \
+	  docs/images/calibration.png
 
 site: .setup/dev  ## the documentation as pages, in site/
 	NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --strict

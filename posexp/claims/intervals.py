@@ -120,7 +120,8 @@ def interval(
   and its high end the quantile (1 + confidence) / 2 with the most in place of
   the least. Where all values are at an end it is that of Clopper and Pearson.
   It assumes no distribution, so it is wide: nothing between 29 and 100 % is
-  excluded by three seeds at 100 %.
+  excluded by three seeds at 100 %. What these intervals cover is shown in
+  docs/explanation/calibration.md.
 
   Args:
     values: one number per seed. If one is NaN, the result is NaN.
@@ -151,11 +152,11 @@ def interval(
   if n < 2:
     return Interval(float(array.mean()) if n else math.nan, *_NOTHING, n)
   ends = None if within is None else np.array([within])
-  means, lows, highs = _intervals(array[None], confidence, ends)
+  means, lows, highs = by_row(array[None], confidence, ends)
   return Interval(float(means[0]), float(lows[0]), float(highs[0]), n)
 
 
-def _intervals(
+def by_row(
   values_CxN: np.ndarray, confidence: float, within_Cx2: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Return the means of cells of N >= 2 values and the ends, see `interval`."""
@@ -493,7 +494,7 @@ def _means(
     elif measure in ('order', 'retrieval'):
       roof_C = np.fmax(1 - gate_C, values_CxN.max(1))
       within_Cx2[:, 1] = np.where(np.isnan(gate_C), most_C, roof_C)
-    table_Cx3[alike] = np.column_stack(_intervals(values_CxN, 0.95, within_Cx2))
+    table_Cx3[alike] = np.column_stack(by_row(values_CxN, 0.95, within_Cx2))
   return table_Cx3
 
 

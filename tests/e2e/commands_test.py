@@ -76,6 +76,10 @@ ELSEWHERE = {
   r'make (check|test|test-all|test-oldest)$|python -m pytest': (
     'tests/conftest.py::pytest_configure'
   ),
+  r'make calibration|python experiments/calibration.py': (
+    'tests/unit/calibration_test.py::'
+    'test_counts_are_the_same_whatever_is_computed_beside'
+  ),
   r'python experiments/bench_data.py': (
     'tests/e2e/readme_test.py::'
     'test_the_time_of_reading_is_measured_as_the_readme_says'

@@ -119,7 +119,7 @@ def test_bimodal_seeds_are_covered(n, jitter):
   for chance in (0.1, 0.5, 0.9):
     drawn = bimodal(rng, (samples, n), chance, jitter)
     within = np.tile(intervals.SHARE, (samples, 1))
-    _, low, high = intervals._intervals(drawn, 0.95, within)
+    _, low, high = intervals.by_row(drawn, 0.95, within)
     true = chance + 0.5 * jitter * (1 - 2 * chance)
     covered = np.mean((low <= true) & (true <= high))
     # Three standard errors.
