@@ -41,7 +41,7 @@ class Curves(NamedTuple):
     axis: Callable[[axes.Axes], Any],
     *,
     extra: Sequence[Any] = (),
-    step: float = 0.06,
+    step: float = 0.035,
     **how: Any,
   ) -> tuple[figure.Figure, list[axes.Axes]]:
     """Return the figure and its panels, in the order of their rows.
@@ -62,7 +62,7 @@ class Curves(NamedTuple):
     return drawn, panels
 
   def panel(
-    self, panel: axes.Axes, title: str = '', step: float = 0.06
+    self, panel: axes.Axes, title: str = '', step: float = 0.035
   ) -> None:
     """Draw the curves of one panel.
 
