@@ -21,7 +21,7 @@ import pandas as pd
 from scipy import special, stats
 
 from posexp import component
-from posexp.claims import format
+from posexp.claims import format, gaffke
 from posexp.results import plans
 
 # The two ends of a share, for `interval`.
@@ -44,8 +44,6 @@ QUARTER = 0.25
 # How near to an end a value may be, as a share of the range between both, for
 # Student's interval; see `interval`.
 NEAR = 0.01
-# Halvings until the ends of a bounded interval are as good as exact.
-BISECTIONS = 32
 
 _ENDS = ('', '_low', '_high')
 _NOTHING = math.nan, math.nan
@@ -178,55 +176,9 @@ def by_row(
   passes_C &= bounded_C
   low_C, high_C = np.maximum(low_C, least_C), np.minimum(high_C, most_C)
   if passes_C.any():
-    ends = _bounded(values_CxN[passes_C], confidence, within_Cx2[passes_C])
+    ends = gaffke.ends(values_CxN[passes_C], confidence, within_Cx2[passes_C])
     low_C[passes_C], high_C[passes_C] = ends
   return mean_C, low_C, high_C
-
-
-def _bounded(
-  values_CxN: np.ndarray, confidence: float, within_Cx2: np.ndarray
-) -> np.ndarray:
-  """Return the ends of Gaffke's interval, all low ones before all high ones.
-
-  By bisection of the probability that the weighted mean is above t, which is
-  exact and takes no draws.
-  """
-  count, tail = len(values_CxN), (1 - confidence) / 2
-  points = [np.column_stack((values_CxN, bound_C)) for bound_C in within_Cx2.T]
-  both_RxP = np.sort(np.concatenate(points), 1)
-  above_R = np.repeat((1 - tail, tail), count)
-  low_R, high_R = both_RxP[:, 0], both_RxP[:, -1]
-  for _ in range(BISECTIONS):
-    middle_R = (low_R + high_R) / 2
-    below_R = _above(both_RxP, middle_R) > above_R
-    low_R = np.where(below_R, middle_R, low_R)
-    high_R = np.where(below_R, high_R, middle_R)
-  return ((low_R + high_R) / 2).reshape(2, count)
-
-
-def _above(points_RxP: np.ndarray, t_R: np.ndarray) -> np.ndarray:
-  """Return the probability that Σ w_i x_i > t, w uniform on the simplex.
-
-  It is the divided difference of (x - t)^(P - 1), 0 below t, at the points:
-
-    S_{i..j} = ((t - x_i) S_{i..j-1} + (x_j - t) S_{i+1..j}) / (x_j - x_i),
-
-  S_{i..i} whether x_i > t; the recursion of de Boor's for splines, which only
-  averages and so is stable, also where points are equal.
-
-  Args:
-    points_RxP: x, ascending in each row.
-    t_R: of each row.
-  """
-  above = (points_RxP > t_R[:, None]).astype(np.float64)
-  for apart in range(1, points_RxP.shape[1]):
-    first, last = points_RxP[:, :-apart], points_RxP[:, apart:]
-    gap = last - first
-    # Outside of its points a part is 0 or 1 by both terms.
-    part = np.clip(t_R[:, None] - first, 0, gap)
-    part = np.divide(part, gap, out=np.zeros_like(gap), where=gap > 0)
-    above = part * above[:, :-1] + (1 - part) * above[:, 1:]
-  return above[:, 0]
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Share:

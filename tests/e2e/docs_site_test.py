@@ -76,7 +76,10 @@ def test_every_page_is_there_and_fetches_nothing_from_elsewhere(site):
 def test_formulas_and_examples_of_docstrings_are_code(site):
   code = Page(site / 'reference/statistics.html').code
   whole = '\n'.join(code)
-  for formula in ('t = mean(d) / (s / √n)', 'mean ± t_{(1 + confidence) / 2'):
+  for formula in (
+    's / √n,  s² the variance of',
+    'mean ± t_{(1 + confidence) / 2',
+  ):
     assert formula in whole
   (example,) = [block for block in code if '>>> interval([0.9])' in block]
   assert 'Interval(mean=0.9, low=nan, high=nan, n=1)' in example
