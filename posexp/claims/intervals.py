@@ -43,7 +43,7 @@ QUARTER = 0.25
 
 # How near to an end a value may be, as a share of the range between both, for
 # Student's interval; see `interval`.
-NEAR = 0.01
+NEAR = 0.03
 
 _ENDS = ('', '_low', '_high')
 _NOTHING = math.nan, math.nan
@@ -108,7 +108,7 @@ def interval(
   s² the variance over seeds with n - 1 below, is Student's, for values that are
   about normal. A share is not where values sit at an end: some seeds solve a
   task and some do not, and three that do have hardly a spread, though every
-  other seed may fail. So where a value lies within 1 % of the range from an
+  other seed may fail. So where a value lies within 3 % of the range from an
   end, or this interval passes an end or has no width, there is Gaffke's in its
   place, which stays between the ends by construction. Its low end is the
   quantile (1 - confidence) / 2 of

@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 from absl import app, logging
@@ -51,7 +52,25 @@ def entry_point() -> None:
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors='in_ascii')
+  warnings.formatwarning = _noted
   app.run(main, flags_parser=_unparsed)
+
+
+def _noted(
+  message: Warning | str,
+  category: type[Warning],
+  filename: str,
+  lineno: int,
+  line: str | None = None,
+) -> str:
+  """Return a warning as a note, without the line of posexp that it came by."""
+  if category is UserWarning:
+    return f'posexp: note: {message}\n'
+  return _FORMATTED(message, category, filename, lineno, line)
+
+
+# What shows the warnings of libraries, with their lines.
+_FORMATTED = warnings.formatwarning
 
 
 def _unparsed(argv: list[str]) -> list[str]:

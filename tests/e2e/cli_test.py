@@ -120,6 +120,23 @@ def test_the_table_is_of_the_runs_that_were_asked_for(
   assert '7,8' in capsys.readouterr().out
 
 
+def test_a_record_that_cannot_be_read_is_a_note(tmp_path):
+  path = tmp_path / 'runs' / 'a' / 'record.json'
+  path.parent.mkdir(parents=True)
+  path.write_text('{')
+  root = str(pathlib.Path(__file__).parents[2])
+  told = subprocess.run(
+    [sys.executable, '-m', 'posexp', 'show', str(tmp_path)],
+    env={**os.environ, 'PYTHONPATH': root},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  (line,) = told.stderr.splitlines()
+  assert line.startswith(f'posexp: note: record {path}')
+  assert told.stdout.startswith('no results yet')
+
+
 def test_a_file_that_starts_jax_itself_still_has_every_core(tmp_path):
   path = tmp_path / 'early.py'
   path.write_text(f'import jax\nprint(jax.device_count(), "devices")\n{TINY}')
