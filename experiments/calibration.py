@@ -83,7 +83,7 @@ def skewed(
   return 1 + lift_R[:, None, None] - lost
 
 
-def heaps(
+def bimodal(
   rng: np.random.Generator,
   shape: Shape,
   lift_R: np.ndarray,
@@ -103,7 +103,7 @@ def heaps(
     lift_R: by how much the mean of each run is above that of chance.
     chance: that a seed extrapolates.
     alike: the correlation of the latent value between the runs of a seed.
-    jitter: the standard deviation in each heap.
+    jitter: the standard deviation in each mode.
     high: the accuracy of what extrapolates.
   """
   trials, runs, seeds, _ = shape
@@ -119,8 +119,8 @@ def heaps(
 def steady(
   rng: np.random.Generator, shape: Shape, lift_R: np.ndarray
 ) -> np.ndarray:
-  """Draw the first run always between the heaps of the others."""
-  shares = heaps(rng, shape, lift_R)
+  """Draw the first run always between the modes of the others."""
+  shares = bimodal(rng, shape, lift_R)
   first = (HIGH + LOW) / 2 + 0.02 * rng.normal(0, 1, shape)
   shares[:, 0] = first[:, 0]
   return shares
@@ -145,24 +145,26 @@ class World(NamedTuple):
 ALIKE = {
   'normal, differences spread by 11 points': World(normal),
   'near 100 %, skewed': World(skewed),
-  'half of the seeds at 97 %, half at 30 %': World(heaps),
+  'half of the seeds at 97 %, half at 30 %': World(bimodal),
   'the same, runs of a seed correlated': World(
-    functools.partial(heaps, alike=0.5)
+    functools.partial(bimodal, alike=0.5)
   ),
   'the same, to the digit': World(
-    functools.partial(heaps, jitter=0.0), counted=False
+    functools.partial(bimodal, jitter=0.0), counted=False
   ),
   'all at 100 %, one seed in ten at 30 %': World(
-    functools.partial(heaps, chance=0.9, jitter=0.0, high=1.0), counted=False
+    functools.partial(bimodal, chance=0.9, jitter=0.0, high=1.0), counted=False
   ),
-  'half and half, three seeds in ten learn nothing': World(heaps, learned=0.7),
+  'half and half, three seeds in ten learn nothing': World(
+    bimodal, learned=0.7
+  ),
 }
 # Means are equal and nothing else is: what no few seeds can tell.
 UNLIKE = {'one run steady at 63 %, the others half and half': World(steady)}
 # In which a run is better. Of the second, 30 % of the seeds extrapolate.
 BETTER = {
   'normal': World(normal),
-  'bimodal': World(functools.partial(heaps, chance=0.3)),
+  'bimodal': World(functools.partial(bimodal, chance=0.3)),
 }
 WORLDS = ALIKE | UNLIKE | BETTER
 

@@ -93,11 +93,11 @@ def test_interval_stays_inside_only_where_asked():
   inside = intervals.interval([0.9, 1.0], within=intervals.SHARE)
   assert free.high > 1 > inside.high and free.mean == inside.mean
   assert intervals.interval([0.0, 0.1], within=intervals.SHARE).low > 0
-  # One that is near no end is Student's; near is 1 % of the range.
+  # One that is near no end is Student's; near is 3 % of the range.
   values = [0.4, 0.5, 0.6]
   inside = intervals.interval(values, within=intervals.SHARE)
   assert inside == intervals.interval(values)
-  values = [0.97, 0.98, 0.991]
+  values = [0.95, 0.96, 0.971]
   near = intervals.interval(values, within=intervals.SHARE)
   assert near.low < 0.5 < 0.9 < intervals.interval(values).low
   # There is no bounded one where an end is infinite: it is cut at the other.
