@@ -5,9 +5,9 @@ judges real ones: intervals of a mean, the planned contrasts of a grid, and both
 kinds of study. Nothing is trained.
 
 Command: python experiments/calibration.py
-It takes about ten minutes with one process and prints the tables. With --write
-they replace those in docs/explanation/calibration.md, and the figure
-docs/images/calibration.png is drawn, as `make calibration` does.
+It prints the tables, and how long it takes. With --write they replace those in
+docs/explanation/calibration.md, and the figure docs/images/calibration.png is
+drawn, as `make calibration` does.
 """
 
 import argparse

@@ -40,6 +40,9 @@ ELSEWHERE = {
   r'posexp run experiments/study_': (
     'tests/jax/studies_test.py::test_published_studies_are_planned'
   ),
+  r'posexp compare .*--against': (
+    'tests/unit/contrasts_test.py::test_all_pairs_are_labelled_as_exploratory'
+  ),
   r'posexp run .*--track': (
     'tests/jax/track_test.py::test_a_grid_tells_its_tracker'
   ),
@@ -99,7 +102,7 @@ def made(tmp_path_factory):
   (folder / 'experiments').symlink_to(written.ROOT / 'experiments')
   (block,) = {b for _, b in written.blocks('python') if 'SquareRoot' in b}
   (folder / 'my_question.py').write_text(block)
-  for name in ('quickstart', 'my_question'):
+  for name in ('quickstart', 'my_question', 'same_scheme'):
     quickstart(folder / 'runs' / name)
   study_recorded.write(folder / 'runs' / 'study_choice-small')
   return folder
