@@ -446,6 +446,16 @@ class Run(component.Component):
     warm = f', bias warmed in over {train.warm_in}' if train.warm_in else ''
     return f'{train.steps} steps at {at}{only}{warm}'
 
+  def identity(self) -> dict[str, Any]:
+    """Return what tells it apart, with the lengths that it is evaluated at.
+
+    The trained length is one of them, whether it was written or not.
+    """
+    if self.evaluate.lengths == self.lengths:
+      return super().identity()
+    evaluate = dataclasses.replace(self.evaluate, lengths=self.lengths)
+    return dataclasses.replace(self, evaluate=evaluate).identity()
+
   @functools.cached_property
   def digest(self) -> str:
     """Sixteen hexadecimal digits that stand for the whole configuration."""

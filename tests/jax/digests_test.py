@@ -68,6 +68,29 @@ def test_equal_runs_have_equal_digests(pair):
   assert json.dumps(one.to_dict()) == json.dumps(other.to_dict())
 
 
+def test_the_trained_length_need_not_be_written():
+  """It is evaluated in any case, so that the same is computed."""
+  runs = [
+    small.run(evaluate=posexp.Evaluate(lengths=lengths))
+    for lengths in ((24,), (12, 24), (24, 36))
+  ]
+  assert runs[0].lengths == runs[1].lengths == (12, 24)
+  assert runs[0].digest == runs[1].digest != runs[2].digest
+  retrofits = [run.retrofit(schemes.NoPE()).digest for run in runs]
+  assert retrofits[0] == retrofits[1] != retrofits[2]
+  # On another arm of the task there is no other length than those written.
+  task = tasks.Presence(symbols=16, queries=1, filler=4)
+  far, both = (
+    run.on(task, evaluate=posexp.Evaluate(lengths=lengths))
+    for run, lengths in ((runs[0], (24,)), (runs[0], (12, 24)))
+  )
+  assert far.digest != both.digest
+  written = dataclasses.replace(
+    runs[0], evaluate=posexp.Evaluate(lengths=(64,))
+  )
+  assert 'evaluate' in written.identity()
+
+
 @pytest.mark.parametrize('seed', [-1, 2**32, 0.5, True, '0'])
 def test_a_seed_is_a_whole_number_of_32_bits(seed):
   with pytest.raises(component.UserError, match='seeds of Run must be'):
