@@ -422,3 +422,15 @@ def test_the_rules_are_printed_whole():
     listed = part.startswith('* ')
     for rule in f'\n{part}'.split('\n* ')[1:] if listed else [part]:
       assert f'{"- " * listed}{document.escape(rule)}\n' in text
+
+
+def test_the_steps_that_broke_a_tie_are_a_list():
+  say = memo._sentences(made.evidence(made.choice())).steps
+  steps = 'latency unchanged', 'the fewest parts', 'the largest mean'
+  assert say(types.SimpleNamespace(steps=steps[:1])) == (
+    'the criterion "latency unchanged"'
+  )
+  assert say(types.SimpleNamespace(steps=steps)) == (
+    'the criterion "latency unchanged", the fewest parts and then the largest '
+    'mean'
+  )
