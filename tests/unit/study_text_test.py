@@ -1,6 +1,7 @@
 """The sentences, figures and rules of a memo, on made-up tables."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
