@@ -1,5 +1,6 @@
 """Experiment files: loading, changing, selecting, ordering."""
 
+import os
 import pathlib
 import statistics
 import sys
@@ -111,6 +112,18 @@ def test_bad_files_are_sentences(tmp_path):
     grid.load(write(tmp_path, 'import sys\n\ndef grid():\n  sys.exit(3)'))
   with pytest.raises(ValueError, match='yields no runs'):
     grid.load(write(tmp_path, 'def grid():\n  return []'))
+
+
+def test_an_edit_in_the_same_second_of_the_same_size_counts(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(sys, 'dont_write_bytecode', False)
+  text = 'value = {}\nfrom tests import small\ndef grid():\n  yield small.run()'
+  for value in (1, 2):
+    path = pathlib.Path(write(tmp_path, text.format(value)))
+    os.utime(path, (10**9, 10**9))
+    module = grid.load(str(path)).module
+    assert module.value == value
 
 
 def test_a_file_hides_no_module_of_its_name(tmp_path):
