@@ -233,7 +233,7 @@ def test_one_seed_says_that_there_is_no_interval(tmp_path, browser):
   write(tmp_path, seeds=(0,), tasks=('Ordering()',))
   text = plain(report(tmp_path))
   assert 'one seed, so no interval and no comparison; give the runs' in text
-  assert 'no difference can be claimed' in text
+  assert 'could be made, so nothing can be claimed' in text
   page_text = (tmp_path / 'report.html').read_text()
   rows = re.findall(r'<tr data-run.*?</tr>', page_text)
   means = [re.findall(r'<td data-value="[\d.]+">(.*?)</td>', r) for r in rows]
