@@ -2,7 +2,9 @@
 
 import contextlib
 import importlib.metadata
+import os
 import platform
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +16,11 @@ from posexp import component, version
 # It was in `experimental` before JAX 0.8.
 _at = jax if hasattr(jax, 'enable_x64') else jax.experimental
 _enable_x64: Any = _at.enable_x64
+
+# Of XLA_FLAGS: what lets XLA compute other numbers, faster.
+_FAST = re.compile(
+  r'--xla_\w*enable_fast_math(=true|=1)?(?=\s|$)', re.IGNORECASE
+)
 
 
 @contextlib.contextmanager
@@ -34,6 +41,11 @@ def fixed() -> Iterator[None]:
     raise component.UserError(
       f'JAX_RANDOM_SEED_OFFSET is {offset}, with which a seed is another one: '
       'leave it out, and choose seeds with --seeds'
+    )
+  if fast := _FAST.search(os.environ.get('XLA_FLAGS', '')):
+    raise component.UserError(
+      f'XLA_FLAGS has {fast[0]}, with which the same run has other numbers: '
+      'leave it out'
     )
   with (
     jax.default_prng_impl('threefry2x32'),

@@ -201,6 +201,27 @@ def finish(workdir, run, **changes):
   records.write(workdir, body, recorded.outcomes())
 
 
+@pytest.mark.parametrize(
+  'flags, refused',
+  [
+    ('--xla_cpu_enable_fast_math', True),
+    ('--xla_a=1 --xla_cpu_enable_fast_math=true --xla_b', True),
+    ('--xla_gpu_enable_fast_math=1', True),
+    ('--xla_cpu_enable_fast_math=false', False),
+    ('--xla_force_host_platform_device_count=2', False),
+  ],
+)
+def test_arithmetic_that_is_not_exact_is_refused(flags, refused, monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', flags)
+  expected = (
+    pytest.raises(component.UserError, match='XLA_FLAGS has --xla')
+    if refused
+    else contextlib.nullcontext()
+  )
+  with expected, environment.fixed():
+    pass
+
+
 def test_a_run_that_is_computed_again_says_why(tmp_path):
   def notes(*runs):
     return list(earlier.notes(runs, tmp_path))
