@@ -19,6 +19,9 @@ REVISION = 4
 # The largest seed of a key, and the largest index of a token.
 SEED, INDEX = 2**32 - 1, 2**31 - 1
 
+# The smallest normal and the largest number of float32.
+FLOAT32 = 1.1754944e-38, 3.4028234e38
+
 ACTIVATIONS = ('relu', 'gelu', 'relu2', 'swiglu')
 COMPUTE = ('float32', 'bfloat16')
 TRAINED = ('all', 'position')
@@ -143,6 +146,13 @@ class Train(component.Component):
         f'{self.warmup}, so that the rate reaches its peak and decays: use '
         f'warmup={self.steps // 10}'
       )
+    for name in ('learning_rate', 'decay', 'clip'):
+      value = getattr(self, name)
+      if value and not FLOAT32[0] <= value <= FLOAT32[1]:
+        raise component.UserError(
+          f'{name} of Train becomes a float32, which has no {value:g}: '
+          f'use a number from {FLOAT32[0]:.1e} to {FLOAT32[1]:.1e}'
+        )
     if self.rungs[-1] != self.length:
       raise component.UserError(
         f'length of Train must be the longest of {self.lengths}, got '

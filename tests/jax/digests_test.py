@@ -108,6 +108,14 @@ def test_the_largest_seed_is_a_seed():
     (lambda: posexp.Train(batch=64.0), r'got 64.0 \(float\): write 64'),
     (lambda: posexp.Train(length=2**31), 'at most 2147483647, got 2147483648'),
     (lambda: posexp.Train(learning_rate=np.inf), 'finite and above 0, got inf'),
+    (
+      lambda: posexp.Train(learning_rate=1e39),
+      'float32, which has no 1e.39: use',
+    ),
+    (
+      lambda: posexp.Train(clip=1e-320),
+      'clip of Train is .* has no 9.99989e-321',
+    ),
     (lambda: posexp.Train(decay=np.nan), 'decay of Train must be finite'),
     (lambda: posexp.Model(layers=2.0), 'layers of Model must be an int'),
     (lambda: posexp.Model(bos='no'), 'bos of Model must be True or False'),
