@@ -114,7 +114,7 @@ def test_the_largest_seed_is_a_seed():
     ),
     (
       lambda: posexp.Train(clip=1e-320),
-      'clip of Train is .* has no 9.99989e-321',
+      'clip of Train becomes .* has no 9.99989e-321',
     ),
     (lambda: posexp.Train(decay=np.nan), 'decay of Train must be finite'),
     (lambda: posexp.Model(layers=2.0), 'layers of Model must be an int'),
