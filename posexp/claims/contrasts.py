@@ -1,7 +1,7 @@
 """Which runs of a grid differ: paired tests over seeds, and what they can show.
 
 What an experiment asks is planned before it runs: a few contrasts of two runs
-at a length (`results.planned`). Those of a question, one task at one trained
+at a length (`results.plans`). Those of a question, one task at one trained
 length, are one family, and every claim is made in `family`: by Holm's method,
 so that the chance of any false claim is at most 5 %, with intervals that hold
 all at once (Bonferroni). What is not claimed is a tie: that two runs are equal
@@ -60,6 +60,10 @@ class Paired(NamedTuple):
   error: float
   n: int
   most: float = 1.0
+
+
+# Of runs that were not both evaluated at a length.
+NO_CELL = Paired(math.nan, math.nan, 0)
 
 
 def paired(
@@ -213,13 +217,6 @@ def _p(pair: Paired) -> float:
   return 2 * float(special.stdtr(pair.n - 1, -abs(pair.mean) / pair.error))
 
 
-def difference(
-  values: pd.Series, base: pd.Series, m: int = 1, finest: float = 0.0
-) -> Difference:
-  """Judge one paired difference as one of a family of m, see `family`."""
-  return family({'': paired(values, base, finest)}, m=m)['']
-
-
 class Holm(NamedTuple):
   """Of each comparison: adjusted p, whether claimed, and its own level."""
 
@@ -290,24 +287,19 @@ def planned(
   rows: list[dict[str, Any]] = []
   for question in dict.fromkeys(c.question for c in contrasts):
     asked = [c for c in contrasts if c.question == question]
-    pairs, why = {}, {}
-    for contrast in asked:
-      one, other = (cells.get((d, contrast.length)) for d in contrast.digests)
-      both = one, other
-      for among in (True, False):
-        pair = _pair(one, other, contrast.measure, among)
-        pairs[contrast, among] = pair
-      why[contrast] = _why(contrast, both, of_run.index, pairs)
-    judged = {
-      key: difference
-      for among in (True, False)
-      for key, difference in family(
-        {(c, among): pairs[c, among] for c in asked}, alpha=alpha
-      ).items()
+    both = {
+      c: tuple(cells.get((digest, c.length)) for digest in c.digests)
+      for c in asked
     }
+    learned, every = (
+      {c: _pair(both[c], c.measure, among) for c in asked}
+      for among in (True, False)
+    )
+    of_learned, of_every = (
+      family(pairs, alpha=alpha) for pairs in (learned, every)
+    )
     for contrast in asked:
-      learned, every = judged[contrast, True], judged[contrast, False]
-      sd = pairs[contrast, True].error * math.sqrt(learned.n)
+      n, error = learned[contrast].n, learned[contrast].error
       rows.append(
         {
           **dict(zip(QUESTION, question)),
@@ -319,11 +311,15 @@ def planned(
           'label': names.get(contrast.run, contrast.label),
           'baseline': names.get(contrast.against, contrast.baseline),
           'm': len(asked),
-          **_columns('', learned),
-          **_columns('all_', every),
-          'disagree': disagree(learned, every),
-          'detectable': detectable(learned.n, len(asked), alpha=alpha) * sd,
-          'why': why[contrast],
+          **_columns('', of_learned[contrast]),
+          **_columns('all_', of_every[contrast]),
+          'disagree': disagree(of_learned[contrast], of_every[contrast]),
+          'detectable': detectable(n, len(asked), alpha=alpha)
+          * error
+          * math.sqrt(n),
+          'why': _why(
+            contrast, of_run.index, learned[contrast], every[contrast]
+          ),
         }
       )
   return pd.DataFrame(rows, columns=list(PLANNED))
@@ -336,14 +332,12 @@ def _columns(prefix: str, difference: Difference) -> dict[str, Any]:
 
 
 def _pair(
-  one: pd.DataFrame | None,
-  other: pd.DataFrame | None,
-  measure: str,
-  learned: bool,
+  both: Sequence[pd.DataFrame | None], measure: str, learned: bool
 ) -> Paired:
   """Return the paired difference of the rows of two runs at a length."""
+  one, other = both
   if one is None or other is None:
-    return Paired(math.nan, math.nan, 0)
+    return NO_CELL
   # On arrays, as tables of so few rows take five times as long.
   seeds, values = [], []
   for rows in (one, other):
@@ -370,19 +364,15 @@ def disagree(learned: Difference, every: Difference) -> bool:
 
 
 def _why(
-  contrast: plans.Contrast,
-  both: Sequence[pd.DataFrame | None],
-  finished: pd.Index,
-  pairs: Mapping[Any, Paired],
+  contrast: plans.Contrast, finished: pd.Index, learned: Paired, every: Paired
 ) -> str:
   """Return why a contrast has no number over the seeds that learned."""
   missing = [d for d in contrast.digests if d not in finished]
   if missing:
     which = dict(zip(contrast.digests, (contrast.label, contrast.baseline)))
     return f'{" and ".join(which[d] for d in missing)} not finished'
-  if any(cell is None for cell in both):
+  if every is NO_CELL:
     return f'not evaluated at {contrast.length:,} tokens'
-  learned, every = pairs[contrast, True], pairs[contrast, False]
   if every.n < 2:
     return 'one common seed' if every.n else 'no common seed'
   if learned.n < 2:

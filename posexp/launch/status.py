@@ -1,6 +1,5 @@
 """What became of a grid so far, read from its work directory, without JAX."""
 
-import hashlib
 import json
 import math
 import os
@@ -10,9 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from posexp import component
 from posexp.launch import failures, locks
-from posexp.results import files, progress, records
+from posexp.results import launches, progress, records
 
 DONE, RUNNING, FAILED = 'done', 'running', 'failed'
 STOPPED, WAITING = 'stopped', 'waiting'
@@ -20,8 +18,8 @@ KINDS = DONE, RUNNING, FAILED, STOPPED, WAITING
 # Kinds of runs that are still to be computed.
 LEFT = {RUNNING, STOPPED, WAITING}
 FORMAT = 1
-# The file that names the plan that was launched last.
-NEWEST = 'newest'
+# Where the plans of launches lie in a work directory.
+GRIDS = 'grids'
 # So many finished runs, of all sizes, say how long runs take.
 SAMPLE = 50
 # Lines of a kind that are printed.
@@ -52,15 +50,8 @@ def plan(
     workdir: where its records go.
     runs: of each its digest, name and effort.
   """
-  text = json.dumps({'format': FORMAT, 'runs': list(runs)}).encode()
-  name = hashlib.sha256(text).hexdigest()[:16]
-  path = workdir / 'grids' / f'{name}.json'
-  files.make_directory(path.parent)
-  if not path.exists():
-    files.put(path, text, over=True)
-  # Named, as times of files may be of hosts whose clocks differ.
-  files.put(path.with_name(NEWEST), name.encode(), over=True)
-  return path
+  text = json.dumps({'format': FORMAT, 'runs': list(runs)})
+  return launches.write(workdir / GRIDS, text)
 
 
 def check(workdir: pathlib.Path) -> None:
@@ -69,25 +60,7 @@ def check(workdir: pathlib.Path) -> None:
   Raises:
     UserError: if a newer version has written one, or one is damaged.
   """
-  for path in (workdir / 'grids').glob('*.json'):
-    _plan(path)
-
-
-def _plan(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    body = json.loads(path.read_text('utf-8'))
-    version, _ = int(body['format']), body['runs']
-  except (ValueError, LookupError, TypeError) as error:
-    raise component.UserError(
-      f'the plan {path} cannot be read ({type(error).__name__}): move it away; '
-      'the next launch writes it again'
-    ) from None
-  if version > FORMAT:
-    raise component.UserError(
-      f'{path} has format {version}, of a newer version of posexp, and this '
-      f'one reads up to {FORMAT}: update posexp, or give another --workdir'
-    )
-  return body
+  _plans(workdir)
 
 
 def states(workdir: str | os.PathLike) -> list[State]:
@@ -111,13 +84,10 @@ def states(workdir: str | os.PathLike) -> list[State]:
 
 def _plans(workdir: pathlib.Path) -> list[list[tuple[str, str, float]]]:
   """Return the runs of each grid that was launched, the newest last."""
-  directory = workdir / 'grids'
-  try:
-    newest = (directory / NEWEST).read_text('utf-8')
-  except (FileNotFoundError, NotADirectoryError):
-    newest = ''
-  paths = sorted(directory.glob('*.json'), key=lambda p: (p.stem == newest, p))
-  return [[tuple(run) for run in _plan(path)['runs']] for path in paths]
+  return [
+    launches.read(path, FORMAT, lambda body: [tuple(r) for r in body['runs']])
+    for path in launches.paths(workdir / GRIDS)
+  ]
 
 
 def _state(

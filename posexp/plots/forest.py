@@ -133,9 +133,10 @@ def _table(planned: pd.DataFrame, pairs: list[tuple[str, str]]) -> pd.DataFrame:
   """Return the differences as text: a contrast a row, a length a column."""
   texts: dict[str, dict[int, str]] = {}
   for row in planned.to_dict('records'):
-    show = format_lib.significant if row['measure'] == 'nats' else None
+    nats = row['measure'] == 'nats'
+    show = format_lib.significant if nats else format_lib.points
     ends = row['effect'], row['low'], row['high']
-    text = format_lib.bracketed(*ends, show or format_lib.points)
+    text = format_lib.bracketed(*ends, show)
     column = f'{MEASURES[row["measure"]]} at {row["length"]}'
     place = pairs.index((row['label'], row['baseline']))
     texts.setdefault(column, {})[place] = text + '*' * row['claimed']

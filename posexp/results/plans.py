@@ -1,27 +1,23 @@
 """What an experiment asks, written down before it runs: planned contrasts.
 
-  WORKDIR/plans/<sum>.json    the contrasts of a launch
-  WORKDIR/plans/newest        the name of the last one
-
-A contrast is of two runs at a length in a measure. Unless an experiment file
+It lies under WORKDIR/plans, a file for each launch, see `results.launches`. A
+contrast is of two runs at a length in a measure. Unless an experiment file
 says what it asks, every retrofit is compared with its parent, and every trained
 run with the baseline, at the longest length and at the target.
 """
 
-import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from posexp import component
-from posexp.results import files
+from posexp.results import launches
 
 FORMAT = 1
-NEWEST = 'newest'
+PLANS = 'plans'
 # In the name of a run whose learning rate trials chose, see `posexp.tuned`.
 TUNED = ' [tuned]'
 # What can be compared: shares of targets or of sequences, and nats a target.
@@ -137,14 +133,8 @@ def write(
 ) -> pathlib.Path:
   """Write down what a launch asks, and that it is the newest."""
   rows = [contrast._asdict() for contrast in contrasts]
-  text = json.dumps({'format': FORMAT, 'contrasts': rows}, indent=1).encode()
-  directory = pathlib.Path(workdir) / 'plans'
-  path = directory / f'{hashlib.sha256(text).hexdigest()[:16]}.json'
-  files.make_directory(directory)
-  if not path.exists():
-    files.put(path, text, over=True)
-  files.put(directory / NEWEST, path.stem.encode(), over=True)
-  return path
+  text = json.dumps({'format': FORMAT, 'contrasts': rows}, indent=1)
+  return launches.write(pathlib.Path(workdir) / PLANS, text)
 
 
 def read(
@@ -163,38 +153,25 @@ def read(
   Raises:
     UserError: if a plan cannot be read.
   """
-  directory = pathlib.Path(workdir) / 'plans'
-  try:
-    newest = (directory / NEWEST).read_text('utf-8')
-  except (FileNotFoundError, NotADirectoryError):
+  paths = launches.paths(pathlib.Path(workdir) / PLANS)
+  if not paths:
     return tuple(default(_candidates(results)))
   finished = set(results['digest'])
-  contrasts: dict[tuple[Any, ...], Contrast] = {}
-  paths = sorted(directory.glob('*.json'), key=lambda p: (p.stem != newest, p))
-  for path in paths:
-    for contrast in _read(path):
-      if path.stem == newest or finished.issuperset(contrast.digests):
-        key = (*contrast.digests, contrast.length, contrast.measure)
-        contrasts.setdefault(key, contrast)
-  return tuple(contrasts.values())
+  *earlier, newest = paths
+  asked = _read(newest)
+  for path in earlier:
+    asked += [c for c in _read(path) if finished.issuperset(c.digests)]
+  different: dict[tuple[str, str, int, str], Contrast] = {}
+  for contrast in asked:
+    key = (*contrast.digests, contrast.length, contrast.measure)
+    different.setdefault(key, contrast)
+  return tuple(different.values())
 
 
 def _read(path: pathlib.Path) -> list[Contrast]:
-  try:
-    body = json.loads(path.read_text('utf-8'))
-    if body['format'] != FORMAT:
-      raise component.UserError(
-        f'{path} has format {body["format"]}, and this version of posexp reads '
-        f'{FORMAT}: update posexp, or give another --workdir'
-      )
-    return [Contrast(**row) for row in body['contrasts']]
-  except (ValueError, LookupError, TypeError) as error:
-    if isinstance(error, component.UserError):
-      raise
-    raise component.UserError(
-      f'the plan {path} cannot be read ({type(error).__name__}): move it away; '
-      'the next launch writes it again'
-    ) from None
+  return launches.read(
+    path, FORMAT, lambda body: [Contrast(**row) for row in body['contrasts']]
+  )
 
 
 def _candidates(results: pd.DataFrame) -> list[Candidate]:

@@ -16,8 +16,8 @@ from posexp.runs import tuning as tuning_lib
 # with another default, since fields at their default are no part of a digest.
 REVISION = 4
 
-# The largest seed of a key, and the largest index of a token.
-SEED, INDEX = 2**32 - 1, 2**31 - 1
+# The largest index of a token.
+INDEX = 2**31 - 1
 
 # The smallest normal and the largest number of float32.
 FLOAT32 = 1.1754944e-38, 3.4028234e38
@@ -263,7 +263,7 @@ class Run(component.Component):
     (0, 1, 2),
     each=True,
     at_least=0,
-    at_most=SEED,
+    at_most=tuning_lib.LARGEST,
     remedy='write numbers of 32 bits, as (0, 1, 2)',
   )
   parent: 'Run | None' = None
@@ -272,10 +272,7 @@ class Run(component.Component):
 
   def __post_init__(self):
     super().__post_init__()
-    if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-      raise component.UserError(
-        f'seeds of Run must be one or more different numbers, got {self.seeds}'
-      )
+    tuning_lib.check_seeds(self)
     trained = self.train.rungs if self.train.steps else ()
     for length in sorted({*trained, *self.lengths}):
       self.task.check(length)

@@ -17,6 +17,8 @@ from posexp import component
 if TYPE_CHECKING:
   from posexp.runs import config
 
+# The largest seed of a key.
+LARGEST = 2**32 - 1
 # Far from those that people write, so that they are of no run.
 SEEDS = (1000, 1001, 1002)
 
@@ -44,7 +46,7 @@ class Tuning(component.Component):
     SEEDS,
     each=True,
     at_least=0,
-    at_most=2**32 - 1,
+    at_most=LARGEST,
     remedy='write numbers of 32 bits, as (1000, 1001)',
   )
 
@@ -56,11 +58,7 @@ class Tuning(component.Component):
         f'{component.written(self.rates)}: a run at one rate needs no tuning, '
         'set learning_rate of Train'
       )
-    if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-      raise component.UserError(
-        'seeds of Tuning must be one or more different numbers, got '
-        f'{self.seeds}'
-      )
+    check_seeds(self)
     object.__setattr__(self, 'rates', tuple(sorted(self.rates)))
 
   def best(self, accuracy: Mapping[float, Iterable[float]]) -> float:
@@ -71,6 +69,15 @@ class Tuning(component.Component):
     """
     # Summed exactly, so that the order of seeds makes no rate the better one.
     return max(self.rates, key=lambda rate: math.fsum(accuracy[rate]))
+
+
+def check_seeds(owner: 'Tuning | config.Run') -> None:
+  """Raise a `UserError` unless the seeds are one or more different numbers."""
+  if not owner.seeds or len(set(owner.seeds)) < len(owner.seeds):
+    raise component.UserError(
+      f'seeds of {type(owner).__name__} must be one or more different numbers, '
+      f'got {owner.seeds}'
+    )
 
 
 def tuned(

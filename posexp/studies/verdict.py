@@ -134,10 +134,9 @@ def verdicts(evidence: evidence_lib.Evidence) -> list[Case]:
   judged = _judged(evidence, tables, family.criteria)
   cases = []
   for group, table in tables.items():
+    token = table.shares('token')
     options = compare.lead(
-      {name: table.shares('token')[name] for name in table.options},
-      gains[group],
-      family.gains,
+      {name: token[name] for name in table.options}, gains[group], family.gains
     )
     case = Case(
       group=group,
@@ -153,7 +152,7 @@ def verdicts(evidence: evidence_lib.Evidence) -> list[Case]:
       every=every[group],
       alternatives={},
     )
-    cases.append(_decide(case, table, study, family))
+    cases.append(_decide(case, table.options, token, study.kind, family))
   if study.kind == 'regression':
     return _with_causes(study, cases, tables, family)
   return cases
@@ -172,14 +171,16 @@ def _judged(
   cells: dict[tuple[str, ...], tuple[plan.Cell, pd.DataFrame]] = {}
   pairs: dict[tuple[tuple[str, ...], str], contrasts.Paired] = {}
   for table in tables.values():
-    if plan.ROOT in table.cells:
-      for name, cell in table.cells.items():
-        if name != plan.ROOT and cell.place not in cells:
-          cells[cell.place] = cell, table.rows[name]
-          compared = criteria.comparisons(
-            evidence.study, table.rows[name], table.rows[plan.ROOT]
-          )
-          pairs |= {(cell.place, key): pair for key, pair in compared.items()}
+    if plan.ROOT not in table.cells:
+      continue
+    for name, cell in table.cells.items():
+      if name == plan.ROOT or cell.place in cells:
+        continue
+      cells[cell.place] = cell, table.rows[name]
+      compared = criteria.comparisons(
+        evidence.study, table.rows[name], table.rows[plan.ROOT]
+      )
+      pairs |= {(cell.place, key): pair for key, pair in compared.items()}
   differences = family.judge(pairs)
   judged = {
     place: criteria.judge(
@@ -202,33 +203,31 @@ def _judged(
 
 def _decide(
   case: Case,
-  table: _Tables,
-  study: plan.Study,
+  options: tuple[str, ...],
+  token: Mapping[str, compare.Share],
+  kind: str,
   family: families.Families,
 ) -> Case:
   """Break a tie; in a choice, choose among the admissible candidates."""
-  token, lead, branch = table.shares('token'), case.lead, case.branch
-  is_choice = study.kind == 'choice'
+  lead, branch, is_choice = case.lead, case.branch, kind == 'choice'
   preference = rules.Preference()
   if is_choice and branch not in (compare.MISSING, compare.NOT_ADMITTED):
     admissible = [
-      name
-      for name in table.options
-      if case.judged[name].status != criteria.FAIL
+      name for name in options if case.judged[name].status != criteria.FAIL
     ]
     if admissible:
-      options = {name: token[name] for name in table.options}
-      lead = compare.lead(options, case.gains, family.gains, admissible)
+      shares = {name: token[name] for name in options}
+      lead = compare.lead(shares, case.gains, family.gains, admissible)
       branch = lead.branch
     else:
       nearest = rules.nearest(token, case.judged, family.gains)
       branch, preference = rules.NO_CANDIDATE, rules.Preference(nearest)
   if branch == compare.TIE:
-    preference = rules.prefer(lead, case.judged, study.kind)
+    preference = rules.prefer(lead, case.judged, kind)
   chosen = lead.option
   if is_choice and preference.options:
     (chosen,) = preference.options[:1]
-  others = [name for name in table.options if chosen and name != chosen]
+  others = [name for name in options if chosen and name != chosen]
   return dataclasses.replace(
     case,
     lead=lead,
