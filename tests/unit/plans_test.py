@@ -57,7 +57,7 @@ def test_each_question_is_asked_by_itself():
 
 def test_lengths_are_those_of_both_and_one_that_is_evaluated_again_has_none():
   short = candidate('b', lengths=(64, 128))
-  again = candidate('c', 'a', lengths=(512,), again=True)
+  again = candidate('c', 'a', lengths=(128, 512), again=True)
   assert pairs(candidate('a'), short, again) == [('b', 'a', 128)]
   assert pairs(candidate('a'), candidate('b', lengths=(32,))) == []
 
