@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from posexp import component, schemes
-from posexp.attention import cudnn, dense, dispatch, flash, kernel, placed
+from posexp.attention import (
+  cudnn,
+  dense,
+  dispatch,
+  flash,
+  kernel,
+  placed,
+  precision,
+)
 
 Array = jax.Array
 
@@ -31,6 +39,9 @@ def attend(
   one for L tokens; for that of another length give `scheme.for_length(n)`,
   which stays as it is.
 
+  Products of float32 arrays are float32 on every device, also where its default
+  is less, unless `jax.default_matmul_precision` is set: that is kept to then.
+
   Args:
     scheme: any scheme, compositions included.
     params: as `scheme.init_layer` gives them, {} where nothing is learned.
@@ -46,12 +57,12 @@ def attend(
     window: how many tokens a query sees, itself among them; None is all.
     implementation: None for the library's choice, 'xla' for nothing but XLA's
       operations, 'pallas' for one fused kernel in tiles of `block` tokens, 128
-      if that is None or 'auto'. The kernel serves schemes without a bias, or
-      with one that depends on the distance of two token indices alone; others
-      (FIRE, Forgetting, a bias inside a wrapper) fall back to blocks of XLA,
-      with the same results. On a CPU it is interpreted, which is slow and for
-      tests; it has not been measured on a GPU or TPU, and so is never the
-      library's choice.
+      if that is None or 'auto'. The kernel is for schemes without a bias, or
+      with one that depends on the distance of two token indices alone, and for
+      no other (FIRE, Forgetting, a bias inside a wrapper). On a CPU it is
+      interpreted, which is slow and for tests; on a GPU the width of a head and
+      the block must be powers of two, at least 16. It has not been measured on
+      a GPU or TPU, and so is never the library's choice.
     key: of positions that are drawn; without it those of `Randomize` are one
       fixed draw, the same in every call, and those of `Shift` are not moved.
 
@@ -61,8 +72,8 @@ def attend(
   Raises:
     UserError: if queries, keys and values are not of one sequence, the scheme
       cannot serve the length or the head width, `block`, `window` or
-      `implementation` is none of these, the scheme has no blockwise form, or
-      it needs the content and none is given.
+      `implementation` is none of these, the scheme has no blockwise form, the
+      kernel does not compute it, or it needs the content and none is given.
 
   >>> x = jnp.ones((1, 3, 2, 4))
   >>> attend(schemes.RoPE() + schemes.ALiBi(), {}, x, x, x).shape
@@ -76,26 +87,28 @@ def attend(
   dims = schemes.Dims(heads * head_width, heads, head_width)
   scheme = scheme.for_length(length)
   scheme.check(dims, length)
-  index_1xL = jnp.arange(length, dtype=jnp.int32)[None]
-  at = scheme.remap(index_1xL, key)
-  if x_BxLxD is not None:
-    at = scheme.locate(params, x_BxLxD, at, None)
-  elif 'locate' in scheme.hooks():
+  if x_BxLxD is None and 'locate' in scheme.hooks():
     raise component.UserError(
       f'{scheme} has a clock that depends on the content: give x_BxLxD, what '
       'the queries and keys were made of'
     )
-  return attend_placed(
-    scheme,
-    params,
-    placed.place(scheme, params, 'q', q_BxLxHxE, at, index_1xL),
-    placed.place(scheme, params, 'k', k_BxLxHxE, at, index_1xL),
-    placed.heads_first(v_BxLxHxE),
-    block=block,
-    window=window,
-    whole=True,
-    implementation=implementation,
-  )
+  index_1xL = jnp.arange(length, dtype=jnp.int32)[None]
+  at = scheme.remap(index_1xL, key)
+  exactly = precision.now() or precision.of(q_BxLxHxE.dtype)
+  with jax.default_matmul_precision(exactly):
+    if x_BxLxD is not None:
+      at = scheme.locate(params, x_BxLxD, at, None)
+    return attend_placed(
+      scheme,
+      params,
+      placed.place(scheme, params, 'q', q_BxLxHxE, at, index_1xL),
+      placed.place(scheme, params, 'k', k_BxLxHxE, at, index_1xL),
+      placed.heads_first(v_BxLxHxE),
+      block=block,
+      window=window,
+      whole=True,
+      implementation=implementation,
+    )
 
 
 def attend_placed(

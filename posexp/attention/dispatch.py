@@ -3,6 +3,7 @@
 import jax
 
 from posexp import component, schemes
+from posexp.attention import placed
 
 # What block='auto' means. Dense attention is quicker for few pairs of tokens,
 # or few queries, as in decoding; a block is a quarter of the tokens, rounded
@@ -37,14 +38,17 @@ def check_scheme(
   """Raise unless both are valid and the scheme has a form for them."""
   check_block('block', block)
   check_implementation('implementation', implementation)
-  if scheme.blockwise:
-    return
-  if implementation == 'pallas':
+  why = None
+  if not scheme.blockwise:
+    why = 'changes whole rows of logits'
+  elif 'bias' in scheme.hooks() and not placed.by_distance(scheme):
+    why = 'has a bias that depends on more than a distance'
+  if why and implementation == 'pallas':
     raise component.UserError(
-      f'{scheme} changes whole rows of logits and has no fused kernel, got '
+      f'{scheme} {why}, which the fused kernel does not compute, got '
       "implementation='pallas': use implementation=None"
     )
-  if isinstance(block, int):
+  if not scheme.blockwise and isinstance(block, int):
     raise component.UserError(
       f'{scheme} changes whole rows of logits and has no blockwise attention, '
       f"got block={block}: use block=None or 'auto'"

@@ -15,7 +15,7 @@ import numpy as np
 from jax.dtypes import float0
 
 from posexp import schemes
-from posexp.attention import placed, tiles
+from posexp.attention import placed, precision, tiles
 
 Array = jax.Array
 
@@ -28,11 +28,13 @@ class Plan(NamedTuple):
     window: how many tokens a query sees, None for all.
     by_diagonal: whether the bias of a tile is read from that of its diagonal,
       see `tiles.diagonals`, and not computed from positions and parameters.
+    precision: of products; those of the gradients are traced later, elsewhere.
   """
 
   scheme: schemes.Scheme
   window: int | None
   by_diagonal: bool
+  precision: str | None
 
 
 def attend(
@@ -56,7 +58,8 @@ def attend(
   columns = tiles.cut_keys(keys, min(size, k_length))
   v_NxBxHxLxE = tiles.cut(v_BxHxKxE, min(size, k_length))
   squares = whole and min(q_length, k_length) > size
-  plan = Plan(scheme, window, squares and placed.by_distance(scheme))
+  by_diagonal = squares and placed.by_distance(scheme)
+  plan = Plan(scheme, window, by_diagonal, precision.now())
   source: Any = jax.tree.map(lambda x: x[None], params)
   if plan.by_diagonal:
     source = tiles.diagonals(scheme, params, heads, rows, columns)
@@ -104,6 +107,11 @@ def _forward(plan, source, rows_M, columns_N, v_N):
 
 
 def _backward(plan, saved, d_out_M):
+  with jax.default_matmul_precision(plan.precision):
+    return _gradients(plan, saved, d_out_M)
+
+
+def _gradients(plan, saved, d_out_M):
   source, rows_M, columns_N, v_N, out_M, logsum_M = saved
 
   def unmix(sums, tile):

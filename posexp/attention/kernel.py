@@ -8,8 +8,8 @@ hook of the scheme, and read by the kernel.
 
 On a CPU it is interpreted, as in the tests: not measured on a GPU or TPU, for
 which the tests lower it, forward and backward. Limits there: what a head has of
-keys, values and bias must fit a program's memory; and on a GPU every size must
-be a power of two, tile and width at least 16.
+keys, values and bias must fit the memory of a TPU's program; and on a GPU the
+sizes of a tile and of a head must be powers of two, at least 16.
 """
 
 import functools
@@ -21,10 +21,13 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from posexp import schemes
-from posexp.attention import placed, tiles
+from posexp import component, schemes
+from posexp.attention import placed, precision, tiles
 
 Array = jax.Array
+
+# The smallest side of what a GPU multiplies at once.
+LEAST = 16
 
 
 class Queries(NamedTuple):
@@ -80,19 +83,19 @@ class Plan(NamedTuple):
 
   window: int | None
   interpret: bool
+  precision: str | None
 
 
 def serves(
   scheme: schemes.Scheme, q_length: int, k_length: int, whole: bool
 ) -> bool:
-  """Return whether the kernel computes a scheme.
+  """Return whether the kernel computes these queries of a scheme it is for.
 
-  One without a bias, or with one of the distance alone where the queries and
-  the keys are of the same tokens and none is left out.
+  All of one without a bias; of one with a bias those that are of the tokens of
+  the keys, none left out. Which schemes it is for, `dispatch.check_scheme`
+  says.
   """
-  if 'bias' not in scheme.hooks():
-    return True
-  return whole and q_length == k_length and placed.by_distance(scheme)
+  return 'bias' not in scheme.hooks() or (whole and q_length == k_length)
 
 
 def attend(
@@ -107,6 +110,9 @@ def attend(
 ) -> Array:
   """Attention in tiles of so many tokens, B x H x Q x E; call it inside jit.
 
+  Raises:
+    UserError: for a size that a GPU's compiler does not take.
+
   >>> scheme, index = schemes.RoPE() + schemes.ALiBi(), jnp.arange(3)[None]
   >>> x, at = jnp.ones((1, 3, 2, 4)), scheme.remap(index, None)
   >>> q, k = (placed.place(scheme, {}, s, x, at, index) for s in ('q', 'k'))
@@ -116,6 +122,9 @@ def attend(
   """
   _, heads, q_length, _ = queries.x_BxHxLxE.shape
   interpret = jax.default_backend() == 'cpu'
+  if jax.default_backend() == 'gpu':
+    widths = queries.x_BxHxLxE.shape[3], v_BxHxKxE.shape[3]
+    _check_sizes(block=size, head_width=min(widths, key=_taken))
   q_size, k_size = (
     _tile_size(size, length, interpret)
     for length in (q_length, v_BxHxKxE.shape[2])
@@ -146,15 +155,28 @@ def attend(
     _numbers(tiles.reach(rows, columns, window)),
     _numbers(_seeing(rows, columns, window)),
   )
-  out = _fused(Plan(window, interpret), given)
+  out = _fused(Plan(window, interpret, precision.now()), given)
   return tiles.join(jnp.moveaxis(out, 2, 0), q_length)
+
+
+def _check_sizes(**sizes):
+  for name, size in sizes.items():
+    if not _taken(size):
+      raise component.UserError(
+        f'{name} of the fused kernel must be a power of two of at least '
+        f"{LEAST} on a GPU, got {size}: choose one, or use implementation='xla'"
+      )
+
+
+def _taken(size):
+  return size >= LEAST and size.bit_count() == 1
 
 
 def _tile_size(size, length, interpret):
   """No longer than the tokens, up to what the compilers for GPUs take."""
   if interpret:
     return min(size, length)
-  return min(size, max(16, 2 ** (length - 1).bit_length()))
+  return min(size, max(LEAST, 2 ** (length - 1).bit_length()))
 
 
 def _numbers(ends):
@@ -196,6 +218,11 @@ def _forward(plan, given):
 
 
 def _backward(plan, saved, d_out):
+  with jax.default_matmul_precision(plan.precision):
+    return _gradients(plan, saved, d_out)
+
+
+def _gradients(plan, saved, d_out):
   given, out, logsum = saved
   queries, keys, bias, seen, seeing = given
   delta = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(4)
@@ -331,6 +358,8 @@ def dot(a, b, a_axis, b_axis):
     a.astype(dtype),
     b.astype(dtype),
     (((a_axis,), (b_axis,)), ((), ())),
+    # Those of half width have but one, and Mosaic takes no other.
+    precision=None if dtype == jnp.float32 else lax.Precision.DEFAULT,
     preferred_element_type=jnp.float32,
   )
 

@@ -14,6 +14,7 @@ import numpy as np
 from posexp import component, schemes
 from posexp.attention import placed
 from posexp.inspect import rotation_scaling
+from posexp.models import environment
 from posexp.results.explanations import Content, Explanation, Stairs
 from posexp.schemes import divided
 
@@ -23,6 +24,7 @@ EVERY, SAMPLED, LONGEST = 512, 160, 2**20
 CHUNK = 2**21
 
 
+@environment.fixed()
 def explain(
   scheme: schemes.Scheme,
   *,

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from posexp import component, data
+from posexp.attention import precision
 from posexp.cost import flop_count
 from posexp.evaluation import diagnostics, evaluate, scoring
 from posexp.launch import multihost
@@ -384,6 +385,7 @@ def _record(
     'revision': config.REVISION,
     'versions': environment.versions(),
     'device': environment.device(devices),
+    'matmul_precision': precision.of(run.model.compute),
     'seconds': {k: round(v, 3) for k, v in seconds.items()},
     'parameters': flop_count.parameters(run),
     'transfer': trained.transfer,

@@ -12,6 +12,7 @@ import jax
 import jax.experimental
 
 from posexp import component, version
+from posexp.attention import precision
 
 # It was in `experimental` before JAX 0.8.
 _at = jax if hasattr(jax, 'enable_x64') else jax.experimental
@@ -28,7 +29,9 @@ def fixed() -> Iterator[None]:
   """Fix the settings of JAX that change random numbers or arithmetic.
 
   To JAX's own defaults, whatever the environment or the user's code says, in
-  this thread. Every program whose results are kept runs within it.
+  this thread, but for products of float32 numbers, which are float32 on every
+  device; a model of another `compute` sets its own precision. Every program
+  whose results are kept runs within it.
 
   Raises:
     UserError: for a setting that JAX lets nobody fix for a part of a program.
@@ -50,7 +53,7 @@ def fixed() -> Iterator[None]:
   with (
     jax.default_prng_impl('threefry2x32'),
     jax.threefry_partitionable(True),
-    jax.default_matmul_precision(None),
+    jax.default_matmul_precision(precision.of('float32')),
     _enable_x64(False),
   ):
     yield

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from posexp import component, schemes
-from posexp.attention import attend, placed
+from posexp.attention import attend, placed, precision
 from posexp.attention import cache as cache_lib
 from posexp.runs import config
 
@@ -29,6 +29,17 @@ _ACTIVATIONS = {
 }
 
 
+def _in_its_precision(call):
+  """Multiply as the model's `compute` says, whatever is set outside."""
+
+  @functools.wraps(call)
+  def within(self, *args, **kwargs):
+    with jax.default_matmul_precision(precision.of(self.shape.compute)):
+      return call(self, *args, **kwargs)
+
+  return within
+
+
 class Transformer(nn.Module):
   """A decoder-only transformer under a positional scheme.
 
@@ -43,6 +54,7 @@ class Transformer(nn.Module):
   vocabulary: int
 
   @nn.compact
+  @_in_its_precision
   def __call__(
     self,
     tokens_BxL: Array,

@@ -42,6 +42,8 @@ class Model(component.Component):
     bos: whether a learned token is put before every sequence.
     share_position: whether all layers share one set of positional parameters.
     compute: 'float32' or 'bfloat16'; softmax and norms are float32 in both.
+      With 'float32' products of matrices are that on every device, whose
+      default may be less.
     window: how many tokens a token attends to, itself included; None is all.
     block: how attention is computed, as in `attend`: 'auto' by the length and
       the scheme, None dense, or in blocks of so many tokens. The numbers are
@@ -49,7 +51,8 @@ class Model(component.Component):
     implementation: None for the library's choice, 'xla', or 'pallas' for one
       fused kernel, as in `attend`. It is interpreted on a CPU, which is slow
       and for tests, and has not been measured on a GPU or TPU. With a cache,
-      to prefill or decode, 'pallas' is 'xla'.
+      to prefill or decode, 'pallas' is 'xla', and so is a last layer under a
+      bias where only some tokens are asked for.
 
   >>> Model(width=64, heads=4).head_width
   16

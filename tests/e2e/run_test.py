@@ -332,6 +332,7 @@ def test_the_record_tells_what_is_behind_a_number(tmp_path):
   small.execute(tmp_path, run)
   record = records.whole(tmp_path, run.digest)
   assert record['versions']['jax'] and record['device']['platform']
+  assert record['matmul_precision'] == 'highest'
   # A table of 8 buckets for 2 heads in one layer.
   assert record['parameters']['positional'] == 16
   assert record['seconds']['train'] > 0

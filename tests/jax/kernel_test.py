@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import posexp
-from posexp import schemes
-from posexp.attention import attend, kernel, placed
+from posexp import component, schemes
+from posexp.attention import attend, placed
 from posexp.models import transformer
 from tests import cases, small
 
@@ -19,20 +19,16 @@ from tests import cases, small
 # each of a few factors.
 TOLERANCE = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.bfloat16): 0.03}
 
-IN_BLOCKS = [s for s in cases.CASES if s.blockwise]
-# A bias without parameters, a table beside a rotation and a clock of the
-# content, which is left to blocks; with `-m slow` every scheme.
-FIRST = (
-  schemes.ALiBi(),
-  schemes.RoPE(schemes.NTK(4)) + schemes.T5(),
-  schemes.RoPE() + schemes.Forgetting(),
-)
-# The factors of LongRoPE are for a head of 8.
-LOWERED = [
+SERVED = [
   s
-  for s in IN_BLOCKS
-  if kernel.serves(s, 1, 1, whole=True) and 'LongRoPE' not in str(s)
+  for s in cases.CASES
+  if s.blockwise and ('bias' not in s.hooks() or placed.by_distance(s))
 ]
+# A bias without parameters and a table beside a rotation; with `-m slow` every
+# scheme.
+FIRST = schemes.ALiBi(), schemes.RoPE(schemes.NTK(4)) + schemes.T5()
+# The factors of LongRoPE are for a head of 8.
+LOWERED = [s for s in SERVED if 'LongRoPE' not in str(s)]
 SCHEME = schemes.RoPE() + schemes.T5(buckets=8, max_distance=20)
 
 
@@ -73,7 +69,7 @@ def near(found, expected):
   'scheme',
   [
     pytest.param(s, marks=() if s in FIRST else pytest.mark.slow)
-    for s in IN_BLOCKS
+    for s in SERVED
   ],
   ids=str,
 )
@@ -106,7 +102,7 @@ def test_a_scheme_of_ones_own():
 
 
 def test_all_that_is_quick_is_tested():
-  assert set(FIRST) <= set(IN_BLOCKS)
+  assert set(FIRST) <= set(SERVED)
 
 
 def test_a_window():
@@ -181,13 +177,47 @@ def test_some_queries_in_any_order(scheme):
   ],
   ids=str,
 )
-def test_a_bias_by_distance_is_in_the_kernel_and_others_in_blocks(
+def test_a_bias_by_distance_is_in_the_kernel_and_another_is_refused(
   scheme, served
 ):
   params, (q, k, v, x, _) = cases.layer_params(scheme), inputs()
   run = functools.partial(in_one_kernel, scheme)
-  program = str(jax.make_jaxpr(run)(params, q, k, v, x))
-  assert ('pallas_call' in program) is served
+  if served:
+    assert 'pallas_call' in str(jax.make_jaxpr(run)(params, q, k, v, x))
+    return
+  sentence = r"depends on more than a distance, .* got implementation='pallas':"
+  with pytest.raises(component.UserError, match=sentence):
+    run(params, q, k, v, x)
+  shape = dataclasses.replace(cases.SHAPE, implementation='pallas')
+  with pytest.raises(component.UserError, match=sentence):
+    small.run(scheme=scheme, model=shape)
+
+
+@pytest.mark.parametrize('device', ['gpu', 'tpu'])
+def test_it_is_nobodys_choice_but_a_users(device, monkeypatch):
+  monkeypatch.setattr(jax, 'default_backend', lambda: device)
+  q = jnp.zeros((1, 300, 2, 16), jnp.bfloat16)
+  for scheme in (schemes.RoPE(), schemes.ALiBi()):
+    run = functools.partial(posexp.attend, scheme, {}, block='auto')
+    assert 'pallas_call' not in str(jax.make_jaxpr(run)(q, q, q))
+
+
+@pytest.mark.parametrize(
+  'width, block, sentence',
+  [
+    (48, 'auto', 'head_width .* power of two .* on a GPU, got 48: choose'),
+    (8, 'auto', 'head_width .* at least 16 on a GPU, got 8: choose'),
+    (64, 100, 'block of the fused kernel .* on a GPU, got 100: choose'),
+    (64, 8, "got 8: choose one, or use implementation='xla'"),
+  ],
+)
+def test_a_size_that_a_gpu_does_not_take_is_a_sentence(
+  width, block, sentence, monkeypatch
+):
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  q = jnp.zeros((1, 256, 2, width))
+  with pytest.raises(component.UserError, match=sentence):
+    posexp.attend(schemes.RoPE(), {}, q, q, q, block, implementation='pallas')
 
 
 @pytest.mark.slow
