@@ -6,11 +6,12 @@ RUN = .venv/bin
 # that is the smaller part.
 INSTALL = pip install -q --disable-pip-version-check --no-compile
 PEERS = .venv-peers/bin
+GPU = .venv-gpu/bin
 CRASHES ?= 20
 PYTEST = $(RUN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: quickstart lint check test test-all crash-test slurm-test bench \
-  bench-peers test-oldest docs images calibration site digests clean
+  bench-peers gpu-check test-oldest docs images calibration site digests clean
 
 quickstart: .setup/user  ## train, retrofit, evaluate, table and figure
 	$(RUN)/posexp run experiments/quickstart.py --workdir=$(WORKDIR)
@@ -48,6 +49,9 @@ bench: .setup/user  ## tokens/s of a training step of each scheme
 bench-peers: .setup/peers  ## posexp against x-transformers, alternating
 	$(PEERS)/python experiments/bench_peers.py
 
+gpu-check: .setup/gpu  ## laws and speed on a GPU, in 8 minutes; again goes on
+	$(GPU)/python experiments/bench_gpu.py
+
 # The tests under the oldest dependencies that setup.cfg admits.
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
@@ -74,6 +78,11 @@ test-oldest:
 	$(PEERS)/$(INSTALL) -e '.[peers]'
 	touch $@
 
+.setup/gpu: .setup/venv
+	test -x $(GPU)/python || $(PYTHON) -m venv .venv-gpu
+	$(GPU)/$(INSTALL) -e . 'jax[cuda12]'
+	touch $@
+
 docs: .setup/dev  ## pages and lists of the documentation, from the docstrings
 	$(RUN)/python -m docs.make
 
@@ -93,4 +102,4 @@ digests: .setup/user  ## what posexp/data/digests.json publishes
 	$(RUN)/python -m posexp.data.published
 
 clean:  ## everything that was set up or computed here
-	rm -rf .venv .venv-peers .venv-oldest .setup runs site build *.egg-info
+	rm -rf .venv .venv-gpu .venv-peers .venv-oldest .setup runs site build *.egg-info

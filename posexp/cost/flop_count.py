@@ -107,16 +107,20 @@ def run_flops(run: config.Run) -> float:
   return _known[run.digest]
 
 
-def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
-  """Measure the float32 matmul rate of all devices together, in FLOP/s.
+def matmul_rate(
+  size: int = 2048,
+  repeats: int = 5,
+  dtype: str = 'float32',
+  precision: str = 'highest',
+) -> float:
+  """Measure the matmul rate of all devices together, in FLOP/s.
 
-  The best of a few timings of a square product on every device at once.
+  The best of a few timings of a square product on every device at once, by
+  default one that is float32 on every device.
   """
   devices = jax.local_devices()
-  multiply = jax.jit(lambda x: jnp.matmul(x, x, precision='highest'))
-  blocks = [
-    jax.device_put(jnp.ones((size, size), jnp.float32), d) for d in devices
-  ]
+  multiply = jax.jit(lambda x: jnp.matmul(x, x, precision=precision))
+  blocks = [jax.device_put(jnp.ones((size, size), dtype), d) for d in devices]
   jax.block_until_ready([multiply(x) for x in blocks])
   best = float('inf')
   for _ in range(repeats):

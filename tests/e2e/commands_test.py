@@ -70,6 +70,9 @@ ELSEWHERE = {
   r'make crash-test|python -m tests.crash': 'tests/crash.py::main',
   r'make slurm-test': 'tests/slurm_cluster.py::main',
   r'make bench-peers': 'experiments/bench_peers.py::main',
+  r'make gpu-check|python experiments/bench_gpu.py': (
+    'tests/e2e/gpu_check_test.py::test_it_goes_on_where_it_was_stopped'
+  ),
   r'make docs': (
     'tests/e2e/docs_test.py::test_the_written_docs_are_what_the_docstrings_say'
   ),
