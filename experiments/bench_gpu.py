@@ -103,7 +103,7 @@ TINY = Sizes(
   quickstart=(
     *('--only=NoPE', '--seeds=0', '--set=train.steps=3', '--set=train.batch=4'),
     *('--set=train.warmup=1', '--set=evaluate.examples=4'),
-    '--set=evaluate.lengths=32',
+    *('--set=evaluate.lengths=32,64', '--set=evaluate.diagnose=none'),
   ),
 )
 

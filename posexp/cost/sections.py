@@ -146,13 +146,18 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def told(found: Any) -> str:
-  """Write a result in a line.
+  """Write a result in a line, or one for each part of it.
 
-  >>> told({'seconds': 0.25, 'ALiBi': {'ratio': 1.5}})
-  'seconds 0.25; ALiBi ratio 1.5'
+  >>> told({'seconds': 0.25, 'ratio': 1.5})
+  'seconds 0.25, ratio 1.5'
+  >>> print(told({'RoPE()': {'seconds': 0.25}, 'ALiBi()': {'seconds': 0.5}}))
+  <BLANKLINE>
+    RoPE() seconds 0.25
+    ALiBi() seconds 0.5
   """
   if not isinstance(found, dict):
     return f'{found:.4g}' if isinstance(found, float) else str(found)
-  nested = any(isinstance(value, dict) for value in found.values())
-  parts = (f'{name} {told(value)}' for name, value in found.items())
-  return ('; ' if nested else ', ').join(parts)
+  parts = [f'{name} {told(value)}' for name, value in found.items()]
+  if any(isinstance(value, dict) for value in found.values()):
+    return ''.join(f'\n  {part}' for part in parts)
+  return ', '.join(parts)
