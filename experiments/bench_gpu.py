@@ -75,6 +75,8 @@ class Sizes:
   length: int = 2048
   batches: tuple[int, ...] = (8, 4, 2, 1)
   chunk: int = 10
+  # Of the small model.
+  small_layers: int = 3
   seeds: tuple[int, ...] = (1, 8, 64)
   # Tokens of attention, and in the cache.
   lengths: tuple[int, ...] = (4096, 16_384, 32_768)
@@ -95,8 +97,9 @@ TINY = Sizes(
   length=48,
   batches=(2,),
   chunk=2,
+  small_layers=1,
   seeds=(1, 2),
-  lengths=(64, 160),
+  lengths=(160,),
   cached=64,
   cached_layers=1,
   rounds=2,
@@ -191,8 +194,9 @@ def packed(sizes, _):
 
   def steps():
     base = bench.step_run(schemes.RoPE())
+    model = dataclasses.replace(base.model, layers=sizes.small_layers)
     runs = [
-      dataclasses.replace(base, seeds=tuple(range(number)))
+      dataclasses.replace(base, model=model, seeds=tuple(range(number)))
       for number in sizes.seeds
     ]
     trainers = [bench.Trainer(run, sizes.chunk) for run in runs]

@@ -8,8 +8,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from tests import written
 
 SCRIPT = written.ROOT / 'experiments' / 'bench_gpu.py'
@@ -95,7 +93,7 @@ def check_speed(workdir):
   (packed,) = cases(workdir, 'packed').values()
   (decode,) = cases(workdir, 'decode').values()
   attention = cases(workdir, 'attention')
-  assert len(attention) == 4
+  assert len(attention) == 2
   assert set(decode) == {'RoPE()', 'ALiBi()', 'T5()'}
   for result in (large, packed, decode, *attention.values()):
     for name, value in numbers(result):
@@ -116,26 +114,8 @@ def check_speed(workdir):
   assert whole['seeds that learned'] == 0  # In three steps.
 
 
-def test_what_there_is_no_time_for_is_said(tmp_path):
-  done = call(tmp_path, '--tiny', '--minutes=0.1')
-  assert done.returncode == 0
-  assert done.stdout.count('left out, as the 0.1 minutes are used up') == 7
-
-
-@pytest.mark.parametrize(
-  'words, whose, sentence',
-  [
-    ((), {}, 'JAX has found no GPU: install jax'),
-    (
-      ('--tiny',),
-      {'device': 'NVIDIA H200'},
-      'has results of the device NVIDIA H200, and this is cpu: give another',
-    ),
-  ],
-)
-def test_what_cannot_be_is_a_sentence(tmp_path, words, whose, sentence):
-  (tmp_path / 'results.json').write_text(json.dumps(whose))
-  done = call(tmp_path, *words)
-  assert done.returncode == 2 and sentence in done.stderr
-  assert 'Traceback' not in done.stderr
-  assert json.loads((tmp_path / 'results.json').read_text()) == whose
+def test_no_gpu_is_a_sentence(tmp_path):
+  done = call(tmp_path)
+  assert done.returncode == 2 and 'Traceback' not in done.stderr
+  assert 'JAX has found no GPU: install jax[cuda12]' in done.stderr
+  assert not list(tmp_path.iterdir())

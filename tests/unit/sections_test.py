@@ -63,6 +63,15 @@ def test_a_section_takes_nothing_with_it(tmp_path, capfd, monkeypatch):
   assert 0.2 <= body['slow']['seconds'] < 30 and body['good']['seconds'] > 0
 
 
+def test_what_there_is_no_time_for_is_said(tmp_path, capfd):
+  limits, command = processes(a='print("measured")', b='print("measured")')
+  results = sections.Results(tmp_path)
+  assert sections.run(limits, results, 0.1, command) == 0
+  told = capfd.readouterr().out
+  assert told.count('left out, as the 0.1 minutes are used up') == 2
+  assert 'measured' not in told
+
+
 def test_what_one_refuses_no_other_is_asked(tmp_path, capfd):
   limits, command = processes(a='raise SystemExit(2)', b='print("asked")')
   results = sections.Results(tmp_path)
