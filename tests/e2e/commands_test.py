@@ -71,7 +71,8 @@ ELSEWHERE = {
   r'make slurm-test': 'tests/slurm_cluster.py::main',
   r'make bench-peers': 'experiments/bench_peers.py::main',
   r'make gpu-check|python experiments/bench_gpu.py': (
-    'tests/e2e/gpu_check_test.py::test_it_goes_on_where_it_was_stopped'
+    'tests/e2e/gpu_check_test.py::'
+    'test_each_section_measures_what_it_says_and_once'
   ),
   r'make docs': (
     'tests/e2e/docs_test.py::test_the_written_docs_are_what_the_docstrings_say'

@@ -3,11 +3,15 @@
 import json
 import math
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 
+import pytest
+
+from posexp.cost import sections
 from tests import written
 
 SCRIPT = written.ROOT / 'experiments' / 'bench_gpu.py'
@@ -43,6 +47,26 @@ def numbers(found):
       yield name, value
 
 
+def test_each_section_measures_what_it_says_and_once(tmp_path, capsys):
+  script = runpy.run_path(str(SCRIPT))
+  for section in script['SECTIONS']:
+    results = sections.Results(tmp_path)
+    assert not script['measure'](section, script['TINY'], results)
+  before = results.path.read_text()
+  check_rates(cases(tmp_path, 'rates'))
+  check_laws(cases(tmp_path, 'laws'))
+  check_speed(tmp_path)
+  capsys.readouterr()
+  for section in script['SECTIONS']:
+    script['measure'](section, script['TINY'], sections.Results(tmp_path))
+  assert not capsys.readouterr().out
+  assert results.path.read_text() == before
+  script['finish'](results)
+  told = capsys.readouterr().out
+  assert '0.5 of peak' in told and 'laws that hold: 21 of 21' in told
+
+
+@pytest.mark.slow  # The same, in nine processes.
 def test_it_goes_on_where_it_was_stopped(tmp_path):
   with subprocess.Popen(
     command(tmp_path, '--tiny'),
@@ -61,12 +85,8 @@ def test_it_goes_on_where_it_was_stopped(tmp_path):
   assert not any(line.startswith('rates ') for line in done.stdout.split('\n'))
   assert cases(tmp_path, 'rates') == before['rates']
   assert before['laws'].items() <= cases(tmp_path, 'laws').items()
-  check_rates(cases(tmp_path, 'rates'))
-  check_laws(cases(tmp_path, 'laws'))
   check_speed(tmp_path)
-  assert (
-    '0.5 of peak' in done.stdout and 'laws that hold: 21 of 21' in done.stdout
-  )
+  assert 'laws that hold: 21 of 21' in done.stdout
 
 
 def check_rates(found):

@@ -63,6 +63,42 @@ def test_a_section_takes_nothing_with_it(tmp_path, capfd, monkeypatch):
   assert 0.2 <= body['slow']['seconds'] < 30 and body['good']['seconds'] > 0
 
 
+SCRIPT = """
+import os, sys
+from posexp.cost import sections
+
+results = sections.Results(sys.argv[1])
+
+def second():
+  if not os.path.exists(sys.argv[2]):
+    open(sys.argv[2], 'w').close()
+    os.kill(os.getpid(), 9)
+  return {'seconds': 2.0}
+
+cases = [('first', lambda: {'seconds': 1.0}), ('second', second)]
+sys.exit(sections.measure('both', cases, results))
+"""
+
+
+def test_what_is_killed_goes_on_where_it_was(tmp_path, capfd):
+  results = sections.Results(tmp_path)
+  words = [
+    sys.executable,
+    '-c',
+    SCRIPT,
+    str(tmp_path),
+    str(tmp_path / 'killed'),
+  ]
+  for code, told in ((1, 'first: seconds 1'), (0, 'second: seconds 2')):
+    assert sections.run({'both': 30.0}, results, 1.0, lambda _: words) == code
+    lines = capfd.readouterr().out.split('\n')
+    assert [line for line in lines if 'seconds' in line] == [
+      f'both       {told}'
+    ]
+  found = sections.Results(tmp_path).section('both')['cases']
+  assert found == {'first': {'seconds': 1.0}, 'second': {'seconds': 2.0}}
+
+
 def test_what_there_is_no_time_for_is_said(tmp_path, capfd):
   limits, command = processes(a='print("measured")', b='print("measured")')
   results = sections.Results(tmp_path)
