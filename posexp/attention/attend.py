@@ -147,6 +147,42 @@ def attend_placed(
   return mixed.swapaxes(1, 2)
 
 
+def check_remat(scheme: schemes.Scheme, dims: schemes.Dims) -> None:
+  """Raise where what a scheme does in a layer cannot be computed twice.
+
+  All hooks are functions of arrays, and can. One that does something besides,
+  as `io_callback` does, is refused by JAX, in a gradient alone.
+  """
+  index_1x1 = jnp.zeros((1, 1), jnp.int32)
+
+  def layer(params, x_1x1xD, at):
+    at = scheme.locate(params, x_1x1xD, at, None)
+    x_BxLxHxE = x_1x1xD.reshape(1, 1, dims.heads, dims.head_width)
+    q, k = (
+      placed.place(scheme, params, side, x_BxLxHxE, at, index_1x1)
+      for side in ('q', 'k')
+    )
+    return dense.attend(
+      scheme, params, q, k, placed.heads_first(x_BxLxHxE)
+    ).sum()
+
+  def gradient():
+    params = scheme.init_layer(jax.random.key(0), dims)
+    at = scheme.remap(index_1x1, jax.random.key(0))
+    x_1x1xD = jnp.zeros((1, 1, dims.width))
+    return jax.grad(jax.checkpoint(layer), argnums=1)(params, x_1x1xD, at)
+
+  try:
+    jax.eval_shape(gradient)
+  except NotImplementedError as error:
+    if 'Effects' not in str(error):
+      raise
+    raise component.UserError(
+      f'{scheme} has a side effect in a layer, which cannot be computed a '
+      'second time, got remat=True: use remat=False'
+    ) from error
+
+
 def _check_arrays(q: Array, k: Array, v: Array, x: Array | None) -> None:
   """Raise unless the arrays are of one sequence of tokens."""
   shapes = q.shape, k.shape, v.shape

@@ -5,6 +5,7 @@ function of what stays and of what it carries: `program(fixed, carried)` gives
 what it carries on, in the same memory, and a result.
 """
 
+import functools
 import hashlib
 import math
 import re
@@ -18,7 +19,7 @@ import numpy as np
 
 from posexp import component, schemes, tasks
 from posexp.cost import rss
-from posexp.models import memory, mesh, transformer
+from posexp.models import blocks, initial, memory, mesh, transformer
 from posexp.runs import config
 from posexp.training import optimizer, train_step
 
@@ -79,6 +80,7 @@ def training(run: config.Run) -> Work:
     return optimizer.update(run.train, params, state, grads), total / count
 
   def arguments(params):
+    params = blocks.stacked(params)  # As training has them.
     state = jax.eval_shape(optimizer.optimiser(run.train).init, params)
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
     return _tokens(run, run.train.length), (params, zeros)
@@ -279,9 +281,8 @@ def _initialised(
   shape: config.Model, scheme: schemes.Scheme, vocabulary: int
 ) -> Any:
   net = transformer.Transformer(shape, scheme, vocabulary)
-  tokens = jnp.zeros((1, 2), jnp.int32)
-  params = jax.jit(net.init)(jax.random.key(0), tokens)['params']
-  return jax.device_get(params)
+  draw = jax.jit(functools.partial(initial.params, net))
+  return blocks.unstacked(jax.device_get(draw(jax.random.key(0))))
 
 
 def _tokens(run: config.Run, length: int) -> np.ndarray:

@@ -1,8 +1,10 @@
 """The transformer. The only file that imports flax."""
 
+import contextvars
 import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 from posexp import component, schemes
 from posexp.attention import attend, placed, precision
 from posexp.attention import cache as cache_lib
+from posexp.models import blocks
 from posexp.runs import config
 
 Array = jax.Array
@@ -95,11 +98,14 @@ class Transformer(nn.Module):
     shared = None
     if shape.share_position:
       shared = positional(self, POSITION, scheme.init_layer, shape.dims)
-    caches = []
-    for n in range(shape.layers):
+    caches, first = [], 0
+    if cache is None and self._loops():
+      first = shape.layers - 1
+      x_BxLxD = self._through(x_BxLxD, at, index_1xL, shared)
+    for n in range(first, shape.layers):
       layer_cache = None if cache is None else cache[n]
       asked = rows if n == shape.layers - 1 else None
-      block = Block(shape, scheme, name=f'block_{n}')
+      block = Block(shape, scheme, name=blocks.name(n))
       x_BxLxD, layer_cache = block(
         x_BxLxD, at, index_1xL, shared, layer_cache, asked
       )
@@ -113,6 +119,35 @@ class Transformer(nn.Module):
     ).reshape(*h_BxLxD.shape[:2], -1)
     return logits_BxLxV, None if cache is None else tuple(caches)
 
+  def _loops(self) -> bool:
+    """Return whether all blocks but the last are one program in a loop.
+
+    Not where they make parameters or show what attention works on.
+    """
+    shape = self.shape
+    # Without a loop compilers share what is to be computed a second time.
+    wanted = shape.layers >= blocks.SCANNED_FROM or shape.remat
+    shown = self.is_mutable_collection('intermediates')
+    return wanted and shape.layers > 1 and not (shown or self.is_initializing())
+
+  def _through(self, x_BxLxD: Array, *given: Any) -> Array:
+    """Return the stream after all blocks but the last, given the same."""
+    block = Block(self.shape, self.scheme, parent=None)
+
+    def through(x_BxLxD, params):
+      return block.apply({'params': params}, x_BxLxD, *given, None)[0], None
+
+    if self.shape.remat:
+      through = jax.checkpoint(through, prevent_cse=False)
+    return jax.lax.scan(through, x_BxLxD, self._stacked())[0]
+
+  def _stacked(self) -> Any:
+    """Return the parameters of all blocks but the last, however they came."""
+    if self.has_variable('params', blocks.STACKED):
+      return self.get_variable('params', blocks.STACKED)
+    names = map(blocks.name, range(self.shape.layers - 1))
+    return blocks.stack([self.get_variable('params', name) for name in names])
+
   def _tables(self) -> tuple[Array, Array]:
     """Return the embedding and the output projection.
 
@@ -121,11 +156,11 @@ class Transformer(nn.Module):
     """
     width, entries = self.shape.width, self.vocabulary + self.shape.bos
     embed = nn.initializers.normal(1.0)
-    table = self.param('embedding', embed, (entries, width))
+    table = _param(self, 'embedding', embed, (entries, width))
     if self.shape.tied:
       return table, table[: self.vocabulary].T / math.sqrt(width)
     size = (width, self.vocabulary)
-    return table, self.param('unembedding', _normal(1.0), size)
+    return table, _param(self, 'unembedding', _normal(1.0), size)
 
 
 class Block(nn.Module):
@@ -216,7 +251,7 @@ class RMSNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    gain_D = self.param('scale', nn.initializers.ones, (x.shape[-1],))
+    gain_D = _param(self, 'scale', nn.initializers.ones, (x.shape[-1],))
     wide = x.astype(jnp.float32)
     mean = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
     gain = gain_D.reshape((1,) * (x.ndim - 1) + (-1,))
@@ -241,9 +276,10 @@ class _Linear(nn.Module):
       init = nn.initializers.variance_scaling(
         self.gain, 'fan_in', 'normal', in_axis=1, out_axis=0
       )
-      kernel_ExD = self.param('kernel', init, (self.width, depth))
+      kernel_ExD = _param(self, 'kernel', init, (self.width, depth))
       return jnp.einsum('td,ed->te', x_TxD, kernel_ExD.astype(x_TxD.dtype))
-    kernel_DxE = self.param('kernel', _normal(self.gain), (depth, self.width))
+    size = depth, self.width
+    kernel_DxE = _param(self, 'kernel', _normal(self.gain), size)
     return x_TxD @ kernel_DxE.astype(x_TxD.dtype)
 
 
@@ -255,7 +291,47 @@ def positional(
   # and all schemes share the initialisation of everything else.
   if not jax.tree.leaves(jax.eval_shape(lambda: init(jax.random.key(0), dims))):
     return {}
-  return module.param(name, init, dims)
+  return _param(module, name, init, dims)
+
+
+class Drawn(NamedTuple):
+  """How a parameter is drawn.
+
+  Attributes:
+    init: from a key to its value.
+    suffix: what Flax makes the key of, beside that of the model: the path of
+      the module, and the number of the draw in it.
+  """
+
+  init: Callable[[Array], Any]
+  suffix: tuple[str | int, ...]
+
+
+# Where `draws` collects them, by path.
+_collected: contextvars.ContextVar[dict[tuple[str, ...], Drawn] | None]
+_collected = contextvars.ContextVar('_collected', default=None)
+
+
+def _param(module: nn.Module, name: str, init: Any, *args: Any) -> Any:
+  """Return a parameter of a module, drawn if it has none yet."""
+  collected = _collected.get()
+  if collected is not None and module.scope is not None:
+    number = module.scope.rng_counters.get('params', 0) + 1
+    collected[(*module.path, name)] = Drawn(
+      lambda key: init(key, *args), (*module.path, number)
+    )
+  return module.param(name, init, *args)
+
+
+def draws(net: Transformer) -> dict[tuple[str, ...], Drawn]:
+  """Return how each parameter of a model is drawn, by its path."""
+  collected: dict[tuple[str, ...], Drawn] = {}
+  token = _collected.set(collected)
+  try:
+    shapes(net)
+  finally:
+    _collected.reset(token)
+  return collected
 
 
 def is_positional(path: tuple[Any, ...]) -> bool:

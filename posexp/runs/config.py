@@ -4,10 +4,11 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from typing import Any
 
 from posexp import component, schemes, tasks
-from posexp.attention import dispatch
+from posexp.attention import attend, dispatch
 from posexp.results import plans
 from posexp.runs import diff, length_schedule
 from posexp.runs import tuning as tuning_lib
@@ -53,6 +54,9 @@ class Model(component.Component):
       and for tests, and has not been measured on a GPU or TPU. With a cache,
       to prefill or decode, 'pallas' is 'xla', and so is a last layer under a
       bias where only some tokens are asked for.
+    remat: whether training computes the inside of each block but the last a
+      second time, for its gradient, rather than keep it: of a block it then
+      keeps the input alone. The numbers are the same up to rounding.
 
   >>> Model(width=64, heads=4).head_width
   16
@@ -72,6 +76,7 @@ class Model(component.Component):
     'auto', remedy="use 'auto', None, or a number of tokens"
   )
   implementation: str | None = None
+  remat: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -120,6 +125,10 @@ class Train(component.Component):
       linearly to their full strength; 0 adds them at once.
     decay_position: whether all that a scheme learns decays too, vectors as well
       as tables. It pulls a learned bias to 0, whatever the scheme would learn.
+    micro_batch: the most sequences of a step that a device does at a time, a
+      divisor of `batch`; gradients are summed over the parts, so that memory
+      is that of one. None is all of them on an accelerator, and on a CPU those
+      of some 512 tokens. The numbers are the same up to rounding.
   """
 
   length: int = component.field(64, at_least=2, at_most=INDEX)
@@ -140,9 +149,16 @@ class Train(component.Component):
     remedy='a bias must have its full strength at the end',
   )
   decay_position: bool = False
+  micro_batch: int | None = component.field(None, at_least=1)
 
   def __post_init__(self):
     super().__post_init__()
+    if self.micro_batch and self.batch % self.micro_batch:
+      divisor = math.gcd(self.batch, self.micro_batch)
+      raise component.UserError(
+        f'micro_batch of Train must divide batch={self.batch}, got '
+        f'{self.micro_batch}: use micro_batch={divisor}'
+      )
     if 0 < self.steps <= self.warmup:
       raise component.UserError(
         f'warmup of Train must be below steps={self.steps}, got '
@@ -286,6 +302,8 @@ class Run(component.Component):
     self.trained_scheme.check(self.model.dims, tokens)
     how = self.model.block, self.model.implementation
     dispatch.check_scheme(self.scheme, *how)
+    if self.model.remat:
+      attend.check_remat(self.trained_scheme, self.model.dims)
     self._check_parent()
     tuning_lib.check(self)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from posexp import schemes
-from posexp.models import transformer
+from posexp.models import blocks, transformer
 from posexp.runs import config, diff
 from posexp.schemes import wrappers
 
@@ -72,5 +72,4 @@ def params_of(run: config.Run, params: Any, number: Array) -> Any:
 
   if run.model.share_position:
     return fade(params)
-  blocks = {f'block_{n}' for n in range(run.model.layers)}
-  return {k: fade(v) if k in blocks else v for k, v in params.items()}
+  return blocks.each(fade, params)

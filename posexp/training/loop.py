@@ -1,5 +1,6 @@
 """The training loop: from runs to trained weights, checkpoint by checkpoint."""
 
+import functools
 import pathlib
 import time
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from posexp.models import environment, mesh
+from posexp.models import blocks, environment, mesh
 from posexp.runs import config
 from posexp.training import monitor as monitor_lib
 from posexp.training import restore, train_step
@@ -81,7 +82,7 @@ def _advance(
   else:
     states = [training.state for training in trainings]
     whole = jax.tree.map(lambda *x_S: np.concatenate(x_S), *states)
-    state = mesh.pad_seeds(whole, devices, members)
+    state = mesh.pad_seeds(blocks.stacked(whole, axis=1), devices, members)
   while step < run.train.steps:
     steps = min(train_step.CHUNK, run.train.steps - step)
     state, loss_MxC = advance(state, inputs, np.int32(step))
@@ -114,11 +115,17 @@ def _save(trainings: Sequence[restore.Training], step: int, state: Any) -> None:
   run, seeds = trainings[0].run, len(trainings[0].run.seeds)
   # Several processes each write their part of arrays that are one run's alone.
   spread = mesh.several() and len(state.diverged_S) == seeds
+  if spread:
+    state = _unstacked(state)
   if spread and step < run.train.steps:
     trainings[0].save(step, state)
     return
-  whole = mesh.fetch(state)
+  whole = blocks.unstacked(mesh.fetch(state), axis=1)
   for n, training in enumerate(trainings):
     part = slice(n * seeds, (n + 1) * seeds)
     training.state = jax.tree.map(lambda x, part=part: x[part], whole)
     training.save(step, state if spread else training.state)
+
+
+# Of arrays of several processes, which need a program for it.
+_unstacked = jax.jit(functools.partial(blocks.unstacked, axis=1))

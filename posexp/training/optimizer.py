@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from posexp.models import transformer
+from posexp.models import blocks, transformer
 from posexp.runs import config
 
 Array = jax.Array
@@ -53,7 +53,7 @@ def decayed(train: config.Train, params: Params) -> Params:
   def of(path: Any, value: Array) -> bool:
     if transformer.is_positional(path):
       return train.decay_position
-    return value.ndim > 1
+    return value.ndim - blocks.is_stacked(path) > 1
 
   return jax.tree_util.tree_map_with_path(of, params)
 

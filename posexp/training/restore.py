@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from posexp import component
+from posexp.models import blocks
 from posexp.results import records
 from posexp.runs import config
 from posexp.training import checkpoint, rates, retrofit, train_step
@@ -95,7 +96,8 @@ def newest(
     there is none.
   """
   start, _ = train_step.programs(run, devices)
-  shapes = jax.eval_shape(start, train_step.members([run], devices))
+  members = train_step.members([run], devices)
+  shapes = jax.eval_shape(lambda: blocks.unstacked(start(members), axis=1))
   seeds, chunks = len(run.seeds), -(-run.train.steps // train_step.CHUNK)
   like = {
     'state': jax.tree.map(

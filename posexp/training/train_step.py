@@ -13,7 +13,14 @@ import optax
 from jax.sharding import PartitionSpec
 
 from posexp import component, tasks
-from posexp.models import compile_counter, environment, mesh, transformer
+from posexp.models import (
+  blocks,
+  compile_counter,
+  environment,
+  initial,
+  mesh,
+  transformer,
+)
 from posexp.runs import config, stacking
 from posexp.tasks import draw
 from posexp.training import bias_warmup, optimizer
@@ -46,9 +53,13 @@ class State(NamedTuple):
 @environment.fixed()
 def initial_params(run: config.Run, seed: Array) -> Params:
   """Draw the initial parameters of one seed."""
+  return blocks.unstacked(_drawn(run, seed))
+
+
+def _drawn(run: config.Run, seed: Array) -> Params:
+  """Draw initial parameters, those of a deep model with its blocks stacked."""
   key = jax.random.fold_in(draw.root(seed), INITIAL)
-  tokens = jnp.zeros((1, 2), jnp.int32)
-  return transformer.of(run).init(key, tokens)['params']
+  return initial.params(transformer.of(run), key)
 
 
 def loss(
@@ -125,17 +136,22 @@ def gradient(
   return jax.lax.scan(add, zeros, split)[0]
 
 
-def micro_batch(batch: int, length: int, devices: jax.sharding.Mesh) -> int:
-  """Return how many sequences a device does at a time.
+def micro_batch(
+  batch: int,
+  length: int,
+  devices: jax.sharding.Mesh,
+  most: int | None = None,
+) -> int:
+  """Return how many sequences a device does at a time, a divisor of its batch.
 
-  All of them on an accelerator. On a CPU few enough that the activations of a
-  small model stay in a core's cache: the largest divisor of the batch within
+  As many as possible up to `most`, by default all of them on an accelerator. On
+  a CPU few enough that the activations of a small model stay in a core's cache:
   MICRO_TOKENS.
   """
-  if not mesh.on_cpu(devices.devices.flat[0]):
-    return batch
-  fitting = max(1, MICRO_TOKENS // length)
-  return max(n for n in range(1, fitting + 1) if batch % n == 0)
+  if most is None:
+    on_cpu = mesh.on_cpu(devices.devices.flat[0])
+    most = max(1, MICRO_TOKENS // length) if on_cpu else batch
+  return max(n for n in range(1, most + 1) if batch % n == 0)
 
 
 def gradient_at(
@@ -171,7 +187,7 @@ def gradient_at(
   if net.scheme.draws:
     drawn = jax.random.fold_in(draw.root(seed), POSITIONS)
     drawn = jax.random.fold_in(drawn, number)
-  micro = micro_batch(part, length, devices)
+  micro = micro_batch(part, length, devices, train.micro_batch)
   return gradient(net, params, batch, asked, micro, drawn, **complete)
 
 
@@ -227,7 +243,8 @@ def programs(
   `start(members)` gives the initial state. `advance(state, members, first)`
   donates it and does the steps first .. first + chunk - 1 that the run still
   has, returning the state and the losses M x chunk, NaN past the end. Idle
-  members (see `mesh.rounds`) are included; `busy` leaves them out.
+  members (see `mesh.rounds`) are included; `busy` leaves them out. The blocks
+  of a deep model are stacked, see `models.blocks`.
 
   All runs of one stem have the same programs, compiled once.
 
@@ -250,7 +267,7 @@ def _programs(
   shard_map = functools.partial(jax.shard_map, mesh=devices, check_vma=False)
 
   def start_one(member):
-    return _before_steps(run, initial_params(run, member.seed))
+    return _before_steps(run, _drawn(run, member.seed))
 
   def start_all(members):
     return mesh.each_seed(start_one, devices, number, members)

@@ -129,6 +129,36 @@ def test_a_step_follows_the_mean_gradient_however_it_is_split(
       np.testing.assert_allclose(old - new[n], g / count, rtol=0, atol=1e-5)
 
 
+def test_a_batch_is_done_in_parts_where_asked(monkeypatch):
+  monkeypatch.setattr(optimizer, 'optimiser', lambda *_: optax.sgd(1.0))
+  monkeypatch.setattr(mesh, 'on_cpu', lambda _: False)
+  sizes, loss = [], train_step.loss
+
+  def seen(net, params, batch, *rest):
+    sizes.append(len(batch.tokens_BxL))
+    return loss(net, params, batch, *rest)
+
+  monkeypatch.setattr(train_step, 'loss', seen)
+
+  def after(number):
+    changes = {'steps': 1, 'warmup': 0, 'micro_batch': number}
+    state, _ = trained(small.run(train=small.train_config(**changes)))
+    return state.params, sizes.pop()
+
+  (whole, everything), (parts, part) = after(None), after(2)
+  assert everything == 8 and part == 2
+  for x, y in zip(jax.tree.leaves(parts), jax.tree.leaves(whole)):
+    # float32 sums in another order; gradients here are of order one.
+    np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
+
+
+def test_a_part_is_a_divisor_of_what_a_device_has():
+  on = mesh.mesh(2, 8)
+  parts = functools.partial(train_step.micro_batch, length=64, devices=on)
+  assert [parts(n) for n in (64, 12, 7)] == [8, 6, 7]
+  assert [parts(n, most=16) for n in (64, 24, 8)] == [16, 12, 8]
+
+
 def test_the_loss_is_the_cross_entropy_of_the_targets_alone():
   run = small.run(task=tasks.Copy(symbols=16), scheme=schemes.ALiBi())
   batch = run.task.sample(jax.random.key(1), length=12, batch=3)
@@ -303,6 +333,11 @@ def test_bad_configurations_are_sentences():
     small.run().on(tasks.Copy())
   with pytest.raises(ValueError, match='clip of Train must be above 0, got 0'):
     small.train_config(clip=0)
+  sentence = r'micro_batch of Train must divide batch=8, got 6: use .*=2'
+  with pytest.raises(ValueError, match=sentence):
+    small.train_config(micro_batch=6)
+  with pytest.raises(ValueError, match=r'divide batch=8, got 16: use .*=8'):
+    small.train_config(micro_batch=16)
   with pytest.raises(ValueError, match='different numbers'):
     small.run(seeds=(1, 1))
 
