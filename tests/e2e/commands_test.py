@@ -94,6 +94,7 @@ ELSEWHERE = {
   r'python experiments/bench_attention.py': (
     'experiments/bench_attention.py::main'
   ),
+  r'python experiments/bench_layers.py': 'experiments/bench_layers.py::main',
   r'python experiments/bench_workers.py': 'experiments/bench_workers.py::main',
   r'python experiments/bench_grid.py': 'experiments/bench_grid.py::main',
 }
