@@ -4,8 +4,7 @@ import jax
 import pytest
 
 from posexp import component
-from posexp.evaluation import diagnostics
-from posexp.launch import job
+from posexp.evaluation import diagnostics, evaluate
 from posexp.training import capacity, train_step
 
 # Before any backend starts: two devices, so that sharding is really exercised.
@@ -19,7 +18,7 @@ jax.config.update('jax_numpy_dtype_promotion', 'strict')
 KEPT = (
   (train_step, '_programs'),
   (diagnostics, '_program'),
-  (job, '_evaluators'),
+  (evaluate, 'predictor'),
   (capacity, 'fitting'),
 )
 

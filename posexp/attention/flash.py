@@ -24,14 +24,14 @@ class Plan(NamedTuple):
   """What is fixed when a program is made.
 
   Attributes:
-    scheme: what position does.
+    form: of the scheme, see `schemes.split`.
     window: how many tokens a query sees, None for all.
     by_diagonal: whether the bias of a tile is read from that of its diagonal,
       see `tiles.diagonals`, and not computed from positions and parameters.
     precision: of products; those of the gradients are traced later, elsewhere.
   """
 
-  scheme: schemes.Scheme
+  form: schemes.Scheme
   window: int | None
   by_diagonal: bool
   precision: str | None
@@ -58,25 +58,28 @@ def attend(
   columns = tiles.cut_keys(keys, min(size, k_length))
   v_NxBxHxLxE = tiles.cut(v_BxHxKxE, min(size, k_length))
   squares = whole and min(q_length, k_length) > size
+  form, numbers = schemes.split(scheme)
   by_diagonal = squares and placed.by_distance(scheme)
-  plan = Plan(scheme, window, by_diagonal, precision.now())
+  plan = Plan(form, window, by_diagonal, precision.now())
   source: Any = jax.tree.map(lambda x: x[None], params)
   if plan.by_diagonal:
+    numbers = ()
     source = tiles.diagonals(scheme, params, heads, rows, columns)
-  out = _flash(plan, source, rows, columns, v_NxBxHxLxE)
+  out = _flash(plan, numbers, source, rows, columns, v_NxBxHxLxE)
   return tiles.join(out, q_length)
 
 
 # Below, _M are tiles of queries, _N tiles of keys and values, and `source` is
 # what biases are made of: the bias of each diagonal, or parameters (one entry).
+# The numbers of the scheme, if biases are made of parameters, have no gradient.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _flash(plan, source, rows_M, columns_N, v_N):
-  return _forward(plan, source, rows_M, columns_N, v_N)[0]
+def _flash(plan, numbers, source, rows_M, columns_N, v_N):
+  return _forward(plan, numbers, source, rows_M, columns_N, v_N)[0]
 
 
-def _forward(plan, source, rows_M, columns_N, v_N):
+def _forward(plan, numbers, source, rows_M, columns_N, v_N):
   def mix(tile):
     i, rows, first, end = tile
 
@@ -84,7 +87,7 @@ def _forward(plan, source, rows_M, columns_N, v_N):
       top, total, mixed = state
       columns, v = _at((columns_N, v_N), j)
       bias = _at(source, _entry(plan, i, j, columns_N))
-      logits = _logits(plan, bias, rows, columns)
+      logits = _logits(plan, numbers, bias, rows, columns)
       visible = placed.seen(rows, columns, plan.window)
       logits = jnp.where(visible, logits, placed.LOWEST)
       new = jnp.maximum(top, logits.max(-1, keepdims=True))
@@ -103,7 +106,7 @@ def _forward(plan, source, rows_M, columns_N, v_N):
   first_M, end_M = tiles.reach(rows_M, columns_N, plan.window)
   each = jnp.arange(len(first_M)), rows_M, first_M, end_M
   out_M, logsum_M = jax.lax.map(mix, each)
-  return out_M, (source, rows_M, columns_N, v_N, out_M, logsum_M)
+  return out_M, (numbers, source, rows_M, columns_N, v_N, out_M, logsum_M)
 
 
 def _backward(plan, saved, d_out_M):
@@ -112,7 +115,7 @@ def _backward(plan, saved, d_out_M):
 
 
 def _gradients(plan, saved, d_out_M):
-  source, rows_M, columns_N, v_N, out_M, logsum_M = saved
+  numbers, source, rows_M, columns_N, v_N, out_M, logsum_M = saved
 
   def unmix(sums, tile):
     i, rows, first, end, out, logsum, d_out = tile
@@ -123,7 +126,10 @@ def _gradients(plan, saved, d_out_M):
       columns, v = _at((columns_N, v_N), j)
       entry = _entry(plan, i, j, columns_N)
       logits, pull = jax.vjp(
-        functools.partial(_logits, plan), _at(source, entry), rows, columns
+        functools.partial(_logits, plan, numbers),
+        _at(source, entry),
+        rows,
+        columns,
       )
       visible = placed.seen(rows, columns, plan.window)
       weights = jnp.where(visible, jnp.exp(logits - logsum), 0.0)
@@ -143,7 +149,8 @@ def _gradients(plan, saved, d_out_M):
   sums, d_rows_M = jax.lax.scan(unmix, _zeros(summed), each)
   d_source, (d_columns_N, d_v_N) = jax.tree.map(_cotangent, summed, sums)
   d_rows_M = jax.tree.map(_cotangent, rows_M, d_rows_M)
-  return d_source, d_rows_M, d_columns_N, d_v_N
+  d_numbers = jax.tree.map(jnp.zeros_like, numbers)
+  return d_numbers, d_source, d_rows_M, d_columns_N, d_v_N
 
 
 _flash.defvjp(_forward, _backward)
@@ -154,11 +161,12 @@ def _entry(plan, i, j, columns_N):
   return i - j + len(columns_N.index_1xL) - 1 if plan.by_diagonal else 0
 
 
-def _logits(plan, bias, rows, columns):
+def _logits(plan, numbers, bias, rows, columns):
   """Return the logits of a tile, none masked, B x H x Q x K."""
   if plan.by_diagonal:
     return placed.product(rows, columns) + tiles.skewed(bias)[None]
-  return placed.logits(plan.scheme, bias, rows, columns)
+  scheme = schemes.fill(plan.form, numbers)
+  return placed.logits(scheme, bias, rows, columns)
 
 
 def dot(equation: str, a: Array, b: Array) -> Array:

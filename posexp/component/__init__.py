@@ -6,6 +6,7 @@ from posexp.component.base import field as field
 from posexp.component.base import require as require
 from posexp.component.base import written as written
 from posexp.component.cache import cached as cached
+from posexp.component.cache import code as code
 from posexp.component.errors import UserError as UserError
 from posexp.component.errors import extra as extra
 from posexp.component.errors import matches as matches

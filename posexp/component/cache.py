@@ -27,8 +27,8 @@ def cached(maxsize: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
     @functools.wraps(function, updated=())
     def call(*arguments: Any, **named: Any) -> Any:
-      code = _code((*arguments, *named.values()))
-      return kept(code, *arguments, **named)
+      theirs = code((*arguments, *named.values()))
+      return kept(theirs, *arguments, **named)
 
     call.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
     return call
@@ -36,13 +36,16 @@ def cached(maxsize: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
   return decorate
 
 
-def _code(value: Any) -> tuple[str, ...]:
-  """Return digests of the code of all users' classes in a value."""
+def code(value: Any) -> tuple[str, ...]:
+  """Return digests of the code of all users' classes in a value.
+
+  A value is a component or another dataclass, or a tuple of them.
+  """
   if isinstance(value, tuple):
-    return tuple(digest for item in value for digest in _code(item))
-  if not isinstance(value, Component):
+    return tuple(digest for item in value for digest in code(item))
+  if not dataclasses.is_dataclass(value) or isinstance(value, type):
     return ()
-  fields = dataclasses.fields(value)  # type: ignore[arg-type]
-  inner = _code(tuple(getattr(value, field.name) for field in fields))
-  ours = user_code.is_ours(type(value))
-  return inner if ours else (user_code.digest(type(value)), *inner)
+  fields = dataclasses.fields(value)
+  inner = code(tuple(getattr(value, field.name) for field in fields))
+  theirs = isinstance(value, Component) and not user_code.is_ours(type(value))
+  return (user_code.digest(type(value)), *inner) if theirs else inner

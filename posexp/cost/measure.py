@@ -320,20 +320,24 @@ class _Measurement:
   ]:
     """Return the programs, and the scheme in whose place each is timed.
 
-    Schemes that compile to the same program are timed once, as the first of
-    them, whose program is started. Those that there is no time for have none.
+    Schemes of the same program are compiled and timed once, as the first of
+    them. Those that there is no time for have none.
     """
+    quantity, length = setting
     compiled, warm = {}, {}
     first: dict[str, schemes.Scheme] = {}
+    like: dict[schemes.Scheme, schemes.Scheme] = {}
     for scheme in self._fitting(setting, self._expected(setting), COMPILE):
-      program = self._compiled(setting, scheme)
-      if program is not None:
-        compiled[scheme] = program
-        if first.setdefault(program.analysis['program'], scheme) == scheme:
+      run = self._question.run(scheme, length)
+      same = first.setdefault(programs.program_of(quantity, run), scheme)
+      if same == scheme:
+        program = self._compiled(setting, scheme)
+        if program is not None:
           program.start()
-          warm[scheme] = program()
+          warm[scheme], compiled[scheme] = program(), program
+      if same in compiled:
+        compiled[scheme], like[scheme] = compiled[same], same
     kept = self._fitting(setting, warm)
-    like = {s: first[p.analysis['program']] for s, p in compiled.items()}
     return compiled, {s: of for s, of in like.items() if of in kept}
 
   def _rounds(

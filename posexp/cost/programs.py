@@ -8,7 +8,6 @@ what it carries on, in the same memory, and a result.
 import functools
 import hashlib
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -26,11 +25,6 @@ from posexp.training import optimizer, train_step
 # The least that a timing should last, in seconds, so that the clock and the
 # call weigh nothing.
 LEAST = 0.02
-
-# Of the text of a compiled program: tables of source lines stand unindented.
-_INSTRUCTION = re.compile(r'  |%|ENTRY|}|HloModule')
-_METADATA = re.compile(r', metadata=\{[^}]*\}')
-_FLOATING = re.compile(r'(\b(?:f|bf)\d\w*\[[^]]*\]\S* constant)\([^)]*\)')
 
 # Three of the symbols are special ones: 64 token ids.
 TASK = tasks.Copy(symbols=61, distinct=False)
@@ -58,20 +52,24 @@ class Work(NamedTuple):
   """A program that is not yet compiled.
 
   Attributes:
+    form: of the model, all that the program depends on but for the shapes of
+      its arguments.
     program: (fixed, carried) -> (carried, result).
     arguments: (fixed, carried) from the model's parameters.
   """
 
+  form: transformer.Transformer
   program: Callable[[Any, Any], tuple[Any, Any]]
   arguments: Callable[[Any], tuple[Any, Any]]
 
 
 def training(run: config.Run) -> Work:
   """Return a training step: forward, backward and AdamW; all tokens count."""
-  net = transformer.of(run)
+  form, numbers = transformer.take(transformer.of(run))
 
-  def step(tokens_1xL, carried):
-    params, state = carried
+  def step(fixed, carried):
+    given, tokens_1xL = fixed
+    net, (params, state) = transformer.fill(form, given), carried
     every = jnp.ones(tokens_1xL.shape, bool)
     batch = tasks.Batch(tokens_1xL, every, ~every, tokens_1xL[..., None], {})
     key = jax.random.key(0) if net.scheme.draws else None
@@ -83,24 +81,26 @@ def training(run: config.Run) -> Work:
     params = blocks.stacked(params)  # As training has them.
     state = jax.eval_shape(optimizer.optimiser(run.train).init, params)
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
-    return _tokens(run, run.train.length), (params, zeros)
+    return (numbers, _tokens(run, run.train.length)), (params, zeros)
 
-  return Work(step, arguments)
+  return Work(form, step, arguments)
 
 
 def prefill(run: config.Run) -> Work:
   """Return the forward pass of all tokens into a cache, with all logits."""
   net, length = _served(run), run.train.length
+  form, numbers = transformer.take(net)
 
   def fill(fixed, cache):
-    params, tokens_1xL = fixed
+    given, params, tokens_1xL = fixed
+    net = transformer.fill(form, given)
     logits, cache = net.apply({'params': params}, tokens_1xL, cache=cache)
     return cache, logits
 
   def arguments(params):
-    return (params, _tokens(run, length)), _full_cache(net, length)
+    return (numbers, params, _tokens(run, length)), _full_cache(net, length)
 
-  return Work(fill, arguments)
+  return Work(form, fill, arguments)
 
 
 def decode(run: config.Run) -> Work:
@@ -110,10 +110,11 @@ def decode(run: config.Run) -> Work:
   does the same.
   """
   net, length = _served(run), run.train.length
+  form, numbers = transformer.take(net)
 
   def next_token(fixed, carried):
-    params, place = fixed
-    token_1x1, cache = carried
+    given, params, place = fixed
+    net, (token_1x1, cache) = transformer.fill(form, given), carried
     logits, cache = net.apply(
       {'params': params}, token_1x1, cache=cache, start=place
     )
@@ -122,9 +123,9 @@ def decode(run: config.Run) -> Work:
 
   def arguments(params):
     carried = _tokens(run, 1), _full_cache(net, length)
-    return (params, np.int32(length - 1)), carried
+    return (numbers, params, np.int32(length - 1)), carried
 
-  return Work(next_token, arguments)
+  return Work(form, next_token, arguments)
 
 
 # By the name that a user writes, the cheapest first.
@@ -149,7 +150,10 @@ class Program:
   def __init__(self, quantity: str, run: config.Run):
     self._run, self._work = run, PROGRAMS[quantity](run)
     self._compiled = lowered(self._work, run).compile()
-    self.analysis = analysis(self._compiled)
+    self.analysis = {
+      'program': program_of(quantity, run),
+      **analysis(self._compiled),
+    }
 
   def start(self) -> None:
     """Make the arguments; nothing of their size is allocated before."""
@@ -172,19 +176,16 @@ def analysis(compiled: Any) -> dict[str, Any]:
   where XLA does not say; it counts the body of a loop once, however often it
   runs, and `loops` says whether there is one. argument, output, temporary and
   donated are bytes, and memory their sum, what is donated counted once.
-  program is a digest of its instructions, see `instructions`.
   """
   cost, plan = compiled.cost_analysis() or {}, compiled.memory_analysis()
   argument, output, temporary, donated = (
     int(getattr(plan, f'{name}_size_in_bytes', 0))
     for name in ('argument', 'output', 'temp', 'alias')
   )
-  text = compiled.as_text()
   return {
-    'program': hashlib.sha256(instructions(text).encode()).hexdigest()[:16],
     'flops': flops(cost),
     'bytes_accessed': cost.get('bytes accessed'),
-    'loops': ' while(' in text,
+    'loops': ' while(' in compiled.as_text(),
     'argument': argument,
     'output': output,
     'temporary': temporary,
@@ -193,19 +194,21 @@ def analysis(compiled: Any) -> dict[str, Any]:
   }
 
 
-def instructions(text: str) -> str:
-  """Return a compiled program without floating constants and metadata.
+def program_of(quantity: str, run: config.Run) -> str:
+  """Return a digest of what a program depends on, shapes and all.
 
-  Two programs of which this is the same run the same instructions on arrays
-  of the same shapes and types, in the same order, whatever frequencies they
-  were given. Whole numbers count, since they may bound a loop; of arrays with
-  more of them than the compiler prints, the shape alone.
+  Two schemes of one form have the same program, whose numbers are arguments.
 
-  >>> instructions('  %c = f32[2]{0} constant({1, 2}), metadata={op_name="f"}')
-  '  %c = f32[2]{0} constant()'
+  >>> from posexp import schemes
+  >>> def digest(scheme):
+  ...   return program_of('decode', run_of(scheme, config.Model(), 64))
+  >>> scaled = schemes.RoPE(schemes.YaRN(4, 64))
+  >>> digest(schemes.RoPE()) == digest(scaled) != digest(schemes.ALiBi())
+  True
   """
-  kept = (line for line in text.splitlines() if _INSTRUCTION.match(line))
-  return _FLOATING.sub(r'\1()', _METADATA.sub('', '\n'.join(kept)))
+  form, length = PROGRAMS[quantity](run).form, run.train.length
+  depends = quantity, length, form, component.code(form)
+  return hashlib.sha256(repr(depends).encode()).hexdigest()[:16]
 
 
 def flops(cost: dict[str, float] | None) -> float | None:

@@ -1,5 +1,6 @@
 """Diagnostics of attention: where its weight falls, and what each head does."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from posexp.models import (
   probe,
   transformer,
 )
-from posexp.runs import config, stacking
+from posexp.runs import config
 from posexp.schemes import coverage
 
 Array = jax.Array
@@ -150,11 +151,23 @@ def _measure(
   run: config.Run, params: Any, length: int, on: jax.sharding.Mesh
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
   """Return masses, S x B x layers x H x L, and what each seed's heads do."""
-  program, gold = _program(stacking.stem(run, len(run.seeds)), length, on)
-  masses, values = jax.tree.map(
-    lambda x: x[: len(run.seeds)], mesh.fetch(program(params))
+  batch = evaluate.examples(run.task, length, run.evaluate.number(length))
+  scheme = run.evaluated_scheme(length)
+  net = transformer.Transformer(run.model, scheme, run.task.vocabulary)
+  number_B = chosen(batch, sequences(run, length))
+  some = number_B, slice(run.context(length))
+  batch = jax.tree.map(lambda x: np.asarray(x)[some], batch)
+  gold = attention_statistics.gold(
+    tasks.with_evidence(run.task, batch), run.model
   )
+  form, numbers = transformer.take(net)
+  seeds = len(run.seeds)
   bins = attention_statistics.bins(run.context(length))
+  looked_at = mesh.put((batch.tokens_BxL, number_B, gold), mesh.replicated(on))
+  found = _program(form, on, seeds, bins)(
+    params, evaluate.each(numbers, params, on), looked_at
+  )
+  masses, values = jax.tree.map(lambda x: x[:seeds], mesh.fetch(found))
   heads = attention_statistics.row(
     values, masses, gold, run.trained_length, bins
   )
@@ -163,25 +176,19 @@ def _measure(
 
 @component.cached(maxsize=64)
 def _program(
-  run: config.Run, length: int, on: jax.sharding.Mesh
-) -> tuple[Callable[..., Any], Any]:
-  """Return the jitted look at all seeds' attention, and the right keys."""
-  batch = evaluate.examples(run.task, length, run.evaluate.number(length))
-  scheme = run.evaluated_scheme(length)
-  net = transformer.Transformer(run.model, scheme, run.task.vocabulary)
-  number_B = chosen(batch, sequences(run, length))
-  some = number_B, slice(run.context(length))
-  batch = jax.tree.map(lambda x: np.asarray(x)[some], batch)
-  tokens_BxL = transformer.inputs(net, jnp.asarray(batch.tokens_BxL))
-  gold = attention_statistics.gold(
-    tasks.with_evidence(run.task, batch), run.model
-  )
-  place_Q = places(tokens_BxL.shape[1])
-  bins = attention_statistics.bins(run.context(length))
+  form: transformer.Transformer, on: jax.sharding.Mesh, seeds: int, bins: int
+) -> Callable[..., Any]:
+  """Return the jitted look at all seeds' attention to some sequences.
 
-  def one_sequence(params, tokens_L, number, gold):
-    key = evaluate.position_key(scheme, number)
-    layers = probe.forward(net, params, tokens_L[None], key)
+  It takes the parameters of the seeds, the numbers of a scheme for each, and
+  the tokens of the sequences, their numbers, and their right keys or None.
+  """
+
+  def one_sequence(net, params, tokens_L, number, gold):
+    key = evaluate.position_key(net.scheme, number)
+    read_1xL = transformer.inputs(net, tokens_L[None])
+    layers = probe.forward(net, params, read_1xL, key)
+    place_Q = places(read_1xL.shape[1])
 
     def one_layer(layer):
       return attention_statistics.look(net, layer, place_Q, gold, bins)
@@ -189,23 +196,25 @@ def _program(
     weights_NxHxQxL, values = jax.lax.map(one_layer, layers)
     return mass(weights_NxHxQxL, place_Q), values
 
-  # One sequence at a time: a long one has many weights.
-  def one_seed(params):
-    each = tokens_BxL, number_B, gold
-    return jax.lax.map(lambda x: one_sequence(params, *x), each)
+  def program(params, numbers, looked_at):
+    # One sequence at a time: a long one has many weights.
+    def one_seed(params, numbers):
+      net = transformer.fill(form, numbers)
+      look = functools.partial(one_sequence, net, params)
+      return jax.lax.map(lambda x: look(*x), looked_at)
 
-  def all_seeds(params):
     compile_counter.counted[compile_counter.DIAGNOSIS] += 1
-    return mesh.each_seed(one_seed, on, len(run.seeds), params)
+    return mesh.each_seed(one_seed, on, seeds, params, numbers)
 
+  by_seed = PartitionSpec(mesh.SEED)
   program = jax.shard_map(
-    all_seeds,
+    program,
     mesh=on,
-    in_specs=PartitionSpec(mesh.SEED),
-    out_specs=PartitionSpec(mesh.SEED),
+    in_specs=(by_seed, by_seed, PartitionSpec()),
+    out_specs=by_seed,
     check_vma=False,
   )
   # It runs once: what LLVM takes most time for is left out, and no bit changes.
   quickly = {'xla_llvm_disable_expensive_passes': True}
   on_cpu = mesh.on_cpu(on.devices.flat[0])
-  return jax.jit(program, compiler_options=quickly if on_cpu else None), gold
+  return jax.jit(program, compiler_options=quickly if on_cpu else None)

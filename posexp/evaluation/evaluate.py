@@ -92,19 +92,21 @@ class Predictions(NamedTuple):
 class Evaluator:
   """Teacher-forced predictions of all seeds, with few compilations.
 
-  A length is padded up to the next of 4, 5, 6 or 7 times a power of two, so
-  that a long list of lengths needs few programs; padding comes last and a
-  causal model does not see it. Each program is compiled once for all seeds.
-  Of a long sequence, only the places that a task asks for are predicted.
+  A length is padded up to 128 tokens and, beyond, to the next of 4, 5, 6 or 7
+  times a power of two, but not above the longest, so that a long list of
+  lengths needs few programs; padding comes last and a causal model does not see
+  it. A program is compiled once for all seeds, and for all runs that differ in
+  numbers alone, see `schemes.take`. Of a long sequence, only the places that a
+  task asks for are predicted.
   """
 
   def __init__(self, run: config.Run, on: jax.sharding.Mesh):
     self.run, self.on = run, on
-    self._programs: dict[Any, Callable[..., tuple[Array, Array]]] = {}
+    self._programs: set[Callable[..., tuple[Array, Array]]] = set()
 
   @property
   def compilations(self) -> int:
-    return sum(p._cache_size() for p in self._programs.values())  # type: ignore[attr-defined]
+    return sum(p._cache_size() for p in self._programs)  # type: ignore[attr-defined]
 
   def check(self, workers: int = 1) -> None:
     """Raise a `UserError` if a length needs more memory than there is.
@@ -183,8 +185,13 @@ class Evaluator:
       on = memory.mesh(net, padded, places, on)
     shards = on.shape[mesh.DATA]
     rows = max(1, min(-(-ROWS // shards), TOKENS // padded)) * shards
-    program = self._program(net, padded, on)
+    seeds = len(self.run.seeds)
+    at_once = memory.at_once(net, padded, places, on, seeds)
+    form, numbers = transformer.take(net)
+    program = predictor(form, on, padded, seeds, at_once)
+    self._programs.add(program)
     params = jax.device_put(params, mesh.over_seeds(on))
+    numbers = each(numbers, params, on)
     by_data = NamedSharding(on, PartitionSpec(mesh.DATA))
     parts = []
     for start in range(0, number, rows):
@@ -192,7 +199,7 @@ class Evaluator:
       grow = ((0, rows - part.shape[0]), (0, padded - length))
       number_B = np.arange(start, start + rows, dtype=np.uint32)
       given = mesh.put((np.pad(part, grow), number_B), by_data)
-      parts.append(mesh.fetch(program(params, *given, place_T)))
+      parts.append(mesh.fetch(program(params, numbers, *given, place_T)))
       advance(part.shape[0] / number)
     first = ((0, 0), (0, 0), (int(place_T is None), 0))
     cut = (slice(len(self.run.seeds)), slice(number), slice(count))
@@ -200,7 +207,8 @@ class Evaluator:
     return Predictions(*(np.pad(x, first) for x in joined))
 
   def _padded(self, length: int) -> int:
-    return min(ladder(length), max(map(self.run.context, self.run.lengths)))
+    padded = max(ladder(length), memory.SHORT)
+    return min(padded, max(map(self.run.context, self.run.lengths)))
 
   def _net(self, length: int) -> transformer.Transformer:
     scheme = self.run.evaluated_scheme(length)
@@ -208,28 +216,41 @@ class Evaluator:
       self.run.model, scheme, self.run.task.vocabulary
     )
 
-  def _program(
-    self, net: transformer.Transformer, padded: int, on: jax.sharding.Mesh
-  ) -> Callable[..., tuple[Array, Array]]:
-    if (net.scheme, padded) not in self._programs:
-      self._programs[net.scheme, padded] = predictor(
-        net, on, padded, len(self.run.seeds)
-      )
-    return self._programs[net.scheme, padded]
+
+def each(
+  numbers: schemes.Numbers, params: Any, on: jax.sharding.Mesh
+) -> schemes.Numbers:
+  """Return the numbers of a scheme for each seed of parameters, on a mesh."""
+  rows = jax.tree.leaves(params)[0].shape[0]
+  spread = jax.tree.map(lambda x: np.repeat(x[None], rows, axis=0), numbers)
+  return mesh.put(spread, mesh.over_seeds(on))
 
 
+@component.cached(maxsize=64)
 def predictor(
-  net: transformer.Transformer, on: jax.sharding.Mesh, length: int, seeds: int
+  form: transformer.Transformer,
+  on: jax.sharding.Mesh,
+  length: int,
+  seeds: int,
+  at_once: int,
 ) -> Callable[..., tuple[Array, Array]]:
   """Return the jitted program from parameters and tokens to predictions.
 
-  It takes the parameters of S seeds, tokens B x L, the numbers of the examples
-  B and, if only some are wanted, T places; it gives two arrays S x B x L-1 (or
-  T): the most likely tokens, and minus the log-probabilities of those that are
-  there. Positions that are drawn depend on the number of the example alone.
+  It takes the parameters of S seeds and the numbers of a scheme for each (see
+  `transformer.take`), tokens B x L, the numbers of the examples B and, if only
+  some are wanted, T places; it gives two arrays S x B x L-1 (or T): the most
+  likely tokens, and minus the log-probabilities of those that are there.
+  Positions that are drawn depend on the number of the example alone.
+
+  Args:
+    form: the model.
+    on: the mesh.
+    length: L.
+    seeds: S without those that are idle.
+    at_once: how many sequences a device does at a time.
   """
 
-  def predict(params, place_T, tokens_L, number):
+  def predict(net, params, place_T, tokens_L, number):
     key = position_key(net.scheme, number)
     logits_1xTxV = transformer.predict(
       net, params, tokens_L[None], place_T, key
@@ -240,32 +261,29 @@ def predictor(
     )
     return token_T, nats_T
 
-  def all_seeds(params, tokens_BxL, number_B, place_T=None):
-    places = length if place_T is None else place_T.shape[0]
-
-    def one_seed(params):
+  def all_seeds(params, numbers, tokens_BxL, number_B, place_T=None):
+    def one_seed(params, numbers):
+      net = transformer.fill(form, numbers)
       return jax.lax.map(
-        lambda example: predict(params, place_T, *example),
+        lambda example: predict(net, params, place_T, *example),
         (tokens_BxL, number_B),
-        batch_size=memory.at_once(net, length, places, on, seeds),
+        batch_size=at_once,
       )
 
-    return mesh.each_seed(one_seed, on, seeds, params)
+    return mesh.each_seed(one_seed, on, seeds, params, numbers)
 
-  def program(params, tokens_BxL, number_B, place_T=None):
+  by_seed, by_data = PartitionSpec(mesh.SEED), PartitionSpec(mesh.DATA)
+  whole = PartitionSpec()
+
+  def program(params, numbers, tokens_BxL, number_B, place_T=None):
     compile_counter.counted[compile_counter.EVALUATION] += 1
     return jax.shard_map(
       all_seeds,
       mesh=on,
-      in_specs=(
-        PartitionSpec(mesh.SEED),
-        PartitionSpec(mesh.DATA),
-        PartitionSpec(mesh.DATA),
-        PartitionSpec(),
-      ),
+      in_specs=(by_seed, by_seed, by_data, by_data, whole),
       out_specs=PartitionSpec(mesh.SEED, mesh.DATA),
       check_vma=False,
-    )(params, tokens_BxL, number_B, place_T)
+    )(params, numbers, tokens_BxL, number_B, place_T)
 
   return jax.jit(program)
 

@@ -18,7 +18,7 @@ from posexp.evaluation import diagnostics, evaluate, scoring
 from posexp.launch import multihost
 from posexp.models import environment, mesh
 from posexp.results import files, progress, records
-from posexp.runs import config, stacking
+from posexp.runs import config
 from posexp.training import checkpoint, loop, rates, restore, train_step
 from posexp.training import monitor as monitor_lib
 
@@ -205,7 +205,8 @@ def _prepare(
         body = json.dumps(run.to_dict(), indent=1).encode()
         files.put(path, body, over=True)
         parents.append(_parent_record(run, workdir, tell))
-      _evaluator(run, mesh.mesh(len(run.seeds), run.train.batch)).check()
+      on = mesh.mesh(len(run.seeds), run.train.batch)
+      evaluate.Evaluator(run, on).check()
       digests += [*_examples(run).values(), str(_gate_examples(run))]
     return ' '.join(digests)
 
@@ -279,17 +280,6 @@ def _parent_record(
   return record
 
 
-def _evaluator(
-  run: config.Run, devices: jax.sharding.Mesh
-) -> evaluate.Evaluator:
-  """Return the same for all runs of a stem, with what was compiled for them."""
-  return _evaluators(stacking.stem(run, len(run.seeds)), devices)
-
-
-# Made once a stem.
-_evaluators = component.cached(maxsize=32)(evaluate.Evaluator)
-
-
 def _learned(
   run: config.Run,
   parent: dict[str, Any] | None,
@@ -305,7 +295,7 @@ def _learned(
   if run.parent is not None:  # Its record is read in the first process alone.
     inherited = parent or {}
     return {n: inherited[n] for n in LEARNED if n in inherited}
-  evaluator, seeds = _evaluator(run, devices), len(run.seeds)
+  evaluator, seeds = evaluate.Evaluator(run, devices), len(run.seeds)
   advance = functools.partial(
     _advance, tell, flop_count.gate_flops(run) * seeds, f'{run.name}: gate'
   )
@@ -326,7 +316,7 @@ def _evaluate(
   tell: progress.Progress,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], Attention]:
   """Result rows, the outcome of every target, and what attention does."""
-  evaluator, seeds = _evaluator(run, devices), len(run.seeds)
+  evaluator, seeds = evaluate.Evaluator(run, devices), len(run.seeds)
   params = mesh.pad_seeds(params, devices, seeds)
   results: list[dict[str, Any]] = []
   arrays: dict[str, np.ndarray] = {}

@@ -7,15 +7,13 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from posexp import component, schemes
 from posexp.evaluation import evaluate
 from posexp.launch import job
-from posexp.models import environment, mesh, transformer
+from posexp.models import environment, memory, mesh, transformer
 from posexp.results import progress
 from posexp.runs import config
 
@@ -280,24 +278,25 @@ class Objective:
     check(run, length)
     self.run, self.factor = run, length / run.trained_length
     self._attention_factor = attention_factor
-    scheme = run.evaluated_scheme(length)
-    (self._rope,) = (p for p in scheme.parts if type(p) is schemes.RoPE)
-    pairs = self._angles(schemes.Law()).size
-    law = self.law(np.ones(pairs))
-    free = with_rope(
-      scheme,
-      lambda rope: _Free(dataclasses.replace(rope, frequencies=law), pairs),
+    self._scheme = run.evaluated_scheme(length)
+    (self._rope,) = (p for p in self._scheme.parts if type(p) is schemes.RoPE)
+    net = self._net(np.ones_like(self._angles(schemes.Law())))
+    net.scheme.check(run.model.dims, length - 1 + run.model.bos)
+    seeds = len(run.seeds)
+    self._on = mesh.mesh(seeds, examples)
+    self._params = mesh.pad_seeds(params, self._on, seeds)
+    place_T = evaluate.asked(run, length)
+    asked = length if place_T is None else len(place_T)
+    self._program = evaluate.predictor(
+      transformer.take(net)[0],
+      self._on,
+      length,
+      seeds,
+      memory.at_once(net, length, asked, self._on, seeds),
     )
-    free.check(run.model.dims, length - 1 + run.model.bos)
-    self._schemes = scheme, free
-    self._on = mesh.mesh(len(run.seeds), examples)
-    self._params = mesh.pad_seeds(params, self._on, len(run.seeds))
-    net = transformer.Transformer(run.model, free, run.task.vocabulary)
-    self._program = evaluate.predictor(net, self._on, length, len(run.seeds))
     batch = evaluate.examples(run.task, length, examples, FOLD)
     number_B = np.arange(examples, dtype=np.uint32)
     by_data = NamedSharding(self._on, PartitionSpec(mesh.DATA))
-    place_T = evaluate.asked(run, length)
     given = mesh.put((np.asarray(batch.tokens_BxL), number_B), by_data)
     self._given = (*given, place_T)
     places = slice(1, None) if place_T is None else place_T
@@ -305,7 +304,7 @@ class Objective:
 
   @property
   def compilations(self) -> int:
-    return self._program._cache_size()  # type: ignore[attr-defined]
+    return self._program._cache_size()
 
   def law(self, factors_K: np.ndarray) -> schemes.LongRoPE:
     """Return the law of a candidate, unscaled up to the trained length."""
@@ -329,14 +328,11 @@ class Objective:
     return {name: plain_K / self._angles(law) for name, law in laws.items()}
 
   def __call__(self, factors_K: np.ndarray) -> float:
-    # Divided in float64 and then rounded, as the law itself does.
-    theta_K = np.float32(self._angles(schemes.Law()) / factors_K)
-    seeds = mesh.rounds(self._on, len(self.run.seeds))
-    theta_SxK = mesh.put(
-      np.tile(theta_K, (seeds, 1)), mesh.over_seeds(self._on)
+    _, numbers = transformer.take(self._net(factors_K))
+    numbers = evaluate.each(numbers, self._params, self._on)
+    _, nats_SxBxT = mesh.fetch(
+      self._program(self._params, numbers, *self._given)
     )
-    params = self._with_angles(theta_SxK)
-    _, nats_SxBxT = mesh.fetch(self._program(params, *self._given))
     nats_SxT = nats_SxBxT[: len(self.run.seeds), self._target_BxT]
     return float(np.mean(nats_SxT, dtype=np.float64))
 
@@ -344,47 +340,15 @@ class Objective:
     rope = dataclasses.replace(self._rope, frequencies=law)
     return rope.inverse_frequencies(self.run.model.head_width)
 
-  def _with_angles(self, theta_SxK: jax.Array) -> Any:
-    """Return the parameters with angles in the place of the rotation's."""
-    scheme, free = self._schemes
-
-    def put(layer: schemes.Params) -> schemes.Params:
-      terms = scheme.flatten(layer.get(transformer.POSITION, {}))
-      terms = tuple(
-        {'theta_K': theta_SxK} if isinstance(atom, _Free) else term
-        for atom, term in zip(free.atoms, terms)
-      )
-      return {**layer, transformer.POSITION: free.unflatten(terms)}
-
-    if self.run.model.share_position:
-      return put(self._params)
-    return {
-      name: put(layer) if name.startswith('block_') else layer
-      for name, layer in self._params.items()
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Free(schemes.Scheme):
-  """A rotation whose angles are parameters, so that one program serves all.
-
-  Attributes:
-    rope: the rotation, of whose law only the temperature is used.
-    pairs: how many angles there are.
-  """
-
-  rope: schemes.RoPE
-  pairs: int
-
-  def init_layer(self, key, dims):
-    del key, dims
-    return {'theta_K': jnp.zeros(self.pairs)}
-
-  def check(self, dims, length):
-    self.rope.check(dims, length)
-
-  def rotate(self, params, x_BxLxHxE, at, side):
-    return self.rope.turn(x_BxLxHxE, at, side, 1.0, params['theta_K'])
+  def _net(self, factors_K: np.ndarray) -> transformer.Transformer:
+    """Return the model of the run under the law of a candidate."""
+    law = self.law(factors_K).for_length(self.run.trained_length + 1)
+    scheme = with_rope(
+      self._scheme, lambda rope: dataclasses.replace(rope, frequencies=law)
+    )
+    return transformer.Transformer(
+      self.run.model, scheme, self.run.task.vocabulary
+    )
 
 
 def check(run: config.Run, length: int) -> None:

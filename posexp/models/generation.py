@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from posexp import component
+from posexp import component, schemes
 from posexp.models import transformer
 
 Array = jax.Array
@@ -79,9 +79,11 @@ def generate(
       f'which is not read, after {read}, got {slots}: give slots={needed}'
     )
   net = net.clone(scheme=net.scheme.for_length(needed))
+  net.scheme.check(net.shape.dims, slots)
+  form, numbers = transformer.take(net)
   draw = None if key is None or not temperature else (temperature, key)
   return _program(
-    net, tokens, slots, top_k, params, prompt_BxL, draw, position_key
+    form, tokens, slots, top_k, numbers, params, prompt_BxL, draw, position_key
   )
 
 
@@ -152,17 +154,21 @@ def unroll(
   return predicted_TxB.T
 
 
-@functools.partial(jax.jit, static_argnames=('net', 'tokens', 'slots', 'top_k'))
+@functools.partial(
+  jax.jit, static_argnames=('form', 'tokens', 'slots', 'top_k')
+)
 def _program(
-  net: transformer.Transformer,
+  form: transformer.Transformer,
   tokens: int,
   slots: int,
   top_k: int | None,
+  numbers: schemes.Numbers,
   params: Any,
   prompt_BxL: Array,
   draw: tuple[float, Array] | None,
   position_key: Array | None,
 ) -> Array:
+  net = transformer.fill(form, numbers)
   prompt_BxL = prompt_BxL.astype(jnp.int32)
   if net.shape.bos:
     before = ((0, 0), (1, 0))

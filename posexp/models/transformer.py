@@ -82,7 +82,8 @@ class Transformer(nn.Module):
     """
     shape, scheme = self.shape, self.scheme
     length = tokens_BxL.shape[1]
-    scheme.check(shape.dims, length if cache is None else slots(cache))
+    if not schemes.is_filled(scheme):  # What is filled was checked before.
+      scheme.check(shape.dims, length if cache is None else slots(cache))
     if cache is not None and not scheme.decodes:
       raise component.UserError(
         f'{scheme} cannot decode, since a weight depends on more than the '
@@ -399,6 +400,21 @@ def of(run: config.Run, length: int | None = None) -> Transformer:
   """Return the model of a run as trained at a length, or at its longest."""
   scheme = run.trained_scheme_at(length or run.train.length)
   return Transformer(run.model, scheme, run.task.vocabulary)
+
+
+def take(net: Transformer) -> tuple[Transformer, schemes.Numbers]:
+  """Return a model of the form of a scheme, and the scheme's numbers.
+
+  A program is made for the former and given the latter, which `fill` puts back.
+  """
+  shape = net.shape
+  form, numbers = schemes.take(net.scheme, shape.dims, shape.compute)
+  return net.clone(scheme=form), numbers
+
+
+def fill(net: Transformer, numbers: schemes.Numbers) -> Transformer:
+  """Return the model of the scheme that has these numbers."""
+  return net.clone(scheme=schemes.fill(net.scheme, numbers))
 
 
 def shapes(net: Transformer) -> Any:

@@ -2,72 +2,106 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from posexp.runs import config
+from posexp import schemes, tasks
+from posexp.runs import config, diff
 
 # Fields of `Train` that a program is given for each seed.
-NUMBERS = ('learning_rate', 'decay')
+NUMBERS = ('learning_rate', 'decay', 'warm_in')
+
+
+class Stem(NamedTuple):
+  """What the program that trains a run depends on, but for its seeds.
+
+  Attributes:
+    task: what is learned.
+    model: the shape of the model.
+    train: how it is trained, the `NUMBERS` at their defaults.
+    forms: by length, the form of the scheme in a step at that length.
+    added: the places in the scheme's `parts` of the biases that an adaptation
+      adds, which may be warmed in.
+    steps_before: that its data go on from.
+  """
+
+  task: tasks.Task
+  model: config.Model
+  train: config.Train
+  forms: tuple[tuple[int, schemes.Scheme], ...]
+  added: tuple[int, ...]
+  steps_before: int
+
+  def scheme(
+    self, numbers: Sequence[schemes.Numbers], length: int | None = None
+  ) -> schemes.Scheme:
+    """Return the scheme in a step at a length, given numbers for each form."""
+    place = [n for n, _ in self.forms].index(length or self.train.length)
+    return schemes.fill(self.forms[place][1], numbers[place])
 
 
 @functools.lru_cache(maxsize=4096)
-def stem(run: config.Run, seeds: int) -> config.Run:
-  """Return what the programs of a run depend on, as a run.
+def split(run: config.Run) -> tuple[Stem, tuple[schemes.Numbers, ...]]:
+  """Return the stem of a run, and the numbers of the scheme for each form.
 
-  Two runs with the same stem differ in nothing but their seeds, and the
-  `NUMBERS` of their training or of their parents' training, whoever chose them.
+  Two runs with the same stem differ in nothing but their seeds, the numbers of
+  their schemes (see `schemes.take`) and the `NUMBERS` of their training,
+  whoever chose them.
 
   >>> from posexp import schemes, tasks
-  >>> def run(rate, seeds):
+  >>> def run(base, rate):
   ...   train = config.Train(learning_rate=rate)
   ...   return config.Run(
-  ...     task=tasks.Recall(), scheme=schemes.RoPE(), train=train, seeds=seeds
+  ...     task=tasks.Recall(), scheme=schemes.RoPE(base=base), train=train
   ...   )
-  >>> stem(run(1e-3, (0, 1)), 2) == stem(run(3e-4, (5, 7)), 2)
+  >>> split(run(500, 1e-3))[0] == split(run(1e4, 3e-4))[0]
   True
-
-  Args:
-    run: the run.
-    seeds: the number of seeds of a program.
   """
-  defaults = {name: getattr(config.Train(), name) for name in NUMBERS}
-  return dataclasses.replace(
-    run,
-    train=dataclasses.replace(run.train, **defaults),
-    seeds=tuple(range(seeds)),
-    parent=run.parent and stem(run.parent, seeds),
-    tuning=None,
-    trial=False,
+  train, defaults = run.train, config.Train()
+  lengths = sorted({*train.rungs, train.length})
+  taken = [
+    schemes.take(
+      run.trained_scheme_at(length), run.model.dims, run.model.compute
+    )
+    for length in lengths
+  ]
+  added: tuple[int, ...] = ()
+  if run.parent is not None:
+    added = diff.added_biases(run.parent.scheme, run.scheme)
+  stem = Stem(
+    run.task,
+    run.model,
+    dataclasses.replace(train, **{n: getattr(defaults, n) for n in NUMBERS}),
+    tuple((n, form) for n, (form, _) in zip(lengths, taken)),
+    added,
+    run.steps_before,
   )
-
-
-def trained(run: config.Run) -> config.Run:
-  """Return the stem of one seed without what only its evaluation depends on.
-
-  So that the trials of a tuned run, which are evaluated at one length, are
-  trained by the program of the run.
-  """
-  one = stem(run, 1)
-  if one.parent is not None:
-    return one
-  evaluation = config.Evaluate(lengths=(one.train.length,))
-  return dataclasses.replace(one, evaluate=evaluation)
+  return stem, tuple(numbers for _, numbers in taken)
 
 
 def alike(
   runs: Iterable[config.Run],
 ) -> dict[str, tuple[config.Run, ...]]:
-  """Return the runs of its stem, in order, for the digest of each run."""
-  by_stem: dict[str, list[config.Run]] = {}
+  """Return the runs that can be trained with it, for the digest of each run.
+
+  In order: those of its stem and of its number of seeds, with parents that are
+  alike too, so that none has to wait for another.
+  """
+  by_stem: dict[Any, list[config.Run]] = {}
   for run in {run.digest: run for run in runs}.values():
     if run.train.steps:
-      digest = stem(run, len(run.seeds)).digest
-      by_stem.setdefault(digest, []).append(run)
+      by_stem.setdefault(_stems(run), []).append(run)
   return {
     run.digest: tuple(siblings)
     for siblings in by_stem.values()
     for run in siblings
   }
+
+
+def _stems(run: config.Run) -> tuple[Any, ...]:
+  """Return the stems of a run and of all that it comes from."""
+  before = () if run.parent is None else _stems(run.parent)
+  return (split(run)[0], len(run.seeds), *before)
 
 
 def pack(

@@ -19,6 +19,7 @@ does not override changes nothing.
 
 import dataclasses
 import zlib
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -93,6 +94,11 @@ class Scheme(component.Component):
       number, which may follow any rotation.
     decodes: whether the row of a query can be computed from its own query and
       the keys before it, so that token by token equals the whole.
+    computed: methods that make numbers of some fields in float64, and those
+      fields. Their arguments are sizes of `Dims`, by name. A hook that reads
+      these fields through these methods alone is one program for all values.
+    structural: fields for a float that a program cannot be given, as they
+      decide what it does. All other floats are given, see `given`.
   """
 
   relative: ClassVar[bool] = True
@@ -102,6 +108,8 @@ class Scheme(component.Component):
   widens: ClassVar[bool] = False
   factor_only: ClassVar[bool] = False
   decodes: ClassVar[bool] = True
+  computed: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+  structural: ClassVar[tuple[str, ...]] = ()
   takes_rules: ClassVar[bool] = True
 
   def __init_subclass__(cls, **kwargs):

@@ -109,6 +109,7 @@ class DynamicBias(base.Scheme):
   [0.0, 0.0]
   """
 
+  computed = {'_unit': ('unit',)}
   log: bool = True
   hidden: int = component.field(32, at_least=1)
   depth: int = component.field(1, at_least=1)
@@ -120,9 +121,12 @@ class DynamicBias(base.Scheme):
   def neutral(self, params):
     return _silent(params)
 
+  def _unit(self) -> float:
+    return float(np.log1p(self.unit)) if self.log else self.unit
+
   def bias(self, params, head, q_at, k_at):
     n = bias.distance(q_at, k_at)
-    x = jnp.log1p(n) / np.log1p(self.unit) if self.log else n / self.unit
+    x = (jnp.log1p(n) if self.log else n) / self._unit()
     return _network(params, head, x, self.depth, jax.nn.silu)
 
 

@@ -50,6 +50,7 @@ class T5(base.Scheme):
   [0, 15, 16, 16, 17, 30, 31, 31]
   """
 
+  computed = {'_edges': ('max_distance',)}
   buckets: int = component.field(
     32,
     even=True,
@@ -106,16 +107,22 @@ class T5(base.Scheme):
     """
     signed = jnp.asarray(distance).astype(jnp.float32)
     n = jnp.abs(signed) if self.bidirectional else jnp.maximum(signed, 0.0)
-    # Rounded up, an edge compares with a float32 exactly as in float64.
-    exact = self.edges()
-    near = exact.astype(np.float32)
-    up = np.nextafter(near, np.float32(np.inf))
-    edges = jnp.asarray(np.where(near < exact, up, near))
+    edges = jnp.asarray(self._edges())
     reached = n[..., None] >= edges.reshape(*(1,) * n.ndim, -1)
     bucket = jnp.sum(reached, axis=-1, dtype=jnp.int32)
     if not self.bidirectional:
       return bucket
     return bucket + self.side * (signed < 0).astype(jnp.int32)
+
+  def _edges(self) -> np.ndarray:
+    """Return the edges in float32, rounded up.
+
+    So they compare with a float32 exactly as in float64.
+    """
+    exact = self.edges()
+    near = exact.astype(np.float32)
+    up = np.nextafter(near, np.float32(np.inf))
+    return np.where(near < exact, up, near)
 
   def hooks(self):
     # With scaled logits there is nothing to undo.

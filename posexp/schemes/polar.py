@@ -42,6 +42,7 @@ class PoPE(base_lib.Scheme):
   """
 
   widens = True
+  computed = {'inverse_frequencies': ('base',)}
   base: float = component.field(
     10000.0, above=1, remedy='at 1 all components turn alike'
   )

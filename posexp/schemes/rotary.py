@@ -58,6 +58,10 @@ class RoPE(base_lib.Scheme):
   array([1.  , 0.01])
   """
 
+  computed = {
+    'inverse_frequencies': ('frequencies', 'base'),
+    '_temperature': ('frequencies',),
+  }
   frequencies: laws.Law = component.field(
     laws.Law(), kind=laws.Law, remedy='give a law such as NTK(factor=4)'
   )
@@ -93,6 +97,9 @@ class RoPE(base_lib.Scheme):
   @property
   def temperature(self) -> float:
     """The factor tau on the logits of the rotated part, 1.0 if none."""
+    return self._temperature()
+
+  def _temperature(self) -> float:
     return self.frequencies.temperature
 
   def check(self, dims, length):
@@ -111,18 +118,14 @@ class RoPE(base_lib.Scheme):
     del params
     return self.turn(x_BxLxHxE, at, side, 1.0)
 
-  def turn(self, x_BxLxHxE, at, side, amplitude, theta_K=None):
-    """Rotate and multiply by an amplitude: a number, or B x L x 1 x K a pair.
-
-    The angles may be given, as an array that a program is not compiled for.
-    """
-    if theta_K is None:
-      theta_K = self.inverse_frequencies(x_BxLxHxE.shape[-1])
+  def turn(self, x_BxLxHxE, at, side, amplitude):
+    """Rotate, and multiply by a number or, for each pair, B x L x 1 x K."""
+    theta_K = self.inverse_frequencies(x_BxLxHxE.shape[-1])
     angle_BxLx1xK = at[:, :, None, None].astype(jnp.float32) * jnp.asarray(
       theta_K, jnp.float32
     ).reshape(1, 1, 1, -1)
     # The whole temperature goes on the queries, so that keys can be cached.
-    tau = (self.temperature if side == 'q' else 1.0) * amplitude
+    tau = (self._temperature() if side == 'q' else 1.0) * amplitude
     cos = (tau * jnp.cos(angle_BxLx1xK)).astype(x_BxLxHxE.dtype)
     sin = (tau * jnp.sin(angle_BxLx1xK)).astype(x_BxLxHxE.dtype)
     width = 2 * theta_K.size
@@ -177,6 +180,7 @@ class xPos(base_lib.Scheme):
   posexp.UserError: xPos() holds 26157 positions in float32 but a length of ...
   """
 
+  computed = {'_rates': ('scale_base',)}
   rope: RoPE = component.field(RoPE(), kind=RoPE, remedy='give RoPE()')
   scale_base: float = trained_length.positive(512.0)
   centre: float = component.field(0.0, at_least=0)
@@ -185,6 +189,10 @@ class xPos(base_lib.Scheme):
     """Return z_k: float64, rotated width / 2 values from 0.2857 up."""
     pairs = self.rope.inverse_frequencies(head_width).size
     return (np.arange(pairs) / pairs + 0.4) / 1.4
+
+  def _rates(self, head_width: int) -> np.ndarray:
+    """Return ln z_k / B, nats a token."""
+    return np.log(self.decays(head_width)) / self.scale_base
 
   def check(self, dims, length):
     self.rope.check(dims, length)
@@ -208,11 +216,11 @@ class xPos(base_lib.Scheme):
 
   def rotate(self, params, x_BxLxHxE, at, side):
     del params
-    decay_K = np.log(self.decays(x_BxLxHxE.shape[-1])) / self.scale_base
+    rate_K = self._rates(x_BxLxHxE.shape[-1])
     sign = 1.0 if side == 'q' else -1.0
     away_BxLx1x1 = at[:, :, None, None].astype(jnp.float32) - self.centre
     power_BxLx1xK = away_BxLx1x1 * jnp.asarray(
-      sign * decay_K, jnp.float32
+      sign * rate_K, jnp.float32
     ).reshape(1, 1, 1, -1)
     # Only positions that `check` refuses are clipped: they stay finite.
     amplitude = jnp.exp(jnp.clip(power_BxLx1xK, -REACH, REACH))

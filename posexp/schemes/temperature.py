@@ -39,6 +39,7 @@ class LogLength(base.Scheme):
 
   relative = False
   factor_only = True
+  computed = {'_logarithm': ('train_length',), '_start': ('train_length',)}
   train_length: int | trained_length.Relative = component.field(
     trained_length.Share(1.0), at_least=2
   )
@@ -55,8 +56,15 @@ class LogLength(base.Scheme):
     del key
     if not self.learned:
       return {}
-    mean = np.log(np.arange(1, int(self._length()) + 1)).mean()
-    return {'a_H': jnp.full(dims.heads, 1 / mean, jnp.float32)}
+    return {'a_H': jnp.full(dims.heads, self._start(), jnp.float32)}
+
+  def _logarithm(self) -> float:
+    """Return ln L."""
+    return float(np.log(self._length()))
+
+  def _start(self) -> float:
+    """Return the a_h for which the average of a_h ln n is 1."""
+    return float(1 / np.log(np.arange(1, int(self._length()) + 1)).mean())
 
   def neutral(self, params):
     # As initialised: zero would make all content the same.
@@ -71,5 +79,5 @@ class LogLength(base.Scheme):
     if self.learned:
       factor = params['a_H'].astype(jnp.float32).reshape(1, 1, -1, 1) * factor
     else:
-      factor = jnp.maximum(factor / np.float32(np.log(self._length())), 1.0)
+      factor = jnp.maximum(factor / self._logarithm(), 1.0)
     return x_BxLxHxE * factor.astype(x_BxLxHxE.dtype)

@@ -89,6 +89,7 @@ class Interpolate(Wrapper):
   [[0.0, 0.25, 0.5, 0.75]]
   """
 
+  structural = ('factor',)  # Whole distances stay whole by exact division.
   factor: float = trained_length.positive()
 
   def __post_init__(self):

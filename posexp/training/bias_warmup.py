@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from posexp import schemes
 from posexp.models import blocks, transformer
-from posexp.runs import config, diff
+from posexp.runs import config
 from posexp.schemes import wrappers
 
 Array = jax.Array
@@ -50,26 +50,22 @@ def within(params: schemes.Params, strength: Array) -> schemes.Params:
   return {**params, STRENGTH: strength}
 
 
-def of(run: config.Run, length: int) -> transformer.Transformer:
-  """Return the model of an adaptation, the biases that it adds faded."""
-  assert run.parent is not None
-  new = diff.added_biases(run.parent.scheme, run.scheme)
-  scheme = Faded(run.trained_scheme_at(length), new)
-  return transformer.Transformer(run.model, scheme, run.task.vocabulary)
+def strength(warm_in: Array, number: Array) -> Array:
+  """Return the strength of added biases at a step of an adaptation, from 0.
 
-
-def params_of(run: config.Run, params: Any, number: Array) -> Any:
-  """Return the parameters for `of` at a step of an adaptation, from 0.
-
-  The strength is (number + 1) / warm_in, at most 1.
+  (number + 1) / warm_in, at most 1; 1 where nothing is warmed in.
   """
   step = number.astype(jnp.float32) + 1.0
-  strength = jnp.minimum(step / run.train.warm_in, 1.0)
+  return jnp.minimum(step / jnp.maximum(warm_in, 1.0), 1.0)
+
+
+def params_of(shape: config.Model, params: Any, strength: Array) -> Any:
+  """Return the parameters of a model with a `Faded` scheme."""
 
   def fade(layer):
     position = within(layer.get(transformer.POSITION, {}), strength)
     return {**layer, transformer.POSITION: position}
 
-  if run.model.share_position:
+  if shape.share_position:
     return fade(params)
   return blocks.each(fade, params)

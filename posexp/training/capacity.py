@@ -8,7 +8,7 @@ import numpy as np
 
 from posexp import component
 from posexp.models import memory, mesh
-from posexp.runs import config, stacking
+from posexp.runs import config
 from posexp.training import train_step
 
 # The share of an accelerator's memory that programs may take.
@@ -31,7 +31,7 @@ def most(run: config.Run, asked: int | None = None) -> int:
     return asked
   if mesh.looped(devices[0]):
     return len(devices) // math.gcd(seeds, len(devices))
-  return 1 if asked is None else fitting(stacking.stem(run, seeds))
+  return 1 if asked is None else fitting(run)
 
 
 @component.cached(maxsize=64)

@@ -30,7 +30,7 @@ def train(
   depend on `width`.
 
   Args:
-    runs: one, or several with the same `stacking.stem`.
+    runs: one, or several of the same `stacking.Stem`.
     workdir: where their checkpoints are.
     monitor: what is told and asked after every chunk of steps.
     width: runs that the program is for, of which some may have finished.

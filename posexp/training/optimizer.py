@@ -17,17 +17,21 @@ Params = Any
 class Member(NamedTuple):
   """What a program is given of a run and a seed, M as first axis of all.
 
-  The rest is the same for all that are trained at once, see `stacking.stem`.
+  The rest is the same for all that are trained at once, see `stacking.Stem`.
 
   Attributes:
     seed: fixes initialisation and data, uint32.
     learning_rate: the peak.
     decay: of weights.
+    warm_in: steps over which added biases grow, 0 for none.
+    numbers: of the scheme, for each form of the stem.
   """
 
   seed: Array
   learning_rate: Array
   decay: Array
+  warm_in: Array
+  numbers: Any
 
 
 def positional(params: Params) -> Params:

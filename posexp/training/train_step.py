@@ -53,13 +53,13 @@ class State(NamedTuple):
 @environment.fixed()
 def initial_params(run: config.Run, seed: Array) -> Params:
   """Draw the initial parameters of one seed."""
-  return blocks.unstacked(_drawn(run, seed))
+  return blocks.unstacked(_drawn(transformer.of(run), seed))
 
 
-def _drawn(run: config.Run, seed: Array) -> Params:
+def _drawn(net: transformer.Transformer, seed: Array) -> Params:
   """Draw initial parameters, those of a deep model with its blocks stacked."""
   key = jax.random.fold_in(draw.root(seed), INITIAL)
-  return initial.params(transformer.of(run), key)
+  return initial.params(net, key)
 
 
 def loss(
@@ -155,26 +155,30 @@ def micro_batch(
 
 
 def gradient_at(
-  run: config.Run,
+  stem: stacking.Stem,
   devices: jax.sharding.Mesh,
   length: int,
   params: Params,
-  seed: Array,
+  member: optimizer.Member,
   number: Array,
 ) -> tuple[Array, Array, Params]:
-  """Compute `gradient` of this device's part of the batch of a seed's step."""
-  net, train, complete = transformer.of(run, length), run.train, {}
-  if train.warm_in:
-    net = bias_warmup.of(run, length)
-    warmed = functools.partial(bias_warmup.params_of, run, number=number)
-    complete = {'complete': warmed}
+  """Compute `gradient` of this device's part of the batch of a step."""
+  scheme, train, complete = stem.scheme(member.numbers, length), stem.train, {}
+  if stem.added:
+    scheme = bias_warmup.Faded(scheme, stem.added)
+    strength = bias_warmup.strength(member.warm_in, number)
+    complete['complete'] = functools.partial(
+      bias_warmup.params_of, stem.model, strength=strength
+    )
+  net = transformer.Transformer(stem.model, scheme, stem.task.vocabulary)
+  seed = member.seed
   key = jax.random.fold_in(draw.root(seed), DATA)
-  if run.steps_before:
+  if stem.steps_before:
     # An adaptation goes on where its parent stopped.
-    number = number + run.steps_before
+    number = number + stem.steps_before
   # Every device samples the whole batch and keeps its part, so that the data
   # are the same on any number of devices.
-  batch = run.task.sample(
+  batch = stem.task.sample(
     jax.random.fold_in(key, number), length=length, batch=train.batch
   )
   part = train.batch // devices.shape[mesh.DATA]
@@ -182,7 +186,7 @@ def gradient_at(
   batch = jax.tree.map(
     lambda x: jax.lax.dynamic_slice_in_dim(x, first, part), batch
   )
-  asked = run.task.asked(length)
+  asked = stem.task.asked(length)
   drawn = None
   if net.scheme.draws:
     drawn = jax.random.fold_in(draw.root(seed), POSITIONS)
@@ -192,7 +196,7 @@ def gradient_at(
 
 
 def step(
-  run: config.Run,
+  stem: stacking.Stem,
   devices: jax.sharding.Mesh,
   state: State,
   member: optimizer.Member,
@@ -201,17 +205,19 @@ def step(
   """Take one optimiser step of one member, at the length that the step has.
 
   Args:
-    run: the run, or the stem of several.
+    stem: of the run.
     devices: the mesh, whose devices have a part of the batch each.
     state: the member's.
-    member: its seed and what else runs of one stem differ in.
+    member: its seed, and what else runs of one stem differ in.
     number: of the step, from 0.
 
   Returns:
     The state after the step and its mean loss in nats.
   """
-  train, inputs = run.train, (state.params, member.seed, number)
-  rungs = [functools.partial(gradient_at, run, devices, n) for n in train.rungs]
+  train, inputs = stem.train, (state.params, member, number)
+  rungs = [
+    functools.partial(gradient_at, stem, devices, n) for n in train.rungs
+  ]
   if train.lengths is None or len(rungs) == 1:
     total, count, grads = rungs[0](*inputs)
   else:
@@ -256,18 +262,20 @@ def programs(
   """
   number = len(run.seeds) if number is None else number
   chunk = CHUNK if chunk is None else chunk
-  return _programs(stacking.trained(run), devices, chunk, number)
+  return _programs(stacking.split(run)[0], devices, chunk, number)
 
 
 @component.cached(maxsize=64)
 def _programs(
-  run: config.Run, devices: jax.sharding.Mesh, chunk: int, number: int
+  stem: stacking.Stem, devices: jax.sharding.Mesh, chunk: int, number: int
 ) -> tuple[Callable[..., State], Callable[..., tuple[State, Array]]]:
   seeded = PartitionSpec(mesh.SEED)
   shard_map = functools.partial(jax.shard_map, mesh=devices, check_vma=False)
 
   def start_one(member):
-    return _before_steps(run, _drawn(run, member.seed))
+    scheme = stem.scheme(member.numbers)
+    net = transformer.Transformer(stem.model, scheme, stem.task.vocabulary)
+    return _before_steps(stem.train, _drawn(net, member.seed))
 
   def start_all(members):
     return mesh.each_seed(start_one, devices, number, members)
@@ -275,8 +283,8 @@ def _programs(
   def advance_one(state, member, first):
     def body(state, number):
       return jax.lax.cond(
-        number < run.train.steps,
-        lambda s: step(run, devices, s, member, number),
+        number < stem.train.steps,
+        lambda s: step(stem, devices, s, member, number),
         lambda s: (s, jnp.float32(jnp.nan)),
         state,
       )
@@ -309,13 +317,11 @@ def _programs(
 
 def from_weights(run: config.Run, params: Params) -> State:
   """Return the state that an adaptation starts from, for all seeds."""
-  return jax.jit(jax.vmap(functools.partial(_before_steps, run)))(params)
+  return jax.jit(jax.vmap(functools.partial(_before_steps, run.train)))(params)
 
 
-def _before_steps(run: config.Run, params: Params) -> State:
-  return State(
-    params, optimizer.optimiser(run.train).init(params), jnp.int32(-1)
-  )
+def _before_steps(train: config.Train, params: Params) -> State:
+  return State(params, optimizer.optimiser(train).init(params), jnp.int32(-1))
 
 
 def members(
@@ -339,13 +345,16 @@ def members(
     dataclasses.replace(run.train, learning_rate=rate)
     for run, rate in zip(runs, rates, strict=True)
   ]
-  rows = [(s, train) for run, train in zip(runs, trains) for s in run.seeds]
-  numbers = {
-    name: np.asarray([getattr(train, name) for _, train in rows], np.float32)
-    for name in stacking.NUMBERS
-  }
-  seed_M = np.asarray([seed for seed, _ in rows], np.uint32)
-  inputs = optimizer.Member(seed=seed_M, **numbers)  # type: ignore[arg-type]
+  rows = [
+    optimizer.Member(
+      seed=np.uint32(seed),  # type: ignore[arg-type]
+      numbers=stacking.split(run)[1],
+      **{name: np.float32(getattr(train, name)) for name in stacking.NUMBERS},  # type: ignore[arg-type]
+    )
+    for run, train in zip(runs, trains)
+    for seed in run.seeds
+  ]
+  inputs = jax.tree.map(lambda *x: np.stack(x), *rows)
   return mesh.pad_seeds(inputs, devices, number or len(rows))
 
 

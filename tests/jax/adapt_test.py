@@ -15,7 +15,7 @@ from posexp.evaluation import evaluate
 from posexp.launch import job, longrope_search, scheduler
 from posexp.models import transformer
 from posexp.results import progress, records
-from posexp.runs import config, diff, length_schedule
+from posexp.runs import config, diff, length_schedule, stacking
 from posexp.training import (
   bias_warmup,
   optimizer,
@@ -142,9 +142,12 @@ def test_a_bias_that_is_warmed_in_is_a_weaker_one():
 
   @functools.partial(jax.jit, static_argnums=0)
   def gradient(net, number=None):
-    given = lambda p: (
-      p if number is None else bias_warmup.params_of(run, p, number)
-    )
+    def given(p):
+      if number is None:
+        return p
+      strength = bias_warmup.strength(jnp.float32(4), number)
+      return bias_warmup.params_of(run.model, p, strength)
+
     return train_step.gradient(net, params, batch, None, 4, None, given)
 
   weaker = {0: 4.0, 1: 2.0, 3: 1.0, 9: 1.0}
@@ -152,9 +155,8 @@ def test_a_bias_that_is_warmed_in_is_a_weaker_one():
     scheme = schemes.RoPE() + schemes.Interpolate(schemes.ALiBi(), factor)
     net = transformer.Transformer(run.model, scheme, run.task.vocabulary)
     expected = jax.tree.leaves(gradient(net))
-    mine = jax.tree.leaves(
-      gradient(bias_warmup.of(run, run.train.length), jnp.int32(number))
-    )
+    faded = net.clone(scheme=bias_warmup.Faded(run.trained_scheme, (1,)))
+    mine = jax.tree.leaves(gradient(faded, jnp.int32(number)))
     for x, y in zip(mine, expected, strict=True):
       np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 
@@ -165,9 +167,12 @@ def test_a_learned_bias_is_warmed_in_from_its_place_in_a_sum(workdir):
   got, whole = (weights(r, workdir) for r in (run, ADAPTED[0]))
   table = lambda params: params['block_0']['position']['T5']['table_NxH']
   assert not np.array_equal(table(got), table(whole))
+  # That its bias is warmed in is a number that the program is given.
+  assert stacking.split(run)[0] == stacking.split(ADAPTED[0])[0]
   assert table(got).shape == table(whole).shape == (2, 4, 2)
-  scheme = bias_warmup.of(run, run.train.length).scheme
-  assert scheme.faded == (1,)
+  (stem, _) = stacking.split(run)
+  assert stem.added == (1,)
+  scheme = bias_warmup.Faded(run.trained_scheme, stem.added)
   head = schemes.Head(jnp.zeros((1, 1, 1, 1), jnp.int32), 2)
   at = (jnp.arange(3, dtype=jnp.int32)[None],) * 2
   own = jax.tree.map(lambda x: x[0], got['block_0']['position'])

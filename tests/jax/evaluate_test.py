@@ -120,14 +120,13 @@ def test_predictions_equal_a_plain_forward_pass_at_every_length(scheme):
 
 
 def test_one_program_serves_all_seeds_and_neighbouring_lengths():
-  lengths = (12, 33, 34, 35, 39, 40, 64)
+  lengths = (12, 33, 64, 128, 129, 140, 160)
   run = small.run(evaluate=config.Evaluate(lengths=lengths, examples=130))
   on, params = initial(run)
   evaluator = evaluate.Evaluator(run, on)
   for length in lengths:
     evaluator.outcomes(params, length)
-  assert {evaluate.ladder(n) for n in lengths} == {12, 40, 64}
-  assert evaluator.compilations == 3
+  assert evaluator.compilations == 2  # Of 128 and of 160 tokens.
 
 
 def test_the_ladder_wastes_at_most_a_quarter():
