@@ -24,7 +24,7 @@ class Plan(NamedTuple):
   """What is fixed when a program is made.
 
   Attributes:
-    form: of the scheme, see `schemes.split`.
+    form: of the scheme, see `schemes.unfill`.
     window: how many tokens a query sees, None for all.
     by_diagonal: whether the bias of a tile is read from that of its diagonal,
       see `tiles.diagonals`, and not computed from positions and parameters.
@@ -58,7 +58,7 @@ def attend(
   columns = tiles.cut_keys(keys, min(size, k_length))
   v_NxBxHxLxE = tiles.cut(v_BxHxKxE, min(size, k_length))
   squares = whole and min(q_length, k_length) > size
-  form, numbers = schemes.split(scheme)
+  form, numbers = schemes.unfill(scheme)
   by_diagonal = squares and placed.by_distance(scheme)
   plan = Plan(form, window, by_diagonal, precision.now())
   source: Any = jax.tree.map(lambda x: x[None], params)

@@ -80,6 +80,7 @@ def generate(
     )
   net = net.clone(scheme=net.scheme.for_length(needed))
   net.scheme.check(net.shape.dims, slots)
+  transformer.check_decodes(net.scheme)
   form, numbers = transformer.take(net)
   draw = None if key is None or not temperature else (temperature, key)
   return _program(

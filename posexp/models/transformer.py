@@ -84,11 +84,8 @@ class Transformer(nn.Module):
     length = tokens_BxL.shape[1]
     if not schemes.is_filled(scheme):  # What is filled was checked before.
       scheme.check(shape.dims, length if cache is None else slots(cache))
-    if cache is not None and not scheme.decodes:
-      raise component.UserError(
-        f'{scheme} cannot decode, since a weight depends on more than the '
-        'query and the keys before it: give whole sequences and no cache'
-      )
+    if cache is not None:
+      check_decodes(scheme)
     table, unembed = self._tables()
     dtype = jnp.dtype(shape.compute)
     x_BxLxD = table.astype(dtype)[tokens_BxL]
@@ -400,6 +397,15 @@ def of(run: config.Run, length: int | None = None) -> Transformer:
   """Return the model of a run as trained at a length, or at its longest."""
   scheme = run.trained_scheme_at(length or run.train.length)
   return Transformer(run.model, scheme, run.task.vocabulary)
+
+
+def check_decodes(scheme: schemes.Scheme) -> None:
+  """Raise a `UserError` where token by token is not the whole."""
+  if not scheme.decodes:
+    raise component.UserError(
+      f'{scheme} cannot decode, since a weight depends on more than the query '
+      'and the keys before it: give whole sequences and no cache'
+    )
 
 
 def take(net: Transformer) -> tuple[Transformer, schemes.Numbers]:

@@ -85,7 +85,7 @@ def alike(
   """Return the runs that can be trained with it, for the digest of each run.
 
   In order: those of its stem and of its number of seeds, with parents that are
-  alike too, so that none has to wait for another.
+  alike too, and trials only with trials, so that none has to wait for another.
   """
   by_stem: dict[Any, list[config.Run]] = {}
   for run in {run.digest: run for run in runs}.values():
@@ -101,7 +101,7 @@ def alike(
 def _stems(run: config.Run) -> tuple[Any, ...]:
   """Return the stems of a run and of all that it comes from."""
   before = () if run.parent is None else _stems(run.parent)
-  return (split(run)[0], len(run.seeds), *before)
+  return (split(run)[0], len(run.seeds), run.trial, *before)
 
 
 def pack(

@@ -33,8 +33,8 @@ from posexp.schemes.frequencies import Proportional as Proportional
 from posexp.schemes.given import Numbers as Numbers
 from posexp.schemes.given import fill as fill
 from posexp.schemes.given import is_filled as is_filled
-from posexp.schemes.given import split as split
 from posexp.schemes.given import take as take
+from posexp.schemes.given import unfill as unfill
 from posexp.schemes.hf import from_hf as from_hf
 from posexp.schemes.hf import to_hf as to_hf
 from posexp.schemes.parsing import parse as parse

@@ -78,7 +78,7 @@ def fill(form: base.Scheme, numbers: Numbers) -> base.Scheme:
   return scheme
 
 
-def split(scheme: base.Scheme) -> tuple[base.Scheme, Numbers]:
+def unfill(scheme: base.Scheme) -> tuple[base.Scheme, Numbers]:
   """Return form and numbers of what `fill` gave, and () of any other scheme.
 
   For a function with a static argument, which may hold nothing that is traced.
@@ -89,7 +89,7 @@ def split(scheme: base.Scheme) -> tuple[base.Scheme, Numbers]:
 
 def is_filled(scheme: base.Scheme) -> bool:
   """Return whether a scheme comes from `fill`, with at least one number."""
-  return bool(split(scheme)[1])
+  return bool(unfill(scheme)[1])
 
 
 def _taken(

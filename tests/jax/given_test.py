@@ -60,10 +60,10 @@ def test_given_numbers_do_what_constants_do(scheme):
   filled = schemes.fill(form, numbers)
   assert filled.hooks() == scheme.hooks()
   assert schemes.is_filled(filled) == bool(numbers)
-  again, taken = schemes.split(filled)
+  again, taken = schemes.unfill(filled)
   assert again == form
   assert all(a is b for a, b in zip(taken, numbers, strict=True))
-  assert schemes.split(scheme) == (scheme, ())
+  assert schemes.unfill(scheme) == (scheme, ())
 
 
 def form_of(scheme):

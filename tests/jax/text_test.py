@@ -222,5 +222,8 @@ def test_a_run_from_end_to_end(task, tmp_path):
   nats = table.set_index(['digest', 'length', 'seed'])['nats']
   assert nats.between(1, 6).all()  # Uniform is log 257 = 5.5.
   inside, beyond = (nats.xs(n, level='length') for n in (12, 24))
-  assert (inside[trained.digest] == inside[windowed.digest]).all()
+  # Predicted by programs of 24 tokens and of 12: sums are in another order.
+  np.testing.assert_allclose(
+    inside[trained.digest], inside[windowed.digest], rtol=1e-6
+  )
   assert (beyond[trained.digest] != beyond[windowed.digest]).all()

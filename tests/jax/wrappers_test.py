@@ -1,6 +1,7 @@
 """Positions that are drawn, shifted, or set by the trained length."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -151,13 +152,17 @@ def test_evaluation_draws_for_each_example():
   w_1x1xD = 3e-3 * jax.random.normal(jax.random.key(1), (1, 1, 16))
   params = {**params, transformer.POSITION_INPUT: {'w_1x1xD': w_1x1xD}}
   params = jax.tree.map(lambda x: jnp.stack([x, x]), params)
-  program = evaluate.predictor(net, on, 12, 2)
+  form, numbers = transformer.take(net)
+  numbers = evaluate.each(numbers, params, on)
+  program = functools.partial(
+    evaluate.predictor(form, on, 12, 2, at_once=8), params, numbers
+  )
   number_B = np.arange(64, dtype=np.uint32)
-  said = np.asarray(program(params, tokens, number_B)[0])[0]
-  again = np.asarray(program(params, tokens, number_B)[0])[0]
+  said = np.asarray(program(tokens, number_B)[0])[0]
+  again = np.asarray(program(tokens, number_B)[0])[0]
   np.testing.assert_array_equal(again, said)
   assert len(np.unique(said, axis=0)) > 1
-  same = np.asarray(program(params, tokens, 0 * number_B)[0])[0]
+  same = np.asarray(program(tokens, 0 * number_B)[0])[0]
   assert len(np.unique(same, axis=0)) == 1
 
 
