@@ -72,9 +72,11 @@ def of_model(run):
 
 def evaluation(run):
   net, params, tokens_BxL = of_model(run)
-  program = evaluate.predictor(net, mesh.mesh(2, 8), LENGTH, 2)
+  on, (form, numbers) = mesh.mesh(2, 8), transformer.take(net)
+  program = evaluate.predictor(form, on, LENGTH, 2, at_once=8)
+  numbers = evaluate.each(numbers, params, on)
   return program.trace(
-    params, tokens_BxL, jax.ShapeDtypeStruct((8,), np.uint32)
+    params, numbers, tokens_BxL, jax.ShapeDtypeStruct((8,), np.uint32)
   )
 
 
