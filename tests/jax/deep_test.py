@@ -15,7 +15,7 @@ from posexp.models import blocks, initial, memory, probe, transformer
 from posexp.training import loop, train_step
 from tests import cases, small
 
-LAYERS, VOCABULARY = 4, 7
+LAYERS, VOCABULARY = 3, 7
 LOOPED, APART = 2, LAYERS + 1
 
 # One that does something in each place where position can enter, and in each
@@ -57,10 +57,13 @@ def computed(net, params, tokens_BxL, rows=None):
 
 
 def assert_close(found, expected):
+  # The same sums, which another program may fuse differently: what is left of
+  # terms that cancel is off by the rounding of the terms, which are as large as
+  # other gradients are.
+  largest = max(float(np.abs(y).max()) for y in jax.tree.leaves(expected[1]))
   for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
-    # The same sums, which another program may fuse differently; relative to
-    # the largest number of an array.
-    np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5 * np.abs(y).max())
+    near = 1e-5 * np.abs(y).max() + 1e-6 * largest
+    np.testing.assert_allclose(x, y, rtol=1e-4, atol=near)
 
 
 def test_every_way_in_is_among_the_schemes():
@@ -239,7 +242,7 @@ def test_initial_parameters_are_those_that_flax_draws(
 def test_blocks_are_stacked_wherever_a_tree_has_them():
   scheme = schemes.Learned() + schemes.T5()
   params = made(scheme)[1]
-  deep = {**params, **{f'block_{n}': params['block_0'] for n in range(4, 12)}}
+  deep = {**params, **{f'block_{n}': params['block_0'] for n in range(LAYERS, 12)}}
   deep['block_10'] = jax.tree.map(jnp.zeros_like, params['block_0'])
   tree = {'a': (deep, jnp.float32(1)), 'few': params}
   together = blocks.stacked(tree)

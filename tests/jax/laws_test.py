@@ -179,7 +179,8 @@ def test_5_stateless(scheme):
   # Nothing else goes by the length: a shorter sequence is the same, shorter.
   again = again.for_length(cases.LENGTH)
   short = attend(again, *(x[:, :9] for x in arrays))
-  np.testing.assert_allclose(short, whole[:, :9], rtol=0, atol=2e-6)
+  # A logit of up to 32 nats, as Sandwich has, is off by 2e-6 in float32.
+  np.testing.assert_allclose(short, whole[:, :9], rtol=0, atol=5e-6)
 
 
 @cases.every_scheme

@@ -133,7 +133,13 @@ def test_numbers_that_are_given_are_those_of_the_configuration():
   other = small.train_config(steps=9, warmup=3, learning_rate=9.0, decay=0.0)
   params = {'w': jnp.ones((2, 2)), 'g': jnp.ones(2)}
   grads = jax.tree.map(lambda x: 0.3 * x, params)
-  given = optimizer.Member(jnp.uint32(0), jnp.float32(3e-3), jnp.float32(0.1))
+  given = optimizer.Member(
+    seed=jnp.uint32(0),
+    learning_rate=jnp.float32(3e-3),
+    decay=jnp.float32(0.1),
+    warm_in=jnp.float32(0),
+    numbers=(),
+  )
   here = there = params
   state = same = optimizer.optimiser(settings).init(params)
   for _ in range(5):
