@@ -216,9 +216,10 @@ class Timed:
 
   def __init__(self, run, *args):
     self._args, self._compiled = args, jax.jit(run).lower(*args).compile()
-    need = programs.analysis(self._compiled)['memory']
-    if need > programs.free_bytes():
-      raise MemoryError(f'{need / 2**30:.3g} GiB')
+    need = programs.analysis(self._compiled)['memory'] / 2**30
+    free = programs.free_bytes() / 2**30
+    if need > free:
+      raise MemoryError(f'{need:.3g} GiB are needed and {free:.3g} are free')
 
   def __call__(self, times=1):
     begun = time.perf_counter()

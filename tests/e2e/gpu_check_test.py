@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from posexp.cost import sections
+from posexp.cost import programs, sections
 from tests import written
 
 SCRIPT = written.ROOT / 'experiments' / 'bench_gpu.py'
@@ -66,7 +66,18 @@ def test_each_section_measures_what_it_says_and_once(tmp_path, capsys):
   assert '0.5 of peak' in told and 'laws that hold: 21 of 21' in told
 
 
-@pytest.mark.slow  # The same, in nine processes.
+def test_what_does_not_fit_is_said(monkeypatch):
+  script = runpy.run_path(str(SCRIPT))
+  monkeypatch.setattr(programs, 'free_bytes', lambda: 10 * 2**10)
+  _, attention = next(script['attention'](script['TINY'], None))
+  found = attention()
+  assert NOT_HERE in found.pop('cuDNN, no bias')
+  assert len(found) == 4
+  for result in found.values():
+    assert 'GiB are needed and 9.54e-06 are free' in result['does not fit']
+
+
+@pytest.mark.slow  # As a user has it, in a process for each section.
 def test_it_goes_on_where_it_was_stopped(tmp_path):
   with subprocess.Popen(
     command(tmp_path, '--tiny'),
