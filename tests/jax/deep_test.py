@@ -242,7 +242,8 @@ def test_initial_parameters_are_those_that_flax_draws(
 def test_blocks_are_stacked_wherever_a_tree_has_them():
   scheme = schemes.Learned() + schemes.T5()
   params = made(scheme)[1]
-  deep = {**params, **{f'block_{n}': params['block_0'] for n in range(LAYERS, 12)}}
+  more = {f'block_{n}': params['block_0'] for n in range(LAYERS, 12)}
+  deep = {**params, **more}
   deep['block_10'] = jax.tree.map(jnp.zeros_like, params['block_0'])
   tree = {'a': (deep, jnp.float32(1)), 'few': params}
   together = blocks.stacked(tree)
