@@ -47,6 +47,18 @@ def numbers(found):
       yield name, value
 
 
+def test_a_section_is_measured_once(tmp_path, capsys):
+  script = runpy.run_path(str(SCRIPT))
+  for _ in range(2):
+    results = sections.Results(tmp_path)
+    assert not script['measure']('rates', script['TINY'], results)
+  assert len(capsys.readouterr().out.splitlines()) == len(
+    cases(tmp_path, 'rates')
+  )
+  check_rates(cases(tmp_path, 'rates'))
+
+
+@pytest.mark.slow  # All of them compile for more than a minute.
 def test_each_section_measures_what_it_says_and_once(tmp_path, capsys):
   script = runpy.run_path(str(SCRIPT))
   for section in script['SECTIONS']:
