@@ -38,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import posexp
-from posexp import schemes, tasks
+from posexp import schemes
 from posexp.cli import main as command_line
 from posexp.cost import (
   bench,
@@ -131,32 +131,26 @@ def rates(sizes, _):
     yield kind, functools.partial(rate, dtype, precision, kind)
 
 
-@dataclasses.dataclass(frozen=True)
-class Everywhere(tasks.Copy):
-  """Copy, without saying where its answers stand: all tokens count."""
-
-  def asked(self, length):
-    del length
-
-
 def laws(sizes, _):
   """Cases: laws that must hold on any device."""
   return device_laws.cases(sizes.laws)
 
 
+def wide(sizes, layers):
+  """The shape of a model that fills a GPU."""
+  return posexp.Model(
+    layers=layers, width=sizes.width, heads=sizes.heads, compute='bfloat16'
+  )
+
+
 def large(sizes, _):
   """Cases: a training step of a model that fills a GPU."""
-  model = posexp.Model(
-    layers=sizes.layers,
-    width=sizes.width,
-    heads=sizes.heads,
-    compute='bfloat16',
-  )
+  model = wide(sizes, sizes.layers)
 
   def step():
     for batch in sizes.batches:
       run = posexp.Run(
-        task=Everywhere(symbols=61, distinct=False),
+        task=bench.Everywhere(symbols=61, distinct=False),
         scheme=schemes.RoPE(),
         model=model,
         train=posexp.Train(length=sizes.length, steps=10**6, batch=batch),
@@ -301,12 +295,7 @@ def attention(sizes, _):
 
 def decode(sizes, _):
   """Cases: the next token from a full cache, by scheme."""
-  model = posexp.Model(
-    layers=sizes.cached_layers,
-    width=sizes.width,
-    heads=sizes.heads,
-    compute='bfloat16',
-  )
+  model = wide(sizes, sizes.cached_layers)
 
   def make(scheme):
     run = programs.run_of(scheme, model, sizes.cached)

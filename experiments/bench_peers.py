@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 import posexp
-from posexp import schemes, tasks
+from posexp import schemes
 from posexp.cost import bench
 from posexp.models import mesh
 
@@ -44,14 +44,6 @@ except ImportError as error:
 ROUNDS, STEPS = 15, 20
 VOCABULARY = 64
 LONG, HEADS, WIDTH = 16_384, 4, 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Everywhere(tasks.Copy):
-  """Copy, without saying where its answers stand."""
-
-  def asked(self, length):
-    del length
 
 
 class Peer:
@@ -161,7 +153,7 @@ def main() -> None:
   mesh.use_all_cores()
   rotary = {'rotary_pos_emb': True}
   rope = bench.step_run(schemes.RoPE())
-  everywhere = Everywhere(**dataclasses.asdict(rope.task))
+  everywhere = bench.Everywhere(**dataclasses.asdict(rope.task))
   pairs = {
     'rotary': (rope, rotary),
     'ALiBi': (bench.step_run(schemes.ALiBi()), {'alibi_pos_bias': True}),
